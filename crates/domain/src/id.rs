@@ -1,0 +1,142 @@
+//! Typed identifiers: a prefix that names the kind, a UUIDv7 inside.
+//!
+//! An id is 16 bytes and `Copy`; text is made only at the edge. Parsing also takes a plain UUID,
+//! since rows that a Supabase project already has carry those.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::time::Timestamp;
+
+/// Text that is no id of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of the form {prefix}<32 hex digits>, nor a UUID")]
+pub struct MalformedId {
+    prefix: &'static str,
+}
+
+/// A UUIDv7 (RFC 9562, section 5.7) of this instant and this entropy.
+#[must_use]
+pub fn uuid_v7(now: Timestamp, entropy: [u8; 10]) -> Uuid {
+    let millis = u64::try_from(now.micros() / 1_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &entropy).into_uuid()
+}
+
+macro_rules! typed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// The prefix of the text form.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// Wraps a UUID read from a store.
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// A new id of this instant and this entropy.
+            #[must_use]
+            pub fn make(now: Timestamp, entropy: [u8; 10]) -> Self {
+                Self(uuid_v7(now, entropy))
+            }
+
+            /// The UUID inside.
+            #[must_use]
+            pub const fn uuid(&self) -> Uuid {
+                self.0
+            }
+
+            /// The 16 bytes that stores keep.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// Reads the 16 bytes that stores keep.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0.simple())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            fn from_str(text: &str) -> Result<Self, MalformedId> {
+                let bare = text.strip_prefix($prefix).unwrap_or(text);
+                Uuid::try_parse(bare).map(Self).map_err(|_| MalformedId { prefix: $prefix })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+typed_id!(
+    /// An organization: who pays, whose quota is pooled.
+    OrganizationId, "org_"
+);
+typed_id!(
+    /// An API key (its record, never its secret).
+    KeyId, "key_"
+);
+typed_id!(
+    /// One metered unit of work: the receipt's number, and what makes a settlement idempotent.
+    UsageId, "use_"
+);
+typed_id!(
+    /// A node that holds leases.
+    NodeId, "node_"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let id = UsageId::make(Timestamp::from_secs(1_700_000_000), [7; 10]);
+        assert!(id.to_string().starts_with("use_"));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.uuid().to_string().parse(), Ok(id), "a plain UUID is accepted");
+        assert!("use_zz".parse::<UsageId>().is_err());
+        assert!("key_018bcfe5680070707070707070707070".parse::<UsageId>().is_err());
+    }
+
+    #[test]
+    fn later_ids_sort_later() {
+        let early = UsageId::make(Timestamp::from_secs(1), [255; 10]);
+        let late = UsageId::make(Timestamp::from_secs(2), [0; 10]);
+        assert!(early < late);
+    }
+}

@@ -1,0 +1,29 @@
+//! Everything the gateway decides, as plain functions over plain data.
+//!
+//! No async, no clock, no randomness, no I/O: time and entropy are arguments, so that one set of
+//! tests covers the native server and the Worker alike. Effects belong to the hosts; how they are
+//! strung together belongs to `driftlock-gateway`.
+
+pub mod address;
+pub mod audit;
+pub mod cell;
+pub mod config;
+pub mod denial;
+pub mod entitlement;
+pub mod filter;
+pub mod headers;
+pub mod id;
+pub mod idempotency;
+pub mod key;
+pub mod lease;
+pub mod limit;
+pub mod organization;
+pub mod period;
+pub mod plan;
+pub mod problem;
+pub mod quota;
+pub mod receipt;
+pub mod request;
+pub mod route;
+pub mod time;
+pub mod usage;

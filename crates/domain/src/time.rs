@@ -1,0 +1,147 @@
+//! An instant as microseconds since the Unix epoch, UTC; RFC 3339 as text.
+//!
+//! Nothing here reads a clock: hosts do, and pass the instant on.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Timestamp(i64);
+
+/// Text that is no RFC 3339 instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time such as 2026-01-31T12:00:00Z")]
+pub struct MalformedTime;
+
+impl Timestamp {
+    /// The farthest instant that has a text form (9999-12-31T23:59:59Z).
+    pub const MAX: Self = Self(253_402_300_799_000_000);
+
+    /// From microseconds since the epoch.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// From whole seconds since the epoch.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1_000_000))
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// This much later; stops at [`Timestamp::MAX`].
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros).min(Self::MAX.0))
+    }
+
+    /// This much earlier.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The start of the bucket of this width (seconds) that holds the instant.
+    #[must_use]
+    pub const fn floor_to(self, width_secs: i64) -> Self {
+        Self::from_secs(self.secs() - self.secs().rem_euclid(width_secs))
+    }
+
+    /// The calendar time in UTC.
+    #[must_use]
+    pub fn date_time(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Reads RFC 3339 text.
+    ///
+    /// # Errors
+    /// [`MalformedTime`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, MalformedTime> {
+        let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| MalformedTime)?;
+        i64::try_from(parsed.unix_timestamp_nanos() / 1_000).map(Self).map_err(|_| MalformedTime)
+    }
+}
+
+/// Whole seconds of a wait, rounded up: what `Retry-After` says.
+#[must_use]
+pub fn secs_ceil(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.date_time().format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let instant = Timestamp::from_micros(1_700_000_000_123_456);
+        assert_eq!(instant.to_string(), "2023-11-14T22:13:20.123456Z");
+        assert_eq!(Timestamp::parse(&instant.to_string()), Ok(instant));
+        assert_eq!(Timestamp::parse("yesterday"), Err(MalformedTime));
+    }
+
+    #[test]
+    fn buckets_start_at_whole_hours() {
+        let instant = Timestamp::parse("2026-01-31T12:34:56Z").expect("valid");
+        assert_eq!(instant.floor_to(3_600).to_string(), "2026-01-31T12:00:00Z");
+    }
+
+    #[test]
+    fn waits_round_up() {
+        assert_eq!(secs_ceil(Duration::from_millis(1)), 1);
+        assert_eq!(secs_ceil(Duration::from_secs(2)), 2);
+        assert_eq!(secs_ceil(Duration::ZERO), 0);
+    }
+}
