@@ -1,0 +1,400 @@
+//! All live state of one organization on one node: rate buckets, the lease, holds, idempotency
+//! keys in flight.
+//!
+//! Admission is all or nothing: every limit is looked at before anything is taken, so a denial
+//! consumes nothing. A hold is plain data that the caller gives back by settling or releasing; one
+//! that never comes back lapses. Who hands out the units is `lease.rs`'s matter; at the edge the
+//! cell is the Durable Object, natively it sits behind a short lock.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::denial::{Denial, LimitScope};
+use crate::entitlement::Terms;
+use crate::id::{KeyId, UsageId};
+use crate::idempotency::{Claim, Fingerprint, IdempotencyKey};
+use crate::lease::{LeaseAsk, LeaseGrant};
+use crate::limit::{Bucket, Limit, LimitState};
+use crate::time::{Timestamp, secs_ceil};
+
+/// Idle key buckets are swept when a cell has more than this many.
+const BUCKETS_SWEPT_ABOVE: usize = 256;
+/// Units wanted beyond the one needed, when leases are chunks.
+const WANT: u64 = 1_024;
+
+/// What one request would consume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// The key.
+    pub key: KeyId,
+    /// The key's requests per minute.
+    pub key_requests_per_minute: NonZeroU32,
+    /// The organization's, if it has such a limit.
+    pub organization_requests_per_minute: Option<NonZeroU32>,
+    /// The quota's terms in force.
+    pub terms: Terms,
+    /// Units to hold; `None` for a free request.
+    pub hold: Option<HoldAsk>,
+}
+
+/// The metered part of a charge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldAsk {
+    /// The receipt's number.
+    pub usage: UsageId,
+    /// Units, at least one.
+    pub units: u32,
+    /// After how long the hold lapses.
+    pub lifetime: Duration,
+    /// The idempotency key that the request runs under.
+    pub claim: Option<Claim>,
+}
+
+/// Units held for a request under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The receipt's number.
+    pub usage: UsageId,
+    /// Units held.
+    pub units: u32,
+}
+
+/// A request that may go on, and what the limits look like after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admitted {
+    /// The units held, for a metered request.
+    pub hold: Option<Hold>,
+    /// The limits, for the answer's headers.
+    pub limits: LimitsNow,
+}
+
+/// The limits at one instant, for the answer's headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsNow {
+    /// The key's rate limit.
+    pub key: LimitState,
+    /// The organization's, if it has one.
+    pub organization: Option<LimitState>,
+    /// The quota, as far as this node knows it.
+    pub quota: QuotaState,
+}
+
+/// The quota at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaState {
+    /// Units included in the period.
+    pub included: u64,
+    /// Included units not yet used or held.
+    pub remaining: u64,
+    /// The period's length, in seconds.
+    pub window_secs: u64,
+    /// Until the period ends, in seconds.
+    pub reset_secs: u64,
+}
+
+/// Why a cell does not admit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// A limit was hit; nothing was consumed.
+    Denied(Denial, Option<LimitsNow>),
+    /// The cell has to ask the authority first; nothing was consumed.
+    NeedsLease(LeaseAsk),
+}
+
+/// What became of a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// Its units are used.
+    Used,
+    /// Its units go back.
+    Returned,
+}
+
+/// The state itself; see the module's header.
+#[derive(Debug, Default)]
+pub struct Cell {
+    buckets: HashMap<KeyId, (Limit, Bucket)>,
+    organization: Bucket,
+    lease: Option<Lease>,
+    used: u64,
+    held: u64,
+    holds: HashMap<UsageId, Held>,
+    in_flight: HashMap<IdempotencyKey, (Fingerprint, UsageId)>,
+    next_lapse: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    terms: Terms,
+    /// Units that may still be held; `None` without a cap. Below zero when a lowered cap or a
+    /// lapsed lease left holds without units: what comes back fills that first.
+    available: Option<i64>,
+    until: Timestamp,
+    ask_again: Timestamp,
+}
+
+#[derive(Debug)]
+struct Held {
+    units: u32,
+    expires: Timestamp,
+    claim: Option<IdempotencyKey>,
+}
+
+impl Cell {
+    /// Takes a request's share of every limit, or of none.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`]: denied, or the authority has to be asked; nothing was consumed.
+    pub fn admit(&mut self, charge: &Charge, now: Timestamp) -> Result<Admitted, NotAdmitted> {
+        self.lapse(now);
+        let key_limit = Limit::per_minute(charge.key_requests_per_minute.get());
+        let key_before = self.buckets.get(&charge.key).map_or_else(Bucket::default, |held| held.1);
+        let key = key_before.check(key_limit, now).map_err(|wait| {
+            self.limited(LimitScope::Key, wait.0, charge, key_limit, key_before, now)
+        })?;
+        let organization = self.check_organization(charge, key_limit, key_before, now)?;
+        if let Some(ask) = &charge.hold {
+            self.check_in_flight(ask)?;
+            self.check_units(ask, charge, now)?;
+        }
+        self.sweep_buckets(now);
+        self.buckets.insert(charge.key, (key_limit, key));
+        self.organization = organization;
+        let hold = charge.hold.as_ref().map(|ask| self.hold(ask, now));
+        Ok(Admitted { hold, limits: self.limits(charge, key_limit, key, now) })
+    }
+
+    /// Keeps a hold from lapsing while its settlement is under way.
+    pub fn settling(&mut self, usage: UsageId, until: Timestamp) {
+        if let Some(held) = self.holds.get_mut(&usage) {
+            held.expires = held.expires.max(until);
+        }
+    }
+
+    /// Ends a hold. An idempotency key stays in flight until [`Cell::finish`].
+    pub fn end(&mut self, hold: &Hold, end: HoldEnd) {
+        match (self.holds.remove(&hold.usage), end) {
+            (Some(held), HoldEnd::Used) => {
+                self.held -= u64::from(held.units);
+                self.used = self.used.saturating_add(u64::from(held.units));
+            }
+            (Some(held), HoldEnd::Returned) => {
+                self.held -= u64::from(held.units);
+                self.give_back(held.units);
+            }
+            // It had lapsed: its units went back then, and the authority found others for it.
+            (None, HoldEnd::Used) => {
+                self.used = self.used.saturating_add(u64::from(hold.units));
+                self.take(hold.units);
+            }
+            (None, HoldEnd::Returned) => {}
+        }
+    }
+
+    /// An idempotency key is no longer in flight: its answer is kept, or it was freed.
+    pub fn finish(&mut self, claim: &Claim, usage: UsageId) {
+        if self.in_flight.get(&claim.key).is_some_and(|(_, holder)| *holder == usage) {
+            self.in_flight.remove(&claim.key);
+        }
+    }
+
+    /// What to ask the authority for: `Some` when the lease ends before `before`, or idle units
+    /// are to be given back.
+    #[must_use]
+    pub fn renewal(&self, before: Timestamp) -> Option<LeaseAsk> {
+        let lease = self.lease.as_ref()?;
+        if lease.until >= before || (self.held == 0 && lease.available.unwrap_or(0) <= 0) {
+            return None;
+        }
+        Some(LeaseAsk { terms: lease.terms, keep: self.held, want: 0 })
+    }
+
+    /// Prepares the cell for an ask: what it will not keep may not be admitted meanwhile.
+    pub fn asking(&mut self, ask: &LeaseAsk) {
+        if let Some(lease) = &mut self.lease
+            && ask.keep <= self.held
+        {
+            lease.available = lease.available.map(|_| 0);
+        }
+    }
+
+    /// Takes over what the authority granted to an ask made at `asked`.
+    pub fn granted(&mut self, ask: &LeaseAsk, grant: &LeaseGrant, asked: Timestamp) {
+        let left = match &self.lease {
+            Some(lease) if lease.terms.period == grant.terms.period => lease.available.unwrap_or(0),
+            Some(_) | None => 0,
+        };
+        let kept = i64::try_from(ask.keep).unwrap_or(i64::MAX);
+        let available = grant.reserved.map(|reserved| {
+            let reserved = i64::try_from(reserved).unwrap_or(i64::MAX);
+            left.saturating_add(reserved).saturating_sub(kept)
+        });
+        self.used = grant.used;
+        self.lease = Some(Lease {
+            terms: grant.terms,
+            available,
+            until: asked.plus(grant.ttl),
+            ask_again: asked.plus(grant.retry_after),
+        });
+    }
+
+    /// Whether nothing is left that would be missed: the cell may be dropped.
+    #[must_use]
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.holds.is_empty()
+            && self.in_flight.is_empty()
+            && self.buckets.values().all(|(limit, bucket)| bucket.is_full(*limit, now))
+    }
+
+    fn limited(
+        &self,
+        scope: LimitScope,
+        wait: Duration,
+        charge: &Charge,
+        key_limit: Limit,
+        key: Bucket,
+        now: Timestamp,
+    ) -> NotAdmitted {
+        let limits = self.limits(charge, key_limit, key, now);
+        NotAdmitted::Denied(Denial::RateLimited { scope, wait }, Some(limits))
+    }
+
+    fn check_organization(
+        &self,
+        charge: &Charge,
+        key_limit: Limit,
+        key: Bucket,
+        now: Timestamp,
+    ) -> Result<Bucket, NotAdmitted> {
+        let Some(per_minute) = charge.organization_requests_per_minute else {
+            return Ok(self.organization);
+        };
+        self.organization.check(Limit::per_minute(per_minute.get()), now).map_err(|wait| {
+            self.limited(LimitScope::Organization, wait.0, charge, key_limit, key, now)
+        })
+    }
+
+    fn check_in_flight(&self, ask: &HoldAsk) -> Result<(), NotAdmitted> {
+        let Some(claim) = &ask.claim else { return Ok(()) };
+        let denial = match self.in_flight.get(&claim.key) {
+            None => return Ok(()),
+            Some((fingerprint, usage)) if *fingerprint == claim.fingerprint => {
+                Denial::IdempotencyInFlight(*usage)
+            }
+            Some(_) => Denial::IdempotencyMismatch,
+        };
+        Err(NotAdmitted::Denied(denial, None))
+    }
+
+    fn check_units(
+        &self,
+        ask: &HoldAsk,
+        charge: &Charge,
+        now: Timestamp,
+    ) -> Result<(), NotAdmitted> {
+        let units = u64::from(ask.units);
+        let Some(lease) = &self.lease else {
+            return Err(NotAdmitted::NeedsLease(self.ask(charge, 0)));
+        };
+        if lease.terms != charge.terms || now >= lease.until {
+            return Err(NotAdmitted::NeedsLease(self.ask(charge, 0)));
+        }
+        let Some(available) = lease.available else { return Ok(()) };
+        if available >= i64::from(ask.units) {
+            return Ok(());
+        }
+        if now >= lease.ask_again {
+            return Err(NotAdmitted::NeedsLease(self.ask(charge, u64::try_from(available).unwrap_or(0))));
+        }
+        Err(self.no_units(charge, units, now))
+    }
+
+    /// The authority has no more: are the units used up, or only held?
+    #[must_use]
+    pub fn no_units(&self, charge: &Charge, units: u64, now: Timestamp) -> NotAdmitted {
+        let used_up = charge.terms.cap.is_some_and(|cap| self.used.saturating_add(units) > cap);
+        let denial = if used_up {
+            Denial::QuotaExceeded { wait: charge.terms.period.end.since(now) }
+        } else {
+            Denial::QuotaHeld
+        };
+        let key_limit = Limit::per_minute(charge.key_requests_per_minute.get());
+        let key = self.buckets.get(&charge.key).map_or_else(Bucket::default, |held| held.1);
+        NotAdmitted::Denied(denial, Some(self.limits(charge, key_limit, key, now)))
+    }
+
+    fn ask(&self, charge: &Charge, available: u64) -> LeaseAsk {
+        let needed = charge.hold.as_ref().map_or(1, |ask| u64::from(ask.units));
+        LeaseAsk { terms: charge.terms, keep: self.held + available, want: needed.max(WANT) }
+    }
+
+    fn hold(&mut self, ask: &HoldAsk, now: Timestamp) -> Hold {
+        let expires = now.plus(ask.lifetime);
+        self.take(ask.units);
+        self.held += u64::from(ask.units);
+        let claim = ask.claim.map(|claim| claim.key);
+        if let Some(claim) = &ask.claim {
+            self.in_flight.insert(claim.key, (claim.fingerprint, ask.usage));
+        }
+        self.holds.insert(ask.usage, Held { units: ask.units, expires, claim });
+        self.next_lapse = Some(self.next_lapse.map_or(expires, |next| next.min(expires)));
+        Hold { usage: ask.usage, units: ask.units }
+    }
+
+    fn take(&mut self, units: u32) {
+        if let Some(available) = self.lease.as_mut().and_then(|lease| lease.available.as_mut()) {
+            *available = available.saturating_sub(i64::from(units));
+        }
+    }
+
+    fn give_back(&mut self, units: u32) {
+        if let Some(available) = self.lease.as_mut().and_then(|lease| lease.available.as_mut()) {
+            *available = available.saturating_add(i64::from(units));
+        }
+    }
+
+    /// Holds whose owner vanished go back.
+    fn lapse(&mut self, now: Timestamp) {
+        if self.next_lapse.is_none_or(|next| now < next) {
+            return;
+        }
+        let lapsed: Vec<_> = self.holds.iter().filter(|(_, held)| held.expires <= now).map(|(usage, held)| {
+            (Hold { usage: *usage, units: held.units }, held.claim)
+        }).collect();
+        for (hold, claim) in lapsed {
+            self.end(&hold, HoldEnd::Returned);
+            if let Some(key) = claim {
+                self.in_flight.remove(&key);
+            }
+        }
+        self.next_lapse = self.holds.values().map(|held| held.expires).min();
+    }
+
+    fn sweep_buckets(&mut self, now: Timestamp) {
+        if self.buckets.len() > BUCKETS_SWEPT_ABOVE && self.buckets.len().is_power_of_two() {
+            self.buckets.retain(|_, (limit, bucket)| !bucket.is_full(*limit, now));
+        }
+    }
+
+    fn limits(&self, charge: &Charge, key_limit: Limit, key: Bucket, now: Timestamp) -> LimitsNow {
+        let organization = charge.organization_requests_per_minute.map(|per_minute| {
+            self.organization.state(Limit::per_minute(per_minute.get()), now)
+        });
+        let terms = &charge.terms;
+        let known = self.lease.as_ref().is_some_and(|lease| lease.terms.period == terms.period);
+        let gone = if known { self.used.saturating_add(self.held) } else { self.held };
+        LimitsNow {
+            key: key.state(key_limit, now),
+            organization,
+            quota: QuotaState {
+                included: terms.included,
+                remaining: terms.included.saturating_sub(gone),
+                window_secs: terms.period.window_secs(),
+                reset_secs: secs_ceil(terms.period.end.since(now)),
+            },
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Idempotency-Key: one key is charged at most once (I3).
+//!
+//! A key is scoped to organization and route. What is stored is a digest of the three, so that the
+//! customer's own text never lies about in the database, and a fingerprint of the request, so that
+//! a key reused for another payload is found out.
+
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::id::{OrganizationId, UsageId};
+
+/// The longest key taken, in characters.
+pub const KEY_CHARS_MAX: usize = 255;
+/// The greatest payload that a request with a key may have, in bytes.
+pub const PAYLOAD_BYTES_MAX: u64 = 1 << 20;
+/// The greatest answer that is kept, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// How long a key is kept, in seconds.
+pub const KEPT_SECS: u64 = 24 * 3_600;
+
+/// SHA-256 over organization, route and key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IdempotencyKey(pub [u8; 32]);
+
+/// SHA-256 over method, path, query, content type and body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// What a request with a key claims while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The scoped key.
+    pub key: IdempotencyKey,
+    /// What it stands for.
+    pub fingerprint: Fingerprint,
+}
+
+/// What the store keeps of a settled request with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What the key stands for.
+    pub fingerprint: Fingerprint,
+    /// Its receipt.
+    pub usage: UsageId,
+    /// The answer; absent while its body runs, and when it was too great.
+    pub answer: Option<KeptAnswer>,
+}
+
+/// An answer that is replayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The backend's headers, already cleaned.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body, at most [`ANSWER_BYTES_MAX`].
+    pub body: Vec<u8>,
+}
+
+/// A header that is no usable key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Idempotency-Key is one quoted string or bare token of 1 to 255 visible ASCII characters"
+)]
+pub struct MalformedIdempotencyKey;
+
+/// Reads the header: a quoted structured string (RFC 9651, section 3.3.3) or a bare token.
+///
+/// # Errors
+/// [`MalformedIdempotencyKey`] for an empty, overlong, repeated or otherwise malformed one.
+pub fn parse(headers: &HeaderMap) -> Result<Option<String>, MalformedIdempotencyKey> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(MalformedIdempotencyKey);
+    }
+    let text = value.to_str().map_err(|_| MalformedIdempotencyKey)?.trim();
+    let key = match text.strip_prefix('"') {
+        Some(rest) => unquote(rest)?,
+        None if text.bytes().all(|b| b.is_ascii_graphic() && !b"\",;\\".contains(&b)) => {
+            text.to_owned()
+        }
+        None => return Err(MalformedIdempotencyKey),
+    };
+    if key.is_empty() || key.len() > KEY_CHARS_MAX {
+        return Err(MalformedIdempotencyKey);
+    }
+    Ok(Some(key))
+}
+
+fn unquote(rest: &str) -> Result<String, MalformedIdempotencyKey> {
+    let mut key = String::with_capacity(rest.len());
+    let mut chars = rest.chars();
+    loop {
+        match chars.next().ok_or(MalformedIdempotencyKey)? {
+            '"' => break,
+            '\\' => match chars.next() {
+                Some(escaped @ ('"' | '\\')) => key.push(escaped),
+                Some(_) | None => return Err(MalformedIdempotencyKey),
+            },
+            plain @ ' '..='~' => key.push(plain),
+            _ => return Err(MalformedIdempotencyKey),
+        }
+    }
+    if chars.next().is_some() { Err(MalformedIdempotencyKey) } else { Ok(key) }
+}
+
+/// Scopes a key to its organization and route.
+#[must_use]
+pub fn scoped(organization: OrganizationId, route: &str, key: &str) -> IdempotencyKey {
+    IdempotencyKey(digest(&[organization.as_bytes(), route.as_bytes(), key.as_bytes()]))
+}
+
+/// What the key stands for: method, path, query, content type, body.
+#[must_use]
+pub fn fingerprint(parts: [&[u8]; 5]) -> Fingerprint {
+    Fingerprint(digest(&parts))
+}
+
+/// Each part goes in with its length, so that no two lists of parts run into one another.
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn parsed(value: &str) -> Result<Option<String>, MalformedIdempotencyKey> {
+        let mut headers = HeaderMap::new();
+        headers.insert("idempotency-key", HeaderValue::from_str(value).expect("a header"));
+        parse(&headers)
+    }
+
+    #[test]
+    fn quoted_and_bare_keys_are_the_same() {
+        assert_eq!(parsed("\"8e03978e-40d5\""), Ok(Some("8e03978e-40d5".into())));
+        assert_eq!(parsed("8e03978e-40d5"), Ok(Some("8e03978e-40d5".into())));
+        assert_eq!(parsed(r#""a\"b\\c d""#), Ok(Some(r#"a"b\c d"#.into())));
+        assert_eq!(parse(&HeaderMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn malformed_keys_are_refused() {
+        for bad in ["", "\"\"", "\"open", "\"a\" b", "a b", "a,b", r#""\x""#, &"k".repeat(256)] {
+            assert_eq!(parsed(bad), Err(MalformedIdempotencyKey), "{bad}");
+        }
+        let mut twice = HeaderMap::new();
+        twice.append("idempotency-key", HeaderValue::from_static("a"));
+        twice.append("idempotency-key", HeaderValue::from_static("a"));
+        assert_eq!(parse(&twice), Err(MalformedIdempotencyKey));
+    }
+
+    #[test]
+    fn parts_do_not_run_into_one_another() {
+        assert_ne!(
+            fingerprint([b"ab", b"c", b"", b"", b""]),
+            fingerprint([b"a", b"bc", b"", b"", b""])
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! Leases: how one authority lets several nodes admit without asking it each time.
+//!
+//! The book of an organization keeps what was used in the period and what each node has reserved
+//! (units it may still admit, and units it holds for requests under way). Its invariant is I4:
+//! used + all reservations never exceeds the cap that the lease was granted under. A reservation
+//! that a node does not renew lapses; a hold settled after that takes a unit from what is left, or
+//! is refused.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entitlement::Terms;
+use crate::id::NodeId;
+use crate::period::{Period, PeriodId};
+use crate::time::Timestamp;
+
+/// The share of what is left that one renewal hands out: an eighth, and never below one unit.
+const CHUNK_DIVISOR: u64 = 8;
+
+/// How an authority hands units out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// There is one node: it gets all that is left, until the period ends.
+    Whole,
+    /// There are several: chunks that shrink as the rest does, for this long.
+    Chunks {
+        /// How long a lease lives.
+        ttl: Duration,
+    },
+}
+
+/// What a node asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseAsk {
+    /// The terms that the node's facts give.
+    pub terms: Terms,
+    /// Units that the node holds or may still admit, as of asking: they stay reserved.
+    pub keep: u64,
+    /// Further units wanted; zero gives back what `keep` leaves out.
+    pub want: u64,
+}
+
+/// What a node gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseGrant {
+    /// The period's number in the store.
+    pub period: PeriodId,
+    /// The terms that it was granted for.
+    pub terms: Terms,
+    /// Units reserved for the node in all; `None` when there is no cap.
+    pub reserved: Option<u64>,
+    /// Units settled in the period, by every node.
+    pub used: u64,
+    /// How long it lives, from before the node asked.
+    pub ttl: Duration,
+    /// When asking for more may help; zero means at once.
+    pub retry_after: Duration,
+}
+
+/// The units were neither reserved nor left over: nothing was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("the reservation lapsed and no unit is left")]
+pub struct Lapsed;
+
+/// The authority's book of one organization.
+#[derive(Debug, Clone)]
+pub struct LeaseBook {
+    period: PeriodId,
+    terms: Terms,
+    used: u64,
+    reservations: HashMap<NodeId, Reservation>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reservation {
+    units: u64,
+    until: Timestamp,
+}
+
+impl LeaseBook {
+    /// A book for a period of which `used` units are settled.
+    #[must_use]
+    pub fn open(period: PeriodId, terms: Terms, used: u64) -> Self {
+        Self { period, terms, used, reservations: HashMap::new() }
+    }
+
+    /// The period's number in the store.
+    #[must_use]
+    pub const fn period_id(&self) -> PeriodId {
+        self.period
+    }
+
+    /// The period's bounds.
+    #[must_use]
+    pub const fn period(&self) -> Period {
+        self.terms.period
+    }
+
+    /// Units settled in the period.
+    #[must_use]
+    pub const fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Renews, extends or gives back a node's lease.
+    pub fn lease(
+        &mut self,
+        node: NodeId,
+        ask: &LeaseAsk,
+        sharing: Sharing,
+        now: Timestamp,
+    ) -> LeaseGrant {
+        self.expire(now);
+        self.terms = ask.terms;
+        self.reservations.remove(&node);
+        let to_period_end = self.terms.period.end.since(now);
+        let ttl = match sharing {
+            Sharing::Whole => to_period_end,
+            Sharing::Chunks { ttl } => ttl.min(to_period_end),
+        };
+        let reserved = self.terms.cap.map(|cap| {
+            let free = cap.saturating_sub(self.used).saturating_sub(self.reserved());
+            let kept = ask.keep.min(free);
+            kept + extra(free - kept, ask.want, sharing)
+        });
+        let units = reserved.unwrap_or(0);
+        if units > 0 {
+            self.reservations.insert(node, Reservation { units, until: now.plus(ttl) });
+        }
+        LeaseGrant {
+            period: self.period,
+            terms: self.terms,
+            reserved,
+            used: self.used,
+            ttl,
+            retry_after: match sharing {
+                Sharing::Whole => to_period_end,
+                Sharing::Chunks { .. } => Duration::ZERO,
+            },
+        }
+    }
+
+    /// Turns what a node had reserved into use, or takes it from what is left.
+    ///
+    /// # Errors
+    /// [`Lapsed`] when the reservation is gone and nothing is left; nothing changed then.
+    pub fn settle(&mut self, node: NodeId, units: u64, now: Timestamp) -> Result<(), Lapsed> {
+        self.expire(now);
+        let Some(cap) = self.terms.cap else {
+            self.used = self.used.saturating_add(units);
+            return Ok(());
+        };
+        let own = self.reservations.get(&node).map_or(0, |reservation| reservation.units);
+        let from_own = own.min(units);
+        let free = cap.saturating_sub(self.used).saturating_sub(self.reserved());
+        if units - from_own > free {
+            return Err(Lapsed);
+        }
+        if let Some(reservation) = self.reservations.get_mut(&node) {
+            reservation.units -= from_own;
+        }
+        self.used = self.used.saturating_add(units);
+        Ok(())
+    }
+
+    /// Takes back units whose settlement did not commit, or was voided.
+    pub fn unsettle(&mut self, units: u64) {
+        self.used = self.used.saturating_sub(units);
+    }
+
+    /// Goes on to another period: what was reserved in the old one lapses.
+    pub fn turn(&mut self, period: PeriodId, bounds: Period, used: u64) {
+        self.period = period;
+        self.terms.period = bounds;
+        self.used = used;
+        self.reservations.clear();
+    }
+
+    fn reserved(&self) -> u64 {
+        self.reservations.values().fold(0, |sum, held| sum.saturating_add(held.units))
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        self.reservations.retain(|_, reservation| now < reservation.until);
+    }
+}
+
+fn extra(free: u64, want: u64, sharing: Sharing) -> u64 {
+    if want == 0 || free == 0 {
+        return 0;
+    }
+    match sharing {
+        Sharing::Whole => free,
+        Sharing::Chunks { .. } => want.min((free / CHUNK_DIVISOR).max(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNKS: Sharing = Sharing::Chunks { ttl: Duration::from_secs(2) };
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000 + secs)
+    }
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 16])
+    }
+
+    fn terms(cap: u64) -> Terms {
+        Terms { period: Period { start: at(-100), end: at(1_000) }, included: cap, cap: Some(cap) }
+    }
+
+    fn ask(cap: u64, keep: u64, want: u64) -> LeaseAsk {
+        LeaseAsk { terms: terms(cap), keep, want }
+    }
+
+    #[test]
+    fn one_node_gets_all_that_is_left() {
+        let mut book = LeaseBook::open(PeriodId(1), terms(100), 40);
+        let grant = book.lease(node(1), &ask(100, 0, 1), Sharing::Whole, at(0));
+        assert_eq!(grant.reserved, Some(60));
+        assert_eq!(grant.ttl, Duration::from_secs(1_000));
+    }
+
+    #[test]
+    fn chunks_shrink_and_never_exceed_the_cap() {
+        let mut book = LeaseBook::open(PeriodId(1), terms(16), 0);
+        assert_eq!(book.lease(node(1), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(2));
+        assert_eq!(book.lease(node(2), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(1));
+        assert_eq!(book.lease(node(1), &ask(16, 2, 100), CHUNKS, at(1)).reserved, Some(3));
+        let other = book.lease(node(2), &ask(16, 13, 0), CHUNKS, at(1));
+        assert_eq!(other.reserved, Some(13), "kept as asked, since it is free");
+        assert_eq!(book.lease(node(1), &ask(16, 3, 100), CHUNKS, at(1)).reserved, Some(3));
+    }
+
+    #[test]
+    fn a_lapsed_hold_takes_what_is_left_or_is_refused() {
+        let mut book = LeaseBook::open(PeriodId(1), terms(1), 0);
+        book.lease(node(1), &ask(1, 0, 1), CHUNKS, at(0));
+        assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(1)).reserved, Some(0));
+        assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(2)).reserved, Some(1));
+        assert_eq!(book.settle(node(1), 1, at(2)), Err(Lapsed));
+        assert_eq!(book.settle(node(2), 1, at(3)), Ok(()));
+        assert_eq!(book.used(), 1);
+    }
+
+    #[test]
+    fn without_a_cap_everything_settles() {
+        let open = Terms { cap: None, ..terms(1) };
+        let mut book = LeaseBook::open(PeriodId(1), open, 0);
+        let grant = book.lease(node(1), &LeaseAsk { terms: open, keep: 0, want: 1 }, CHUNKS, at(0));
+        assert_eq!(grant.reserved, None);
+        assert_eq!(book.settle(node(1), 5, at(9)), Ok(()));
+        assert_eq!(book.used(), 5);
+    }
+
+    #[test]
+    fn a_turned_book_starts_from_what_the_new_period_has() {
+        let mut book = LeaseBook::open(PeriodId(1), terms(10), 10);
+        book.turn(PeriodId(2), Period { start: at(1_000), end: at(2_000) }, 0);
+        assert_eq!(book.settle(node(1), 1, at(1_000)), Ok(()));
+        assert_eq!((book.used(), book.period_id()), (1, PeriodId(2)));
+    }
+}

@@ -1,0 +1,337 @@
+//! What a caller reads of a denial or a fault: RFC 9457 problem details, and the one place where
+//! either is given an HTTP status.
+//!
+//! Public text and internal cause are two things: nothing here prints a fault's cause.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use crate::denial::{Denial, Fault, FaultKind, LimitScope};
+use crate::filter::Malformed;
+use crate::key::KeyDenial;
+use crate::time::secs_ceil;
+
+/// The base of every problem's type.
+pub const TYPE_BASE: &str = "https://driftlock.net/problems/";
+
+/// A problem as a caller gets to see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The last segment of `type`.
+    pub code: Cow<'static, str>,
+    /// A short summary, the same for every occurrence.
+    pub title: &'static str,
+    /// What is wrong here, and what would be right.
+    pub detail: Cow<'static, str>,
+    /// When trying again may help.
+    pub retry_after: Option<Duration>,
+    /// The methods of a 405.
+    pub allow: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this status, code and text.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let (code, detail) = (Cow::Borrowed(code), detail.into());
+        Self { status, code, title, detail, retry_after: None, allow: None }
+    }
+
+    fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The response; `instance` is the request's id.
+    #[must_use]
+    pub fn response(&self, instance: &str) -> Response<Bytes> {
+        let body = json!({
+            "type": format!("{TYPE_BASE}{}", self.code),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "instance": instance,
+        });
+        let mut response = Response::new(Bytes::from(body.to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs_ceil(wait).max(1)));
+        }
+        if let Some(allow) = self.allow.as_deref().and_then(|list| HeaderValue::from_str(list).ok())
+        {
+            headers.insert(ALLOW, allow);
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<&Denial> for Problem {
+    fn from(denial: &Denial) -> Self {
+        let code = denial.code();
+        match denial {
+            Denial::Malformed(malformed) => Self::new(
+                malformed_status(malformed),
+                code,
+                "The request is malformed",
+                malformed.to_string(),
+            ),
+            Denial::Path(path) => Self::new(
+                StatusCode::BAD_REQUEST,
+                code,
+                "The request is malformed",
+                path.to_string(),
+            ),
+            Denial::ClientAborted => Self::new(
+                StatusCode::BAD_REQUEST,
+                code,
+                "The request is malformed",
+                "The request's body broke off before it was complete.",
+            ),
+            Denial::NotFound => Self::new(
+                StatusCode::NOT_FOUND,
+                code,
+                "There is no such resource",
+                "No route matches this path.",
+            ),
+            Denial::MethodNotAllowed(methods) => {
+                let allow = methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+                let mut problem = Self::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    code,
+                    "The method is not allowed here",
+                    format!("This path takes {allow}."),
+                );
+                problem.allow = Some(allow);
+                problem
+            }
+            Denial::KeyMalformed(_) | Denial::KeyUnknown => Self::new(
+                StatusCode::UNAUTHORIZED,
+                code,
+                "A valid API key is needed",
+                "Send your API key as `Authorization: Bearer dlk_…`. What was sent is no valid key.",
+            ),
+            Denial::Key(denial) => key_problem(*denial),
+            Denial::NotEntitled(reason) => Self::new(
+                StatusCode::PAYMENT_REQUIRED,
+                code,
+                "The subscription is not in good standing",
+                format!("Requests are paused: {reason}. They resume once billing is settled."),
+            ),
+            Denial::RateLimited { .. } | Denial::QuotaExceeded { .. } | Denial::QuotaHeld => {
+                too_many(denial)
+            }
+            Denial::IdempotencyMalformed(_)
+            | Denial::IdempotencyInFlight(_)
+            | Denial::IdempotencyMismatch => idempotency(denial),
+            Denial::BodyTooLarge(max) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                code,
+                "The body is too large",
+                format!("A body may have {max} bytes at most here."),
+            ),
+            Denial::ClientTimeout => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                code,
+                "The request took too long to arrive",
+                "The request was not complete in time.",
+            ),
+        }
+    }
+}
+
+fn key_problem(denial: KeyDenial) -> Problem {
+    let code = denial.code();
+    match denial {
+        KeyDenial::Revoked | KeyDenial::Expired => Problem::new(
+            StatusCode::UNAUTHORIZED,
+            code,
+            "A valid API key is needed",
+            "This API key is no longer valid: it was revoked, or it expired.",
+        ),
+        KeyDenial::AddressNotAllowed => Problem::new(
+            StatusCode::FORBIDDEN,
+            code,
+            "The key may not be used from this address",
+            "This API key has a list of addresses, and yours is not on it.",
+        ),
+        KeyDenial::ScopeMissing => Problem::new(
+            StatusCode::FORBIDDEN,
+            code,
+            "The key's scopes do not allow this",
+            "This API key lacks the scope that the route wants.",
+        ),
+    }
+}
+
+fn too_many(denial: &Denial) -> Problem {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let code = denial.code();
+    match denial {
+        Denial::QuotaExceeded { wait } => Problem::new(
+            status,
+            code,
+            "The quota is used up",
+            "The units of this billing period are used up. The quota starts anew with the next \
+             period; a greater plan or cap lifts it at once.",
+        )
+        .after(*wait),
+        Denial::RateLimited { scope, wait } => Problem::new(
+            status,
+            code,
+            "Too many requests",
+            match scope {
+                LimitScope::Key => "This API key's requests per minute are used up.",
+                LimitScope::Organization => "The organization's requests per minute are used up.",
+                LimitScope::Address => "Too many requests from this address.",
+            },
+        )
+        .after(*wait),
+        _ => Problem::new(
+            status,
+            code,
+            "The last units are held",
+            "The last units of this billing period are held by requests under way; one that \
+             fails gives its unit back.",
+        )
+        .after(Duration::from_secs(1)),
+    }
+}
+
+fn idempotency(denial: &Denial) -> Problem {
+    let code = denial.code();
+    match denial {
+        Denial::IdempotencyInFlight(_) => Problem::new(
+            StatusCode::CONFLICT,
+            code,
+            "A request with this idempotency key is under way",
+            "Wait for the first request with this Idempotency-Key, then repeat this one: its \
+             answer will be replayed.",
+        )
+        .after(Duration::from_secs(1)),
+        Denial::IdempotencyMismatch => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code,
+            "The idempotency key was used for another request",
+            "This Idempotency-Key belongs to a request with another path or payload. Use a new one.",
+        ),
+        other => Problem::new(
+            StatusCode::BAD_REQUEST,
+            code,
+            "The idempotency key is malformed",
+            other.to_string(),
+        ),
+    }
+}
+
+fn malformed_status(malformed: &Malformed) -> StatusCode {
+    match malformed {
+        Malformed::TooManyHeaders | Malformed::HeadersTooLarge => {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        }
+        Malformed::TargetTooLong => StatusCode::URI_TOO_LONG,
+        Malformed::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Malformed::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl From<&Fault> for Problem {
+    fn from(fault: &Fault) -> Self {
+        let code = fault.code();
+        match fault.kind {
+            FaultKind::Store => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                code,
+                "The gateway cannot reach its store",
+                "Nothing was charged. Try again shortly.",
+            )
+            .after(Duration::from_secs(1)),
+            FaultKind::Conflict => Self::new(
+                StatusCode::CONFLICT,
+                code,
+                "It exists already, or changed meanwhile",
+                "What was to be made exists already, or changed meanwhile.",
+            ),
+            FaultKind::Overloaded => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                code,
+                "The gateway is overloaded",
+                "Nothing was charged. Try again shortly.",
+            )
+            .after(Duration::from_secs(1)),
+            FaultKind::BackendUnreachable => Self::new(
+                StatusCode::BAD_GATEWAY,
+                code,
+                "The backend is unreachable",
+                "The backend could not be reached, or broke the connection. Nothing was charged.",
+            ),
+            FaultKind::BackendBroken => Self::new(
+                StatusCode::BAD_GATEWAY,
+                code,
+                "The backend's answer is broken",
+                "The backend's answer could not be read. Nothing was charged.",
+            ),
+            FaultKind::BackendTimeout => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                code,
+                "The backend took too long",
+                "The backend did not answer in time. Nothing was charged.",
+            ),
+            FaultKind::Internal => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                code,
+                "The gateway failed",
+                "This is our fault; the request id helps to find out why.",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_denial_reads_well() {
+        let problem = Problem::from(&Denial::QuotaExceeded { wait: Duration::from_millis(1_500) });
+        let response = problem.response("req-1");
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "2");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(body["type"], "https://driftlock.net/problems/quota-exceeded");
+        assert_eq!(body["instance"], "req-1");
+        assert_eq!(body["status"], 429);
+    }
+
+    #[test]
+    fn a_faults_cause_is_never_shown() {
+        let fault = Fault::store("postgres://user:hunter2@db");
+        let response = Problem::from(&fault).response("req-1");
+        assert_eq!(response.status(), 503);
+        assert!(!String::from_utf8_lossy(response.body()).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_405_names_what_is_allowed() {
+        let denial = Denial::MethodNotAllowed(vec![http::Method::GET, http::Method::PUT]);
+        let response = Problem::from(&denial).response("r");
+        assert_eq!(response.headers()["allow"], "GET, PUT");
+    }
+}

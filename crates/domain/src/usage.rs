@@ -1,0 +1,97 @@
+//! Usage: what was settled, and what the usage API shows of it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::AuditRecord;
+use crate::id::{KeyId, NodeId, OrganizationId, UsageId};
+use crate::idempotency::Claim;
+use crate::period::{Period, PeriodId};
+use crate::time::Timestamp;
+
+/// The width of a metering bucket: what is sealed, reported to Stripe and shown, in seconds.
+pub const BUCKET_SECS: i64 = 3_600;
+
+/// One metered request to be made durable: usage, audit row, idempotency record and outbox in one
+/// commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// Its number; settling it again changes nothing.
+    pub usage: UsageId,
+    /// Who pays.
+    pub organization: OrganizationId,
+    /// Which key was used.
+    pub key: KeyId,
+    /// The route, as `METHOD /template`.
+    pub route: Arc<str>,
+    /// Units, at least one.
+    pub units: u32,
+    /// The node whose lease the units were reserved under.
+    pub node: NodeId,
+    /// The request's id.
+    pub request_id: Arc<str>,
+    /// The idempotency key that it ran under.
+    pub claim: Option<Claim>,
+    /// Its audit row.
+    pub audit: AuditRecord,
+}
+
+/// What became of one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settled {
+    /// It is in the ledger, now or since an earlier try; at this time, in this period.
+    Committed {
+        /// The commit's time, monotone per organization.
+        at: Timestamp,
+        /// The period it counts in.
+        period: PeriodId,
+    },
+    /// The reservation had lapsed and nothing was left: nothing was charged.
+    Refused,
+}
+
+/// How usage is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grouping {
+    /// By hour.
+    Hour,
+    /// By day, UTC.
+    #[default]
+    Day,
+    /// By API key.
+    Key,
+    /// By route.
+    Route,
+}
+
+/// One row of a usage report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageBucket {
+    /// The bucket's start, when grouped by time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// The key, when grouped by key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// The route, when grouped by route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Units settled.
+    pub units: u64,
+    /// Metered requests settled.
+    pub requests: u64,
+}
+
+/// What a ledger answers about one period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageSummary {
+    /// The period.
+    pub period: Period,
+    /// Units settled in it.
+    pub units: u64,
+    /// The same units, grouped; in order of start, key or route.
+    pub buckets: Vec<UsageBucket>,
+}

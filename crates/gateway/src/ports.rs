@@ -1,0 +1,286 @@
+//! What the flow needs of a platform and of a store: small traits, each method one atomic domain
+//! operation, never a transaction handed out.
+//!
+//! Futures need not be `Send`: natively each core runs its own loop, at the edge there is one
+//! thread anyway. [`Platform`] bundles the choice of adapters, so that the flow has one type
+//! parameter.
+#![expect(
+    async_fn_in_trait,
+    reason = "the traits are used generically inside this workspace, and need no Send futures"
+)]
+
+use bytes::Bytes;
+use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
+use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
+use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
+use driftlock_domain::idempotency::{Claim, IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::key::{KeyHash, KeyRecord};
+use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::organization::{Organization, OrganizationPatch};
+use driftlock_domain::receipt::Receipt;
+use driftlock_domain::route::Route;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
+
+/// A page of a list: rows after the cursor, in order of id (oldest first).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page<Id> {
+    /// The last row of the page before.
+    pub after: Option<Id>,
+    /// How many rows, 1 to 1,000.
+    pub limit: usize,
+}
+
+/// Organizations and keys. Changes commit together with their audit row.
+pub trait Directory {
+    /// The key of this hash, revoked and expired ones too.
+    async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault>;
+    /// The key of this id.
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault>;
+    /// An organization.
+    async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, Fault>;
+    /// A page of organizations.
+    async fn organizations(&self, page: Page<OrganizationId>) -> Result<Vec<Organization>, Fault>;
+    /// Makes an organization; `FaultKind::Conflict` when the id exists.
+    async fn create_organization(
+        &self,
+        organization: &Organization,
+        audit: AuditRecord,
+    ) -> Result<(), Fault>;
+    /// Changes an organization; `None` when there is none.
+    async fn patch_organization(
+        &self,
+        id: OrganizationId,
+        patch: OrganizationPatch,
+        audit: AuditRecord,
+    ) -> Result<Option<Organization>, Fault>;
+    /// A page of an organization's keys.
+    async fn keys(
+        &self,
+        organization: OrganizationId,
+        page: Page<KeyId>,
+    ) -> Result<Vec<KeyRecord>, Fault>;
+    /// Makes a key; `FaultKind::Conflict` when id or hash exists.
+    async fn create_key(
+        &self,
+        key: &KeyRecord,
+        hash: &KeyHash,
+        audit: AuditRecord,
+    ) -> Result<(), Fault>;
+    /// Revokes a key at an instant (the earlier one wins, if it has one); `None` when there is none.
+    async fn revoke_key(
+        &self,
+        id: KeyId,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault>;
+    /// Makes `successor` and revokes `id` at `revoke_at`, in one commit; `None` when there is no
+    /// such key.
+    async fn rotate_key(
+        &self,
+        id: KeyId,
+        successor: &KeyRecord,
+        hash: &KeyHash,
+        revoke_at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault>;
+    /// Notes when keys were last used; earlier times than the noted ones change nothing.
+    async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
+}
+
+/// Why a request was not admitted.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The caller's doing; with the limits as they are, where they are known.
+    Denied(Denial, Option<LimitsNow>),
+    /// Ours.
+    Fault(Fault),
+}
+
+/// Admission: rate limits and quota, all or nothing.
+pub trait Admission {
+    /// Takes a request's share of every limit, or of none.
+    async fn admit(&self, organization: OrganizationId, charge: &Charge)
+    -> Result<Admitted, Refusal>;
+    /// Makes a hold durable. An `Err` means that it is not in the ledger, or will be voided.
+    async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault>;
+    /// Gives a hold back. Takes no time worth awaiting: at the edge it is sent in the background.
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>);
+    /// An idempotency key is no longer in flight.
+    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId);
+    /// The node that holds the leases.
+    fn node(&self) -> NodeId;
+}
+
+/// The book of record of usage.
+pub trait Ledger {
+    /// Renews, extends or gives back a node's lease.
+    async fn lease(
+        &self,
+        organization: OrganizationId,
+        node: NodeId,
+        ask: &LeaseAsk,
+        now: Timestamp,
+    ) -> Result<LeaseGrant, Fault>;
+    /// Makes usage, audit row, idempotency record and outbox row durable, in one commit. A usage
+    /// id that is in the ledger already counts as committed and changes nothing; an idempotency
+    /// key that another usage id holds is `Refused`.
+    async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault>;
+    /// Takes a settlement back whose outcome was unknown; no effect when it is not there.
+    async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault>;
+    /// The usage of the period that holds `at`; `None` when nothing was settled in one.
+    async fn usage(
+        &self,
+        organization: OrganizationId,
+        at: Timestamp,
+        grouping: Grouping,
+    ) -> Result<Option<UsageSummary>, Fault>;
+    /// A receipt.
+    async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault>;
+    /// What is kept of an idempotency key, unless it is older than its 24 hours.
+    async fn kept(
+        &self,
+        organization: OrganizationId,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<Kept>, Fault>;
+    /// Adds the answer to what settling kept.
+    async fn keep_answer(
+        &self,
+        organization: OrganizationId,
+        key: &IdempotencyKey,
+        answer: &KeptAnswer,
+    ) -> Result<(), Fault>;
+    /// Drops idempotency records older than 24 hours; how many.
+    async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault>;
+    /// Units in the outbox for Stripe, of the period that holds `at`.
+    async fn outbox_units(
+        &self,
+        organization: OrganizationId,
+        at: Timestamp,
+    ) -> Result<u64, Fault>;
+}
+
+/// The audit log, a hash chain per organization.
+pub trait AuditLog {
+    /// Appends records in order.
+    async fn append(
+        &self,
+        records: Vec<(OrganizationId, AuditRecord)>,
+    ) -> Result<(), Fault>;
+    /// Entries with a number above `after`, in order; at most `limit`.
+    async fn entries(
+        &self,
+        organization: OrganizationId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, Fault>;
+    /// The end of the chain.
+    async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault>;
+}
+
+/// How a response body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// To its last byte.
+    Complete,
+    /// The backend broke off, or the client went away.
+    Truncated,
+}
+
+/// A response body read up to a bound.
+#[derive(Debug)]
+pub enum Collected<B> {
+    /// All of it.
+    Whole(Bytes),
+    /// It is greater: a body that yields what was read and then the rest.
+    Greater(B),
+    /// It broke off: a body that yields what was read and then the error.
+    Broken(B),
+}
+
+/// The way to the backend.
+pub trait Upstream: 'static {
+    /// A client's body, as the host receives it.
+    type RequestBody: 'static;
+    /// A backend's body, as the host passes it on.
+    type ResponseBody: 'static;
+
+    /// Sends a request and waits for the response's head.
+    async fn send(
+        &self,
+        request: http::Request<Self::RequestBody>,
+        route: &Route,
+    ) -> Result<http::Response<Self::ResponseBody>, SendError>;
+    /// Reads a client's body of at most `max` bytes.
+    async fn collect(&self, body: Self::RequestBody, max: u64) -> Result<Bytes, Denial>;
+    /// A request body of these bytes.
+    fn request_body(bytes: Bytes) -> Self::RequestBody;
+    /// A client's body that fails once more than `max` bytes came.
+    fn limited(body: Self::RequestBody, max: u64) -> Self::RequestBody;
+    /// A response body of these bytes.
+    fn response_body(bytes: Bytes) -> Self::ResponseBody;
+    /// Reads a backend's body of at most `max` bytes.
+    async fn collect_answer(
+        &self,
+        body: Self::ResponseBody,
+        max: usize,
+    ) -> Collected<Self::ResponseBody>;
+    /// A body that tells how it ended, once.
+    fn watch(body: Self::ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> Self::ResponseBody;
+}
+
+/// Why no response head came.
+#[derive(Debug)]
+pub enum SendError {
+    /// The backend's failure, or ours.
+    Fault(Fault),
+    /// The client's: its body was too large, broke off or stalled.
+    Denied(Denial),
+}
+
+/// The time.
+pub trait Clock {
+    /// Now; never earlier than what was told before.
+    fn now(&self) -> Timestamp;
+}
+
+/// Unpredictable bytes.
+pub trait Entropy {
+    /// Fills the buffer.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// Work that outlives the request that began it.
+pub trait Background {
+    /// Runs a future to its end, whatever becomes of the caller.
+    fn spawn(&self, work: impl Future<Output = ()> + 'static);
+}
+
+/// Ten unpredictable bytes: what an id needs.
+pub fn id_entropy(entropy: &impl Entropy) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    entropy.fill(&mut bytes);
+    bytes
+}
+
+/// A host's choice of adapters.
+pub trait Platform: 'static {
+    /// Organizations and keys.
+    type Directory: Directory;
+    /// Limits and quota.
+    type Admission: Admission;
+    /// Usage.
+    type Ledger: Ledger;
+    /// The audit log.
+    type Audit: AuditLog;
+    /// The backend.
+    type Upstream: Upstream;
+    /// The time.
+    type Clock: Clock;
+    /// Unpredictable bytes.
+    type Entropy: Entropy;
+    /// Work in the background.
+    type Background: Background;
+}
