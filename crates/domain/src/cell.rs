@@ -307,7 +307,9 @@ impl Cell {
             return Ok(());
         }
         if now >= lease.ask_again {
-            return Err(NotAdmitted::NeedsLease(self.ask(charge, u64::try_from(available).unwrap_or(0))));
+            return Err(NotAdmitted::NeedsLease(
+                self.ask(charge, u64::try_from(available).unwrap_or(0)),
+            ));
         }
         Err(self.no_units(charge, units, now))
     }
@@ -361,9 +363,12 @@ impl Cell {
         if self.next_lapse.is_none_or(|next| now < next) {
             return;
         }
-        let lapsed: Vec<_> = self.holds.iter().filter(|(_, held)| held.expires <= now).map(|(usage, held)| {
-            (Hold { usage: *usage, units: held.units }, held.claim)
-        }).collect();
+        let lapsed: Vec<_> = self
+            .holds
+            .iter()
+            .filter(|(_, held)| held.expires <= now)
+            .map(|(usage, held)| (Hold { usage: *usage, units: held.units }, held.claim))
+            .collect();
         for (hold, claim) in lapsed {
             self.end(&hold, HoldEnd::Returned);
             if let Some(key) = claim {
@@ -380,9 +385,9 @@ impl Cell {
     }
 
     fn limits(&self, charge: &Charge, key_limit: Limit, key: Bucket, now: Timestamp) -> LimitsNow {
-        let organization = charge.organization_requests_per_minute.map(|per_minute| {
-            self.organization.state(Limit::per_minute(per_minute.get()), now)
-        });
+        let organization = charge
+            .organization_requests_per_minute
+            .map(|per_minute| self.organization.state(Limit::per_minute(per_minute.get()), now));
         let terms = &charge.terms;
         let known = self.lease.as_ref().is_some_and(|lease| lease.terms.period == terms.period);
         let gone = if known { self.used.saturating_add(self.held) } else { self.held };

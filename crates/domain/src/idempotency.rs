@@ -60,9 +60,7 @@ pub struct KeptAnswer {
 
 /// A header that is no usable key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Idempotency-Key is one quoted string or bare token of 1 to 255 visible ASCII characters"
-)]
+#[error("Idempotency-Key is one quoted string or bare token of 1 to 255 visible ASCII characters")]
 pub struct MalformedIdempotencyKey;
 
 /// Reads the header: a quoted structured string (RFC 9651, section 3.3.3) or a bare token.

@@ -95,6 +95,8 @@ mod tests {
         assert_eq!(period.provisional(at("2026-02-01T00:00:00Z")), period);
         let turned = period.provisional(at("2026-02-15T00:00:00Z"));
         assert_eq!(turned.start, period.end);
-        assert!(period.provisional(at("2026-09-01T00:00:00Z")).contains(at("2026-09-01T00:00:00Z")));
+        assert!(
+            period.provisional(at("2026-09-01T00:00:00Z")).contains(at("2026-09-01T00:00:00Z"))
+        );
     }
 }

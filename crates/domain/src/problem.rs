@@ -247,7 +247,6 @@ fn malformed_status(malformed: &Malformed) -> StatusCode {
         }
         Malformed::TargetTooLong => StatusCode::URI_TOO_LONG,
         Malformed::Method => StatusCode::METHOD_NOT_ALLOWED,
-        Malformed::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     }
 }

@@ -1,0 +1,93 @@
+//! Whose address a request comes from, and what an abuse limit counts by.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// Entries of `X-Forwarded-For` that are looked at: no chain of proxies is longer.
+const HOPS_MAX: usize = 32;
+
+/// The client's address: the peer's, unless the peer is a trusted proxy. Then `CF-Connecting-IP`
+/// counts, or the last entry of `X-Forwarded-For` that is no trusted proxy itself.
+#[must_use]
+pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let peer = peer.to_canonical();
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    if trusted.is_empty() || !is_trusted(&peer) {
+        return peer;
+    }
+    if let Some(told) = headers.get("cf-connecting-ip").and_then(|value| address(value.as_bytes()))
+    {
+        return told;
+    }
+    let mut nearest = peer;
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    for hop in lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b',')).take(HOPS_MAX) {
+        // Whatever stands before an unreadable entry was not written by a proxy of ours.
+        let Some(ip) = address(hop) else { break };
+        nearest = ip;
+        if !is_trusted(&ip) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// What abuse is counted by: an IPv4 address, or an IPv6 network of 64 bits, which is the least
+/// that one subscriber gets.
+#[must_use]
+pub fn abuse_key(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+    }
+}
+
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let ip: IpAddr = text.parse().ok()?;
+    Some(ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn found(peer: &str, pairs: &[(&'static str, &'static str)]) -> IpAddr {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let trusted = ["10.0.0.0/8".parse().expect("a network")];
+        client_ip(&headers, ip(peer), &trusted)
+    }
+
+    #[test]
+    fn strangers_say_nothing_about_themselves() {
+        let forged = [("x-forwarded-for", "1.1.1.1"), ("cf-connecting-ip", "1.1.1.1")];
+        assert_eq!(found("192.0.2.1", &forged), ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_as_far_as_it_can_know() {
+        assert_eq!(found("10.0.0.1", &[]), ip("10.0.0.1"));
+        let chain = [("x-forwarded-for", "6.6.6.6, 192.0.2.9, 10.1.1.1")];
+        assert_eq!(found("10.0.0.1", &chain), ip("192.0.2.9"), "6.6.6.6 is the client's own word");
+        let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.9")];
+        assert_eq!(found("10.0.0.1", &lines), ip("192.0.2.9"));
+        assert_eq!(found("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, x")]), ip("10.0.0.1"));
+        assert_eq!(found("10.0.0.1", &[("cf-connecting-ip", "2001:db8::5")]), ip("2001:db8::5"));
+    }
+
+    #[test]
+    fn abuse_counts_v6_by_subscriber() {
+        assert_eq!(abuse_key(ip("2001:db8:0:1:a:b:c:d")), ip("2001:db8:0:1::"));
+        assert_eq!(abuse_key(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
+    }
+}

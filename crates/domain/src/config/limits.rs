@@ -1,0 +1,129 @@
+//! Bounds: what is refused, how often, how much is remembered.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// What is refused before anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Header lines of a request.
+    pub headers_max: usize,
+    /// Bytes of all header lines of a request.
+    pub header_bytes_max: usize,
+    /// Bytes of a request's target.
+    pub target_bytes_max: usize,
+    /// Proxies whose `X-Forwarded-For` and `CF-Connecting-IP` are believed (CIDR).
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            headers_max: 100,
+            header_bytes_max: 32 << 10,
+            target_bytes_max: 8 << 10,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// Abuse limits, per client address (IPv6 by /64).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Keyless and failed requests per minute of an address.
+    pub address_requests_per_minute: u32,
+    /// Requests per minute of an address, keyed ones included: a high ceiling.
+    pub address_ceiling_per_minute: u32,
+    /// Addresses remembered; the least recent are forgotten beyond.
+    pub addresses_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            address_requests_per_minute: 120,
+            address_ceiling_per_minute: 6_000_000,
+            addresses_max: 65_536,
+        }
+    }
+}
+
+/// What a node remembers of keys and organizations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// After how long a fact is read again.
+    pub fresh_secs: u64,
+    /// How long a fact is served while the store is away.
+    pub max_stale_secs: u64,
+    /// Facts remembered, unknown keys included.
+    pub cache_entries_max: usize,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { fresh_secs: 10, max_stale_secs: 60, cache_entries_max: 200_000 }
+    }
+}
+
+/// Counting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metering {
+    /// What a settled request survives.
+    pub durability: Durability,
+    /// The plan of an organization that is made without one.
+    pub default_plan: String,
+}
+
+/// What a settled request survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Power loss.
+    Fsync,
+    /// `kill -9`, not power loss.
+    Process,
+}
+
+impl Default for Metering {
+    fn default() -> Self {
+        Self { durability: Durability::Fsync, default_plan: "developer".into() }
+    }
+}
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Denials of one key, route and reason become one row in this time.
+    pub coalesce_secs: u64,
+    /// After how long the rows of free requests are written.
+    pub flush_ms: u64,
+    /// Rows that may wait to be written; more are dropped and counted.
+    pub queue_max: usize,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { coalesce_secs: 10, flush_ms: 100, queue_max: 65_536 }
+    }
+}
+
+/// The admin API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Whether `/admin` is served on the public listener; else on the admin listener alone.
+    pub public: bool,
+    /// Failed attempts per minute of an address.
+    pub failures_per_minute: u32,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { public: true, failures_per_minute: 10 }
+    }
+}

@@ -1,0 +1,149 @@
+//! `gateway.toml`: routes, plans, limits, filter, timeouts; one file for both hosts.
+//!
+//! Every field has a default, and the documented `gateway.toml` at the project's root is tested to
+//! equal them. Secrets are not configuration: they come through the environment. An unknown key
+//! is an error, since a misspelt limit is no limit.
+
+mod backend;
+mod error;
+mod limits;
+mod plans;
+mod routes;
+mod validate;
+
+use serde::{Deserialize, Serialize};
+
+pub use backend::{Backend, Timeouts};
+pub use error::ConfigError;
+pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering};
+pub use plans::Plans;
+pub use routes::RouteConfig;
+
+use crate::plan::Plan;
+use crate::route::{RouteError, RouteTable};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where requests go.
+    pub backend: Backend,
+    /// How long anything may take.
+    pub timeouts: Timeouts,
+    /// What is refused before anything else.
+    pub filter: Filter,
+    /// Abuse limits.
+    pub limits: Limits,
+    /// Facts about keys and organizations.
+    pub keys: Keys,
+    /// Counting.
+    pub metering: Metering,
+    /// The audit log.
+    pub audit: Audit,
+    /// The admin API.
+    pub admin: Admin,
+    /// The plans, by name.
+    pub plans: Plans,
+    /// The routes; listing any replaces them all.
+    pub routes: Vec<RouteConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            timeouts: Timeouts::default(),
+            filter: Filter::default(),
+            limits: Limits::default(),
+            keys: Keys::default(),
+            metering: Metering::default(),
+            audit: Audit::default(),
+            admin: Admin::default(),
+            plans: Plans::default(),
+            routes: routes::defaults(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and validates a configuration.
+    ///
+    /// # Errors
+    /// Every mistake found, each with its line and what would be right.
+    pub fn parse(text: &str) -> Result<Self, Vec<ConfigError>> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| vec![ConfigError::syntax(text, &error)])?;
+        let mistakes = validate::mistakes(&config);
+        if mistakes.is_empty() {
+            return Ok(config);
+        }
+        Err(mistakes.into_iter().map(|mistake| mistake.located(text)).collect())
+    }
+
+    /// A plan by name.
+    #[must_use]
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
+        self.plans.get(name)
+    }
+
+    /// The table of routes.
+    ///
+    /// # Errors
+    /// [`RouteError`] when two routes conflict.
+    pub fn route_table(&self) -> Result<RouteTable, RouteError> {
+        let (keys, timeouts) = (&self.routes, &self.timeouts);
+        RouteTable::new(keys.iter().map(|route| route.to_route(timeouts)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        Config::parse(text).expect_err("mistaken").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_documented_file_equals_the_defaults() {
+        let documented = include_str!("../../../../gateway.toml");
+        assert_eq!(Config::parse(documented), Ok(Config::default()));
+        assert_eq!(Config::parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let found = mistakes("[limits]\naddress_requests_per_minut = 3\n");
+        assert!(found[0].starts_with("line 2"), "{found:?}");
+        assert!(found[0].contains("address_requests_per_minut"), "{found:?}");
+        assert!(found[0].contains("address_requests_per_minute"), "names what is right: {found:?}");
+    }
+
+    #[test]
+    fn impossible_limits_are_refused() {
+        let zero = mistakes("[limits]\naddress_requests_per_minute = 0\n");
+        assert!(zero[0].contains("line 2"), "{zero:?}");
+        let negative = mistakes("[limits]\naddress_requests_per_minute = -1\n");
+        assert!(negative[0].contains("line 2"), "{negative:?}");
+        let overflow = mistakes("[limits]\naddress_requests_per_minute = 99999999999\n");
+        assert!(overflow[0].contains("line 2"), "{overflow:?}");
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let text = "[metering]\ndefault_plan = \"gold\"\n\n[plans.tiny]\nbase_micros = 0\n\
+                    included = 1\npolicy = \"allow\"\ncap_percent = 90\nrequests_per_minute = 0\n\
+                    needs_subscription = false\n";
+        let found = mistakes(text);
+        assert!(found.iter().any(|m| m.contains("line 2") && m.contains("gold")), "{found:?}");
+        assert!(found.iter().any(|m| m.contains("requests_per_minute")), "{found:?}");
+        assert!(found.iter().any(|m| m.contains("overage_micros")), "{found:?}");
+    }
+
+    #[test]
+    fn conflicting_routes_are_refused() {
+        let text = "[[routes]]\nmethod = \"GET\"\npath = \"/api/a/{x}\"\n\n\
+                    [[routes]]\nmethod = \"GET\"\npath = \"/api/a/{y}\"\n";
+        assert!(mistakes(text)[0].contains("/api/a/{y}"), "{:?}", mistakes(text));
+    }
+}

@@ -1,0 +1,157 @@
+//! What a well-formed configuration may still get wrong.
+
+use super::error::{Mistake, Step};
+use super::{Config, RouteConfig};
+use crate::plan::Plan;
+use crate::quota::QuotaPolicy;
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+const UNITS_MAX: u32 = 1_000_000;
+const HOUR_MS: u64 = 3_600_000;
+
+pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
+    let mut found = Found(Vec::new());
+    found.bounds(config);
+    for plan in config.plans.iter() {
+        found.plan(plan);
+    }
+    for (index, route) in config.routes.iter().enumerate() {
+        found.route(index, route);
+    }
+    found.table(config);
+    if config.plan(&config.metering.default_plan).is_none() {
+        let (wanted, names) = (&config.metering.default_plan, config.plans.names());
+        let message = format!("there is no plan `{wanted}`; the plans are {names}");
+        found.add(keys(&["metering", "default_plan"]), message);
+    }
+    found.0
+}
+
+struct Found(Vec<Mistake>);
+
+impl Found {
+    fn add(&mut self, path: Vec<Step>, message: impl Into<String>) {
+        self.0.push(Mistake { path, message: message.into() });
+    }
+
+    fn within(&mut self, path: &[&str], value: u64, least: u64, most: u64) {
+        if !(least..=most).contains(&value) {
+            self.add(keys(path), format!("{value} is out of range; {least} to {most} is right"));
+        }
+    }
+
+    fn bounds(&mut self, config: &Config) {
+        let Config { backend, timeouts, filter, limits, keys: facts, audit, admin, .. } = config;
+        let wide = |size: usize| size as u64;
+        self.within(
+            &["limits", "address_requests_per_minute"],
+            limits.address_requests_per_minute.into(),
+            1,
+            u32::MAX.into(),
+        );
+        self.within(
+            &["limits", "address_ceiling_per_minute"],
+            limits.address_ceiling_per_minute.into(),
+            limits.address_requests_per_minute.into(),
+            u32::MAX.into(),
+        );
+        self.within(&["limits", "addresses_max"], wide(limits.addresses_max), 1_024, 16 << 20);
+        self.within(&["admin", "failures_per_minute"], admin.failures_per_minute.into(), 1, 6_000);
+        self.within(&["filter", "headers_max"], wide(filter.headers_max), 16, 1_000);
+        self.within(&["filter", "header_bytes_max"], wide(filter.header_bytes_max), 8_192, 1 << 20);
+        self.within(&["filter", "target_bytes_max"], wide(filter.target_bytes_max), 256, 64 << 10);
+        self.within(&["keys", "fresh_secs"], facts.fresh_secs, 1, 3_600);
+        self.within(&["keys", "max_stale_secs"], facts.max_stale_secs, facts.fresh_secs, 3_600);
+        self.within(&["keys", "cache_entries_max"], wide(facts.cache_entries_max), 1_024, 64 << 20);
+        self.within(&["audit", "coalesce_secs"], audit.coalesce_secs, 1, 3_600);
+        self.within(&["audit", "flush_ms"], audit.flush_ms, 1, 10_000);
+        self.within(&["audit", "queue_max"], wide(audit.queue_max), 1_024, 16 << 20);
+        let most = wide(backend.connections_max);
+        self.within(&["backend", "connections_max"], most, 1, 1 << 20);
+        self.within(
+            &["backend", "idle_connections_max"],
+            wide(backend.idle_connections_max),
+            0,
+            most,
+        );
+        if let Some(url) = &backend.url
+            && !is_http_url(url)
+        {
+            self.add(keys(&["backend", "url"]), "no URL; `http://127.0.0.1:8081` would be right");
+        }
+        for (name, value) in [
+            ("client_head_ms", timeouts.client_head_ms),
+            ("body_idle_ms", timeouts.body_idle_ms),
+            ("client_idle_ms", timeouts.client_idle_ms),
+            ("backend_connect_ms", timeouts.backend_connect_ms),
+            ("backend_head_ms", timeouts.backend_head_ms),
+            ("backend_idle_ms", timeouts.backend_idle_ms),
+            ("drain_ms", timeouts.drain_ms),
+        ] {
+            self.within(&["timeouts", name], value, 1, HOUR_MS);
+        }
+    }
+
+    fn plan(&mut self, plan: &Plan) {
+        let path = |field: &str| keys(&["plans", &plan.name, field]);
+        if plan.requests_per_minute == 0 {
+            self.add(
+                path("requests_per_minute"),
+                "0 would let nothing through; at least 1 is right",
+            );
+        }
+        if plan.cap_percent < 100 {
+            self.add(
+                path("cap_percent"),
+                "a cap below 100 % of what is included; 100 or more is right",
+            );
+        }
+        if plan.policy != QuotaPolicy::Block && plan.overage_micros.is_none() {
+            let message = "missing: without a price for overage only policy = \"block\" exists; set \
+                           overage_micros (micro-dollars a unit)";
+            self.add(path("overage_micros"), message);
+        }
+    }
+
+    fn route(&mut self, index: usize, route: &RouteConfig) {
+        let path = |field: &str| {
+            vec![Step::Key("routes".into()), Step::Index(index), Step::Key(field.into())]
+        };
+        if !METHODS.contains(&route.method.as_str()) {
+            let message = format!("`{}` is none of {}", route.method, METHODS.join(", "));
+            self.add(path("method"), message);
+        }
+        if !route.path.starts_with("/api/") {
+            self.add(path("path"), "a route's path starts with /api/");
+        }
+        if route.units > UNITS_MAX {
+            self.add(path("units"), format!("{UNITS_MAX} units a request at most"));
+        }
+        if route.scope.as_deref().is_some_and(|scope| scope.trim().is_empty()) {
+            self.add(path("scope"), "an empty scope; leave the line out where any key will do");
+        }
+        if let Some(timeout) = route.head_timeout_ms
+            && !(1..=HOUR_MS).contains(&timeout)
+        {
+            self.add(path("head_timeout_ms"), format!("{timeout} is out of range; 1 to {HOUR_MS}"));
+        }
+    }
+
+    fn table(&mut self, config: &Config) {
+        if config.routes.is_empty() {
+            self.add(keys(&["routes"]), "no route is left: every request would be 404");
+        }
+        if let Err(error) = config.route_table() {
+            self.add(keys(&["routes"]), error.to_string());
+        }
+    }
+}
+
+fn is_http_url(url: &str) -> bool {
+    url.parse::<http::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+}
+
+fn keys(path: &[&str]) -> Vec<Step> {
+    path.iter().map(|key| Step::Key((*key).to_owned())).collect()
+}

@@ -1,0 +1,181 @@
+//! What is refused before anything else: heads that HTTP parsers could read differently, and heads
+//! beyond our bounds. No I/O, and nothing is remembered.
+//!
+//! The host's own parser has seen the bytes before; these rules hold for what it lets through.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
+
+use crate::config::Filter;
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Malformed {
+    /// More header lines than allowed.
+    #[error("there are too many header lines")]
+    TooManyHeaders,
+    /// More bytes of header than allowed.
+    #[error("the header lines are too large")]
+    HeadersTooLarge,
+    /// A longer target than allowed.
+    #[error("the target is too long")]
+    TargetTooLong,
+    /// Not a path: absolute form, authority form, `*`.
+    #[error("the target has to be a path")]
+    TargetForm,
+    /// A character that has no place in a target.
+    #[error("the target has a character that is not allowed there")]
+    TargetCharacter,
+    /// CONNECT or TRACE.
+    #[error("this gateway neither tunnels nor traces")]
+    Method,
+    /// No `Host`, or several.
+    #[error("there has to be exactly one Host header")]
+    Host,
+    /// Anything but one `chunked`, or beside `Content-Length`, or on HTTP/1.0.
+    #[error("Transfer-Encoding has to be `chunked`, alone, on HTTP/1.1")]
+    TransferEncoding,
+    /// Not one decimal number.
+    #[error("Content-Length has to be one decimal number")]
+    ContentLength,
+    /// A protocol to change to.
+    #[error("this gateway does not change protocols")]
+    Upgrade,
+}
+
+/// Checks a request's head.
+///
+/// # Errors
+/// [`Malformed`] names the first rule broken.
+pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
+    check_bounds(head, filter)?;
+    check_target(head)?;
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+        return Err(Malformed::Host);
+    }
+    if head.headers.contains_key(UPGRADE) {
+        return Err(Malformed::Upgrade);
+    }
+    check_framing(&head.headers, head.version)
+}
+
+/// The body's length as declared; `None` when it is chunked or there is none.
+#[must_use]
+pub fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn check_bounds(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
+    if head.headers.len() > filter.headers_max {
+        return Err(Malformed::TooManyHeaders);
+    }
+    // Four bytes more per line: the colon, a space and the line's end.
+    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        name.as_str().len() + value.len() + 4
+    };
+    if head.headers.iter().map(line).sum::<usize>() > filter.header_bytes_max {
+        return Err(Malformed::HeadersTooLarge);
+    }
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > filter.target_bytes_max { Err(Malformed::TargetTooLong) } else { Ok(()) }
+}
+
+fn check_target(head: &Parts) -> Result<(), Malformed> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Malformed::Method);
+    }
+    if head.uri.scheme().is_some() || head.uri.authority().is_some() || head.uri.path() == "*" {
+        return Err(Malformed::TargetForm);
+    }
+    let query = head.uri.query().unwrap_or_default();
+    if query.bytes().any(|b| !b.is_ascii_graphic()) {
+        return Err(Malformed::TargetCharacter);
+    }
+    Ok(())
+}
+
+fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Malformed> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let plain = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        let alone = codings.next().is_none() && !headers.contains_key(CONTENT_LENGTH);
+        if !plain || !alone || version < Version::HTTP_11 {
+            return Err(Malformed::TransferEncoding);
+        }
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let digits = length.as_bytes();
+        let number =
+            !digits.is_empty() && digits.len() < 20 && digits.iter().all(u8::is_ascii_digit);
+        if !number || lengths.next().is_some() {
+            return Err(Malformed::ContentLength);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn verdict(
+        change: impl FnOnce(http::request::Builder) -> http::request::Builder,
+    ) -> Result<(), Malformed> {
+        let builder = Request::builder().uri("/api/v1/health").header("host", "api.example");
+        let (head, ()) = change(builder).body(()).expect("a request").into_parts();
+        check_head(&head, &Filter::default())
+    }
+
+    #[test]
+    fn ordinary_requests_pass() {
+        assert_eq!(verdict(|b| b), Ok(()));
+        assert_eq!(verdict(|b| b.method("POST").header("content-length", "5")), Ok(()));
+        assert_eq!(verdict(|b| b.method("POST").header("transfer-encoding", "Chunked")), Ok(()));
+    }
+
+    #[test]
+    fn framing_that_parsers_read_differently_is_refused() {
+        let framing = |pairs: &[(&str, &str)]| {
+            verdict(|b| pairs.iter().fold(b, |b, (name, value)| b.header(*name, *value)))
+        };
+        let (te, cl) = ("transfer-encoding", "content-length");
+        for pairs in [
+            &[(te, "chunked"), (cl, "4")][..],
+            &[(te, "identity, chunked")],
+            &[(te, "chunked, identity")],
+            &[(te, "xchunked")],
+            &[(te, "chunked"), (te, "chunked")],
+        ] {
+            assert_eq!(framing(pairs), Err(Malformed::TransferEncoding), "{pairs:?}");
+        }
+        for pairs in [&[(cl, "4"), (cl, "4")][..], &[(cl, "+4")], &[(cl, "4, 4")], &[(cl, "")]] {
+            assert_eq!(framing(pairs), Err(Malformed::ContentLength), "{pairs:?}");
+        }
+        let old = verdict(|b| b.version(Version::HTTP_10).header(te, "chunked"));
+        assert_eq!(old, Err(Malformed::TransferEncoding));
+    }
+
+    #[test]
+    fn hosts_targets_and_methods() {
+        assert_eq!(verdict(|b| b.header("host", "other")), Err(Malformed::Host));
+        assert_eq!(verdict(|b| b.uri("http://other/api")), Err(Malformed::TargetForm));
+        assert_eq!(verdict(|b| b.method("OPTIONS").uri("*")), Err(Malformed::TargetForm));
+        assert_eq!(verdict(|b| b.method("TRACE")), Err(Malformed::Method));
+        assert_eq!(verdict(|b| b.method("CONNECT").uri("a:80")), Err(Malformed::Method));
+        assert_eq!(verdict(|b| b.header("upgrade", "websocket")), Err(Malformed::Upgrade));
+    }
+
+    #[test]
+    fn bounds() {
+        let many = verdict(|b| (0..101).fold(b, |b, n| b.header(format!("x-{n}"), "1")));
+        assert_eq!(many, Err(Malformed::TooManyHeaders));
+        let large = verdict(|b| b.header("x", "y".repeat(64 << 10)));
+        assert_eq!(large, Err(Malformed::HeadersTooLarge));
+        let long = verdict(|b| b.uri(format!("/{}", "a".repeat(16 << 10))));
+        assert_eq!(long, Err(Malformed::TargetTooLong));
+    }
+}
