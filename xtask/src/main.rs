@@ -1,2 +1,96 @@
-//! Project tasks.
-fn main() {}
+//! The project's tasks, run as `cargo xtask <task>`.
+//!
+//! One door for people and for CI: `.ci/run` calls `cargo xtask test` and nothing else, so that
+//! what passes on a laptop is what passes there. Tasks install the tools they need at pinned
+//! versions into `target/tools`, never into the user's home.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the report on standard output is what this program is for"
+)]
+
+mod deny;
+mod graph;
+mod sizes;
+mod steps;
+mod system;
+mod test;
+mod tidy;
+mod toolchain;
+mod worker;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the DriftLock gateway")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything CI checks: format, lints, tidy, tests, wasm, the Worker, dependencies
+    Test(TestArgs),
+    /// The project's own rules: file sizes, purity of `domain`, paths ARCHITECTURE.md names
+    Tidy,
+    /// Check that the shared crates compile to wasm
+    Wasm,
+    /// Build the Cloudflare Worker and run its tests under Miniflare
+    Worker(WorkerArgs),
+    /// Print the dependencies between the workspace's crates
+    Graph(GraphArgs),
+    /// Print the sizes of the Rust files: median, 90th percentile, largest
+    Sizes,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// Leave out the Worker and the dependency check
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Args)]
+struct WorkerArgs {
+    /// Build only
+    #[arg(long)]
+    build: bool,
+}
+
+#[derive(Args)]
+struct GraphArgs {
+    /// As a Mermaid diagram, for Markdown
+    #[arg(long)]
+    mermaid: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    match task {
+        Task::Test(TestArgs { quick: true }) => test::run(&workspace, test::Extent::Quick),
+        Task::Test(TestArgs { quick: false }) => test::run(&workspace, test::Extent::Full),
+        Task::Tidy => tidy::run(&workspace),
+        Task::Wasm => toolchain::check_shared_crates(&workspace),
+        Task::Worker(WorkerArgs { build: true }) => worker::build(&workspace),
+        Task::Worker(WorkerArgs { build: false }) => worker::test(&workspace),
+        Task::Graph(GraphArgs { mermaid: true }) => graph::print(&workspace, graph::Style::Mermaid),
+        Task::Graph(GraphArgs { mermaid: false }) => graph::print(&workspace, graph::Style::Text),
+        Task::Sizes => sizes::print(&workspace),
+    }
+}

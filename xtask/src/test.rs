@@ -1,0 +1,48 @@
+//! `cargo xtask test`: everything that must hold before a change is merged, cheapest first.
+
+use anyhow::{Context, Result};
+
+use crate::steps::Steps;
+use crate::workspace::{Workspace, run as run_command};
+use crate::{deny, system, tidy, toolchain, worker};
+
+/// How much of the suite to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything.
+    Full,
+    /// What a change of ordinary Rust code can break.
+    Quick,
+}
+
+/// Runs the suite and prints its count.
+///
+/// # Errors
+/// If any step failed.
+pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.run("system", || system::ensure(workspace));
+    steps.run("fmt", || fmt(workspace));
+    steps.run("tidy", || tidy::run(workspace));
+    steps.run("clippy", || clippy(workspace));
+    steps.run("tests", || run_command(workspace.cargo().args(["test", "--workspace", "--quiet"])));
+    steps.run("wasm", || toolchain::check_shared_crates(workspace));
+    if extent == Extent::Full {
+        if worker::exists(workspace) {
+            steps.run("worker", || worker::test(workspace));
+        }
+        steps.run("deny", || deny::run(workspace));
+    }
+    steps.finish()
+}
+
+fn fmt(workspace: &Workspace) -> Result<()> {
+    run_command(workspace.cargo().args(["fmt", "--all", "--check"]))
+        .context("run `cargo fmt` (missing? `rustup component add rustfmt`)")
+}
+
+fn clippy(workspace: &Workspace) -> Result<()> {
+    let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    run_command(workspace.cargo().args(lints))
+        .context("lints failed (clippy missing? `rustup component add clippy`)")
+}

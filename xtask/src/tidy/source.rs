@@ -1,0 +1,96 @@
+//! Words that must not stand in any source file, and words that must not stand outside tests.
+
+use std::path::Path;
+
+/// A word, and why it must not be there.
+pub(super) type Rule = (&'static str, &'static str);
+
+// Put together, so that this file does not break its own rules.
+const NOWHERE: &[Rule] = &[
+    (concat!("to", "do!"), "finish it, or leave it out"),
+    (concat!("unimplemen", "ted!"), "finish it, or leave it out"),
+    (concat!("#[ig", "nore"), "a test that does not run proves nothing"),
+];
+
+const OUTSIDE_TESTS: &[Rule] =
+    &[(concat!(".unw", "rap()"), "`expect` why it cannot fail, or answer an error")];
+
+/// Crates that exist for tests only.
+const TEST_CRATES: &[&str] = &["e2e", "crates/testkit"];
+
+/// What is wrong with one file.
+pub(super) fn breaches(path: &Path, text: &str) -> Vec<String> {
+    let mut found = scan(path, text, NOWHERE);
+    if !is_test(path) {
+        found.extend(scan(path, before_tests(text), OUTSIDE_TESTS));
+    }
+    found
+}
+
+/// Every line of code that holds one of the words; comments do not count.
+pub(super) fn scan(path: &Path, text: &str, rules: &[Rule]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for (word, why) in rules.iter().filter(|(word, _)| holds(code, word)) {
+            found.push(format!("{}:{}: `{word}`: {why}", path.display(), index + 1));
+        }
+    }
+    found
+}
+
+/// Whether `word` stands in `code` and is not merely the end of a longer name.
+fn holds(code: &str, word: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    let opens_with_name = word.starts_with(part_of_name);
+    code.match_indices(word).any(|(at, _)| {
+        let before = code.get(..at).unwrap_or_default();
+        !(opens_with_name && before.ends_with(part_of_name))
+    })
+}
+
+/// Files read downwards, tests last: what precedes the tests is what ships.
+fn before_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
+fn is_test(path: &Path) -> bool {
+    TEST_CRATES.iter().any(|name| path.starts_with(name))
+        || path
+            .components()
+            .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
+        || path.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(path: &str, text: &str) -> usize {
+        breaches(Path::new(path), text).len()
+    }
+
+    #[test]
+    fn unfinished_code_is_found_everywhere_but_in_comments() {
+        let unfinished = concat!("fn f() { to", "do!() }");
+        assert_eq!(lines("crates/a/src/lib.rs", unfinished), 1);
+        assert_eq!(lines("crates/a/tests/api.rs", unfinished), 1);
+        assert_eq!(lines("crates/a/src/lib.rs", &format!("// {unfinished}")), 0);
+    }
+
+    #[test]
+    fn unwrapping_is_for_tests() {
+        let call = concat!("x.unw", "rap();");
+        assert_eq!(lines("crates/a/src/lib.rs", call), 1);
+        assert_eq!(lines("crates/a/src/lib.rs", &format!("#[cfg(test)]\n{call}")), 0);
+        assert_eq!(lines("crates/testkit/src/lib.rs", call), 0);
+        assert_eq!(lines("crates/a/src/cell/tests.rs", call), 0);
+    }
+
+    #[test]
+    fn a_word_within_a_longer_name_does_not_count() {
+        let rules: &[Rule] = &[("rand::", "entropy is an argument")];
+        assert_eq!(scan(Path::new("a.rs"), "use operand::Kind;", rules).len(), 0);
+        assert_eq!(scan(Path::new("a.rs"), "use rand::random;", rules).len(), 1);
+    }
+}

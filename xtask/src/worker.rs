@@ -1,0 +1,109 @@
+//! Building the Cloudflare Worker and running its tests in workerd, by way of Miniflare.
+//!
+//! Three steps, each with a pinned tool: cargo builds the crate to wasm with unwinding panics,
+//! wasm-bindgen of the very version in Cargo.lock makes the JavaScript around it, and npm brings
+//! Miniflare at the version in package-lock.json. No account and no network beyond the package
+//! registries is needed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::toolchain::{Tool, WASM, unwinding_cargo};
+use crate::workspace::{Workspace, on_path, output, run};
+
+const CRATE: &str = "crates/worker";
+const WASM_BINDGEN: Tool =
+    Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version: "0.2.129" };
+const NODE_MAJOR_MIN: u32 = 20;
+
+/// Whether this checkout has the Worker.
+pub(crate) fn exists(workspace: &Workspace) -> bool {
+    workspace.root.join(CRATE).join("Cargo.toml").is_file()
+}
+
+/// Builds the Worker into `crates/worker/build`.
+///
+/// # Errors
+/// If a tool is missing and cannot be installed, or the crate does not compile.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    locked_version(workspace)?;
+    let target = workspace.target.join("worker");
+    run(unwinding_cargo(workspace)?
+        .args(["build", "--quiet", "--release", "--lib", "--package", "driftlock-worker"])
+        .args(["--target", WASM])
+        .env("CARGO_TARGET_DIR", &target))?;
+
+    let built = workspace.root.join(CRATE).join("build");
+    if built.exists() {
+        fs::remove_dir_all(&built).context("cannot empty crates/worker/build")?;
+    }
+    let bindgen = WASM_BINDGEN.ensure(workspace)?;
+    run(workspace
+        .command(bindgen)
+        .arg(target.join(WASM).join("release/driftlock_worker.wasm"))
+        .args(["--target", "module", "--no-typescript", "--out-name", "index", "--out-dir"])
+        .arg(&built)
+        .args(["--experimental-reset-state-function", "--force-enable-abort-handler"]))?;
+    finish(&built)
+}
+
+/// Builds the Worker and runs its tests.
+///
+/// # Errors
+/// If it does not build, or a test fails.
+pub(crate) fn test(workspace: &Workspace) -> Result<()> {
+    ensure_node(workspace)?;
+    build(workspace)?;
+    run(workspace.command("node").args(["--test", "--test-reporter=spec", "crates/worker/test/"]))
+}
+
+/// Puts the entry module beside the bindings. Workers know no source-phase import, for which the
+/// plain import of a `.wasm` module, a compiled module there too, stands in.
+fn finish(built: &std::path::Path) -> Result<()> {
+    let index = built.join("index.js");
+    let text = fs::read_to_string(&index).context("wasm-bindgen wrote no index.js")?;
+    fs::write(&index, text.replace("import source ", "import "))?;
+    let size = fs::metadata(built.join("index_bg.wasm"))?.len();
+    println!("worker: index_bg.wasm has {} kB", size / 1_000);
+    Ok(())
+}
+
+/// The bindings' generator must be of the version the crate was built against.
+fn locked_version(workspace: &Workspace) -> Result<()> {
+    let lock: toml::Table = fs::read_to_string(workspace.root.join("Cargo.lock"))?.parse()?;
+    let packages = lock.get("package").and_then(toml::Value::as_array).into_iter().flatten();
+    let locked = packages
+        .filter(|package| package.get("name").and_then(toml::Value::as_str) == Some("wasm-bindgen"))
+        .find_map(|package| package.get("version").and_then(toml::Value::as_str))
+        .context("Cargo.lock holds no wasm-bindgen")?;
+    if locked != WASM_BINDGEN.version {
+        bail!(
+            "Cargo.lock holds wasm-bindgen {locked}, xtask/src/worker.rs {}: change them together",
+            WASM_BINDGEN.version
+        );
+    }
+    Ok(())
+}
+
+fn ensure_node(workspace: &Workspace) -> Result<()> {
+    if !on_path("node") || !on_path("npm") {
+        bail!("Node.js {NODE_MAJOR_MIN} or newer with npm is missing: https://nodejs.org");
+    }
+    let version = output(workspace.command("node").arg("--version"))?;
+    let major = version.trim_start_matches('v').split('.').next().unwrap_or_default();
+    if major.parse::<u32>().unwrap_or(0) < NODE_MAJOR_MIN {
+        bail!("Node.js {version} is too old: {NODE_MAJOR_MIN} or newer is needed");
+    }
+    let installed: PathBuf = workspace.root.join("node_modules/.package-lock.json");
+    let locked = workspace.root.join("package-lock.json");
+    let current = match (fs::metadata(&installed), fs::metadata(&locked)) {
+        (Ok(installed), Ok(locked)) => installed.modified()? >= locked.modified()?,
+        _ => false,
+    };
+    if !current {
+        run(workspace.command("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))?;
+    }
+    Ok(())
+}
