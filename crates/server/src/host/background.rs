@@ -1,0 +1,96 @@
+//! Work that outlives the request that began it, counted so that a stop can wait for it.
+//!
+//! Invariant: once [`NativeBackground::idle`] has returned and nothing else runs on the core, all
+//! work that was spawned has ended.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use driftlock_gateway::ports::Background;
+
+/// The background of one core; clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NativeBackground(Rc<Tasks>);
+
+#[derive(Debug, Default)]
+struct Tasks {
+    running: Cell<usize>,
+    waiting: RefCell<Option<Waker>>,
+    closed: Cell<bool>,
+}
+
+/// One running task.
+struct Running(Rc<Tasks>);
+
+impl NativeBackground {
+    /// Waits until no work is left. One waiter at a time.
+    pub(crate) async fn idle(&self) {
+        poll_fn(|context| {
+            if self.0.running.get() == 0 {
+                return Poll::Ready(());
+            }
+            self.0.waiting.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Takes no more work: the core's loop is about to end, and would never run it.
+    pub(crate) fn close(&self) {
+        self.0.closed.set(true);
+    }
+}
+
+impl Background for NativeBackground {
+    fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        if self.0.closed.get() {
+            return;
+        }
+        self.0.running.set(self.0.running.get() + 1);
+        let running = Running(Rc::clone(&self.0));
+        tokio::task::spawn_local(async move {
+            let _running = running;
+            work.await;
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let left = self.0.running.get() - 1;
+        self.0.running.set(left);
+        if left == 0
+            && let Some(waker) = self.0.waiting.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_waits_for_what_was_spawned() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let done = Rc::new(Cell::new(0));
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let background = NativeBackground::default();
+            for _ in 0..3 {
+                let done = Rc::clone(&done);
+                background.spawn(async move {
+                    tokio::task::yield_now().await;
+                    done.set(done.get() + 1);
+                });
+            }
+            background.idle().await;
+            assert_eq!(done.get(), 3);
+            background.close();
+            background.spawn(async { unreachable!("a closed background takes no work") });
+            background.idle().await;
+        });
+    }
+}

@@ -1,0 +1,99 @@
+//! The client connections of one core: how many there may be, and how they are told to end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use tokio::sync::Semaphore;
+
+/// Connections per core; beyond, the kernel's queue holds what comes.
+const CONNECTIONS_MAX: usize = 65_536;
+
+/// See the module.
+pub(super) struct Clients {
+    room: Semaphore,
+    next: Cell<u64>,
+    open: RefCell<HashMap<u64, Option<Waker>>>,
+    draining: Cell<bool>,
+    emptied: RefCell<Option<Waker>>,
+}
+
+/// One open connection.
+pub(super) struct Client {
+    clients: Rc<Clients>,
+    number: u64,
+}
+
+impl Clients {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            room: Semaphore::new(CONNECTIONS_MAX),
+            next: Cell::new(0),
+            open: RefCell::default(),
+            draining: Cell::new(false),
+            emptied: RefCell::default(),
+        })
+    }
+
+    /// Waits until one more connection may be accepted.
+    pub(super) async fn room(&self) {
+        // The semaphore is never closed; its permits are given back when clients are dropped.
+        let _ = self.room.acquire().await;
+    }
+
+    /// A connection was accepted.
+    pub(super) fn open(self: &Rc<Self>) -> Client {
+        if let Ok(permit) = self.room.try_acquire() {
+            permit.forget();
+        }
+        let number = self.next.get();
+        self.next.set(number + 1);
+        self.open.borrow_mut().insert(number, None);
+        Client { clients: Rc::clone(self), number }
+    }
+
+    /// Tells all connections to end after the request under way, and waits for them.
+    pub(super) async fn drain(&self) {
+        self.draining.set(true);
+        for waker in self.open.borrow_mut().values_mut().filter_map(Option::take) {
+            waker.wake();
+        }
+        poll_fn(|context| {
+            if self.open.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            self.emptied.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Client {
+    /// The task to wake when connections are to end.
+    pub(super) fn runs_in(&self, task: &Waker) {
+        if let Some(slot) = self.clients.open.borrow_mut().get_mut(&self.number) {
+            *slot = Some(task.clone());
+        }
+    }
+
+    /// Whether connections are to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.clients.draining.get()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.clients.room.add_permits(1);
+        let mut open = self.clients.open.borrow_mut();
+        open.remove(&self.number);
+        if open.is_empty()
+            && let Some(waker) = self.clients.emptied.take()
+        {
+            waker.wake();
+        }
+    }
+}

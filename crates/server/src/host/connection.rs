@@ -1,0 +1,141 @@
+//! One client's connection: HTTP/1.1 in, the gateway's answers out, within its timeouts.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use driftlock_domain::config::Config;
+use driftlock_gateway::ports::Platform;
+use driftlock_gateway::{Door, Gateway};
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::activity::{Activity, ClientStream, Due, Patience};
+use super::clients::Client;
+use super::upstream::{Backend, RequestBody, ResponseBody};
+
+/// What all connections of a core have in common.
+pub(super) struct Protocol<P: Platform> {
+    gateway: Gateway<P>,
+    http: Builder,
+    patience: Patience,
+}
+
+/// Said to a client whose head does not come in time.
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Room for a request line's method and version, and for what ends the head.
+const HEAD_SLACK: usize = 1 << 10;
+/// The greatest piece of a request that is read at once, in bytes.
+const BUFFER_MAX: usize = 128 << 10;
+/// As many header lines as are parsed without an allocation.
+const HEADERS_ON_STACK: usize = 100;
+
+impl<P: Platform<Upstream = Backend>> Protocol<P> {
+    pub(super) fn new(gateway: Gateway<P>, config: &Config) -> Rc<Self> {
+        let filter = &config.filter;
+        let head_max = filter.header_bytes_max + filter.target_bytes_max + HEAD_SLACK;
+        let mut http = Builder::new();
+        http.half_close(false)
+            .keep_alive(true)
+            .header_read_timeout(None)
+            .max_header_size(head_max)
+            .max_buf_size(head_max.max(BUFFER_MAX));
+        if filter.headers_max > HEADERS_ON_STACK {
+            http.max_headers(filter.headers_max);
+        }
+        Rc::new(Self { gateway, http, patience: Patience::of(&config.timeouts) })
+    }
+
+    /// Serves one connection to its end.
+    pub(super) async fn serve(
+        self: Rc<Self>,
+        stream: TcpStream,
+        peer: IpAddr,
+        door: Door,
+        client: Client,
+    ) {
+        let activity = Activity::new(Instant::now());
+        let io = TokioIo::new(ClientStream { stream, activity: Rc::clone(&activity) });
+        let (gateway, noted) = (self.gateway.clone(), Rc::clone(&activity));
+        let body_idle = self.patience.body;
+        let service = service_fn(move |request: Request<Incoming>| {
+            noted.request_began();
+            let (gateway, activity) = (gateway.clone(), Rc::clone(&noted));
+            async move {
+                let request = request.map(|body| RequestBody::incoming(body, body_idle));
+                let response = gateway.handle(request, peer, door).await;
+                Ok::<_, Infallible>(response.map(|body| Answer { body, activity }))
+            }
+        });
+        let mut connection = self.http.serve_connection(io, service);
+        let mut timer = Box::pin(tokio::time::sleep(self.patience.shortest()));
+        let mut told = false;
+        let over = poll_fn(|context| {
+            if !told {
+                client.runs_in(context.waker());
+                if client.is_draining() {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    told = true;
+                }
+            }
+            if Pin::new(&mut connection).poll(context).is_ready() {
+                return Poll::Ready(Due::Close);
+            }
+            while timer.as_mut().poll(context).is_ready() {
+                match activity.due(Instant::now(), self.patience) {
+                    Due::Later(at) => timer.as_mut().reset(at),
+                    over => return Poll::Ready(over),
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        if over == Due::SlowHead {
+            // Whoever does not even take these few bytes need not have them.
+            let _ = connection.into_parts().io.into_inner().stream.try_write(TIMED_OUT);
+        }
+    }
+}
+
+/// An answer's body, which notes its end on the connection.
+struct Answer {
+    body: ResponseBody,
+    activity: Rc<Activity>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.activity.request_ended(Instant::now());
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = <ResponseBody as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

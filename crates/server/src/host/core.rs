@@ -1,0 +1,161 @@
+//! One core: a thread with its own event loop, listeners, gateway and backend connections.
+//!
+//! Nothing on a request's way crosses to another thread but what the store does. On a stop the
+//! core first takes no more connections, then lets requests under way and background work end,
+//! then writes what is queued; each of the two within `timeouts.drain_ms`.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use driftlock_domain::config::Config;
+use driftlock_gateway::ports::Platform;
+use driftlock_gateway::{Door, Gateway};
+use futures_util::future::{Either, select};
+use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::background::NativeBackground;
+use super::clients::Clients;
+use super::clock::NativeClock;
+use super::connection::Protocol;
+use super::upstream::{Backend, BackendUrl};
+
+/// Which core it is: the first one also does the periodic jobs of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// Does the process's periodic jobs.
+    First,
+    /// Serves requests only.
+    Other,
+}
+
+/// What a core makes its gateway of.
+pub(crate) struct CoreParts {
+    /// Its way to the backend.
+    pub(crate) backend: Backend,
+    /// The process's clock.
+    pub(crate) clock: NativeClock,
+    /// Its background.
+    pub(crate) background: NativeBackground,
+}
+
+/// What a core is told at its start.
+pub(super) struct CoreSetup<'a> {
+    pub(super) rank: Rank,
+    pub(super) config: &'a Config,
+    pub(super) backend: BackendUrl,
+    pub(super) clock: NativeClock,
+    pub(super) listeners: Vec<(TcpListener, Door)>,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long accepting rests when the process has no file descriptors left.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Runs a core until it is told to stop.
+///
+/// # Errors
+/// When the system gives it no event loop.
+pub(super) fn run<P: Platform<Upstream = Backend>>(
+    setup: CoreSetup<'_>,
+    make: impl FnOnce(CoreParts) -> Gateway<P>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, serve(setup, make))
+}
+
+async fn serve<P: Platform<Upstream = Backend>>(
+    setup: CoreSetup<'_>,
+    make: impl FnOnce(CoreParts) -> Gateway<P>,
+) -> io::Result<()> {
+    let CoreSetup { rank, config, backend, clock, listeners, mut stopping } = setup;
+    let (backend, background) = (Backend::new(backend, config), NativeBackground::default());
+    let parts = (backend.clone(), clock.clone(), background.clone());
+    let gateway = make(CoreParts { backend: parts.0, clock: parts.1, background: parts.2 });
+
+    let (clients, protocol) = (Clients::new(), Protocol::new(gateway.clone(), config));
+    let mut accepting = Vec::new();
+    for (listener, door) in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (protocol, clients) = (Rc::clone(&protocol), Rc::clone(&clients));
+        accepting.push(tokio::task::spawn_local(accept(listener, door, protocol, clients)));
+    }
+    let upkeep = tokio::task::spawn_local(upkeep(backend, clock));
+    let stopped = Rc::new(Notify::new());
+    let jobs = (rank == Rank::First).then(|| {
+        let every = Duration::from_millis(config.audit.flush_ms);
+        tokio::task::spawn_local(jobs(gateway.clone(), every, Rc::clone(&stopped)))
+    });
+
+    // An error means that whoever could ask for a stop is gone: that is one, too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    let drain = Duration::from_millis(config.timeouts.drain_ms);
+    let drained = async {
+        clients.drain().await;
+        background.idle().await;
+    };
+    if tokio::time::timeout(drain, drained).await.is_err() {
+        tracing::warn!("requests were still under way when the time to drain was over");
+    }
+    upkeep.abort();
+    stopped.notify_one();
+    let written = async {
+        if let Some(jobs) = jobs {
+            let _ = jobs.await;
+        }
+        gateway.flush().await;
+    };
+    if tokio::time::timeout(drain, written).await.is_err() {
+        tracing::error!("the store did not take what was queued; audit rows may be missing");
+    }
+    background.close();
+    Ok(())
+}
+
+async fn accept<P: Platform<Upstream = Backend>>(
+    listener: tokio::net::TcpListener,
+    door: Door,
+    protocol: Rc<Protocol<P>>,
+    clients: Rc<Clients>,
+) {
+    loop {
+        clients.room().await;
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let (protocol, client) = (Rc::clone(&protocol), clients.open());
+                tokio::task::spawn_local(protocol.serve(stream, peer.ip(), door, client));
+            }
+            // A client that gave up before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+async fn upkeep(backend: Backend, clock: NativeClock) {
+    loop {
+        tokio::time::sleep(UPKEEP_EVERY).await;
+        backend.sweep();
+        clock.follow_wall_clock();
+    }
+}
+
+/// A round that has begun is never cut short: it may have taken rows off a queue.
+async fn jobs<P: Platform>(gateway: Gateway<P>, every: Duration, stopped: Rc<Notify>) {
+    let mut rounds = tokio::time::interval(every);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let round = std::pin::pin!(rounds.tick());
+        match select(round, std::pin::pin!(stopped.notified())).await {
+            Either::Left(_) => gateway.tick().await,
+            Either::Right(_) => return,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What the environment says: where the backend and the store are, and the secrets.
+//!
+//! Read once, before anything listens. A malformed variable is one line that names it and says
+//! what would be right; a value is never printed, since it may be a secret.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use driftlock_gateway::AdminTokens;
+
+use super::upstream::BackendUrl;
+
+/// The environment, read and checked.
+pub(crate) struct Environment {
+    /// `ENV_GO_BACKEND_URL`: wins over the configuration's `backend.url`.
+    pub(crate) backend: Option<BackendUrl>,
+    /// `ENV_DATABASE_URL`.
+    pub(crate) store: Option<StoreUrl>,
+    /// `ENV_ADMIN_TOKEN`.
+    pub(crate) admin_tokens: Option<AdminTokens>,
+    /// `ENV_CONFIG`: the path of `gateway.toml`.
+    pub(crate) config: Option<PathBuf>,
+    /// Whether `ENV_SUPABASE_URL` is set.
+    supabase: bool,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// A variable that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EnvironmentError {
+    /// Its name.
+    pub(crate) variable: &'static str,
+    /// What is wrong, and what would be right; never its value.
+    pub(crate) problem: String,
+}
+
+impl fmt::Display for EnvironmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.variable, self.problem)
+    }
+}
+
+impl std::error::Error for EnvironmentError {}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("backend", &self.backend)
+            .field("store", &self.store)
+            .field("admin_tokens", &self.admin_tokens.as_ref().map(|_| "…"))
+            .field("config", &self.config)
+            .finish()
+    }
+}
+
+impl Environment {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// Every variable that cannot be used.
+    pub(crate) fn read() -> Result<Self, Vec<EnvironmentError>> {
+        Self::from_lookup(|name| std::env::var_os(name).map(|value| value.into_string().ok()))
+    }
+
+    /// Reads through `lookup`, which answers `Some(None)` for a value that is not UTF-8. A variable
+    /// that is empty counts as unset, as shells and container files leave them.
+    pub(crate) fn from_lookup(
+        lookup: impl Fn(&str) -> Option<Option<String>>,
+    ) -> Result<Self, Vec<EnvironmentError>> {
+        let mut reader = Reader { lookup, found: Vec::new() };
+        let backend = reader.read(BACKEND_URL, BackendUrl::parse);
+        let store = reader.read(DATABASE_URL, store_url);
+        let admin_tokens = reader.read(ADMIN_TOKEN, AdminTokens::parse);
+        let config = reader.read(CONFIG, |text| Ok::<_, String>(PathBuf::from(text)));
+        let supabase = reader.read(SUPABASE_URL, |_| Ok::<_, String>(())).is_some();
+        reader.read(REDIS_URL, |_| Err::<(), _>("not supported by this version; unset it"));
+        if reader.found.is_empty() {
+            Ok(Self { backend, store, admin_tokens, config, supabase })
+        } else {
+            Err(reader.found)
+        }
+    }
+
+    /// The store that `serve` cannot do without.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`] when none is named, or one that this version cannot use.
+    pub(crate) fn required_store(&self) -> Result<&StoreUrl, EnvironmentError> {
+        self.store.as_ref().ok_or_else(|| {
+            let (variable, problem) = if self.supabase {
+                (SUPABASE_URL, "no store of this version; set ENV_DATABASE_URL=sqlite:PATH as well")
+            } else {
+                (DATABASE_URL, "not set; `sqlite:driftlock.db` would be right")
+            };
+            EnvironmentError { variable, problem: problem.to_owned() }
+        })
+    }
+}
+
+/// The backend's base URL.
+pub(crate) const BACKEND_URL: &str = "ENV_GO_BACKEND_URL";
+/// The store.
+pub(crate) const DATABASE_URL: &str = "ENV_DATABASE_URL";
+/// The admin API's token.
+pub(crate) const ADMIN_TOKEN: &str = "ENV_ADMIN_TOKEN";
+/// The configuration's path.
+pub(crate) const CONFIG: &str = "ENV_CONFIG";
+
+/// A Supabase project, which `ENV_DATABASE_URL` takes precedence over.
+const SUPABASE_URL: &str = "ENV_SUPABASE_URL";
+/// Fleet-wide rate limits: ignoring it would run without what it asks for.
+const REDIS_URL: &str = "ENV_REDIS_URL";
+
+struct Reader<L> {
+    lookup: L,
+    found: Vec<EnvironmentError>,
+}
+
+impl<L: Fn(&str) -> Option<Option<String>>> Reader<L> {
+    fn read<T, E: fmt::Display>(
+        &mut self,
+        variable: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let parsed = match (self.lookup)(variable)? {
+            None => Err("not UTF-8 text".to_owned()),
+            Some(text) if text.trim().is_empty() => return None,
+            Some(text) => parse(text.trim()).map_err(|error| error.to_string()),
+        };
+        match parsed {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.found.push(EnvironmentError { variable, problem });
+                None
+            }
+        }
+    }
+}
+
+fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    match (scheme, text.strip_prefix("sqlite:")) {
+        (_, Some("" | "//")) => Err("the path is missing; `sqlite:driftlock.db` would be right"),
+        (_, Some(path)) => Ok(StoreUrl::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+        ("postgres" | "postgresql", None) => {
+            Err("PostgreSQL is not supported by this version; `sqlite:PATH` is")
+        }
+        _ => Err("no store URL; `sqlite:driftlock.db` would be right"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Environment, Vec<EnvironmentError>> {
+        Environment::from_lookup(|name| {
+            let found = pairs.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| Some((*value).to_owned()))
+        })
+    }
+
+    #[test]
+    fn nothing_is_required() {
+        let environment = read(&[]).expect("well-formed");
+        assert!(environment.backend.is_none() && environment.store.is_none());
+        assert!(environment.admin_tokens.is_none() && environment.config.is_none());
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        assert!(read(&[(ADMIN_TOKEN, ""), (DATABASE_URL, " ")]).is_ok());
+    }
+
+    #[test]
+    fn stores_by_scheme() {
+        let of = |url| read(&[(DATABASE_URL, url)]).map(|found| found.store);
+        let file = |path: &str| Ok(Some(StoreUrl::Sqlite(path.into())));
+        assert_eq!(of("sqlite:data/a.db"), file("data/a.db"));
+        assert_eq!(of("sqlite:///var/a.db"), file("/var/a.db"));
+        for wrong in ["sqlite:", "postgres://u:hunter2@h/d", "mysql://h", "a.db"] {
+            let mistakes = of(wrong).expect_err("malformed");
+            assert_eq!(mistakes[0].variable, DATABASE_URL);
+            assert!(!mistakes[0].to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_and_no_value() {
+        let mistakes = read(&[(BACKEND_URL, "8081"), (ADMIN_TOKEN, "too-short-a-secret")])
+            .expect_err("malformed");
+        let shown: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.len(), 2, "{shown:?}");
+        assert!(shown[0].starts_with("ENV_GO_BACKEND_URL: "), "{shown:?}");
+        assert!(shown[1].starts_with("ENV_ADMIN_TOKEN: "), "{shown:?}");
+        assert!(!shown[1].contains("too-short-a-secret"), "{shown:?}");
+        assert!(shown.iter().all(|line| !line.contains('\n')), "{shown:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let mistakes = read(&[(REDIS_URL, "redis://h")]).expect_err("no such feature");
+        assert_eq!(mistakes[0].variable, REDIS_URL);
+    }
+
+    #[test]
+    fn a_store_is_required_by_name() {
+        let supabase = (SUPABASE_URL, "https://x.supabase.co");
+        let missing = |pairs: &[(&str, &str)]| {
+            let environment = read(pairs).expect("well-formed");
+            environment.required_store().map_err(|error| error.variable).err()
+        };
+        assert_eq!(missing(&[]), Some(DATABASE_URL));
+        assert_eq!(missing(&[supabase]), Some(SUPABASE_URL));
+        assert_eq!(missing(&[supabase, (DATABASE_URL, "sqlite:a.db")]), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! Listening sockets: one per core on the same address, so that the kernel spreads connections and
+//! cores share nothing.
+//!
+//! Sockets that share an address also share it with a second copy of this program, which would
+//! silently take half of the connections: so the address is claimed alone first.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait to be accepted, per core; the kernel's own bound is often lower.
+const BACKLOG: i32 = 4_096;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {}", hint(.error))]
+pub(crate) struct ListenError {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    /// What the system said.
+    pub(crate) error: io::Error,
+}
+
+/// `count` sockets that share an address. Port 0 becomes a free one, the same for all.
+///
+/// # Errors
+/// [`ListenError`] when the address is taken, or not this machine's.
+pub(super) fn share(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, ListenError> {
+    let failed = |error| ListenError { address, error };
+    let claimed =
+        TcpListener::bind(address).and_then(|alone| alone.local_addr()).map_err(failed)?;
+    (0..count).map(|_| socket(claimed).map_err(failed)).collect()
+}
+
+fn socket(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted connections inherit it: answers are written whole, so nothing is gained by waiting.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the address is in use; stop what listens there, or choose another one".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "not permitted; ports below 1024 need a privilege, so choose a higher one".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; 127.0.0.1 or 0.0.0.0 would be right".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_share_a_port_and_nobody_else_does() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets = share(any, 3).expect("free");
+        let address = sockets[0].local_addr().expect("bound");
+        assert!(sockets.iter().all(|socket| socket.local_addr().is_ok_and(|at| at == address)));
+        let taken = share(address, 1).expect_err("taken").to_string();
+        assert!(taken.contains(&address.to_string()) && taken.contains("in use"), "{taken}");
+    }
+}

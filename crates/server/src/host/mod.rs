@@ -1,0 +1,24 @@
+//! The native host: the gateway on a thread per core, over TCP and the embedded store.
+//!
+//! It only wires: what is decided is decided in the gateway. [`platform::serve`] is the way in;
+//! [`environment`] reads what it needs.
+
+mod activity;
+mod background;
+mod clients;
+mod clock;
+mod connection;
+mod core;
+mod entropy;
+mod environment;
+mod listen;
+mod platform;
+mod serve;
+mod upstream;
+
+pub(crate) use clock::NativeClock;
+pub(crate) use entropy::NativeEntropy;
+pub(crate) use environment::{Environment, EnvironmentError, StoreUrl};
+pub(crate) use platform::serve;
+pub(crate) use serve::{Addresses, AdminListen, ServeError, Setup, stop_signal};
+pub(crate) use upstream::BackendUrl;

@@ -1,0 +1,55 @@
+//! The native host's choice of adapters: the embedded store, cells in memory, sockets.
+
+use driftlock_gateway::ports::Platform;
+use driftlock_gateway::{AdminTokens, Gateway, LocalCells, Parts, Shared};
+use driftlock_sqlite::SqliteStore;
+
+use super::background::NativeBackground;
+use super::clock::NativeClock;
+use super::entropy::NativeEntropy;
+use super::serve::{self, Addresses, ServeError, Setup};
+use super::upstream::Backend;
+
+/// See the module.
+pub(crate) struct Native;
+
+impl Platform for Native {
+    type Directory = SqliteStore;
+    type Admission = LocalCells<SqliteStore, NativeClock>;
+    type Ledger = SqliteStore;
+    type Audit = SqliteStore;
+    type Upstream = Backend;
+    type Clock = NativeClock;
+    type Entropy = NativeEntropy;
+    type Background = NativeBackground;
+}
+
+/// Serves over an open store until `stop` is ready, then drains; see [`serve::run`].
+///
+/// # Errors
+/// [`ServeError`].
+pub(crate) fn serve(
+    setup: &Setup,
+    store: &SqliteStore,
+    admin_tokens: AdminTokens,
+    ready: impl FnOnce(Addresses),
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let routes = setup.config.route_table().expect("a validated configuration has a route table");
+    let shared = Shared::new(setup.config.clone(), routes, admin_tokens);
+    let cells = LocalCells::new(store.clone(), setup.clock.clone(), store.node());
+    let make = |core: super::core::CoreParts| {
+        Gateway::<Native>::new(Parts {
+            shared: shared.clone(),
+            directory: store.clone(),
+            admission: cells.clone(),
+            ledger: store.clone(),
+            audit: store.clone(),
+            upstream: core.backend,
+            clock: core.clock,
+            entropy: NativeEntropy,
+            background: core.background,
+        })
+    };
+    serve::run(setup, make, ready, stop)
+}

@@ -1,0 +1,165 @@
+//! The server: a thread per core, from the first listener to the last answer.
+//!
+//! It says that it is ready only when every socket listens, and returns only when every core has
+//! drained. A core that ends on its own ends the others too: a process that serves with half of
+//! itself would look healthy.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::thread;
+
+use driftlock_domain::config::Config;
+use driftlock_gateway::ports::Platform;
+use driftlock_gateway::{Door, Gateway};
+use futures_util::future::select;
+use tokio::sync::watch;
+
+use super::clock::NativeClock;
+use super::core::{self, CoreParts, CoreSetup, Rank};
+use super::listen::{self, ListenError};
+use super::upstream::{Backend, BackendUrl};
+
+/// What to serve, and where.
+pub(crate) struct Setup {
+    /// Validated.
+    pub(crate) config: Config,
+    /// Where requests go.
+    pub(crate) backend: BackendUrl,
+    /// Where clients connect; port 0 takes a free one.
+    pub(crate) listen: SocketAddr,
+    /// Where operators connect.
+    pub(crate) admin: AdminListen,
+    /// The process's clock.
+    pub(crate) clock: NativeClock,
+    /// How many cores serve; else as many as there are.
+    pub(crate) workers: Option<NonZeroUsize>,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AdminListen {
+    /// None.
+    Off,
+    /// At the default address, of which a taken port is a warning.
+    Default(SocketAddr),
+    /// At an address that was asked for, of which a taken port is an error.
+    At(SocketAddr),
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    /// For clients.
+    pub(crate) public: SocketAddr,
+    /// For operators.
+    pub(crate) admin: Option<SocketAddr>,
+}
+
+/// Why the server did not start, or did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system refuses threads or event loops.
+    #[error("the system refuses what the server needs: {0}")]
+    System(#[from] io::Error),
+    /// A core ended although nobody asked for it.
+    #[error("a core of the server failed; the log says why")]
+    Core,
+}
+
+/// Serves until `stop` is ready, then drains. `make` makes each core's gateway, on its thread;
+/// `ready` hears where the server listens.
+///
+/// # Errors
+/// [`ServeError`].
+pub(crate) fn run<P: Platform<Upstream = Backend>>(
+    setup: &Setup,
+    make: impl Fn(CoreParts) -> Gateway<P> + Sync,
+    ready: impl FnOnce(Addresses),
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let workers = setup.workers.or_else(|| thread::available_parallelism().ok());
+    let public = listen::share(setup.listen, workers.map_or(1, NonZeroUsize::get))?;
+    let mut admin = admin_listener(setup.admin)?;
+    let addresses = Addresses {
+        public: public[0].local_addr()?,
+        admin: admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stopping, _) = watch::channel(false);
+
+    thread::scope(|scope| {
+        let mut cores = Vec::new();
+        for (number, listener) in public.into_iter().enumerate() {
+            let mut listeners = vec![(listener, Door::Public)];
+            listeners.extend(admin.take().map(|listener| (listener, Door::Admin)));
+            let core = CoreSetup {
+                rank: if number == 0 { Rank::First } else { Rank::Other },
+                config: &setup.config,
+                backend: setup.backend.clone(),
+                clock: setup.clock.clone(),
+                listeners,
+                stopping: stopping.subscribe(),
+            };
+            let (make, ending) = (&make, StopOnDrop(&stopping));
+            let thread = thread::Builder::new().name(format!("core-{number}"));
+            cores.push(thread.spawn_scoped(scope, move || {
+                let _ending = ending;
+                core::run(core, make)
+            }));
+        }
+        let cores: Vec<_> = cores.into_iter().collect::<io::Result<_>>().inspect_err(|_| {
+            stopping.send_replace(true);
+        })?;
+        ready(addresses);
+        let asked = runtime.block_on(wait(stop, stopping.subscribe()));
+        stopping.send_replace(true);
+        let ended: Vec<_> = cores.into_iter().map(|core| core.join()).collect();
+        for core in ended {
+            core.map_err(|_panic| ServeError::Core)??;
+        }
+        if asked { Ok(()) } else { Err(ServeError::Core) }
+    })
+}
+
+/// Whether a stop was asked for; `false` when a core ended before.
+async fn wait(stop: impl Future<Output = ()>, mut stopping: watch::Receiver<bool>) -> bool {
+    let ended = std::pin::pin!(stopping.wait_for(|stop| *stop));
+    matches!(select(std::pin::pin!(stop), ended).await, futures_util::future::Either::Left(_))
+}
+
+/// However a core ends, the others do too.
+struct StopOnDrop<'a>(&'a watch::Sender<bool>);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+fn admin_listener(admin: AdminListen) -> Result<Option<std::net::TcpListener>, ListenError> {
+    let at = |address| listen::share(address, 1).map(|mut sockets| sockets.pop());
+    match admin {
+        AdminListen::Off => Ok(None),
+        AdminListen::At(address) => at(address),
+        AdminListen::Default(address) => Ok(at(address).unwrap_or_else(|error| {
+            tracing::warn!(%error, "no admin listener; --admin-listen chooses another address");
+            None
+        })),
+    }
+}
+
+/// Ready when the process is asked to stop: SIGTERM, or SIGINT (Ctrl-C).
+///
+/// # Panics
+/// When the system refuses signal handlers, which it does for no ordinary process.
+pub(crate) async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let handler = |kind| signal(kind).expect("signal handlers can be installed");
+    let (mut terminate, mut interrupt) =
+        (handler(SignalKind::terminate()), handler(SignalKind::interrupt()));
+    select(std::pin::pin!(terminate.recv()), std::pin::pin!(interrupt.recv())).await;
+}

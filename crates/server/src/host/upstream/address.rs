@@ -1,0 +1,140 @@
+//! The backend's base URL, parsed once: where to connect, what to say as `Host`, what to put before
+//! every path.
+
+use std::fmt;
+
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Uri};
+
+/// A base URL such as `http://127.0.0.1:8081` or `http://backend:8081/base`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct BackendUrl {
+    host: String,
+    port: u16,
+    authority: HeaderValue,
+    /// Without a slash at its end.
+    prefix: String,
+}
+
+/// A URL that is no backend's. Never holds the URL, which may have credentials in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MalformedBackendUrl {
+    /// Not a URL at all.
+    #[error("no URL; `http://127.0.0.1:8081` would be right")]
+    NotUrl,
+    /// TLS.
+    #[error("https backends are not supported by this version; `http://HOST:PORT` is right")]
+    Https,
+    /// A user and a password.
+    #[error("a backend URL has no user name or password in it; `http://HOST:PORT` is right")]
+    Credentials,
+    /// A query.
+    #[error("a backend URL has no `?` in it; `http://HOST:PORT` is right")]
+    Query,
+}
+
+impl BackendUrl {
+    /// Reads a base URL.
+    ///
+    /// # Errors
+    /// [`MalformedBackendUrl`], which does not repeat the text.
+    pub(crate) fn parse(text: &str) -> Result<Self, MalformedBackendUrl> {
+        let uri: Uri = text.parse().map_err(|_| MalformedBackendUrl::NotUrl)?;
+        match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => {}
+            Some(scheme) if *scheme == Scheme::HTTPS => return Err(MalformedBackendUrl::Https),
+            _ => return Err(MalformedBackendUrl::NotUrl),
+        }
+        let authority = uri.authority().ok_or(MalformedBackendUrl::NotUrl)?;
+        if authority.as_str().contains('@') {
+            return Err(MalformedBackendUrl::Credentials);
+        }
+        if uri.query().is_some() {
+            return Err(MalformedBackendUrl::Query);
+        }
+        let named = authority.as_str().len() - authority.host().len();
+        if authority.host().is_empty() || (named > 0 && authority.port_u16().is_none()) {
+            return Err(MalformedBackendUrl::NotUrl);
+        }
+        Ok(Self {
+            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+            authority: HeaderValue::from_str(authority.as_str())
+                .map_err(|_| MalformedBackendUrl::NotUrl)?,
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Host name or address, without brackets, and port.
+    pub(super) fn endpoint(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// The value of `Host`.
+    pub(super) fn authority(&self) -> HeaderValue {
+        self.authority.clone()
+    }
+
+    /// The target of a request: path and query, below the prefix. `None` when that is no target.
+    pub(super) fn target(&self, uri: Uri) -> Option<Uri> {
+        if self.prefix.is_empty() && uri.authority().is_none() && uri.scheme().is_none() {
+            return Some(uri);
+        }
+        let asked = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        if self.prefix.is_empty() {
+            return asked.parse().ok();
+        }
+        format!("{}{asked}", self.prefix).parse().ok()
+    }
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority.to_str().unwrap_or_default(), self.prefix)
+    }
+}
+
+impl fmt::Debug for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> BackendUrl {
+        BackendUrl::parse(text).expect("a backend's URL")
+    }
+
+    fn target(base: &str, asked: &str) -> String {
+        parse(base).target(asked.parse().expect("a URI")).expect("a target").to_string()
+    }
+
+    #[test]
+    fn where_to_connect() {
+        assert_eq!(parse("http://127.0.0.1:8081").endpoint(), ("127.0.0.1", 8081));
+        assert_eq!(parse("http://backend").endpoint(), ("backend", 80));
+        assert_eq!(parse("http://[::1]:8081/").endpoint(), ("::1", 8081));
+        assert_eq!(parse("http://[::1]:8081/").authority(), "[::1]:8081");
+    }
+
+    #[test]
+    fn what_no_backend_has() {
+        let refused = |text| BackendUrl::parse(text).expect_err("no backend's URL");
+        assert_eq!(refused("https://backend"), MalformedBackendUrl::Https);
+        assert_eq!(refused("http://u:hunter2@backend"), MalformedBackendUrl::Credentials);
+        assert_eq!(refused("http://backend/?a=b"), MalformedBackendUrl::Query);
+        for text in ["", "backend:8081", "8081", "ftp://backend", "http://", "http://b:99999"] {
+            assert_eq!(refused(text), MalformedBackendUrl::NotUrl, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_goes_before_the_path() {
+        assert_eq!(target("http://b:1", "/api/x?q=1"), "/api/x?q=1");
+        assert_eq!(target("http://b:1/base/", "/api/x?q=1"), "/base/api/x?q=1");
+        assert_eq!(target("http://b:1", "http://client.example/api/x?q=1"), "/api/x?q=1");
+    }
+}

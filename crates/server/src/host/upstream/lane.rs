@@ -1,0 +1,156 @@
+//! One connection to the backend, driven by the request that uses it.
+//!
+//! It has no task of its own: whoever sends a request or reads a response polls it, so that a
+//! request costs no wake-ups between tasks. It belongs to one exchange at a time. Invariant: an
+//! exchange that does not come to its end drops the connection, which closes it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::gate::Gate;
+use super::pool::Permit;
+use super::request_body::RequestBody;
+
+/// How often a connection is driven in a row before others get their turn.
+const ROUNDS_MAX: usize = 4;
+/// The greatest piece of a response that is read at once, in bytes.
+const BUFFER_MAX: usize = 128 << 10;
+
+/// See the module.
+pub(super) struct Lane {
+    connection: Pin<Box<Connection<TokioIo<TcpStream>, RequestBody>>>,
+    sender: SendRequest<RequestBody>,
+    gate: Arc<Gate>,
+    waker: Waker,
+    timer: Pin<Box<Sleep>>,
+    ended: bool,
+    /// When it was put into the pool.
+    pub(super) idle_since: Instant,
+    /// The right to be in use; none while it lies in the pool.
+    pub(super) permit: Option<Permit>,
+}
+
+/// Why a request has no response head.
+pub(super) enum NoHead {
+    /// Not a byte of it was written: here it is again.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection failed.
+    Failed(hyper::Error),
+    /// It took too long.
+    TimedOut,
+}
+
+impl Lane {
+    /// A lane over a connected socket.
+    pub(super) async fn new(stream: TcpStream, permit: Permit) -> Result<Self, hyper::Error> {
+        let mut builder = Builder::new();
+        builder.max_buf_size(BUFFER_MAX);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        let gate = Arc::new(Gate::default());
+        let waker = Waker::from(Arc::clone(&gate));
+        let now = Instant::now();
+        let mut lane = Self {
+            connection: Box::pin(connection),
+            sender,
+            gate,
+            waker,
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            ended: false,
+            idle_since: now,
+            permit: Some(permit),
+        };
+        lane.gate.shut();
+        lane.step();
+        Ok(lane)
+    }
+
+    /// Sends a request and waits for the response's head.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+        timeout: Duration,
+    ) -> Result<Response<Incoming>, NoHead> {
+        self.arm(timeout);
+        let mut sent = std::pin::pin!(self.sender.try_send_request(request));
+        let answered = std::future::poll_fn(|context| {
+            self.drive(context);
+            // Whatever answers it happens while the connection is driven: it needs no waker.
+            match sent.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending => self.poll_timer().map(|()| None),
+            }
+        });
+        match answered.await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(error)) => Err(no_head(error)),
+            None => Err(NoHead::TimedOut),
+        }
+    }
+
+    /// Lets the connection read and write what it can; wakes go to the context's task afterwards.
+    pub(super) fn drive(&mut self, context: &mut Context<'_>) {
+        self.gate.lead_to(context.waker());
+        self.gate.shut();
+        for _ in 0..ROUNDS_MAX {
+            self.step();
+            if self.ended || !self.gate.knocked() {
+                break;
+            }
+        }
+        self.gate.open();
+    }
+
+    /// Starts the timer anew.
+    pub(super) fn arm(&mut self, timeout: Duration) {
+        self.timer.as_mut().reset(Instant::now() + timeout);
+    }
+
+    /// Ready once the timer ran out. Called after [`Self::drive`], in the same poll.
+    pub(super) fn poll_timer(&mut self) -> Poll<()> {
+        self.timer.as_mut().poll(&mut Context::from_waker(&self.waker))
+    }
+
+    /// Leaves the task that drove it; whether it can carry another request.
+    pub(super) fn park(&mut self) -> bool {
+        self.gate.shut();
+        self.step();
+        self.is_ready()
+    }
+
+    /// Whether it is still good after it lay in the pool. Costs nothing if nothing came in.
+    pub(super) fn is_alive(&mut self) -> bool {
+        if self.gate.knocked() {
+            self.step();
+        }
+        self.is_ready()
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.ended && self.sender.is_ready()
+    }
+
+    fn step(&mut self) {
+        if !self.ended {
+            let mut context = Context::from_waker(&self.waker);
+            // An error has reached the request in flight through its own channel.
+            self.ended = self.connection.as_mut().poll(&mut context).is_ready();
+        }
+    }
+}
+
+fn no_head(mut error: TrySendError<Request<RequestBody>>) -> NoHead {
+    match error.take_message() {
+        Some(request) => NoHead::Unsent(Box::new(request)),
+        None => NoHead::Failed(error.into_error()),
+    }
+}

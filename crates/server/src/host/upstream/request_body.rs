@@ -1,0 +1,161 @@
+//! A client's body on its way to the backend: bounded in size, and in how long it may be silent.
+//!
+//! What is wrong with a body is the client's doing, but it surfaces as an error of the backend's
+//! connection, which was writing it. So the body leaves a note, which the sender reads first.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftlock_domain::denial::Denial;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// See the module.
+pub(crate) enum RequestBody {
+    /// Bytes that are there already.
+    Full(Option<Bytes>),
+    /// Bytes that are still coming.
+    Client(Box<ClientBody>),
+}
+
+/// A body as it comes from a client.
+pub(crate) struct ClientBody {
+    incoming: Incoming,
+    /// How many bytes may come in all, and how many of them have not yet.
+    max: u64,
+    left: u64,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    note: Note,
+}
+
+/// Why a body failed, for whoever sends it.
+#[derive(Clone, Default)]
+pub(super) struct Note(Option<Rc<RefCell<Option<Denial>>>>);
+
+/// A request body that broke off. The reason is in its [`Note`].
+#[derive(Debug)]
+pub(crate) struct BrokenBody;
+
+impl RequestBody {
+    /// A client's body that may be silent for `idle`.
+    pub(crate) fn incoming(incoming: Incoming, idle: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self::Full(None);
+        }
+        let note = Note(Some(Rc::default()));
+        let (max, timer) = (u64::MAX, None);
+        Self::Client(Box::new(ClientBody { incoming, max, left: max, idle, timer, note }))
+    }
+
+    /// The same body with a bound on its size.
+    pub(super) fn limited(mut self, max: u64) -> Self {
+        match &mut self {
+            Self::Full(_) => {}
+            Self::Client(body) => (body.max, body.left) = (max, max),
+        }
+        self
+    }
+
+    /// What is wrong with it before a byte is read: its announced length.
+    pub(super) fn refused(&self) -> Option<Denial> {
+        match self {
+            Self::Full(_) => None,
+            Self::Client(body) => (body.incoming.size_hint().lower() > body.max)
+                .then_some(Denial::BodyTooLarge(body.max)),
+        }
+    }
+
+    /// Where a failure will be noted.
+    pub(super) fn note(&self) -> Note {
+        match self {
+            Self::Full(_) => Note(None),
+            Self::Client(body) => body.note.clone(),
+        }
+    }
+}
+
+impl Note {
+    /// Takes what was noted.
+    pub(super) fn take(&self) -> Option<Denial> {
+        self.0.as_ref()?.borrow_mut().take()
+    }
+
+    fn write(&self, denial: Denial) -> BrokenBody {
+        if let Some(slot) = &self.0 {
+            slot.replace(Some(denial));
+        }
+        BrokenBody
+    }
+}
+
+impl ClientBody {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Denial>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            ready!(self.poll_silence(context));
+            return Poll::Ready(Some(Err(Denial::ClientTimeout)));
+        };
+        self.timer = None;
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(|_| Denial::ClientAborted)?;
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.left = self.left.checked_sub(length).ok_or(Denial::BodyTooLarge(self.max))?;
+            Ok(frame)
+        }))
+    }
+
+    /// Ready once the client was silent for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let until = || Instant::now() + self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until())));
+        timer.as_mut().poll(context)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        match &mut *self {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Client(body) => {
+                let frame = ready!(body.poll(context));
+                Poll::Ready(frame.map(|frame| frame.map_err(|denial| body.note.write(denial))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Client(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Client(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+impl fmt::Display for BrokenBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the client's body broke off")
+    }
+}
+
+impl std::error::Error for BrokenBody {}

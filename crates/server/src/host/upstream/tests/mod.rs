@@ -1,0 +1,159 @@
+//! The way to the backend, against real sockets: a scripted backend, a client on a pipe.
+
+mod failures;
+mod streaming;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use driftlock_domain::config::Config;
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const GET: &str = "GET /api/x HTTP/1.1\r\nhost: client\r\n\r\n";
+
+/// Runs a test as a core runs.
+fn on_core(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+        tokio::time::timeout(Duration::from_secs(20), test).await.expect("the test ends");
+    });
+}
+
+/// Short timeouts, so that what runs into one does so at once.
+fn hasty() -> Config {
+    let mut config = Config::default();
+    config.timeouts.backend_connect_ms = 500;
+    config.timeouts.body_idle_ms = 60;
+    config
+}
+
+fn route() -> Route {
+    let mut route = Config::default().routes[1].to_route(&Config::default().timeouts);
+    (route.head_timeout_ms, route.body_bytes_max) = (2_000, 1_000);
+    route
+}
+
+/// A backend whose connections are handled one by one by `script`.
+async fn backend<F, S>(config: &Config, script: F) -> Backend
+where
+    F: Fn(TcpStream, usize) -> S + 'static,
+    S: Future<Output = ()> + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    tokio::task::spawn_local(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            tokio::task::spawn_local(script(stream, number));
+        }
+    });
+    let url = BackendUrl::parse(&format!("http://{address}")).expect("a URL");
+    Backend::new(url, config)
+}
+
+/// Reads one request's head (and whatever came with it).
+async fn head(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    while !read.windows(4).any(|window| window == b"\r\n\r\n") {
+        if stream.read_buf(&mut read).await.expect("a request") == 0 {
+            break;
+        }
+    }
+    String::from_utf8(read).expect("text")
+}
+
+async fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.expect("written");
+}
+
+/// An answer, or why there is none, as `code`.
+async fn get(backend: &Backend) -> Result<(u16, String), &'static str> {
+    let request = Request::get("/api/x").body(RequestBody::Full(None)).expect("a request");
+    let response = backend.send(request, &route()).await.map_err(|error| code(&error))?;
+    let status = response.status().as_u16();
+    match backend.collect_answer(response.into_body(), 1 << 20).await {
+        Collected::Whole(bytes) => Ok((status, String::from_utf8(bytes.to_vec()).expect("text"))),
+        Collected::Greater(_) => Err("greater"),
+        Collected::Broken(_) => Err("broken"),
+    }
+}
+
+fn code(error: &SendError) -> &'static str {
+    match error {
+        SendError::Fault(fault) => fault.code(),
+        SendError::Denied(denial) => denial.code(),
+    }
+}
+
+/// A client whose requests go to the backend; a refusal is 500 with its code as the body.
+fn client(backend: &Backend, route: Route) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    let (backend, route) = (backend.clone(), Rc::new(route));
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (backend, route) = (backend.clone(), Rc::clone(&route));
+        async move {
+            let idle = backend.0.body_idle;
+            let request =
+                request.map(|body| RequestBody::incoming(body, idle).limited(route.body_bytes_max));
+            Ok::<_, Infallible>(backend.send(request, &route).await.unwrap_or_else(|error| {
+                let body = Backend::response_body(code(&error).into());
+                let mut response = Response::new(body);
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }))
+        }
+    });
+    tokio::task::spawn_local(async move {
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.header_read_timeout(None);
+        let _ = builder.serve_connection(TokioIo::new(theirs), service).await;
+    });
+    ours
+}
+
+/// Reads until the text holds `end`, or the other side is done.
+async fn until(client: &mut DuplexStream, end: &str) -> String {
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(end) {
+        if client.read_buf(&mut read).await.expect("an answer") == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    on_core(async {
+        let accepted = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&accepted);
+        let backend = backend(&Config::default(), move |mut stream, _| {
+            seen.set(seen.get() + 1);
+            async move {
+                loop {
+                    let asked = head(&mut stream).await;
+                    if asked.is_empty() {
+                        return;
+                    }
+                    assert!(asked.starts_with("GET /api/x HTTP/1.1\r\n"), "{asked}");
+                    assert!(asked.contains("host: 127.0.0.1:"), "{asked}");
+                    say(&mut stream, OK).await;
+                }
+            }
+        })
+        .await;
+        for _ in 0..5 {
+            assert_eq!(get(&backend).await, Ok((200, "ok".into())));
+        }
+        assert_eq!(accepted.get(), 1);
+        assert_eq!(backend.0.pool.idle(), 1);
+    });
+}

@@ -1,0 +1,145 @@
+//! Bodies on the way, in both directions.
+
+use super::*;
+
+/// A backend that reads everything and answers with nothing.
+async fn sink() -> Backend {
+    backend(&hasty(), |mut stream, _| async move {
+        let mut buffer = vec![0; 64 << 10];
+        while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    })
+    .await
+}
+
+async fn refusal(backend: &Backend, request: &str) -> String {
+    let mut client = client(backend, route());
+    client.write_all(request.as_bytes()).await.expect("written");
+    let answer = until(&mut client, "-t").await;
+    answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_body_over_the_limit() {
+    on_core(async {
+        let announced = "POST / HTTP/1.1\r\nhost: c\r\ncontent-length: 1001\r\n\r\n";
+        let backend = sink().await;
+        assert_eq!(refusal(&backend, announced).await, "body-too-large");
+        let piece = "1f4\r\n".to_owned() + &"x".repeat(500) + "\r\n";
+        let chunked = "POST / HTTP/1.1\r\nhost: c\r\ntransfer-encoding: chunked\r\n\r\n".to_owned()
+            + &piece.repeat(3);
+        assert_eq!(refusal(&backend, &chunked).await, "body-too-large");
+    });
+}
+
+#[test]
+fn a_client_that_stalls_in_its_body() {
+    on_core(async {
+        let half = "POST / HTTP/1.1\r\nhost: c\r\ncontent-length: 10\r\n\r\nhalf";
+        assert_eq!(refusal(&sink().await, half).await, "client-timeout");
+    });
+}
+
+#[test]
+fn an_event_passes_before_the_next_is_sent() {
+    on_core(async {
+        let next = Rc::new(tokio::sync::Notify::new());
+        let go_on = Rc::clone(&next);
+        let mut slow = hasty();
+        slow.timeouts.body_idle_ms = 5_000;
+        let backend = backend(&slow, move |mut stream, _| {
+            let go_on = Rc::clone(&go_on);
+            async move {
+                head(&mut stream).await;
+                say(&mut stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+                for event in ["7\r\ndata: 1\r\n", "7\r\ndata: 2\r\n"] {
+                    say(&mut stream, event).await;
+                    go_on.notified().await;
+                }
+                say(&mut stream, "0\r\n\r\n").await;
+                head(&mut stream).await;
+            }
+        })
+        .await;
+        let mut client = client(&backend, route());
+        client.write_all(GET.as_bytes()).await.expect("written");
+        until(&mut client, "data: 1").await;
+        next.notify_one();
+        until(&mut client, "data: 2").await;
+        next.notify_one();
+        until(&mut client, "0\r\n\r\n").await;
+        assert_eq!(backend.0.pool.idle(), 1);
+    });
+}
+
+#[test]
+fn a_body_goes_through_and_a_length_stays() {
+    on_core(async {
+        let backend = backend(&hasty(), |mut stream, _| async move {
+            let mut asked = head(&mut stream).await;
+            assert!(asked.contains("content-length: 4"), "{asked}");
+            while !asked.ends_with("ping") {
+                let mut more = [0; 4];
+                let read = stream.read(&mut more).await.expect("the body");
+                asked += std::str::from_utf8(&more[..read]).expect("text");
+            }
+            say(&mut stream, OK).await;
+        })
+        .await;
+        let mut client = client(&backend, route());
+        let post = "POST / HTTP/1.1\r\nhost: c\r\ncontent-length: 4\r\n\r\nping";
+        client.write_all(post.as_bytes()).await.expect("written");
+        let answer = until(&mut client, "ok").await;
+        assert!(answer.contains("content-length: 2"), "{answer}");
+    });
+}
+
+#[test]
+fn a_slow_reader_holds_the_backend_back() {
+    on_core(async {
+        const WHOLE: usize = 64 << 20;
+        let sent = Rc::new(Cell::new(0));
+        let count = Rc::clone(&sent);
+        let mut patient = hasty();
+        patient.timeouts.body_idle_ms = 5_000;
+        let backend = backend(&patient, move |mut stream, _| {
+            let count = Rc::clone(&count);
+            async move {
+                head(&mut stream).await;
+                say(&mut stream, &format!("HTTP/1.1 200 OK\r\ncontent-length: {WHOLE}\r\n\r\n"))
+                    .await;
+                let piece = vec![b'x'; 64 << 10];
+                while count.get() < WHOLE && stream.write_all(&piece).await.is_ok() {
+                    count.set(count.get() + piece.len());
+                }
+            }
+        })
+        .await;
+        let mut client = client(&backend, route());
+        client.write_all(GET.as_bytes()).await.expect("written");
+        until(&mut client, "\r\n\r\n").await;
+        let mut before = usize::MAX;
+        while before != sent.get() {
+            before = sent.get();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(sent.get() < WHOLE / 2, "{} bytes lie between backend and client", sent.get());
+        drop(client);
+    });
+}
+
+#[test]
+fn whoever_watches_learns_the_end_once() {
+    on_core(async {
+        let ends = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let watch = |body| {
+            let ends = Rc::clone(&ends);
+            Backend::watch(body, Box::new(move |end| ends.borrow_mut().push(end)))
+        };
+        let whole = watch(Backend::response_body("ok".into()));
+        assert!(whole.collect().await.is_ok());
+        drop(watch(Backend::response_body("ok".into())));
+        drop(watch(Backend::response_body(Bytes::new())));
+        let expected = [BodyEnd::Complete, BodyEnd::Truncated, BodyEnd::Complete];
+        assert_eq!(*ends.borrow(), expected);
+    });
+}
