@@ -53,8 +53,8 @@ pub struct AuditEntry {
     pub hash: AuditHash,
 }
 
-/// The end of a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The end of a chain; `SEQ:HASH` as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditHead {
     /// The last entry's number; 0 for an empty chain.
     pub seq: u64,
@@ -192,6 +192,25 @@ mod text {
             let (seq, hash) = text.split_once(':').ok_or(MalformedHead)?;
             let seq = seq.parse().map_err(|_| MalformedHead)?;
             Ok(Self { seq, hash: hash.parse()? })
+        }
+    }
+
+    impl fmt::Display for AuditHead {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}:{}", self.seq, self.hash)
+        }
+    }
+
+    impl Serialize for AuditHead {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for AuditHead {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+            text.parse().map_err(serde::de::Error::custom)
         }
     }
 

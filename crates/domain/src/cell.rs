@@ -116,7 +116,7 @@ pub enum HoldEnd {
 /// The state itself; see the module's header.
 #[derive(Debug, Default)]
 pub struct Cell {
-    buckets: HashMap<KeyId, (Limit, Bucket)>,
+    buckets: HashMap<KeyId, Bucket>,
     organization: Bucket,
     lease: Option<Lease>,
     used: u64,
@@ -151,7 +151,7 @@ impl Cell {
     pub fn admit(&mut self, charge: &Charge, now: Timestamp) -> Result<Admitted, NotAdmitted> {
         self.lapse(now);
         let key_limit = Limit::per_minute(charge.key_requests_per_minute.get());
-        let key_before = self.buckets.get(&charge.key).map_or_else(Bucket::default, |held| held.1);
+        let key_before = self.buckets.get(&charge.key).copied().unwrap_or_default();
         let key = key_before.check(key_limit, now).map_err(|wait| {
             self.limited(LimitScope::Key, wait.0, charge, key_limit, key_before, now)
         })?;
@@ -161,7 +161,7 @@ impl Cell {
             self.check_units(ask, charge, now)?;
         }
         self.sweep_buckets(now);
-        self.buckets.insert(charge.key, (key_limit, key));
+        self.buckets.insert(charge.key, key);
         self.organization = organization;
         let hold = charge.hold.as_ref().map(|ask| self.hold(ask, now));
         Ok(Admitted { hold, limits: self.limits(charge, key_limit, key, now) })
@@ -206,7 +206,10 @@ impl Cell {
     #[must_use]
     pub fn renewal(&self, before: Timestamp) -> Option<LeaseAsk> {
         let lease = self.lease.as_ref()?;
-        if lease.until >= before || (self.held == 0 && lease.available.unwrap_or(0) <= 0) {
+        // At the period's end a lease ends for good: what is held settles in the next one.
+        let ends_anyway = lease.terms.period.end <= before;
+        let nothing = self.held == 0 && lease.available.unwrap_or(0) <= 0;
+        if lease.until >= before || ends_anyway || nothing {
             return None;
         }
         Some(LeaseAsk { terms: lease.terms, keep: self.held, want: 0 })
@@ -246,7 +249,8 @@ impl Cell {
     pub fn is_idle(&self, now: Timestamp) -> bool {
         self.holds.is_empty()
             && self.in_flight.is_empty()
-            && self.buckets.values().all(|(limit, bucket)| bucket.is_full(*limit, now))
+            && self.organization.is_full(now)
+            && self.buckets.values().all(|bucket| bucket.is_full(now))
     }
 
     fn limited(
@@ -324,7 +328,7 @@ impl Cell {
             Denial::QuotaHeld
         };
         let key_limit = Limit::per_minute(charge.key_requests_per_minute.get());
-        let key = self.buckets.get(&charge.key).map_or_else(Bucket::default, |held| held.1);
+        let key = self.buckets.get(&charge.key).copied().unwrap_or_default();
         NotAdmitted::Denied(denial, Some(self.limits(charge, key_limit, key, now)))
     }
 
@@ -380,7 +384,7 @@ impl Cell {
 
     fn sweep_buckets(&mut self, now: Timestamp) {
         if self.buckets.len() > BUCKETS_SWEPT_ABOVE && self.buckets.len().is_power_of_two() {
-            self.buckets.retain(|_, (limit, bucket)| !bucket.is_full(*limit, now));
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
         }
     }
 

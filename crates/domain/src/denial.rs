@@ -46,6 +46,9 @@ pub enum Denial {
     /// The key is not known.
     #[error("the key is not known")]
     KeyUnknown,
+    /// No valid admin token was presented.
+    #[error("no valid admin token")]
+    AdminToken,
     /// The key is known and may not do this.
     #[error("{0}")]
     Key(#[from] KeyDenial),
@@ -97,7 +100,7 @@ impl Denial {
             Self::Malformed(_) | Self::Path(_) | Self::ClientAborted => "malformed-request",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed(_) => "method-not-allowed",
-            Self::KeyMalformed(_) | Self::KeyUnknown => "unauthenticated",
+            Self::KeyMalformed(_) | Self::KeyUnknown | Self::AdminToken => "unauthenticated",
             Self::Key(denial) => denial.code(),
             Self::NotEntitled(_) => "subscription-inactive",
             Self::RateLimited { .. } => "rate-limited",

@@ -87,7 +87,7 @@ impl Bucket {
 
     /// Whether nothing is used up, so that forgetting the bucket changes nothing.
     #[must_use]
-    pub fn is_full(self, _limit: Limit, now: Timestamp) -> bool {
+    pub fn is_full(self, now: Timestamp) -> bool {
         self.arrival <= now
     }
 }
@@ -117,8 +117,8 @@ mod tests {
         assert_eq!(bucket.state(limit, at(0)).reset_secs, 20);
         assert!(bucket.check(limit, at(19_999)).is_err());
         assert!(bucket.check(limit, at(20_000)).is_ok());
-        assert!(!bucket.is_full(limit, at(59_999)));
-        assert!(bucket.is_full(limit, at(60_000)));
+        assert!(!bucket.is_full(at(59_999)));
+        assert!(bucket.is_full(at(60_000)));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What the directory knows of an organization, and what a request needs of it.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::id::OrganizationId;
 use crate::period::Period;
-use crate::quota::QuotaOverride;
+use crate::quota::{QuotaOverride, QuotaPatch, explicit};
 use crate::time::Timestamp;
 
 /// An organization as the directory keeps it.
@@ -95,16 +95,16 @@ pub struct OrganizationPatch {
     pub plan: Option<String>,
     /// Suspend it, or let it go on.
     pub status: Option<OrganizationStatus>,
-    /// The whole of its own quota settings.
-    pub quota: Option<QuotaOverride>,
+    /// Its own quota settings.
+    pub quota: Option<QuotaPatch>,
     /// Requests per minute over all keys.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "explicit")]
     pub requests_per_minute: Option<Option<u32>>,
     /// Its customer at Stripe.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "explicit")]
     pub stripe_customer_id: Option<Option<String>>,
     /// Its subscription, set by hand.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "explicit")]
     pub subscription: Option<Option<Subscription>>,
 }
 
@@ -115,7 +115,7 @@ impl OrganizationPatch {
         set(&mut organization.name, name);
         set(&mut organization.plan, plan);
         set(&mut organization.status, status);
-        set(&mut organization.quota, quota);
+        quota.unwrap_or_default().apply(&mut organization.quota);
         set(&mut organization.requests_per_minute, self.requests_per_minute);
         set(&mut organization.stripe_customer_id, self.stripe_customer_id);
         set(&mut organization.subscription, self.subscription);
@@ -126,13 +126,4 @@ fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
     }
-}
-
-/// Tells an explicit `null` (clear) from an absent field (leave).
-fn some<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }

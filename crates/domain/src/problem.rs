@@ -127,6 +127,12 @@ impl From<&Denial> for Problem {
                 "A valid API key is needed",
                 "Send your API key as `Authorization: Bearer dlk_…`. What was sent is no valid key.",
             ),
+            Denial::AdminToken => Self::new(
+                StatusCode::UNAUTHORIZED,
+                code,
+                "A valid admin token is needed",
+                "Send the admin token as `Authorization: Bearer …`.",
+            ),
             Denial::Key(denial) => key_problem(*denial),
             Denial::NotEntitled(reason) => Self::new(
                 StatusCode::PAYMENT_REQUIRED,

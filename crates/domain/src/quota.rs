@@ -3,7 +3,7 @@
 //! The cap is min(included × cap_percent, included + ⌊spend_cap / price⌋); without an overage price
 //! only `block` exists. The base fee never counts towards a spend cap.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::plan::{MicroDollars, Plan};
 
@@ -35,6 +35,44 @@ pub struct QuotaOverride {
     /// The most that overage may cost in a billing period, in micro-dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spend_cap_micros: Option<MicroDollars>,
+}
+
+/// What an operator changes of a [`QuotaOverride`]; an absent field stays, `null` goes back to the
+/// plan's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaPatch {
+    /// Units included per billing period.
+    #[serde(deserialize_with = "explicit")]
+    pub included: Option<Option<u64>>,
+    /// The policy.
+    #[serde(deserialize_with = "explicit")]
+    pub policy: Option<Option<QuotaPolicy>>,
+    /// Where `soft_cap` ends, in percent of `included`.
+    #[serde(deserialize_with = "explicit")]
+    pub cap_percent: Option<Option<u32>>,
+    /// The most that overage may cost in a billing period, in micro-dollars.
+    #[serde(deserialize_with = "explicit")]
+    pub spend_cap_micros: Option<Option<MicroDollars>>,
+}
+
+impl QuotaPatch {
+    /// Applies it.
+    pub fn apply(self, own: &mut QuotaOverride) {
+        own.included = self.included.unwrap_or(own.included);
+        own.policy = self.policy.unwrap_or(own.policy);
+        own.cap_percent = self.cap_percent.unwrap_or(own.cap_percent);
+        own.spend_cap_micros = self.spend_cap_micros.unwrap_or(own.spend_cap_micros);
+    }
+}
+
+/// Tells an explicit `null` (clear) from an absent field (leave).
+pub(crate) fn explicit<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 /// The quota in force.

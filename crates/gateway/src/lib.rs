@@ -1,7 +1,25 @@
-//! The flow of a request, for any host: `filter → route → authenticate → entitle → admit → forward
-//! → settle → respond`.
+//! The flow of a request, and the admin API, over ports that hosts and stores implement.
 //!
-//! Runtime-free; it builds natively and for wasm. Decisions are `driftlock-domain`'s, effects go
-//! through `ports`.
+//! Runtime-free: the same code runs on the native server's per-core loops and in a Worker's
+//! isolate. What is decided is decided in `driftlock-domain`; here it is strung together.
 
+mod admin_token;
+mod api;
+mod audit;
+mod cells;
+mod facts;
+mod gateway;
+mod health;
+mod jobs;
+mod keys;
 pub mod ports;
+mod proxy;
+mod recall;
+mod reply;
+mod shared;
+mod shield;
+
+pub use admin_token::{AdminTokens, MalformedAdminToken};
+pub use cells::LocalCells;
+pub use gateway::{Door, Gateway, Parts};
+pub use shared::Shared;

@@ -22,6 +22,7 @@ use driftlock_domain::receipt::Receipt;
 use driftlock_domain::route::Route;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
+use futures_util::Stream;
 
 /// A page of a list: rows after the cursor, in order of id (oldest first).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +102,19 @@ pub enum Refusal {
 /// Admission: rate limits and quota, all or nothing.
 pub trait Admission {
     /// Takes a request's share of every limit, or of none.
-    async fn admit(&self, organization: OrganizationId, charge: &Charge)
-    -> Result<Admitted, Refusal>;
+    async fn admit(
+        &self,
+        organization: OrganizationId,
+        charge: &Charge,
+    ) -> Result<Admitted, Refusal>;
     /// Makes a hold durable. An `Err` means that it is not in the ledger, or will be voided.
     async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault>;
     /// Gives a hold back. Takes no time worth awaiting: at the edge it is sent in the background.
     fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>);
     /// An idempotency key is no longer in flight.
     fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId);
+    /// Upkeep: renews leases, gives idle ones back, voids settlements whose outcome stayed unknown.
+    async fn tend(&self) -> Result<(), Fault>;
     /// The node that holds the leases.
     fn node(&self) -> NodeId;
 }
@@ -155,20 +161,14 @@ pub trait Ledger {
     /// Drops idempotency records older than 24 hours; how many.
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault>;
     /// Units in the outbox for Stripe, of the period that holds `at`.
-    async fn outbox_units(
-        &self,
-        organization: OrganizationId,
-        at: Timestamp,
-    ) -> Result<u64, Fault>;
+    async fn outbox_units(&self, organization: OrganizationId, at: Timestamp)
+    -> Result<u64, Fault>;
 }
 
 /// The audit log, a hash chain per organization.
 pub trait AuditLog {
     /// Appends records in order.
-    async fn append(
-        &self,
-        records: Vec<(OrganizationId, AuditRecord)>,
-    ) -> Result<(), Fault>;
+    async fn append(&self, records: Vec<(OrganizationId, AuditRecord)>) -> Result<(), Fault>;
     /// Entries with a number above `after`, in order; at most `limit`.
     async fn entries(
         &self,
@@ -221,6 +221,9 @@ pub trait Upstream: 'static {
     fn limited(body: Self::RequestBody, max: u64) -> Self::RequestBody;
     /// A response body of these bytes.
     fn response_body(bytes: Bytes) -> Self::ResponseBody;
+    /// A response body that is made as it is read; a fault breaks it off.
+    fn stream_body(parts: impl Stream<Item = Result<Bytes, Fault>> + 'static)
+    -> Self::ResponseBody;
     /// Reads a backend's body of at most `max` bytes.
     async fn collect_answer(
         &self,

@@ -1,0 +1,127 @@
+//! One call of the admin API: what every endpoint needs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::id::{KeyId, OrganizationId};
+use driftlock_domain::key::KeyRecord;
+use driftlock_domain::organization::Organization;
+use driftlock_domain::problem::Problem;
+use driftlock_domain::time::Timestamp;
+use http::request::Parts as Head;
+use http::{Method, Response, StatusCode};
+use serde_json::Value;
+
+use super::input;
+use crate::gateway::{Arrival, Gateway, RequestBody, RequestId, ResponseBody};
+use crate::ports::{Directory, Platform, Refusal, Upstream};
+
+/// The greatest body that an endpoint takes, in bytes.
+const BODY_BYTES_MAX: u64 = 64 << 10;
+
+/// An endpoint's answer.
+pub(super) type Reply<P> = Result<Response<ResponseBody<P>>, Failure>;
+
+/// Why there is none.
+pub(super) enum Failure {
+    /// What the caller gets to read.
+    Problem(Problem),
+    /// As anywhere else.
+    Refusal(Refusal),
+}
+
+impl From<Denial> for Failure {
+    fn from(denial: Denial) -> Self {
+        Self::Refusal(denial.into())
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Refusal(fault.into())
+    }
+}
+
+impl Failure {
+    /// A body or parameter that cannot be used; says what would be right.
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        let title = "The request cannot be used";
+        let (status, code) = (StatusCode::BAD_REQUEST, "invalid-request");
+        Self::Problem(Problem::new(status, code, title, detail.into()))
+    }
+
+    /// What the path names does not exist.
+    pub(super) fn not_found(what: &str) -> Self {
+        let title = "There is no such resource";
+        let detail = format!("There is no {what} of this id.");
+        Self::Problem(Problem::new(StatusCode::NOT_FOUND, "not-found", title, detail))
+    }
+
+    /// The resource's state does not allow it.
+    pub(super) fn conflict(detail: &'static str) -> Self {
+        let title = "The resource's state does not allow this";
+        Self::Problem(Problem::new(StatusCode::CONFLICT, "conflict", title, detail))
+    }
+}
+
+/// An authorized call.
+pub(super) struct AdminCall<'a, P: Platform> {
+    pub(super) gateway: &'a Gateway<P>,
+    pub(super) at: Timestamp,
+    id: RequestId,
+    ip: Arc<str>,
+    pub(super) head: Head,
+    body: Option<RequestBody<P>>,
+}
+
+impl<'a, P: Platform> AdminCall<'a, P> {
+    pub(super) fn new(gateway: &'a Gateway<P>, arrival: Arrival<P>) -> Self {
+        let Arrival { at, id, ip, head, body, trusted: _ } = arrival;
+        Self { gateway, at, id, ip: ip.to_string().into(), head, body: Some(body) }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    pub(super) fn is(&self, method: &Method) -> bool {
+        self.head.method == *method
+    }
+
+    /// Reads the body, once.
+    pub(super) async fn body(&mut self) -> Result<Bytes, Failure> {
+        match self.body.take() {
+            Some(body) => Ok(self.gateway.upstream.collect(body, BODY_BYTES_MAX).await?),
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// The audit row of a change.
+    pub(super) fn audit(&self, action: &str, resource: String, details: &Value) -> AuditRecord {
+        AuditRecord {
+            at: self.at,
+            actor: "admin".into(),
+            action: action.into(),
+            resource: resource.into(),
+            outcome: "ok".into(),
+            request_id: Arc::clone(&self.id.text),
+            ip: Arc::clone(&self.ip),
+            details: details.to_string().into(),
+        }
+    }
+
+    /// The organization that the path names.
+    pub(super) async fn organization(&self, id: &str) -> Result<Organization, Failure> {
+        let id: OrganizationId = input::id(id, "organization")?;
+        let found = self.gateway.directory.organization(id).await?;
+        found.ok_or_else(|| Failure::not_found("organization"))
+    }
+
+    /// The key that the path names.
+    pub(super) async fn key(&self, id: &str) -> Result<KeyRecord, Failure> {
+        let id: KeyId = input::id(id, "key")?;
+        self.gateway.directory.key(id).await?.ok_or_else(|| Failure::not_found("key"))
+    }
+}

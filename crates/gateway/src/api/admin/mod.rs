@@ -1,0 +1,76 @@
+//! The admin API: `/admin/v1/…`, for operators with a token.
+//!
+//! One endpoint, one file. Every change is committed together with its audit row, and what nodes
+//! remember of it is forgotten before the answer leaves (I5).
+
+mod audit;
+mod authorize;
+mod call;
+mod input;
+mod keys;
+mod organizations;
+mod receipt;
+mod usage;
+
+use driftlock_domain::denial::Denial;
+use http::Method;
+
+use self::call::{AdminCall, Failure, Reply};
+use crate::gateway::{Answer, Arrival, Gateway};
+use crate::ports::Platform;
+use crate::{proxy, reply};
+
+pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P>) -> Answer<P> {
+    let path = proxy::filter(gateway, &arrival)?;
+    authorize::authorize(gateway, &arrival)?;
+    let id = arrival.id.clone();
+    let call = AdminCall::new(gateway, arrival);
+    match route(call, &path).await {
+        Ok(response) => Ok(response),
+        Err(Failure::Problem(problem)) => Ok(reply::problem::<P>(&problem, &id)),
+        Err(Failure::Refusal(refusal)) => Err(refusal),
+    }
+}
+
+async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
+    let Some(rest) = path.strip_prefix("/admin/v1/") else { return Err(Denial::NotFound.into()) };
+    let segments: Vec<&str> = rest.split('/').collect();
+    let (get, post) = (Method::GET, Method::POST);
+    match segments[..] {
+        ["organizations"] => match call.method() {
+            &Method::GET => organizations::list::list(call).await,
+            &Method::POST => organizations::create::create(call).await,
+            _ => Err(not_allowed([get, post])),
+        },
+        ["organizations", id] => match call.method() {
+            &Method::GET => organizations::show::show(call, id).await,
+            &Method::PATCH => organizations::update::update(call, id).await,
+            _ => Err(not_allowed([get, Method::PATCH])),
+        },
+        ["organizations", id, "keys"] => match call.method() {
+            &Method::GET => keys::list::list(call, id).await,
+            &Method::POST => keys::create::create(call, id).await,
+            _ => Err(not_allowed([get, post])),
+        },
+        ["keys", id, "revoke"] if call.is(&post) => keys::revoke::revoke(call, id).await,
+        ["keys", id, "rotate"] if call.is(&post) => keys::rotate::rotate(call, id).await,
+        ["keys", _, "revoke" | "rotate"] => Err(not_allowed([post])),
+        ["organizations", id, "usage"] if call.is(&get) => usage::usage(call, id).await,
+        ["organizations", id, "audit"] if call.is(&get) => audit::list::list(call, id).await,
+        ["organizations", id, "audit", "export"] if call.is(&get) => {
+            audit::export::export(call, id).await
+        }
+        ["organizations", id, "audit", "verify"] if call.is(&get) => {
+            audit::verify::verify(call, id).await
+        }
+        ["receipts", id] if call.is(&get) => receipt::receipt(call, id).await,
+        ["organizations", _, "usage" | "audit"]
+        | ["organizations", _, "audit", "export" | "verify"]
+        | ["receipts", _] => Err(not_allowed([get])),
+        _ => Err(Denial::NotFound.into()),
+    }
+}
+
+fn not_allowed<const N: usize>(methods: [Method; N]) -> Failure {
+    Denial::MethodNotAllowed(methods.into()).into()
+}

@@ -1,0 +1,41 @@
+//! `POST /admin/v1/organizations`.
+
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::organization::{Organization, OrganizationPatch, OrganizationStatus};
+use driftlock_domain::quota::QuotaOverride;
+use http::StatusCode;
+
+use super::super::call::{AdminCall, Failure, Reply};
+use super::super::input;
+use super::valid;
+use super::view::OrganizationView;
+use crate::ports::{Directory, Platform, id_entropy};
+use crate::reply;
+
+pub(in super::super) async fn create<P: Platform>(mut call: AdminCall<'_, P>) -> Reply<P> {
+    let body = call.body().await?;
+    let patch: OrganizationPatch = input::json(&body)?;
+    let Some(name) = &patch.name else {
+        return Err(Failure::invalid("`name` is missing: 1 to 200 printable characters."));
+    };
+    let (gateway, config) = (call.gateway, &call.gateway.shared.config);
+    let mut organization = Organization {
+        id: OrganizationId::make(call.at, id_entropy(&gateway.entropy)),
+        name: input::name(name)?,
+        plan: config.metering.default_plan.clone(),
+        status: OrganizationStatus::Active,
+        quota: QuotaOverride::default(),
+        requests_per_minute: None,
+        stripe_customer_id: None,
+        subscription: None,
+        created_at: call.at,
+    };
+    let details = valid::audited(&patch);
+    patch.apply(&mut organization);
+    valid::check(&organization, config)?;
+    let audit = call.audit("organization.create", organization.id.to_string(), &details);
+    gateway.directory.create_organization(&organization, audit).await?;
+    gateway.shared.organizations.invalidate(&organization.id);
+    let view = OrganizationView::of(organization, config);
+    Ok(reply::json::<P>(StatusCode::CREATED, &view)?)
+}

@@ -1,0 +1,8 @@
+//! `/admin/v1/organizations`.
+
+pub(super) mod create;
+pub(super) mod list;
+pub(super) mod show;
+pub(super) mod update;
+mod valid;
+mod view;

@@ -1,0 +1,29 @@
+//! `PATCH /admin/v1/organizations/{id}`: absent fields stay, `null` clears.
+
+use driftlock_domain::organization::OrganizationPatch;
+use http::StatusCode;
+
+use super::super::call::{AdminCall, Failure, Reply};
+use super::super::input;
+use super::valid;
+use super::view::OrganizationView;
+use crate::ports::{Directory, Platform};
+use crate::reply;
+
+pub(in super::super) async fn update<P: Platform>(
+    mut call: AdminCall<'_, P>,
+    id: &str,
+) -> Reply<P> {
+    let body = call.body().await?;
+    let patch: OrganizationPatch = input::json(&body)?;
+    let (gateway, config) = (call.gateway, &call.gateway.shared.config);
+    let mut wanted = call.organization(id).await?;
+    patch.clone().apply(&mut wanted);
+    valid::check(&wanted, config)?;
+    let details = valid::audited(&patch);
+    let audit = call.audit("organization.update", wanted.id.to_string(), &details);
+    let updated = gateway.directory.patch_organization(wanted.id, patch, audit).await?;
+    gateway.shared.organizations.invalidate(&wanted.id);
+    let updated = updated.ok_or_else(|| Failure::not_found("organization"))?;
+    Ok(reply::json::<P>(StatusCode::OK, &OrganizationView::of(updated, config))?)
+}

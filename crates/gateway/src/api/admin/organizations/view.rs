@@ -1,0 +1,53 @@
+//! An organization as the API shows it.
+
+use driftlock_domain::config::Config;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::organization::{Organization, OrganizationStatus, Subscription};
+use driftlock_domain::quota::{Quota, QuotaPolicy};
+use driftlock_domain::time::Timestamp;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct OrganizationView {
+    id: OrganizationId,
+    name: String,
+    plan: String,
+    status: OrganizationStatus,
+    quota: Option<QuotaView>,
+    requests_per_minute: Option<u32>,
+    stripe_customer_id: Option<String>,
+    subscription: Option<Subscription>,
+    created_at: Timestamp,
+}
+
+/// The quota in force: the plan's, with the organization's own settings over it.
+#[derive(Serialize)]
+struct QuotaView {
+    included: u64,
+    policy: QuotaPolicy,
+    cap_percent: u32,
+    spend_cap_micros: Option<u64>,
+}
+
+impl OrganizationView {
+    pub(super) fn of(organization: Organization, config: &Config) -> Self {
+        let plan = config.plan(&organization.plan);
+        let quota = plan.map(|plan| Quota::in_force(plan, &organization.quota));
+        Self {
+            id: organization.id,
+            name: organization.name,
+            plan: organization.plan,
+            status: organization.status,
+            quota: quota.map(|quota| QuotaView {
+                included: quota.included,
+                policy: quota.policy,
+                cap_percent: quota.cap_percent,
+                spend_cap_micros: quota.spend_cap_micros,
+            }),
+            requests_per_minute: organization.requests_per_minute,
+            stripe_customer_id: organization.stripe_customer_id,
+            subscription: organization.subscription,
+            created_at: organization.created_at,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The gateway's own API.
+
+pub(crate) mod admin;

@@ -1,0 +1,270 @@
+//! Admission over cells in this process's memory, with units leased from a ledger.
+//!
+//! Cells lie in shards, each behind one short lock that is never held across an await. Only one
+//! request at a time asks the ledger for an organization's units; the others wait for its answer.
+//! A settlement whose outcome stays unknown is denied to the client and put on a list of those to
+//! be voided, which [`Admission::tend`] works off.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use driftlock_domain::cell::{Admitted, Cell, Charge, Hold, HoldEnd, NotAdmitted};
+use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::idempotency::Claim;
+use driftlock_domain::lease::LeaseAsk;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
+use event_listener::{Event, EventListener};
+
+use crate::ports::{Admission, Clock, Ledger, Refusal};
+
+const SHARDS: usize = 64;
+/// How often one request asks, or waits for another's ask, before it is told that units are held.
+const ROUNDS_MAX: usize = 8;
+/// A hold does not lapse while its settlement takes this long.
+const SETTLING_MARGIN: Duration = Duration::from_secs(30);
+/// Leases that end sooner than this are renewed.
+const RENEWED_BEFORE: Duration = Duration::from_secs(1);
+/// Idle cells are dropped from shards that hold more than this.
+const IDLE_KEPT: usize = 1_024;
+/// Unknown outcomes remembered: more than requests can be under way.
+const VOIDS_MAX: usize = 1 << 20;
+
+/// Cells of one process; clones share them.
+#[derive(Debug)]
+pub struct LocalCells<L, C> {
+    inner: Arc<Inner>,
+    ledger: L,
+    clock: C,
+}
+
+impl<L: Clone, C: Clone> Clone for LocalCells<L, C> {
+    fn clone(&self) -> Self {
+        let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
+        Self { inner: Arc::clone(&self.inner), ledger, clock }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    node: NodeId,
+    shards: Box<[Mutex<HashMap<OrganizationId, Slot>>]>,
+    voids: Mutex<VecDeque<(OrganizationId, UsageId)>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    cell: Cell,
+    asking: bool,
+    answered: Arc<Event>,
+}
+
+enum Step {
+    Done(Admitted),
+    Refused(Refusal),
+    Ask(LeaseAsk, Timestamp),
+    Wait(EventListener),
+}
+
+impl<L: Ledger, C: Clock> LocalCells<L, C> {
+    /// Cells over a ledger, which knows this process as `node`.
+    pub fn new(ledger: L, clock: C, node: NodeId) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { inner: Arc::new(Inner { node, shards, voids: Mutex::default() }), ledger, clock }
+    }
+
+    fn due(&self, now: Timestamp) -> Vec<OrganizationId> {
+        let mut due = Vec::new();
+        for shard in &self.inner.shards {
+            let mut slots = lock(shard);
+            if slots.len() > IDLE_KEPT {
+                slots.retain(|_, slot| slot.asking || !slot.cell.is_idle(now));
+            }
+            let before = now.plus(RENEWED_BEFORE);
+            let ending = slots
+                .iter()
+                .filter(|(_, slot)| !slot.asking && slot.cell.renewal(before).is_some());
+            due.extend(ending.map(|(organization, _)| *organization));
+        }
+        due
+    }
+
+    async fn renew(&self, organization: OrganizationId) -> Result<(), Fault> {
+        let asked = self.clock.now();
+        let ask = self.with(organization, |slot| {
+            let ask = slot.cell.renewal(asked.plus(RENEWED_BEFORE)).filter(|_| !slot.asking)?;
+            slot.asking = true;
+            slot.cell.asking(&ask);
+            Some(ask)
+        });
+        let Some(ask) = ask else { return Ok(()) };
+        let _asking = Asking { inner: &self.inner, organization };
+        let grant = self.ledger.lease(organization, self.inner.node, &ask, asked).await?;
+        self.with(organization, |slot| slot.cell.granted(&ask, &grant, asked));
+        Ok(())
+    }
+
+    fn step(&self, organization: OrganizationId, charge: &Charge) -> Step {
+        let now = self.clock.now();
+        self.with(organization, |slot| match slot.cell.admit(charge, now) {
+            Ok(admitted) => Step::Done(admitted),
+            Err(NotAdmitted::Denied(denial, limits)) => {
+                Step::Refused(Refusal::Denied(denial, limits))
+            }
+            Err(NotAdmitted::NeedsLease(_)) if slot.asking => Step::Wait(slot.answered.listen()),
+            Err(NotAdmitted::NeedsLease(ask)) => {
+                slot.asking = true;
+                slot.cell.asking(&ask);
+                Step::Ask(ask, now)
+            }
+        })
+    }
+
+    /// Asks for units and admits from them in one go, so that no other request takes them between.
+    async fn ask(
+        &self,
+        organization: OrganizationId,
+        charge: &Charge,
+        ask: &LeaseAsk,
+        asked: Timestamp,
+    ) -> Result<Admitted, Refusal> {
+        let _asking = Asking { inner: &self.inner, organization };
+        let grant = self.ledger.lease(organization, self.inner.node, ask, asked).await;
+        let grant = grant.map_err(Refusal::Fault)?;
+        let now = self.clock.now();
+        self.with(organization, |slot| {
+            slot.cell.granted(ask, &grant, asked);
+            slot.cell.admit(charge, now).map_err(|refused| match refused {
+                NotAdmitted::Denied(denial, limits) => Refusal::Denied(denial, limits),
+                NotAdmitted::NeedsLease(_) => no_units(&slot.cell, charge, now),
+            })
+        })
+    }
+
+    fn with<T>(&self, organization: OrganizationId, act: impl FnOnce(&mut Slot) -> T) -> T {
+        act(lock(self.inner.shard(organization)).entry(organization).or_default())
+    }
+
+    fn end(&self, settlement: &Settlement, end: HoldEnd) {
+        let hold = Hold { usage: settlement.usage, units: settlement.units };
+        self.with(settlement.organization, |slot| slot.cell.end(&hold, end));
+    }
+
+    fn void_later(&self, organization: OrganizationId, usage: UsageId) {
+        let mut voids = lock(&self.inner.voids);
+        if voids.len() < VOIDS_MAX {
+            voids.push_back((organization, usage));
+        } else {
+            tracing::error!(%usage, "too many unknown settlements: this one has to be voided by hand");
+        }
+    }
+}
+
+impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
+    async fn admit(
+        &self,
+        organization: OrganizationId,
+        charge: &Charge,
+    ) -> Result<Admitted, Refusal> {
+        for _ in 0..ROUNDS_MAX {
+            match self.step(organization, charge) {
+                Step::Done(admitted) => return Ok(admitted),
+                Step::Refused(refusal) => return Err(refusal),
+                Step::Ask(ask, asked) => return self.ask(organization, charge, &ask, asked).await,
+                Step::Wait(answered) => answered.await,
+            }
+        }
+        let now = self.clock.now();
+        Err(self.with(organization, |slot| no_units(&slot.cell, charge, now)))
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault> {
+        let now = self.clock.now();
+        let (organization, usage) = (settlement.organization, settlement.usage);
+        self.with(organization, |slot| slot.cell.settling(usage, now.plus(SETTLING_MARGIN)));
+        let settled = match self.ledger.settle(settlement.clone(), now).await {
+            // Whether it was written is not known: under the same usage id it counts once.
+            Err(_) => self.ledger.settle(settlement.clone(), self.clock.now()).await,
+            Ok(settled) => Ok(settled),
+        };
+        match settled {
+            Ok(Settled::Committed { .. }) => self.end(&settlement, HoldEnd::Used),
+            Ok(Settled::Refused) => self.end(&settlement, HoldEnd::Returned),
+            Err(_) => {
+                self.end(&settlement, HoldEnd::Returned);
+                self.void_later(organization, usage);
+            }
+        }
+        settled
+    }
+
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>) {
+        self.with(organization, |slot| {
+            slot.cell.end(&hold, HoldEnd::Returned);
+            if let Some(claim) = claim {
+                slot.cell.finish(&claim, hold.usage);
+            }
+        });
+    }
+
+    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
+        self.with(organization, |slot| slot.cell.finish(&claim, usage));
+    }
+
+    async fn tend(&self) -> Result<(), Fault> {
+        let due = self.due(self.clock.now());
+        for organization in due {
+            self.renew(organization).await?;
+        }
+        loop {
+            let next = lock(&self.inner.voids).front().copied();
+            let Some((organization, usage)) = next else { return Ok(()) };
+            self.ledger.void(organization, usage).await?;
+            lock(&self.inner.voids).retain(|(_, done)| *done != usage);
+        }
+    }
+
+    fn node(&self) -> NodeId {
+        self.inner.node
+    }
+}
+
+impl Inner {
+    fn shard(&self, organization: OrganizationId) -> &Mutex<HashMap<OrganizationId, Slot>> {
+        // The last bytes of a UUID are its random ones.
+        let last = usize::from(organization.as_bytes()[15]);
+        &self.shards[last % SHARDS]
+    }
+}
+
+/// While it lives, its organization's units are being asked for; then the waiting go on, also when
+/// the asking request was cancelled.
+struct Asking<'a> {
+    inner: &'a Inner,
+    organization: OrganizationId,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut slots = lock(self.inner.shard(self.organization));
+        if let Some(slot) = slots.get_mut(&self.organization) {
+            slot.asking = false;
+            slot.answered.notify(usize::MAX);
+        }
+    }
+}
+
+fn no_units(cell: &Cell, charge: &Charge, now: Timestamp) -> Refusal {
+    let units = charge.hold.as_ref().map_or(0, |ask| u64::from(ask.units));
+    match cell.no_units(charge, units, now) {
+        NotAdmitted::Denied(denial, limits) => Refusal::Denied(denial, limits),
+        NotAdmitted::NeedsLease(_) => Refusal::Denied(Denial::QuotaHeld, None),
+    }
+}
+
+/// A panic while a lock was held leaves plain data behind, which is sound to go on with.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,229 @@
+//! What this node remembers of keys and organizations, so that a request asks no database.
+//!
+//! Invariant (I5): a fill notes its shard's epoch before it reads the store, and is discarded if
+//! the epoch changed meanwhile; whoever changes a fact commits, invalidates (which moves the
+//! epoch), then answers. So nothing read before a revocation is remembered after it.
+//!
+//! Unknown keys are remembered too, on their own, so that a flood of them evicts no known one.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use driftlock_domain::time::Timestamp;
+use lru::LruCache;
+
+const SHARDS: usize = 64;
+/// Unknown keys get this share of the room.
+const ABSENT_SHARE: usize = 8;
+/// While one request reads a fact again, others go on with the old one for this long.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long facts are good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ages {
+    /// After this long a fact is read again.
+    pub(crate) fresh: Duration,
+    /// After this long it is no longer served at all.
+    pub(crate) stale_max: Duration,
+}
+
+/// What the cache knows of a fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lookup<V> {
+    /// It, or that there is none.
+    Known(Option<V>),
+    /// It, but the caller has to read it again; when that fails, the old one still serves.
+    Aged(Option<V>, Epoch),
+    /// Nothing.
+    Missing(Epoch),
+}
+
+/// When a reader began: see the module's invariant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Epoch(u64);
+
+/// Facts by key, in shards behind short locks.
+pub(crate) struct Facts<K, V> {
+    shards: Box<[Mutex<Shard<K, V>>]>,
+    hasher: RandomState,
+    ages: Ages,
+}
+
+struct Shard<K, V> {
+    epoch: u64,
+    present: LruCache<K, Entry<V>>,
+    absent: LruCache<K, Entry<()>>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry<V> {
+    value: V,
+    read_at: Timestamp,
+    read_again_at: Timestamp,
+}
+
+impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
+    /// Room for `entries_max` facts.
+    pub(crate) fn new(entries_max: usize, ages: Ages) -> Self {
+        let room =
+            |entries: usize| NonZeroUsize::new(entries / SHARDS).unwrap_or(NonZeroUsize::MIN);
+        let shard = |_| {
+            Mutex::new(Shard {
+                epoch: 0,
+                present: LruCache::new(room(entries_max)),
+                absent: LruCache::new(room(entries_max / ABSENT_SHARE)),
+            })
+        };
+        Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new(), ages }
+    }
+
+    /// What is known of `key`.
+    pub(crate) fn get(&self, key: &K, now: Timestamp) -> Lookup<V> {
+        self.with(key, |shard| {
+            let epoch = Epoch(shard.epoch);
+            let found = match shard.present.get_mut(key) {
+                Some(entry) => entry.look(now, self.ages).map(|(v, aged)| (Some(v), aged)),
+                None => shard
+                    .absent
+                    .get_mut(key)
+                    .and_then(|entry| entry.look(now, self.ages))
+                    .map(|((), aged)| (None, aged)),
+            };
+            match found {
+                Some((value, false)) => Lookup::Known(value),
+                Some((value, true)) => Lookup::Aged(value, epoch),
+                None => Lookup::Missing(epoch),
+            }
+        })
+    }
+
+    /// Remembers what a reader that began in `epoch` at `read_at` found.
+    pub(crate) fn fill(&self, key: K, value: Option<V>, epoch: Epoch, read_at: Timestamp) {
+        self.with(&key, |shard| {
+            if shard.epoch != epoch.0 {
+                return;
+            }
+            let read_again_at = read_at.plus(self.ages.fresh);
+            match value {
+                Some(value) => {
+                    shard.absent.pop(&key);
+                    shard.present.put(key, Entry { value, read_at, read_again_at });
+                }
+                None => {
+                    shard.present.pop(&key);
+                    shard.absent.put(key, Entry { value: (), read_at, read_again_at });
+                }
+            }
+        });
+    }
+
+    /// Forgets one fact; reads that are under way will not be remembered.
+    pub(crate) fn invalidate(&self, key: &K) {
+        self.with(key, |shard| {
+            shard.epoch += 1;
+            shard.present.pop(key);
+            shard.absent.pop(key);
+        });
+    }
+
+    /// Forgets every fact that `which` names; reads that are under way will not be remembered.
+    pub(crate) fn invalidate_where(&self, which: impl Fn(&V) -> bool) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.epoch += 1;
+            let found = shard.present.iter().filter(|(_, entry)| which(&entry.value));
+            let keys: Vec<K> = found.map(|(key, _)| *key).collect();
+            for key in keys {
+                shard.present.pop(&key);
+            }
+        }
+    }
+
+    fn with<T>(&self, key: &K, act: impl FnOnce(&mut Shard<K, V>) -> T) -> T {
+        let place = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS;
+        act(&mut self.shards[place].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<V: Clone> Entry<V> {
+    /// The value and whether the caller has to read it again; nothing when it is too old.
+    fn look(&mut self, now: Timestamp, ages: Ages) -> Option<(V, bool)> {
+        if now.since(self.read_at) > ages.stale_max {
+            return None;
+        }
+        let aged = now >= self.read_again_at;
+        if aged {
+            self.read_again_at = now.plus(REFRESH_PAUSE);
+        }
+        Some((self.value.clone(), aged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGES: Ages = Ages { fresh: Duration::from_secs(10), stale_max: Duration::from_secs(60) };
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn missing(facts: &Facts<u32, u8>, key: u32, now: Timestamp) -> Epoch {
+        match facts.get(&key, now) {
+            Lookup::Missing(epoch) => epoch,
+            found => panic!("expected nothing, found {found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_fill_that_raced_a_revocation_is_discarded() {
+        let facts = Facts::new(1_024, AGES);
+        let epoch = missing(&facts, 1, at(0));
+        facts.invalidate(&1);
+        facts.fill(1, Some(7), epoch, at(0));
+        let epoch = missing(&facts, 1, at(0));
+        facts.invalidate_where(|_| false);
+        facts.fill(1, Some(7), epoch, at(0));
+        missing(&facts, 1, at(0));
+    }
+
+    #[test]
+    fn facts_age() {
+        let facts = Facts::new(1_024, AGES);
+        let epoch = missing(&facts, 1, at(0));
+        facts.fill(1, Some(7), epoch, at(0));
+        assert_eq!(facts.get(&1, at(9)), Lookup::Known(Some(7)));
+        assert_eq!(facts.get(&1, at(10)), Lookup::Aged(Some(7), epoch));
+        assert_eq!(facts.get(&1, at(10)), Lookup::Known(Some(7)), "one reader at a time");
+        assert_eq!(facts.get(&1, at(60)), Lookup::Aged(Some(7), epoch));
+        assert_eq!(facts.get(&1, at(61)), Lookup::Missing(epoch), "never older than the bound");
+    }
+
+    #[test]
+    fn a_flood_of_unknown_keys_evicts_no_known_one() {
+        let facts = Facts::new(1_024, AGES);
+        let epoch = missing(&facts, 0, at(0));
+        facts.fill(0, Some(1), epoch, at(0));
+        for key in 1..100_000 {
+            facts.fill(key, None, epoch, at(0));
+        }
+        assert_eq!(facts.get(&0, at(1)), Lookup::Known(Some(1)));
+        assert_eq!(facts.get(&99_999, at(1)), Lookup::Known(None));
+        missing(&facts, 1, at(1));
+    }
+
+    #[test]
+    fn what_is_named_is_forgotten() {
+        let facts = Facts::new(1_024, AGES);
+        for key in 0..8 {
+            let epoch = missing(&facts, key, at(0));
+            facts.fill(key, Some(u8::try_from(key).expect("small")), epoch, at(0));
+        }
+        facts.invalidate_where(|value| *value == 3);
+        missing(&facts, 3, at(0));
+        assert_eq!(facts.get(&4, at(0)), Lookup::Known(Some(4)));
+    }
+}

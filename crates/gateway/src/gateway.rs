@@ -1,0 +1,200 @@
+//! The gateway of one core (or one isolate): what it is made of, and which way a request goes.
+
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use driftlock_domain::address::client_ip;
+use driftlock_domain::denial::Denial;
+use driftlock_domain::headers::{self, TrustedWay};
+use driftlock_domain::id::uuid_v7;
+use driftlock_domain::time::Timestamp;
+use http::request::Parts as Head;
+use http::{HeaderName, HeaderValue, Request, Response};
+
+use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
+use crate::proxy::Trail;
+use crate::shared::Shared;
+use crate::{api, health, proxy, reply};
+
+/// The client's body on this platform.
+pub(crate) type RequestBody<P> = <<P as Platform>::Upstream as Upstream>::RequestBody;
+/// The answer's body on this platform.
+pub(crate) type ResponseBody<P> = <<P as Platform>::Upstream as Upstream>::ResponseBody;
+/// An answer, or why there is none.
+pub(crate) type Answer<P> = Result<Response<ResponseBody<P>>, Refusal>;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Through which listener a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The one that clients see.
+    Public,
+    /// The operator's.
+    Admin,
+}
+
+/// What a gateway is made of.
+pub struct Parts<P: Platform> {
+    /// What the cores of the process share.
+    pub shared: Arc<Shared>,
+    /// Organizations and keys.
+    pub directory: P::Directory,
+    /// Limits and quota.
+    pub admission: P::Admission,
+    /// Usage.
+    pub ledger: P::Ledger,
+    /// The audit log.
+    pub audit: P::Audit,
+    /// The way to the backend.
+    pub upstream: P::Upstream,
+    /// The time.
+    pub clock: P::Clock,
+    /// Unpredictable bytes.
+    pub entropy: P::Entropy,
+    /// Work that outlives its request.
+    pub background: P::Background,
+}
+
+/// A gateway; clones are the same one.
+pub struct Gateway<P: Platform>(Rc<Parts<P>>);
+
+impl<P: Platform> Clone for Gateway<P> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<P: Platform> Deref for Gateway<P> {
+    type Target = Parts<P>;
+
+    fn deref(&self) -> &Parts<P> {
+        &self.0
+    }
+}
+
+/// A request that has just come in.
+pub(crate) struct Arrival<P: Platform> {
+    pub(crate) at: Timestamp,
+    pub(crate) id: RequestId,
+    pub(crate) ip: IpAddr,
+    pub(crate) trusted: TrustedWay,
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody<P>,
+}
+
+/// A request's id, as a header and as text.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId {
+    pub(crate) value: HeaderValue,
+    pub(crate) text: Arc<str>,
+}
+
+impl<P: Platform> Gateway<P> {
+    /// A gateway of these parts.
+    pub fn new(parts: Parts<P>) -> Self {
+        Self(Rc::new(parts))
+    }
+
+    /// Answers one request that came from `peer`.
+    pub async fn handle(
+        &self,
+        request: Request<RequestBody<P>>,
+        peer: IpAddr,
+        door: Door,
+    ) -> Response<ResponseBody<P>> {
+        let (head, body) = request.into_parts();
+        let at = self.clock.now();
+        let id = RequestId::of(&head, at, &self.entropy);
+        let proxies = &self.shared.config.filter.trusted_proxies;
+        let ip = client_ip(&head.headers, peer, proxies);
+        let is_proxy = proxies.iter().any(|net| net.contains(&peer.to_canonical()));
+        let trusted = if is_proxy { TrustedWay::Proxied } else { TrustedWay::Direct };
+        let arrival = Arrival { at, id: id.clone(), ip, trusted, head, body };
+
+        let mut trail = Trail::default();
+        let mut response = match self.dispatch(arrival, door, &mut trail).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                trail.refused(self, &id, ip, at, &refusal);
+                reply::refusal::<P>(&refusal, &id)
+            }
+        };
+        response.headers_mut().insert(REQUEST_ID, id.value);
+        response
+    }
+
+    async fn dispatch(&self, arrival: Arrival<P>, door: Door, trail: &mut Trail) -> Answer<P> {
+        let path = arrival.head.uri.path();
+        let admin_here = door == Door::Admin || self.shared.config.admin.public;
+        match path {
+            "/healthz" | "/readyz" => health::answer(self, arrival).await,
+            _ if path.starts_with("/admin/") && admin_here => {
+                api::admin::answer(self, arrival).await
+            }
+            _ if path.starts_with("/api/") && door == Door::Public => {
+                proxy::proxy(self, arrival, trail).await
+            }
+            _ => {
+                proxy::filter(self, &arrival)?;
+                Err(Denial::NotFound.into())
+            }
+        }
+    }
+
+    /// A future that goes on in the background when whoever awaits it goes away.
+    pub(crate) fn uncancelled<T: 'static>(
+        &self,
+        work: impl Future<Output = T> + 'static,
+    ) -> Uncancelled<P, T> {
+        Uncancelled { gateway: self.clone(), work: Some(Box::pin(work)) }
+    }
+}
+
+impl RequestId {
+    /// The client's own, or a new one.
+    fn of(head: &Head, at: Timestamp, entropy: &impl Entropy) -> Self {
+        if let Some(value) = headers::request_id(&head.headers)
+            && let Ok(text) = value.to_str()
+        {
+            return Self { value: value.clone(), text: text.into() };
+        }
+        let text = uuid_v7(at, id_entropy(entropy)).simple().to_string();
+        let value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("-"));
+        Self { value, text: text.into() }
+    }
+}
+
+/// See [`Gateway::uncancelled`].
+pub(crate) struct Uncancelled<P: Platform, T: 'static> {
+    gateway: Gateway<P>,
+    work: Option<futures_util::future::LocalBoxFuture<'static, T>>,
+}
+
+impl<P: Platform, T: 'static> Future for Uncancelled<P, T> {
+    type Output = T;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<T> {
+        let work = self.work.as_mut().expect("a future is not polled once it is ready");
+        let polled = work.as_mut().poll(context);
+        if polled.is_ready() {
+            self.work = None;
+        }
+        polled
+    }
+}
+
+impl<P: Platform, T: 'static> Drop for Uncancelled<P, T> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.gateway.background.spawn(async move {
+                work.await;
+            });
+        }
+    }
+}

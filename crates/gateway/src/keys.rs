@@ -1,0 +1,87 @@
+//! Facts about a key as a request needs them, and when keys were last used.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use driftlock_domain::id::KeyId;
+use driftlock_domain::key::KeyRecord;
+use driftlock_domain::time::Timestamp;
+
+/// A key's use is noted once in this time.
+const NOTED_EVERY_MICROS: i64 = 60_000_000;
+/// Uses that wait to be written; further ones are noted a minute later.
+const WAITING_MAX: usize = 65_536;
+
+/// A key's record and what is derived from it once.
+#[derive(Debug)]
+pub(crate) struct KeyFacts {
+    pub(crate) record: KeyRecord,
+    /// The id as text, for audit rows.
+    pub(crate) id: Arc<str>,
+    noted_at_micros: AtomicI64,
+}
+
+impl KeyFacts {
+    pub(crate) fn new(record: KeyRecord) -> Self {
+        let noted = record.last_used_at.map_or(i64::MIN, Timestamp::micros);
+        Self { id: record.id.to_string().into(), record, noted_at_micros: AtomicI64::new(noted) }
+    }
+}
+
+/// Keys whose last use is to be written.
+#[derive(Debug, Default)]
+pub(crate) struct TouchedKeys {
+    waiting: Mutex<Vec<(KeyId, Timestamp)>>,
+}
+
+impl TouchedKeys {
+    /// Notes a use, unless one was noted within the last minute.
+    pub(crate) fn touch(&self, key: &KeyFacts, now: Timestamp) {
+        let noted = key.noted_at_micros.load(Ordering::Relaxed);
+        let due = now.micros().saturating_sub(noted) >= NOTED_EVERY_MICROS;
+        let swap = |to| {
+            key.noted_at_micros.compare_exchange(noted, to, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        if due && swap(now.micros()).is_ok() {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() < WAITING_MAX {
+                waiting.push((key.record.id, now));
+            }
+        }
+    }
+
+    /// Takes what waits.
+    pub(crate) fn take(&self) -> Vec<(KeyId, Timestamp)> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use driftlock_domain::id::OrganizationId;
+
+    #[test]
+    fn a_use_is_noted_once_a_minute() {
+        let at = |secs| Timestamp::from_secs(1_800_000_000 + secs);
+        let key = KeyFacts::new(KeyRecord {
+            id: KeyId::from_bytes([1; 16]),
+            organization: OrganizationId::from_bytes([2; 16]),
+            name: String::new(),
+            prefix: String::new(),
+            scopes: Vec::new(),
+            requests_per_minute: None,
+            ip_allow: Vec::new(),
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+            created_at: at(0),
+        });
+        let touched = TouchedKeys::default();
+        for secs in [0, 1, 59, 60, 61] {
+            touched.touch(&key, at(secs));
+        }
+        assert_eq!(touched.take(), [(key.record.id, at(0)), (key.record.id, at(60))]);
+        assert!(touched.take().is_empty());
+    }
+}

@@ -1,0 +1,48 @@
+//! Step 3: whose key it is, and whether it may be used now, from there, for that.
+
+use std::sync::Arc;
+
+use driftlock_domain::denial::{Denial, Fault, FaultKind};
+use driftlock_domain::key::{KeyDenial, PresentedKey};
+use driftlock_domain::organization::Organization;
+use driftlock_domain::route::Route;
+
+use super::Trail;
+use crate::gateway::{Arrival, Gateway};
+use crate::keys::KeyFacts;
+use crate::ports::{Platform, Refusal};
+use crate::shield::Count;
+
+/// A known key and its organization.
+pub(crate) struct Caller {
+    pub(crate) key: Arc<KeyFacts>,
+    pub(crate) organization: Arc<Organization>,
+}
+
+pub(crate) async fn authenticate<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: &Arrival<P>,
+    route: &Arc<Route>,
+    trail: &mut Trail,
+) -> Result<Caller, Refusal> {
+    let failed = |denial: Denial| -> Refusal {
+        // One more request without a valid key; beyond the limit that is what the client is told.
+        let counted = gateway.shared.shield.count(arrival.ip, Count::Failed, arrival.at);
+        counted.err().unwrap_or(denial).into()
+    };
+    let presented = PresentedKey::parse(&arrival.head.headers).map_err(|m| failed(m.into()))?;
+    let key = gateway.recall_key(presented.hash(), arrival.ip, arrival.at).await?;
+    let key = key.ok_or_else(|| failed(Denial::KeyUnknown))?;
+    trail.caller(&key, route);
+    key.record.check(arrival.at, arrival.ip, route.scope.as_deref()).map_err(
+        |denial| match denial {
+            KeyDenial::Revoked | KeyDenial::Expired => failed(denial.into()),
+            KeyDenial::AddressNotAllowed | KeyDenial::ScopeMissing => Denial::from(denial).into(),
+        },
+    )?;
+    gateway.shared.touched.touch(&key, arrival.at);
+    let organization = gateway.recall_organization(key.record.organization, arrival.at).await?;
+    let organization = organization
+        .ok_or_else(|| Fault::new(FaultKind::Internal, "a key's organization is not there"))?;
+    Ok(Caller { key, organization })
+}

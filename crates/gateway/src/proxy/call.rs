@@ -1,0 +1,163 @@
+//! What the steps know of a request, and what they hand on.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::cell::{Hold, LimitsNow};
+use driftlock_domain::denial::Denial;
+use driftlock_domain::entitlement::Entitlement;
+use driftlock_domain::filter::declared_length;
+use driftlock_domain::headers::TrustedWay;
+use driftlock_domain::id::{OrganizationId, UsageId};
+use driftlock_domain::idempotency::Claim;
+use driftlock_domain::route::Route;
+use driftlock_domain::time::Timestamp;
+use http::request::Parts as Head;
+use http::{Method, Response};
+
+use crate::gateway::{Gateway, RequestBody, RequestId, ResponseBody};
+use crate::keys::KeyFacts;
+use crate::ports::{Admission, Platform, Refusal, Upstream};
+
+/// A request of a known caller, entitled to the route.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) at: Timestamp,
+    pub(crate) id: RequestId,
+    pub(crate) ip: IpAddr,
+    pub(crate) trusted: TrustedWay,
+    pub(crate) method: Method,
+    pub(crate) route: Arc<Route>,
+    pub(crate) key: Arc<KeyFacts>,
+    pub(crate) entitlement: Entitlement,
+}
+
+impl Call {
+    pub(crate) fn organization(&self) -> OrganizationId {
+        self.key.record.organization
+    }
+
+    /// The audit row of this request with this outcome.
+    pub(crate) fn audit(&self, at: Timestamp, action: &str, outcome: Arc<str>) -> AuditRecord {
+        AuditRecord {
+            at,
+            actor: Arc::clone(&self.key.id),
+            action: action.into(),
+            resource: Arc::clone(&self.route.label),
+            outcome,
+            request_id: Arc::clone(&self.id.text),
+            ip: self.ip.to_string().into(),
+            details: "{}".into(),
+        }
+    }
+}
+
+/// The request as it will be forwarded: its path is in normal form, its headers are the client's.
+pub(crate) struct Forwarded<P: Platform> {
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody<P>,
+    pub(crate) body_bytes_max: u64,
+}
+
+impl<P: Platform> Forwarded<P> {
+    /// With a body that fails once it exceeds the route's limit; a declared length was checked.
+    pub(crate) fn limited(mut self) -> Self {
+        if declared_length(&self.head.headers).is_none() {
+            self.body = P::Upstream::limited(self.body, self.body_bytes_max);
+        }
+        self
+    }
+}
+
+/// A request that was admitted: it alone may be forwarded.
+pub(crate) struct Admitted<P: Platform> {
+    pub(crate) gateway: Gateway<P>,
+    pub(crate) call: Rc<Call>,
+    pub(crate) limits: LimitsNow,
+    pub(crate) held: Option<Held<P>>,
+}
+
+/// A request that the backend answered.
+pub(crate) struct Answered<P: Platform> {
+    pub(crate) admitted: Admitted<P>,
+    pub(crate) response: Response<ResponseBody<P>>,
+}
+
+/// An answer whose usage, if it has any, is in the ledger.
+pub(crate) struct Settled<P: Platform> {
+    pub(crate) gateway: Gateway<P>,
+    pub(crate) call: Rc<Call>,
+    pub(crate) limits: LimitsNow,
+    pub(crate) receipt: Option<UsageId>,
+    /// Held until the answer is kept, or known not to be.
+    #[expect(dead_code, reason = "it is kept for what its drop does")]
+    pub(crate) claim: Option<Claimed<P>>,
+    pub(crate) response: Response<ResponseBody<P>>,
+}
+
+/// Units held for a request: dropped, they go back, and so does the idempotency key.
+pub(crate) struct Held<P: Platform> {
+    gateway: Gateway<P>,
+    organization: OrganizationId,
+    pub(crate) hold: Hold,
+    pub(crate) claim: Option<Claim>,
+    live: bool,
+}
+
+impl<P: Platform> Held<P> {
+    pub(crate) fn new(
+        gateway: Gateway<P>,
+        organization: OrganizationId,
+        hold: Hold,
+        claim: Option<Claim>,
+    ) -> Self {
+        Self { gateway, organization, hold, claim, live: true }
+    }
+
+    /// The units are used (or refused): only the idempotency key remains.
+    pub(crate) fn used(mut self) -> Option<Claimed<P>> {
+        self.live = false;
+        self.claimed()
+    }
+
+    /// The units go back, the idempotency key stays in flight.
+    pub(crate) fn give_back(mut self) -> Option<Claimed<P>> {
+        self.live = false;
+        self.gateway.admission.release(self.organization, self.hold, None);
+        self.claimed()
+    }
+
+    fn claimed(&self) -> Option<Claimed<P>> {
+        let (gateway, usage) = (self.gateway.clone(), self.hold.usage);
+        let organization = self.organization;
+        self.claim.map(|claim| Claimed { gateway, organization, claim, usage })
+    }
+}
+
+impl<P: Platform> Drop for Held<P> {
+    fn drop(&mut self) {
+        if self.live {
+            self.gateway.admission.release(self.organization, self.hold, self.claim);
+        }
+    }
+}
+
+/// An idempotency key in flight; dropped, it no longer is.
+pub(crate) struct Claimed<P: Platform> {
+    gateway: Gateway<P>,
+    organization: OrganizationId,
+    pub(crate) claim: Claim,
+    usage: UsageId,
+}
+
+impl<P: Platform> Drop for Claimed<P> {
+    fn drop(&mut self) {
+        self.gateway.admission.finish(self.organization, self.claim, self.usage);
+    }
+}
+
+pub(crate) fn denied(denial: impl Into<Denial>) -> Refusal {
+    Refusal::Denied(denial.into(), None)
+}

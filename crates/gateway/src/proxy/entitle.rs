@@ -1,0 +1,52 @@
+//! Step 4: whether the organization is in good standing, and on what terms it calls. Pure.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::entitlement::{entitlement, standing};
+use driftlock_domain::route::Route;
+use http::Uri;
+use http::uri::PathAndQuery;
+
+use super::authenticate::Caller;
+use super::call::{Call, Forwarded, denied};
+use crate::gateway::{Arrival, Gateway};
+use crate::ports::{Platform, Refusal};
+
+pub(crate) fn entitle<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: Arrival<P>,
+    route: Arc<Route>,
+    caller: Caller,
+    path: String,
+) -> Result<(Rc<Call>, Forwarded<P>), Refusal> {
+    let Arrival { at, id, ip, trusted, mut head, body } = arrival;
+    let Caller { key, organization } = caller;
+    let plan = gateway.shared.config.plan(&organization.plan).ok_or_else(|| {
+        let cause =
+            format!("the plan `{}` of an organization is not configured", organization.plan);
+        Fault::new(FaultKind::Internal, cause)
+    })?;
+    if route.needs_subscription {
+        standing(&organization, plan, at).map_err(denied)?;
+    }
+    let entitlement = entitlement(&organization, plan, at);
+    if path != head.uri.path() {
+        head.uri = with_path(&head.uri, &path)?;
+    }
+    let body_bytes_max = route.body_bytes_max;
+    let method = head.method.clone();
+    let call = Call { at, id, ip, trusted, method, route, key, entitlement };
+    Ok((Rc::new(call), Forwarded { head, body, body_bytes_max }))
+}
+
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, Fault> {
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(target)
+        .map(Uri::from)
+        .map_err(|error| Fault::new(FaultKind::Internal, error.to_string()))
+}

@@ -1,0 +1,24 @@
+//! Step 1: what is malformed, or comes too often from one address, goes no further. No I/O.
+
+use driftlock_domain::filter::check_head;
+use driftlock_domain::request::normalize_path;
+
+use super::call::denied;
+use crate::gateway::{Arrival, Gateway};
+use crate::ports::{Platform, Refusal};
+use crate::shield::Count;
+
+/// The path in normal form.
+///
+/// # Errors
+/// The denial of a malformed request or an abusive address.
+pub(crate) fn filter<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: &Arrival<P>,
+) -> Result<String, Refusal> {
+    let shared = &gateway.shared;
+    shared.shield.count(arrival.ip, Count::All, arrival.at)?;
+    check_head(&arrival.head, &shared.config.filter).map_err(denied)?;
+    let path = normalize_path(arrival.head.uri.path()).map_err(denied)?;
+    Ok(path.into_owned())
+}

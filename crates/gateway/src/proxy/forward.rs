@@ -1,0 +1,37 @@
+//! Step 6: to the backend, with the gateway's headers and without the client's credentials.
+
+use driftlock_domain::headers::{Forward, from_backend, to_backend, trace_context};
+use http::{Request, Version};
+
+use super::call::{Admitted, Answered, Forwarded};
+use crate::ports::{Entropy, Platform, Refusal, SendError, Upstream};
+
+pub(crate) async fn forward<P: Platform>(
+    admitted: Admitted<P>,
+    request: Forwarded<P>,
+) -> Result<Answered<P>, Refusal> {
+    let Forwarded { mut head, body, .. } = request;
+    let (gateway, call) = (&admitted.gateway, &admitted.call);
+    let told = Forward {
+        organization: call.organization(),
+        key: call.key.record.id,
+        request_id: &call.id.value,
+        ip: call.ip,
+        trusted: call.trusted,
+    };
+    to_backend(&mut head.headers, &told);
+    trace_context(&mut head.headers, || {
+        let mut bytes = [0; 24];
+        gateway.entropy.fill(&mut bytes);
+        bytes
+    });
+    head.version = Version::HTTP_11;
+    let request = Request::from_parts(head, body);
+    let mut response =
+        gateway.upstream.send(request, &call.route).await.map_err(|error| match error {
+            SendError::Fault(fault) => Refusal::Fault(fault),
+            SendError::Denied(denial) => denial.into(),
+        })?;
+    from_backend(response.headers_mut());
+    Ok(Answered { admitted, response })
+}

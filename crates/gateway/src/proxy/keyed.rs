@@ -1,0 +1,185 @@
+//! A metered request under an idempotency key (I3): charged at most once, replayed when repeated.
+//!
+//! With a key a client's disconnect cancels nothing: once the payload is read, everything goes on
+//! in the background. The key is claimed together with the quota; only then is the store asked
+//! whether it was settled before. A repetition whose answer was kept is replayed; one whose answer
+//! was too great goes to the backend again, uncharged, under the same receipt.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use driftlock_domain::denial::Denial;
+use driftlock_domain::filter::declared_length;
+use driftlock_domain::idempotency::{
+    ANSWER_BYTES_MAX, Claim, Fingerprint, Kept, KeptAnswer, PAYLOAD_BYTES_MAX, fingerprint, scoped,
+};
+use http::header::CONTENT_TYPE;
+use http::request::Parts as Head;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::admit::{admit, admit_uncharged};
+use super::call::{Admitted, Call, Forwarded, Settled};
+use super::{forward, respond, settle};
+use crate::gateway::{Answer, Gateway};
+use crate::ports::{Clock, Collected, Ledger, Platform, Refusal, Upstream};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// A request whose payload is in memory, and what it claims.
+struct Keyed {
+    call: Rc<Call>,
+    head: Head,
+    payload: Bytes,
+    claim: Claim,
+}
+
+pub(super) async fn keyed<P: Platform>(
+    gateway: &Gateway<P>,
+    call: Rc<Call>,
+    request: Forwarded<P>,
+    key: &str,
+) -> Answer<P> {
+    let Forwarded { head, body, body_bytes_max } = request;
+    let max = body_bytes_max.min(PAYLOAD_BYTES_MAX);
+    if declared_length(&head.headers).is_some_and(|length| length > max) {
+        return Err(Denial::BodyTooLarge(max).into());
+    }
+    let payload = gateway.upstream.collect(body, max).await?;
+    let fingerprint = fingerprint_of(&head, &payload);
+    let claim = Claim { key: scoped(call.organization(), &call.route.label, key), fingerprint };
+    let keyed = Keyed { call, head, payload, claim };
+    gateway.uncancelled(run(gateway.clone(), keyed)).await
+}
+
+async fn run<P: Platform>(gateway: Gateway<P>, keyed: Keyed) -> Answer<P> {
+    match admit(&gateway, Rc::clone(&keyed.call), Some(keyed.claim)).await {
+        Ok(admitted) => match kept(&gateway, &keyed).await? {
+            None => charge(admitted, keyed).await,
+            Some(kept) => repeat(admitted, keyed, kept).await,
+        },
+        // Replay comes before the quota: what was paid for is given again.
+        Err(Refusal::Denied(
+            denial @ (Denial::QuotaExceeded { .. } | Denial::QuotaHeld),
+            limits,
+        )) => match kept(&gateway, &keyed).await? {
+            None => Err(Refusal::Denied(denial, limits)),
+            Some(kept) => {
+                let admitted = admit_uncharged(&gateway, Rc::clone(&keyed.call)).await?;
+                repeat(admitted, keyed, kept).await
+            }
+        },
+        Err(refusal) => Err(refusal),
+    }
+}
+
+async fn kept<P: Platform>(gateway: &Gateway<P>, keyed: &Keyed) -> Result<Option<Kept>, Refusal> {
+    let organization = keyed.call.organization();
+    let kept = gateway.ledger.kept(organization, &keyed.claim.key, gateway.clock.now()).await?;
+    match kept {
+        Some(kept) if kept.fingerprint != keyed.claim.fingerprint => {
+            Err(Denial::IdempotencyMismatch.into())
+        }
+        kept => Ok(kept),
+    }
+}
+
+/// The first time: charged, then kept. The key stays in flight until the answer is kept.
+async fn charge<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
+    let claim = keyed.claim;
+    let answered = forward::forward(admitted, forwarded(keyed)).await?;
+    let settled = settle::settle(answered).await?;
+    if settled.receipt.is_none() {
+        return Ok(respond::respond(settled));
+    }
+    Ok(respond::respond(keep(settled, claim).await))
+}
+
+async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) -> Answer<P> {
+    let Admitted { gateway, call, limits, held } = admitted;
+    let in_flight = held.and_then(super::call::Held::give_back);
+    if let Some(answer) = kept.answer {
+        let mut response = replay::<P>(answer);
+        respond::head(response.headers_mut(), &limits, Some(kept.usage));
+        let row = call.audit(gateway.clock.now(), "request", "replayed".into());
+        gateway.shared.audit.push(call.organization(), row);
+        return Ok(response);
+    }
+    let uncharged = Admitted { gateway, call, limits, held: None };
+    let claim = keyed.claim;
+    let answered = forward::forward(uncharged, forwarded(keyed)).await?;
+    let settled = settle::settle(answered).await?;
+    if !settled.response.status().is_success() {
+        return Ok(respond::respond(settled));
+    }
+    let settled = Settled { receipt: Some(kept.usage), claim: in_flight, ..settled };
+    Ok(respond::respond(keep(settled, claim).await))
+}
+
+/// Reads the answer as far as it may be kept, and keeps it if that is all of it.
+async fn keep<P: Platform>(settled: Settled<P>, claim: Claim) -> Settled<P> {
+    if settled.call.route.stream {
+        return settled;
+    }
+    let Settled { gateway, call, response, .. } = settled;
+    let (head, body) = response.into_parts();
+    let body = match gateway.upstream.collect_answer(body, ANSWER_BYTES_MAX).await {
+        Collected::Whole(bytes) => {
+            let answer = KeptAnswer {
+                status: head.status.as_u16(),
+                headers: listed(&head.headers),
+                body: bytes.to_vec(),
+            };
+            let organization = call.organization();
+            let kept = gateway.ledger.keep_answer(organization, &claim.key, &answer).await;
+            if let Err(fault) = kept {
+                // The charge stands: a repetition goes to the backend again, uncharged.
+                tracing::warn!(request_id = &*call.id.text, cause = fault.cause, "answer not kept");
+            }
+            P::Upstream::response_body(bytes)
+        }
+        Collected::Greater(body) | Collected::Broken(body) => body,
+    };
+    let response = Response::from_parts(head, body);
+    Settled { gateway, call, response, ..settled }
+}
+
+fn replay<P: Platform>(answer: KeptAnswer) -> Response<crate::gateway::ResponseBody<P>> {
+    let mut response = Response::new(P::Upstream::response_body(Bytes::from(answer.body)));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    for (name, value) in answer.headers {
+        let name = HeaderName::try_from(name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+/// The payload is whole: its length is known, however the client sent it.
+fn forwarded<P: Platform>(keyed: Keyed) -> Forwarded<P> {
+    let Keyed { mut head, payload, .. } = keyed;
+    let length = payload.len();
+    head.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    let body_bytes_max = length as u64;
+    Forwarded { head, body: P::Upstream::request_body(payload), body_bytes_max }
+}
+
+fn fingerprint_of(head: &Head, payload: &[u8]) -> Fingerprint {
+    let query = head.uri.query().unwrap_or_default().as_bytes();
+    let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    fingerprint([
+        head.method.as_str().as_bytes(),
+        head.uri.path().as_bytes(),
+        query,
+        content_type,
+        payload,
+    ])
+}
+
+fn listed(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), value.as_bytes().to_vec())
+    };
+    headers.iter().map(pair).collect()
+}

@@ -1,0 +1,26 @@
+//! Step 2: which route it is, and whether a body of the declared length may go there.
+
+use std::sync::Arc;
+
+use driftlock_domain::denial::Denial;
+use driftlock_domain::filter::declared_length;
+use driftlock_domain::route::{NoRoute, Route};
+use http::request::Parts as Head;
+
+use crate::gateway::Gateway;
+use crate::ports::{Platform, Refusal};
+
+pub(crate) fn route<P: Platform>(
+    gateway: &Gateway<P>,
+    head: &Head,
+    path: &str,
+) -> Result<Arc<Route>, Refusal> {
+    let found = gateway.shared.routes.find(&head.method, path).map_err(|none| match none {
+        NoRoute::NotFound => Denial::NotFound,
+        NoRoute::MethodNotAllowed(methods) => Denial::MethodNotAllowed(methods),
+    })?;
+    if declared_length(&head.headers).is_some_and(|length| length > found.body_bytes_max) {
+        return Err(Denial::BodyTooLarge(found.body_bytes_max).into());
+    }
+    Ok(Arc::clone(found))
+}

@@ -1,0 +1,54 @@
+//! Who called, as far as the steps got: what the audit row of a refused request needs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::route::Route;
+use driftlock_domain::time::Timestamp;
+
+use crate::audit::DenialKind;
+use crate::gateway::{Gateway, RequestId};
+use crate::keys::KeyFacts;
+use crate::ports::{Platform, Refusal};
+
+/// Empty until a key is known: what no organization asked for has no audit log to go to.
+#[derive(Default)]
+pub(crate) struct Trail(Option<(Arc<KeyFacts>, Arc<Route>)>);
+
+impl Trail {
+    pub(super) fn caller(&mut self, key: &Arc<KeyFacts>, route: &Arc<Route>) {
+        self.0 = Some((Arc::clone(key), Arc::clone(route)));
+    }
+
+    /// Queues the audit row of a refusal.
+    pub(crate) fn refused<P: Platform>(
+        self,
+        gateway: &Gateway<P>,
+        id: &RequestId,
+        ip: IpAddr,
+        at: Timestamp,
+        refusal: &Refusal,
+    ) {
+        let Some((key, route)) = self.0 else { return };
+        let organization = key.record.organization;
+        let row = |code: &str| AuditRecord {
+            at,
+            actor: Arc::clone(&key.id),
+            action: "request".into(),
+            resource: Arc::clone(&route.label),
+            outcome: code.into(),
+            request_id: Arc::clone(&id.text),
+            ip: ip.to_string().into(),
+            details: "{}".into(),
+        };
+        let queue = &gateway.shared.audit;
+        match refusal {
+            Refusal::Denied(denial, _) => {
+                let (key, route, code) = (key.record.id, route.index, denial.code());
+                queue.push_denial(DenialKind { organization, key, route, code }, row(code));
+            }
+            Refusal::Fault(fault) => queue.push(organization, row(fault.code())),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Facts from memory, else from the directory.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::key::KeyHash;
+use driftlock_domain::organization::Organization;
+use driftlock_domain::time::Timestamp;
+
+use crate::facts::{Facts, Lookup};
+use crate::gateway::Gateway;
+use crate::keys::KeyFacts;
+use crate::ports::{Directory, Platform, Refusal};
+
+impl<P: Platform> Gateway<P> {
+    /// A key by its hash. An address with too many failures gets no look-up.
+    pub(crate) async fn recall_key(
+        &self,
+        hash: KeyHash,
+        ip: IpAddr,
+        now: Timestamp,
+    ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
+        recall(&self.shared.keys, hash, now, async || {
+            self.shared.shield.look(ip, now)?;
+            let record = self.directory.key_by_hash(&hash).await?;
+            Ok(record.map(|record| Arc::new(KeyFacts::new(record))))
+        })
+        .await
+    }
+
+    /// An organization.
+    pub(crate) async fn recall_organization(
+        &self,
+        id: OrganizationId,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Organization>>, Refusal> {
+        recall(&self.shared.organizations, id, now, async || {
+            Ok(self.directory.organization(id).await?.map(Arc::new))
+        })
+        .await
+    }
+}
+
+async fn recall<K: Hash + Eq + Copy, V: Clone>(
+    facts: &Facts<K, V>,
+    key: K,
+    now: Timestamp,
+    read: impl AsyncFnOnce() -> Result<Option<V>, Refusal>,
+) -> Result<Option<V>, Refusal> {
+    match facts.get(&key, now) {
+        Lookup::Known(value) => Ok(value),
+        Lookup::Missing(epoch) => {
+            let value = read().await?;
+            facts.fill(key, value.clone(), epoch, now);
+            Ok(value)
+        }
+        Lookup::Aged(old, epoch) => match read().await {
+            Ok(value) => {
+                facts.fill(key, value.clone(), epoch, now);
+                Ok(value)
+            }
+            Err(Refusal::Fault(fault)) => {
+                tracing::warn!(
+                    cause = fault.cause,
+                    "the store is away: serving what is remembered"
+                );
+                Ok(old)
+            }
+            Err(Refusal::Denied(..)) => Ok(old),
+        },
+    }
+}

@@ -1,0 +1,62 @@
+//! What all cores of one process share; on the Worker, what one isolate has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use driftlock_domain::config::Config;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::key::KeyHash;
+use driftlock_domain::organization::Organization;
+use driftlock_domain::route::RouteTable;
+
+use crate::admin_token::AdminTokens;
+use crate::audit::AuditQueue;
+use crate::facts::{Ages, Facts};
+use crate::keys::{KeyFacts, TouchedKeys};
+use crate::shield::Shield;
+
+/// Configuration, remembered facts, abuse counts and queues.
+pub struct Shared {
+    pub(crate) config: Config,
+    pub(crate) routes: RouteTable,
+    pub(crate) admin_tokens: AdminTokens,
+    pub(crate) keys: Facts<KeyHash, Arc<KeyFacts>>,
+    pub(crate) organizations: Facts<OrganizationId, Arc<Organization>>,
+    pub(crate) shield: Shield,
+    pub(crate) admin_shield: Shield,
+    pub(crate) audit: AuditQueue,
+    pub(crate) touched: TouchedKeys,
+    rounds: AtomicU64,
+}
+
+impl Shared {
+    /// The shared state of a validated configuration and its table of routes.
+    #[must_use]
+    pub fn new(config: Config, routes: RouteTable, admin_tokens: AdminTokens) -> Arc<Self> {
+        let ages = Ages {
+            fresh: Duration::from_secs(config.keys.fresh_secs),
+            stale_max: Duration::from_secs(config.keys.max_stale_secs),
+        };
+        let (entries, limits) = (config.keys.cache_entries_max, &config.limits);
+        let shield =
+            |failed| Shield::new(failed, limits.address_ceiling_per_minute, limits.addresses_max);
+        Arc::new(Self {
+            keys: Facts::new(entries, ages),
+            organizations: Facts::new(entries, ages),
+            shield: shield(limits.address_requests_per_minute),
+            admin_shield: shield(config.admin.failures_per_minute),
+            audit: AuditQueue::new(&config.audit),
+            touched: TouchedKeys::default(),
+            rounds: AtomicU64::new(0),
+            admin_tokens,
+            routes,
+            config,
+        })
+    }
+
+    /// The number of this round of jobs, from 1.
+    pub(crate) fn next_round(&self) -> u64 {
+        self.rounds.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
