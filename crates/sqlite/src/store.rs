@@ -1,0 +1,83 @@
+//! The store itself: what its threads share with those who ask.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use driftlock_domain::id::NodeId;
+use driftlock_domain::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::open::{OpenError, Options, writing};
+use crate::own::{Owned, own};
+use crate::reader::Readers;
+use crate::schema;
+use crate::writer::WriterHandle;
+
+/// An open database file; clones are the same one. It closes with the last of them.
+#[derive(Debug, Clone)]
+pub struct SqliteStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    // In order of dropping: readers end, then the writer ends, then the file is given up.
+    readers: Readers,
+    writer: WriterHandle,
+    node: NodeId,
+    migrated_from: i64,
+    _owned: Owned,
+}
+
+impl SqliteStore {
+    /// Opens a database file, makes it if there is none, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with it, and what to do.
+    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let owned = own(path)?;
+        let failed = |error| OpenError::of(path, error);
+        let mut connection = writing(path, options).map_err(failed)?;
+        let migrated_from = schema::migrate(&mut connection, path)?;
+        let node = node(&connection, path)?;
+        let writer = WriterHandle::start(connection)
+            .map_err(|error| OpenError::Io(path.to_owned(), error))?;
+        let readers = Readers::start(path, options.readers)?;
+        Ok(Self(Arc::new(Inner { readers, writer, node, migrated_from, _owned: owned })))
+    }
+
+    /// The node that this file's leases are held by.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// The schema version that the file had before it was opened, and the one it has now.
+    #[must_use]
+    pub fn migrated(&self) -> (i64, i64) {
+        (self.0.migrated_from, schema::VERSION)
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.0.readers
+    }
+
+    pub(crate) fn writer(&self) -> &WriterHandle {
+        &self.0.writer
+    }
+}
+
+fn node(connection: &Connection, path: &Path) -> Result<NodeId, OpenError> {
+    let failed = |error| OpenError::of(path, error);
+    let query = "SELECT value FROM meta WHERE name = 'node'";
+    let known: Option<[u8; 16]> =
+        connection.query_row(query, (), |row| row.get(0)).optional().map_err(failed)?;
+    if let Some(bytes) = known {
+        return Ok(NodeId::from_bytes(bytes));
+    }
+    let mut entropy = [0; 10];
+    getrandom::fill(&mut entropy)
+        .map_err(|error| OpenError::Io(path.to_owned(), std::io::Error::other(error.to_string())))?;
+    let node = NodeId::make(Timestamp::default(), entropy);
+    let insert = "INSERT INTO meta (name, value) VALUES ('node', ?1)";
+    connection.execute(insert, [node.as_bytes()]).map_err(failed)?;
+    Ok(node)
+}
