@@ -1,1 +1,20 @@
-//! See ARCHITECTURE.md.
+//! The reference backend: compression-based anomaly detection behind the gateway's JSON contract.
+
+pub mod compress;
+pub mod detect;
+pub mod event;
+mod explain;
+pub mod fdr;
+mod http;
+pub mod input;
+pub mod mask;
+mod novelty;
+pub mod permute;
+pub mod prng;
+pub mod redact;
+pub mod settings;
+pub mod severity;
+pub mod store;
+pub mod windows;
+
+pub use http::{Bound, StartError, bind};
