@@ -17,8 +17,8 @@ mod serve;
 mod upstream;
 
 pub(crate) use clock::NativeClock;
-pub(crate) use entropy::NativeEntropy;
-pub(crate) use environment::{Environment, EnvironmentError, StoreUrl};
+
+pub(crate) use environment::{Environment, StoreUrl};
 pub(crate) use platform::serve;
-pub(crate) use serve::{Addresses, AdminListen, ServeError, Setup, stop_signal};
+pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
 pub(crate) use upstream::BackendUrl;

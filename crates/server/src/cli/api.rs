@@ -1,0 +1,140 @@
+//! A client of the admin API.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::Response;
+
+/// Where the gateway is, and who asks.
+#[derive(Args, Clone)]
+pub(super) struct Remote {
+    /// The gateway's address
+    #[arg(long, default_value = "http://127.0.0.1:8787", global = true)]
+    url: String,
+    /// Data of `driftlock dev`, whose token serves when ENV_ADMIN_TOKEN is unset
+    #[arg(long, default_value = ".driftlock", global = true)]
+    data: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// The client.
+pub(super) struct Api {
+    agent: Agent,
+    base: String,
+    token: String,
+}
+
+/// The file that `dev` keeps its token in.
+pub(super) const TOKEN_FILE: &str = "admin-token";
+/// Until any answer has come.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Remote {
+    /// A client with the token that is at hand.
+    pub(super) fn api(&self) -> Result<Api> {
+        let file = self.data.join(TOKEN_FILE);
+        let token = match std::env::var("ENV_ADMIN_TOKEN") {
+            // Of several, any will do.
+            Ok(list) if !list.trim().is_empty() => {
+                list.split(',').next().unwrap_or_default().trim().to_owned()
+            }
+            Ok(_) | Err(_) => std::fs::read_to_string(&file).map(|text| text.trim().to_owned())
+                .with_context(|| format!(
+                    "no admin token: set ENV_ADMIN_TOKEN, or name the data of `driftlock dev` with --data ({} cannot be read)",
+                    file.display()
+                ))?,
+        };
+        Ok(Api::new(&self.url, token))
+    }
+}
+
+impl Api {
+    pub(super) fn new(url: &str, token: String) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_recv_response(Some(TIMEOUT));
+        let agent = config.build().into();
+        Self { agent, base: format!("{}/admin/v1", url.trim_end_matches('/')), token }
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<Value> {
+        read(self.open(path)?)
+    }
+
+    /// An answer whose body is read as it comes.
+    pub(super) fn open(&self, path: &str) -> Result<Response<ureq::Body>> {
+        let url = format!("{}{path}", self.base);
+        let sent = self.agent.get(&url).header("authorization", self.bearer()).call();
+        checked(sent.with_context(|| self.unreachable())?)
+    }
+
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.post(&url).header("authorization", self.bearer());
+        read(checked(request.send_json(body).with_context(|| self.unreachable())?)?)
+    }
+
+    pub(super) fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.patch(&url).header("authorization", self.bearer());
+        read(checked(request.send_json(body).with_context(|| self.unreachable())?)?)
+    }
+
+    /// All pages of a list.
+    pub(super) fn list(&self, path: &str) -> Result<Vec<Value>> {
+        let mut rows = Vec::new();
+        let mut cursor = None;
+        loop {
+            let after =
+                cursor.map_or_else(String::new, |cursor: String| format!("&cursor={cursor}"));
+            let mut page = self.get(&format!("{path}?limit=1000{after}"))?;
+            if let Some(data) = page["data"].as_array_mut() {
+                rows.append(data);
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
+    fn unreachable(&self) -> String {
+        format!(
+            "no gateway answers at {}; `driftlock dev` starts one, --url names another",
+            self.base
+        )
+    }
+}
+
+fn read(response: Response<ureq::Body>) -> Result<Value> {
+    response.into_body().read_json().context("the gateway's answer is no JSON")
+}
+
+/// The answer, unless it is a problem (RFC 9457), which becomes the error.
+fn checked(mut response: Response<ureq::Body>) -> Result<Response<ureq::Body>> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let mut text = String::new();
+    response.body_mut().as_reader().take(64 << 10).read_to_string(&mut text)?;
+    let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+    let (Some(title), Some(detail)) = (problem["title"].as_str(), problem["detail"].as_str())
+    else {
+        bail!("the gateway answered {status}, and nothing that explains it");
+    };
+    let id = problem["instance"].as_str().unwrap_or_default();
+    bail!("{title}: {detail} ({status}, request {id})");
+}

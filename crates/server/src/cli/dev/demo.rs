@@ -1,0 +1,95 @@
+//! The demo organization and key, and lines to try them with.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::cli::api::{Api, TOKEN_FILE};
+use crate::cli::output;
+
+const ORGANIZATION: &str = "Demo";
+const KEY: &str = "demo";
+/// Logs that most machines have: one of them is offered for a first detection.
+const LOGS: [&str; 5] = [
+    "/var/log/dpkg.log",
+    "/var/log/syslog",
+    "/var/log/bootstrap.log",
+    "/var/log/alternatives.log",
+    "/var/log/system.log",
+];
+
+/// Makes what is missing, and says how to use it.
+pub(super) fn greet(gateway: &str, data: &Path, token: &str) -> Result<()> {
+    let api = Api::new(gateway, token.to_owned());
+    let organization = organization(&api)?;
+    let id = organization["id"].as_str().context("an organization without an id")?;
+    output::line(&format!(
+        "organization       {id} ({ORGANIZATION}, plan {})",
+        organization["plan"]
+    ))?;
+    let mut keys = api.list(&format!("/organizations/{id}/keys"))?;
+    keys.retain(|key| key["name"] == KEY && key["revoked_at"].is_null());
+    let again = format!(
+        "driftlock key create {id} --name another --url {gateway} --data {}",
+        data.display()
+    );
+    let key = match keys.first() {
+        None => {
+            let made = api.post(&format!("/organizations/{id}/keys"), &json!({ "name": KEY }))?;
+            let secret = made["key"].as_str().context("a key without its secret")?.to_owned();
+            output::line(&format!("API key            {secret}"))?;
+            output::line("                   (shown this once; another one: see below)")?;
+            secret
+        }
+        Some(known) => {
+            let prefix = known["prefix"].as_str().unwrap_or_default();
+            output::line(&format!("API key            {prefix}… (shown when it was made)"))?;
+            output::line("\nPut your key in place of $KEY below, or: export KEY=dlk_…")?;
+            "$KEY".to_owned()
+        }
+    };
+    output::line("\nTry it:\n")?;
+    for line in lines(gateway, &key, id, data) {
+        output::line(&format!("{line}\n"))?;
+    }
+    output::line(&format!("Another key:\n\n{again}\n\nWhat it cost, and the log of it all:\n"))?;
+    let remote = format!("--url {gateway} --data {}", data.display());
+    output::line(&format!("driftlock usage {id} {remote}"))?;
+    output::line(&format!("driftlock audit verify {id} {remote}\n\nCtrl-C stops."))
+}
+
+fn organization(api: &Api) -> Result<Value> {
+    let known = api.list("/organizations")?;
+    match known.into_iter().find(|organization| organization["name"] == ORGANIZATION) {
+        Some(organization) => Ok(organization),
+        None => api.post("/organizations", &json!({ "name": ORGANIZATION })),
+    }
+}
+
+/// Five lines that work when pasted.
+fn lines(gateway: &str, key: &str, id: &str, data: &Path) -> [String; 5] {
+    let auth = format!("-H \"Authorization: Bearer {key}\"");
+    let detect =
+        format!("curl -sS {gateway}/api/v1/anomalies/detect {auth} -H 'Content-Type: text/plain'");
+    let log = LOGS.iter().find(|path| Path::new(path).is_file());
+    let log = log.map_or_else(
+        || format!("ls -lR /etc 2>/dev/null | head -2000 | {detect} --data-binary @-"),
+        |path| format!("tail -n 5000 {path} | {detect} --data-binary @-"),
+    );
+    [
+        format!("curl -sS {gateway}/api/v1/health {auth}"),
+        format!(
+            "(for i in $(seq 460); do echo \"GET /orders/$i 200\"; done; \
+             for i in $(seq 15); do echo \"panic: worker $i lost its lock on shard\"; done; \
+             for i in $(seq 40); do echo \"GET /orders/$i 200\"; done) | {detect} --data-binary @-"
+        ),
+        log,
+        format!("curl -sS '{gateway}/api/v1/anomalies?limit=5' {auth}"),
+        format!(
+            "curl -sS {gateway}/admin/v1/organizations/{id}/usage \
+             -H \"Authorization: Bearer $(cat {})\"",
+            data.join(TOKEN_FILE).display()
+        ),
+    ]
+}

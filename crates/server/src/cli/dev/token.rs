@@ -1,0 +1,44 @@
+//! The admin token of `dev`, kept in its data folder for its owner's eyes only.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::cli::api::TOKEN_FILE;
+
+/// The token of an earlier start, or a new one.
+pub(super) fn load_or_make(data: &Path) -> Result<String> {
+    let path = data.join(TOKEN_FILE);
+    if let Ok(token) = fs::read_to_string(&path) {
+        return Ok(token.trim().to_owned());
+    }
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no entropy: {error}"))?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let written = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        writeln!(file, "{token}")?;
+        file.sync_all()
+    };
+    written().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_second_start_finds_the_token() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = load_or_make(folder.path()).expect("made");
+        assert_eq!(first.len(), 64);
+        assert_eq!(load_or_make(folder.path()).expect("found"), first);
+        let mode = fs::metadata(folder.path().join(TOKEN_FILE)).expect("there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+}

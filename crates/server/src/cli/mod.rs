@@ -1,0 +1,88 @@
+//! The command line. Commands that administer are clients of the admin API, so that they work
+//! against every host; only `serve`, `dev`, `detector`, `check` and `migrate` work in place.
+
+mod api;
+mod audit;
+mod check;
+mod detector;
+mod dev;
+mod key;
+mod migrate;
+mod org;
+mod output;
+mod receipt;
+mod serve;
+mod store;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Parser)]
+#[command(name = "driftlock", version, about = "The DriftLock API gateway")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try everything here: gateway, reference backend, a demo organization and key
+    Dev(dev::Dev),
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// Explain what is wrong with a configuration
+    Check(check::Check),
+    /// Bring the store's schema up to date
+    Migrate(migrate::Migrate),
+    /// Organizations
+    #[command(subcommand)]
+    Org(org::Org),
+    /// API keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Usage, quota and cost of a billing period
+    Usage(usage::Usage),
+    /// A metered request, by its receipt
+    Receipt(receipt::Receipt),
+    /// The audit log of an organization
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Run the reference backend alone
+    Detector(detector::Detector),
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn run() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let outcome = match Cli::parse().command {
+        Command::Dev(command) => command.run(),
+        Command::Serve(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Migrate(command) => command.run(),
+        Command::Org(command) => command.run(),
+        Command::Key(command) => command.run(),
+        Command::Usage(command) => command.run(),
+        Command::Receipt(command) => command.run(),
+        Command::Audit(command) => command.run(),
+        Command::Detector(command) => command.run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // A reader that has seen enough (`| head`) is no failure.
+            if error.root_cause().downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}

@@ -1,0 +1,194 @@
+//! `driftlock org`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::api::Remote;
+use super::output;
+
+#[derive(Subcommand)]
+pub(super) enum Org {
+    /// Make an organization
+    Create(Create),
+    /// List organizations
+    List(List),
+    /// Show one
+    Show(Show),
+    /// Change one
+    Update(Update),
+}
+
+#[derive(Args)]
+pub(super) struct Create {
+    /// What people call it
+    name: String,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+pub(super) struct Show {
+    /// Its id, org_…
+    id: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+pub(super) struct Update {
+    /// Its id, org_…
+    id: String,
+    /// Another name
+    #[arg(long)]
+    name: Option<String>,
+    /// Suspend it, or let it go on
+    #[arg(long)]
+    status: Option<Status>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+struct Settings {
+    /// The plan's name
+    #[arg(long)]
+    plan: Option<String>,
+    /// Units included per billing period, in place of the plan's
+    #[arg(long)]
+    included: Option<u64>,
+    /// What happens when they are used up
+    #[arg(long)]
+    policy: Option<Policy>,
+    /// Where soft-cap ends, in percent of the included units
+    #[arg(long)]
+    cap_percent: Option<u32>,
+    /// The most that overage may cost per billing period, in micro-dollars
+    #[arg(long)]
+    spend_cap_micros: Option<u64>,
+    /// Requests per minute over all keys
+    #[arg(long)]
+    requests_per_minute: Option<u32>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Policy {
+    Block,
+    SoftCap,
+    Allow,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Status {
+    Active,
+    Suspended,
+}
+
+const FIELDS: [(&str, &str); 12] = [
+    ("id", "id"),
+    ("name", "name"),
+    ("plan", "plan"),
+    ("status", "status"),
+    ("included units", "quota.included"),
+    ("quota policy", "quota.policy"),
+    ("cap percent", "quota.cap_percent"),
+    ("spend cap (micro-dollars)", "quota.spend_cap_micros"),
+    ("requests per minute", "requests_per_minute"),
+    ("subscription", "subscription.status"),
+    ("period end", "subscription.period.end"),
+    ("Stripe customer", "stripe_customer_id"),
+];
+
+impl Org {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Create(Create { name, settings, remote }) => {
+                let mut body = settings.body();
+                body.insert("name".into(), name.into());
+                show(&remote, remote.api()?.post("/organizations", &body.into())?)
+            }
+            Self::List(List { remote }) => {
+                let rows = remote.api()?.list("/organizations")?;
+                if remote.json {
+                    output::json(&json!({ "data": rows, "next_cursor": null }))?;
+                } else {
+                    output::table(&FIELDS[..6], &rows)?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Show(Show { id, remote }) => {
+                show(&remote, remote.api()?.get(&format!("/organizations/{id}"))?)
+            }
+            Self::Update(Update { id, name, status, settings, remote }) => {
+                let mut body = settings.body();
+                insert(&mut body, "name", name);
+                insert(&mut body, "status", status.map(Status::name));
+                let path = format!("/organizations/{id}");
+                show(&remote, remote.api()?.patch(&path, &body.into())?)
+            }
+        }
+    }
+}
+
+fn show(remote: &Remote, organization: Value) -> Result<ExitCode> {
+    if remote.json {
+        output::json(&organization)?;
+    } else {
+        output::fields(&FIELDS, &organization)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Settings {
+    fn body(self) -> Map<String, Value> {
+        let mut quota = Map::new();
+        insert(&mut quota, "included", self.included);
+        insert(&mut quota, "policy", self.policy.map(Policy::name));
+        insert(&mut quota, "cap_percent", self.cap_percent);
+        insert(&mut quota, "spend_cap_micros", self.spend_cap_micros);
+        let mut body = Map::new();
+        insert(&mut body, "plan", self.plan);
+        insert(&mut body, "requests_per_minute", self.requests_per_minute);
+        if !quota.is_empty() {
+            body.insert("quota".into(), quota.into());
+        }
+        body
+    }
+}
+
+impl Policy {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::SoftCap => "soft_cap",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+fn insert(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body.insert(name.to_owned(), value.into());
+    }
+}

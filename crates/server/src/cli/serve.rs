@@ -1,0 +1,73 @@
+//! `driftlock serve`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::{output, store};
+use crate::host::{self, AdminListen, BackendUrl, NativeClock, Setup};
+
+#[derive(Args)]
+pub(super) struct Serve {
+    /// The configuration; ENV_CONFIG or ./gateway.toml unless given
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Where clients connect
+    #[arg(long, default_value = "127.0.0.1:8787")]
+    listen: SocketAddr,
+    /// Where operators connect; 127.0.0.1:9090 if it is free
+    #[arg(long)]
+    admin_listen: Option<SocketAddr>,
+    /// Cores that serve; all unless given
+    #[arg(long)]
+    workers: Option<NonZeroUsize>,
+}
+
+/// The admin listener's default address.
+pub(super) const ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+impl Serve {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let environment = store::environment()?;
+        let path = store::config_path(self.config, &environment)?;
+        let config = store::configuration(path.as_deref())?;
+        let configured = config.backend.url.as_deref().map(BackendUrl::parse).transpose()?;
+        let backend = environment.backend.clone().or(configured).context(
+            "no backend: set ENV_GO_BACKEND_URL, or backend.url in the configuration \
+             (http://127.0.0.1:8081 would be right)",
+        )?;
+        let store = store::open(&environment, &config)?;
+        let tokens = environment.admin_tokens.unwrap_or_default();
+        if tokens.is_empty() {
+            tracing::warn!("no ENV_ADMIN_TOKEN: there is no admin API");
+        }
+        let setup = Setup {
+            config,
+            backend,
+            listen: self.listen,
+            admin: self.admin_listen.map_or(AdminListen::Default(ADMIN), AdminListen::At),
+            clock: NativeClock::new(),
+            workers: self.workers,
+        };
+        let mut told = Ok(());
+        host::serve(
+            &setup,
+            &store,
+            tokens,
+            |addresses| {
+                told = output::line(&format!("gateway listens on http://{}", addresses.public));
+                if let Some(admin) = addresses.admin {
+                    tracing::info!(%admin, "admin listener");
+                }
+            },
+            host::stop_signal(),
+        )?;
+        told?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,56 @@
+//! The store and the configuration that a command works with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use driftlock_domain::config::Config;
+use driftlock_sqlite::{Options, SqliteStore};
+
+use crate::host::{Environment, StoreUrl};
+
+/// The configuration of this file, or the defaults without one. Every mistake is told at once.
+pub(super) fn configuration(path: Option<&Path>) -> Result<Config> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    Config::parse(&text).map_err(|mistakes| {
+        let lines: Vec<String> =
+            mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
+        anyhow::anyhow!("the configuration cannot be used\n{}", lines.join("\n"))
+    })
+}
+
+/// Reads the environment; what is wrong with it is told variable by variable.
+pub(super) fn environment() -> Result<Environment> {
+    Environment::read().map_err(|mistakes| {
+        let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}", lines.join("\n"))
+    })
+}
+
+/// Opens the store that the environment names.
+pub(super) fn open(environment: &Environment, config: &Config) -> Result<SqliteStore> {
+    let StoreUrl::Sqlite(path) = environment.required_store()?;
+    open_file(path, config)
+}
+
+pub(super) fn open_file(path: &Path, config: &Config) -> Result<SqliteStore> {
+    let options = Options { durability: config.metering.durability, ..Options::default() };
+    Ok(SqliteStore::open(path, options)?)
+}
+
+/// The configuration's path: the argument, the environment, or `gateway.toml` if it is there.
+pub(super) fn config_path(
+    argument: Option<PathBuf>,
+    environment: &Environment,
+) -> Result<Option<PathBuf>> {
+    let named = argument.or_else(|| environment.config.clone());
+    if let Some(path) = named {
+        if !path.is_file() {
+            bail!("there is no configuration {}", path.display());
+        }
+        return Ok(Some(path));
+    }
+    let usual = PathBuf::from("gateway.toml");
+    Ok(usual.is_file().then_some(usual))
+}
