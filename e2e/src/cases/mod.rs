@@ -1,0 +1,161 @@
+//! Every case, in one list, so that every host runs all that hold there.
+
+mod admin_api;
+mod anomalies;
+mod audit;
+mod bodies;
+mod concurrency;
+mod idempotency;
+mod keys;
+mod metering;
+mod permissions;
+mod quota;
+mod rate_limits;
+mod requests;
+mod routing;
+mod standing;
+mod usage;
+
+use crate::runner::{Case, Hosts, Turn};
+
+/// Names each function, so that a case cannot be listed under another name.
+macro_rules! cases {
+    ($($hosts:ident $turn:ident $file:ident::$function:ident;)*) => {
+        &[$(Case {
+            name: concat!(stringify!($file), "::", stringify!($function)),
+            run: $file::$function,
+            hosts: Hosts::$hosts,
+            turn: Turn::$turn,
+        }),*]
+    };
+}
+
+/// The suite. The slowest stand first, so that the others run beside them.
+pub const CASES: &[Case] = cases! {
+    // Rows are written when their 10 s are over.
+    Every Together audit::denials_coalesce_with_their_count;
+    Every Together keys::a_key_is_needed;
+    Every Together keys::a_malformed_authorization_is_refused;
+    Native Together keys::two_authorizations_are_refused;
+    Every Together keys::a_wrong_checksum_is_refused;
+    Every Together keys::an_unknown_key_is_refused;
+    Every Together keys::the_scheme_may_be_in_any_case;
+    Every Together keys::an_expired_key_is_refused;
+    Every Together keys::a_key_that_expires_later_passes;
+    Every Together keys::a_revoked_key_is_refused_from_the_next_request_on;
+    Native Together keys::a_revoked_key_is_refused_on_free_routes_too;
+    Every Together keys::revoking_twice_changes_nothing;
+    Every Together keys::after_a_rotation_both_keys_work_for_the_grace_time;
+    Every Together keys::after_a_rotation_without_grace_the_old_key_is_refused;
+    Every Together permissions::every_route_wants_its_scope;
+    Every Together permissions::one_scope_opens_its_routes_only;
+    Every Together permissions::health_wants_no_scope;
+    Every Together permissions::a_key_bound_to_other_addresses_is_refused;
+    Every Together permissions::a_key_bound_to_its_addresses_passes;
+    Native Together permissions::a_key_bound_to_loopback_passes;
+    Every Together rate_limits::the_headers_state_the_limits;
+    Every Together rate_limits::a_key_s_limit_denies;
+    Every Together rate_limits::a_denial_consumes_no_quota;
+    Every Together rate_limits::an_organization_s_limit_is_shared_by_its_keys;
+    Every Together rate_limits::a_plan_limits_keys_that_have_no_limit_of_their_own;
+    Every Together routing::paths_without_a_route_are_404;
+    Every Together routing::other_methods_are_405_with_allow;
+    Every Together routing::head_goes_where_get_does;
+    Native Together routing::paths_that_parsers_read_differently_are_refused;
+    Every Together routing::needless_encoding_is_undone;
+    Native Together routing::ambiguous_framing_is_refused;
+    Native Together routing::heads_beyond_the_bounds_are_refused;
+    Every Together metering::a_detection_is_one_unit_and_its_receipt_tells_so;
+    Every Together metering::both_metered_routes_draw_from_one_pool;
+    Every Together metering::a_backend_s_refusal_charges_nothing_and_passes_through;
+    Every Together metering::the_other_routes_are_free;
+    Every Together metering::a_backend_s_answer_is_not_changed;
+    Every Together quota::block_denies_at_the_included_units;
+    Native Together quota::a_raised_quota_lifts_the_block_at_once;
+    Every Together quota::no_units_at_all_deny_the_first_request;
+    Every Together quota::a_soft_cap_bills_overage_and_then_denies;
+    Every Together quota::allow_denies_at_the_spend_cap_only;
+    Every Together quota::the_nearer_of_cap_and_spend_cap_counts;
+    Every Together quota::without_overage_only_the_base_fee_is_due;
+    Every Together standing::a_paid_plan_wants_a_subscription;
+    Every Together standing::good_statuses_pass;
+    Every Together standing::bad_statuses_are_402;
+    Every Together standing::a_failed_payment_passes_in_its_grace_time;
+    Every Together standing::a_suspended_organization_is_402;
+    Every Together standing::the_period_is_the_subscription_s;
+    Every Together concurrency::a_cap_holds_to_the_unit;
+    Every Together idempotency::a_repetition_is_replayed_and_charged_once;
+    Every Together idempotency::another_payload_is_422;
+    Every Together idempotency::a_malformed_key_is_400;
+    Every Together idempotency::concurrent_repetitions_are_charged_once;
+    Every Together idempotency::an_answer_that_is_not_2xx_frees_the_key;
+    Every Together idempotency::a_key_is_scoped_to_organization_and_route;
+    Every Together idempotency::a_replay_comes_before_the_quota_and_after_the_key;
+    Every Together idempotency::a_keyed_payload_beyond_1_mib_is_413;
+    Every Together requests::a_harmless_request_id_is_taken_over;
+    Every Together requests::any_other_request_id_is_replaced;
+    Every Together requests::a_request_without_an_id_is_given_one;
+    Every Together requests::a_problem_is_told_as_rfc_9457_says;
+    Every Together requests::a_forged_organization_is_replaced;
+    Native Together requests::connection_cannot_take_the_organization_away;
+    Every Together requests::a_gateway_says_whether_it_lives;
+    Every Together requests::an_ingestion_is_free;
+    Every Together anomalies::an_anomaly_is_found_listed_and_resolved;
+    Every Together anomalies::a_stream_delivers_an_anomaly;
+    Every Together bodies::a_declared_length_beyond_the_limit_is_413;
+    Every Together bodies::a_chunked_body_beyond_the_limit_is_413;
+    Every Together bodies::a_chunked_body_within_the_limit_passes;
+    Every Together bodies::a_large_body_within_the_limit_passes;
+    Every Together usage::every_grouping_sums_up_to_the_units;
+    Every Together usage::buckets_start_at_whole_hours_and_days_within_the_period;
+    Every Together usage::a_fresh_organization_has_used_nothing;
+    Every Together usage::an_unknown_grouping_is_400;
+    Every Together audit::a_metered_request_is_in_the_log_at_once;
+    Every Together audit::a_free_request_is_in_the_log_soon;
+    Every Together audit::what_an_operator_does_is_in_the_log;
+    Every Together audit::entries_are_numbered_and_chained;
+    Every Together audit::an_untouched_log_is_verified;
+    Every Together audit::an_export_is_ndjson_and_states_its_head;
+    Every Together audit::a_malformed_head_is_400;
+    Every Together audit::organizations_do_not_see_each_other;
+    Every Together admin_api::a_token_is_needed;
+    Every Last admin_api::failures_are_throttled;
+    Every Together admin_api::an_organization_is_made_read_and_patched;
+    Every Together admin_api::a_key_is_shown_once;
+    Every Together admin_api::no_list_or_log_holds_a_secret;
+    Every Together admin_api::unknown_ids_are_404;
+    Every Together admin_api::other_methods_are_405;
+    Every Together admin_api::a_bad_organization_is_400_and_the_field_is_named;
+    Every Together admin_api::a_bad_patch_is_400_and_changes_nothing;
+    Every Together admin_api::a_bad_key_is_400_and_the_field_is_named;
+    Every Together admin_api::lists_come_in_pages;
+    Every Together admin_api::bad_pages_are_400;
+};
+
+/// Whether a case belongs to the few that show that a host is wired up: a metered and a free
+/// request, the receipt, the usage.
+#[must_use]
+pub fn is_smoke(name: &str) -> bool {
+    SMOKE.contains(&name)
+}
+
+const SMOKE: [&str; 4] = [
+    "keys::a_key_is_needed",
+    "metering::a_detection_is_one_unit_and_its_receipt_tells_so",
+    "metering::the_other_routes_are_free",
+    "usage::a_fresh_organization_has_used_nothing",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_the_smoke_cases_exist() {
+        let names: BTreeSet<&str> = CASES.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), CASES.len());
+        assert!(SMOKE.iter().all(|name| names.contains(name)));
+    }
+}

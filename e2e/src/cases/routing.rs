@@ -1,0 +1,92 @@
+//! Which path and method reach the backend, and what is refused before.
+
+use crate::admin::{DETECT, HEALTH, LIST, Organization};
+use crate::raw;
+use crate::target::Target;
+
+pub(super) fn paths_without_a_route_are_404(target: &Target) {
+    let key = Organization::new(target).key();
+    for path in ["/api/v1/nothing", "/api/v1/anomalies/", "/api/v1/Health", "/api/v2/health"] {
+        key.get(path).problem(404, "not-found");
+    }
+}
+
+pub(super) fn other_methods_are_405_with_allow(target: &Target) {
+    let key = Organization::new(target).key();
+    for (method, path, allowed) in [
+        ("GET", DETECT, "POST"),
+        ("PUT", HEALTH, "GET, HEAD"),
+        ("POST", LIST, "GET, HEAD"),
+        ("GET", "/api/v1/anomalies/x/resolve", "PUT"),
+    ] {
+        let refused = key.call(method, path).send();
+        refused.problem(405, "method-not-allowed");
+        assert_eq!(refused.required("allow"), allowed, "{method} {path}");
+    }
+}
+
+pub(super) fn head_goes_where_get_does(target: &Target) {
+    let answer = Organization::new(target).key().call("HEAD", HEALTH).send();
+    assert!(answer.expect(200).body.is_empty());
+}
+
+/// Sent as they stand: an HTTP client would repair them.
+pub(super) fn paths_that_parsers_read_differently_are_refused(target: &Target) {
+    let key = Organization::new(target).key();
+    let bearer = format!("Bearer {}", key.secret);
+    for path in [
+        "/api/v1/../v1/health",
+        "/api/v1/./health",
+        "/api/v1/%2e%2e/v1/health",
+        "/api//v1/health",
+        "//api/v1/health",
+        "/api/v1%2fhealth",
+        "/api/v1%5Chealth",
+        "/api/v1/anomalies/%00",
+        "/api/v1/anomalies/a;b",
+        "/api/v1/anomalies/%zz",
+        "/api/v1/anomalies/%252e",
+    ] {
+        let line = format!("GET {path} HTTP/1.1");
+        let refused = raw::head(target, &line, &[("Authorization", &bearer)]);
+        assert_eq!(refused.status, 400, "{path}: {}", refused.text());
+        refused.problem(400, "malformed-request");
+    }
+}
+
+pub(super) fn needless_encoding_is_undone(target: &Target) {
+    let key = Organization::new(target).key();
+    key.get("/api/v1/%68ealth").expect(200);
+}
+
+/// Whoever disagrees with a proxy about where a request ends can smuggle another one in.
+pub(super) fn ambiguous_framing_is_refused(target: &Target) {
+    let bearer = format!("Bearer {}", Organization::new(target).key().secret);
+    let line = format!("POST {DETECT} HTTP/1.1");
+    for framing in [
+        &[("Content-Length", "4"), ("Transfer-Encoding", "chunked")][..],
+        &[("Content-Length", "4"), ("Content-Length", "5")],
+        &[("Content-Length", "+4")],
+        &[("Transfer-Encoding", "identity, chunked")],
+        &[("Transfer-Encoding", "xchunked")],
+    ] {
+        let mut headers = vec![("Authorization", bearer.as_str())];
+        headers.extend_from_slice(framing);
+        let refused = raw::head(target, &line, &headers);
+        assert_eq!(refused.status, 400, "{framing:?}: {}", refused.text());
+    }
+}
+
+pub(super) fn heads_beyond_the_bounds_are_refused(target: &Target) {
+    let bearer = format!("Bearer {}", Organization::new(target).key().secret);
+    let authorization = ("Authorization", bearer.as_str());
+    let long = format!("GET /api/v1/anomalies?q={} HTTP/1.1", "a".repeat(9_000));
+    raw::head(target, &long, &[authorization]).expect(414);
+    let large = "y".repeat(40_000);
+    let line = "GET /api/v1/anomalies HTTP/1.1";
+    raw::head(target, line, &[authorization, ("X-Large", &large)]).expect(431);
+    let many: Vec<String> = (0..101).map(|index| format!("X-{index}")).collect();
+    let mut headers = vec![authorization];
+    headers.extend(many.iter().map(|name| (name.as_str(), "1")));
+    raw::head(target, line, &headers).expect(431);
+}

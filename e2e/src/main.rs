@@ -1,0 +1,75 @@
+//! Runs the black-box suite against a gateway that is already running.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the report on standard output is what this program is for"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use driftlock_e2e::cases::{CASES, is_smoke};
+use driftlock_e2e::runner::{Case, Host, run, summary};
+use driftlock_e2e::target::Target;
+
+/// What a running gateway must do, seen from outside.
+#[derive(Parser)]
+#[command(name = "driftlock-e2e")]
+struct Cli {
+    /// Where the gateway is, such as http://127.0.0.1:8787
+    #[arg(long)]
+    url: String,
+    /// A file that holds the admin token; else ENV_ADMIN_TOKEN does
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// Run the cases whose name contains this
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Run the few that show that the host is wired up
+    #[arg(long)]
+    smoke: bool,
+    /// What the gateway runs on
+    #[arg(long, value_enum, default_value = "native")]
+    host: Host,
+}
+
+fn main() -> ExitCode {
+    match suite(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all passed.
+fn suite(cli: &Cli) -> Result<bool> {
+    let target = Target::new(&cli.url, &token(cli)?);
+    let only = cli.only.as_deref().unwrap_or_default();
+    let wanted = |case: &&Case| {
+        case.holds_on(cli.host) && case.name.contains(only) && (!cli.smoke || is_smoke(case.name))
+    };
+    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    if cases.is_empty() {
+        bail!("no case is called anything like `{only}`");
+    }
+    let outcomes = run(&target, &cases);
+    outcomes.iter().for_each(|outcome| println!("{outcome}"));
+    println!("{}", summary(&outcomes));
+    Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
+}
+
+fn token(cli: &Cli) -> Result<String> {
+    let token = match &cli.token_file {
+        Some(path) => fs::read_to_string(path)
+            .with_context(|| format!("cannot read the admin token from {}", path.display()))?,
+        None => std::env::var("ENV_ADMIN_TOKEN")
+            .context("no admin token: give --token-file, or set ENV_ADMIN_TOKEN")?,
+    };
+    Ok(token.trim().to_owned())
+}
