@@ -35,7 +35,8 @@ pub struct AuditRecord {
     pub request_id: Arc<str>,
     /// The client's address, where there is one.
     pub ip: Arc<str>,
-    /// A JSON object; keys sorted, no secrets.
+    /// A JSON object as compact text, members sorted by name; no secrets.
+    #[serde(with = "details")]
     pub details: Arc<str>,
 }
 
@@ -148,6 +149,30 @@ fn entry_hash(seq: u64, record: &AuditRecord, prev: &AuditHash) -> AuditHash {
         hasher.update(field.as_bytes());
     }
     AuditHash(hasher.finalize().into())
+}
+
+/// Details are kept as text, since the hash covers every byte, and shown as the object they are.
+mod details {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    pub(super) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<Value>(text) {
+            Ok(object) => object.serialize(serializer),
+            Err(_) => serializer.serialize_str(text),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<str>, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(text.into()),
+            object => Ok(object.to_string().into()),
+        }
+    }
 }
 
 mod text {

@@ -12,6 +12,7 @@ mod gateway;
 mod health;
 mod jobs;
 mod keys;
+pub mod memory;
 pub mod ports;
 mod proxy;
 mod recall;

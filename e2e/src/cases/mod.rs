@@ -64,6 +64,7 @@ pub const CASES: &[Case] = cases! {
     Native Together routing::paths_that_parsers_read_differently_are_refused;
     Every Together routing::needless_encoding_is_undone;
     Native Together routing::ambiguous_framing_is_refused;
+    Native Together routing::a_length_beside_chunks_does_not_count;
     Native Together routing::heads_beyond_the_bounds_are_refused;
     Every Together metering::a_detection_is_one_unit_and_its_receipt_tells_so;
     Every Together metering::both_metered_routes_draw_from_one_pool;

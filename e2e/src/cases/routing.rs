@@ -1,6 +1,6 @@
 //! Which path and method reach the backend, and what is refused before.
 
-use crate::admin::{DETECT, HEALTH, LIST, Organization};
+use crate::admin::{DETECT, HEALTH, LIST, Organization, two_lines};
 use crate::raw;
 use crate::target::Target;
 
@@ -64,8 +64,8 @@ pub(super) fn ambiguous_framing_is_refused(target: &Target) {
     let bearer = format!("Bearer {}", Organization::new(target).key().secret);
     let line = format!("POST {DETECT} HTTP/1.1");
     for framing in [
-        &[("Content-Length", "4"), ("Transfer-Encoding", "chunked")][..],
-        &[("Content-Length", "4"), ("Content-Length", "5")],
+        // Both at once is not here: hyper has made one of them before the gateway sees the head.
+        &[("Content-Length", "4"), ("Content-Length", "5")][..],
         &[("Content-Length", "+4")],
         &[("Transfer-Encoding", "identity, chunked")],
         &[("Transfer-Encoding", "xchunked")],
@@ -74,6 +74,27 @@ pub(super) fn ambiguous_framing_is_refused(target: &Target) {
         headers.extend_from_slice(framing);
         let refused = raw::head(target, &line, &headers);
         assert_eq!(refused.status, 400, "{framing:?}: {}", refused.text());
+    }
+}
+
+/// RFC 9112, section 6.3: refused, or read as chunked alone; never by the length.
+pub(super) fn a_length_beside_chunks_does_not_count(target: &Target) {
+    let organization = Organization::new(target);
+    let bearer = format!("Bearer {}", organization.key().secret);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+        ("Content-Length", "4"),
+        ("Transfer-Encoding", "chunked"),
+    ];
+    let chunks = [raw::chunk(two_lines().to_string().as_bytes()), b"0\r\n\r\n".to_vec()];
+    let line = format!("POST {DETECT} HTTP/1.1");
+    let answer = raw::exchange(target, &line, &headers, chunks.into_iter());
+    if answer.status == 400 {
+        answer.free().problem(400, "malformed-request");
+    } else {
+        assert_eq!(answer.expect(200).json()["total_events"], 2, "the whole body arrived");
+        assert_eq!(organization.units(), 1);
     }
 }
 

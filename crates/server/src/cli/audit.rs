@@ -111,6 +111,8 @@ impl Export {
             }
         }
         out.flush()?;
+        // The last line is no entry: it states the head.
+        let entries = entries.saturating_sub(1);
         eprintln!("{}{entries} entries, head {head}", if told { "\r" } else { "" });
         Ok(ExitCode::SUCCESS)
     }

@@ -41,7 +41,7 @@ impl Usage {
             By::Route => ("route", "route", "route"),
         };
         let at = at.map_or_else(String::new, |at| format!("&at={}", at.replace('+', "%2B")));
-        let path = format!("/organizations/{organization}/usage?by={by}{at}");
+        let path = format!("/organizations/{organization}/usage?group_by={by}{at}");
         let usage = remote.api()?.get(&path)?;
         if remote.json {
             output::json(&usage)?;

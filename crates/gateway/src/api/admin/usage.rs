@@ -1,4 +1,4 @@
-//! `GET /admin/v1/organizations/{id}/usage?by=hour|day|key|route&at=TIME`.
+//! `GET /admin/v1/organizations/{id}/usage?group_by=hour|day|key|route&at=TIME`.
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::period;
@@ -25,20 +25,20 @@ struct UsageView {
 }
 
 pub(super) async fn usage<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
-    let query = Query::of(&call.head.uri, &["by", "at"])?;
+    let query = Query::of(&call.head.uri, &["group_by", "at"])?;
     let at: Timestamp = match query.get::<String>("at")? {
         Some(text) => {
             Timestamp::parse(&text).map_err(|error| Failure::invalid(format!("`at`: {error}.")))?
         }
         None => call.at,
     };
-    let by: Option<String> = query.get("by")?;
+    let by: Option<String> = query.get("group_by")?;
     let grouping = match by.as_deref() {
         None | Some("day") => Grouping::Day,
         Some("hour") => Grouping::Hour,
         Some("key") => Grouping::Key,
         Some("route") => Grouping::Route,
-        Some(_) => return Err(Failure::invalid("`by` is hour, day, key or route.")),
+        Some(_) => return Err(Failure::invalid("`group_by` is hour, day, key or route.")),
     };
     let organization = call.organization(id).await?;
     let plan = call.gateway.shared.config.plan(&organization.plan).ok_or_else(|| {

@@ -1,12 +1,13 @@
-//! `GET /admin/v1/organizations/{id}/audit/export`: NDJSON, one entry a line; `X-Audit-Head` states
-//! the end that `verify` can be held against later.
+//! `GET /admin/v1/organizations/{id}/audit/export`: NDJSON, one entry a line; the last line and
+//! `X-Audit-Head` state the end that `verify` can be held against later.
 
 use bytes::Bytes;
 use driftlock_domain::audit::AuditEntry;
 use driftlock_domain::denial::{Fault, FaultKind};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
+use serde_json::json;
 
 use super::super::call::{AdminCall, Reply};
 use super::super::input::Query;
@@ -19,7 +20,10 @@ pub(in super::super) async fn export<P: Platform>(call: AdminCall<'_, P>, id: &s
     let head = call.gateway.audit.head(organization.id).await?;
     let pages = super::pages(call.gateway.clone(), organization.id, head.seq);
     let lines = pages.and_then(|entries| std::future::ready(lines(&entries)));
-    let mut response = Response::new(P::Upstream::stream_body(lines));
+    // Whoever reads it sees by its last line that it is whole.
+    let last = Bytes::from(format!("{}\n", json!({ "head": head })));
+    let whole = lines.chain(stream::iter([Ok(last)]));
+    let mut response = Response::new(P::Upstream::stream_body(whole));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     if let Ok(value) = HeaderValue::try_from(head.to_string()) {

@@ -1,0 +1,247 @@
+//! Usage, receipts and idempotency records in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::idempotency::{IdempotencyKey, KEPT_SECS, Kept, KeptAnswer};
+use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant};
+use driftlock_domain::period::{Period, PeriodId};
+use driftlock_domain::receipt::Receipt;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{
+    BUCKET_SECS, Grouping, Settled, Settlement, UsageBucket, UsageSummary,
+};
+
+use super::{Book, Event, MemoryStore, State};
+use crate::ports::Ledger;
+
+const DAY_SECS: i64 = 86_400;
+
+impl Ledger for MemoryStore {
+    async fn lease(
+        &self,
+        organization: OrganizationId,
+        node: NodeId,
+        ask: &LeaseAsk,
+        now: Timestamp,
+    ) -> Result<LeaseGrant, Fault> {
+        let mut state = self.state();
+        let book = state.open(organization, ask.terms);
+        Ok(book.lease.lease(node, ask, self.sharing, now))
+    }
+
+    async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
+        let mut state = self.state();
+        if let Some(event) = state.events.get(&settlement.usage) {
+            let (at, period) = (event.receipt.at, event.period);
+            let settled = Settled::Committed { at, period };
+            return Ok(if event.voided { Settled::Refused } else { settled });
+        }
+        if let Some(claim) = &settlement.claim
+            && state.kept.get(&claim.key).is_some_and(|(_, at)| *at >= oldest(now))
+        {
+            return Ok(Settled::Refused);
+        }
+        state.settle(settlement, now)
+    }
+
+    async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
+        let mut state = self.state();
+        let Some(event) = state.events.get_mut(&usage).filter(|event| !event.voided) else {
+            return Ok(());
+        };
+        event.voided = true;
+        let (units, period, at) = (event.receipt.units, event.period, event.receipt.at);
+        if let Some(book) = state.books.get_mut(&organization)
+            && book.lease.period_id() == period
+        {
+            book.lease.unsettle(u64::from(units));
+        }
+        state.kept.retain(|_, (kept, _)| kept.usage != usage);
+        state.append(organization, voided(usage, at));
+        Ok(())
+    }
+
+    async fn usage(
+        &self,
+        organization: OrganizationId,
+        at: Timestamp,
+        grouping: Grouping,
+    ) -> Result<Option<UsageSummary>, Fault> {
+        let state = self.state();
+        let Some((id, period)) = state.period_at(organization, at) else { return Ok(None) };
+        let mut buckets: BTreeMap<String, UsageBucket> = BTreeMap::new();
+        for Receipt { units, key_id, route, at, .. } in state.counted(organization, id) {
+            let start = match grouping {
+                Grouping::Hour => Some(at.floor_to(BUCKET_SECS)),
+                Grouping::Day => Some(at.floor_to(DAY_SECS)),
+                Grouping::Key | Grouping::Route => None,
+            };
+            let key_id = (grouping == Grouping::Key).then_some(*key_id);
+            let route = (grouping == Grouping::Route).then(|| route.clone());
+            let place = format!("{start:?}{key_id:?}{route:?}");
+            let bucket = UsageBucket { start, key_id, route, units: 0, requests: 0 };
+            let bucket = buckets.entry(place).or_insert(bucket);
+            bucket.units += u64::from(*units);
+            bucket.requests += 1;
+        }
+        let buckets: Vec<UsageBucket> = buckets.into_values().collect();
+        let units = buckets.iter().map(|bucket| bucket.units).sum();
+        Ok(Some(UsageSummary { period, units, buckets }))
+    }
+
+    async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
+        let state = self.state();
+        let event = state.events.get(&usage).filter(|event| !event.voided);
+        Ok(event.map(|event| event.receipt.clone()))
+    }
+
+    async fn kept(
+        &self,
+        _organization: OrganizationId,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<Kept>, Fault> {
+        let state = self.state();
+        let kept = state.kept.get(key).filter(|(_, at)| *at >= oldest(now));
+        Ok(kept.map(|(kept, _)| kept.clone()))
+    }
+
+    async fn keep_answer(
+        &self,
+        _organization: OrganizationId,
+        key: &IdempotencyKey,
+        answer: &KeptAnswer,
+    ) -> Result<(), Fault> {
+        if let Some((kept, _)) = self.state().kept.get_mut(key) {
+            kept.answer = Some(answer.clone());
+        }
+        Ok(())
+    }
+
+    async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {
+        let mut state = self.state();
+        let before = state.kept.len();
+        state.kept.retain(|_, (_, at)| *at >= oldest(now));
+        Ok((before - state.kept.len()) as u64)
+    }
+
+    async fn outbox_units(
+        &self,
+        organization: OrganizationId,
+        at: Timestamp,
+    ) -> Result<u64, Fault> {
+        let state = self.state();
+        let Some((id, _)) = state.period_at(organization, at) else { return Ok(0) };
+        Ok(state.counted(organization, id).map(|receipt| u64::from(receipt.units)).sum())
+    }
+}
+
+impl State {
+    fn settle(&mut self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
+        let organization = settlement.organization;
+        let known = self.books.get(&organization);
+        let known = known.ok_or_else(|| Fault::store("a settlement without a lease"))?;
+        if known.lease.period().end <= now {
+            let period = known.lease.period().provisional(now);
+            let (id, used) = self.period(organization, period);
+            let book = self.books.get_mut(&organization);
+            book.expect("it was there").lease.turn(id, period, used);
+        }
+        let book = self.books.get_mut(&organization).expect("it was there");
+        let at = now.max(book.last_at);
+        if book.lease.settle(settlement.node, u64::from(settlement.units), at).is_err() {
+            return Ok(Settled::Refused);
+        }
+        book.last_at = at;
+        let period = book.lease.period_id();
+        if let Some(claim) = settlement.claim {
+            let (fingerprint, usage) = (claim.fingerprint, settlement.usage);
+            self.kept.insert(claim.key, (Kept { fingerprint, usage, answer: None }, at));
+        }
+        let receipt = Receipt {
+            id: settlement.usage,
+            organization_id: organization,
+            key_id: settlement.key,
+            route: settlement.route.to_string(),
+            units: settlement.units,
+            request_id: settlement.request_id.to_string(),
+            at,
+        };
+        self.events.insert(settlement.usage, Event { receipt, period, voided: false });
+        self.append(organization, settlement.audit);
+        Ok(Settled::Committed { at, period })
+    }
+
+    fn open(&mut self, organization: OrganizationId, terms: Terms) -> &mut Book {
+        let known = self.books.get(&organization);
+        if known.is_none_or(|book| book.lease.period() != terms.period) {
+            let (id, used) = self.period(organization, terms.period);
+            match self.books.get_mut(&organization) {
+                Some(book) => book.lease.turn(id, terms.period, used),
+                None => {
+                    let lease = LeaseBook::open(id, terms, used);
+                    self.books.insert(organization, Book { lease, last_at: Timestamp::default() });
+                }
+            }
+        }
+        self.books.get_mut(&organization).expect("it is there now")
+    }
+
+    /// A period's number and what was used in it; one that was learned late takes over what was
+    /// settled in it under another.
+    fn period(&mut self, organization: OrganizationId, period: Period) -> (PeriodId, u64) {
+        let wanted = (organization, period);
+        let place = self.periods.iter().position(|known| *known == wanted).unwrap_or_else(|| {
+            self.periods.push(wanted);
+            self.periods.len() - 1
+        });
+        let id = PeriodId(i64::try_from(place).unwrap_or(i64::MAX) + 1);
+        for event in self.events.values_mut() {
+            if event.receipt.organization_id == organization && period.contains(event.receipt.at) {
+                event.period = id;
+            }
+        }
+        let used = self.counted(organization, id).map(|receipt| u64::from(receipt.units)).sum();
+        (id, used)
+    }
+
+    fn period_at(&self, organization: OrganizationId, at: Timestamp) -> Option<(PeriodId, Period)> {
+        let place =
+            self.periods.iter().rposition(|(of, p)| *of == organization && p.contains(at))?;
+        Some((PeriodId(i64::try_from(place).ok()? + 1), self.periods[place].1))
+    }
+
+    fn counted(
+        &self,
+        organization: OrganizationId,
+        period: PeriodId,
+    ) -> impl Iterator<Item = &Receipt> {
+        self.events
+            .values()
+            .filter(move |event| !event.voided && event.period == period)
+            .map(|event| &event.receipt)
+            .filter(move |receipt| receipt.organization_id == organization)
+    }
+}
+
+fn oldest(now: Timestamp) -> Timestamp {
+    now.minus(Duration::from_secs(KEPT_SECS))
+}
+
+fn voided(usage: UsageId, at: Timestamp) -> AuditRecord {
+    AuditRecord {
+        at,
+        actor: "system".into(),
+        action: "usage.void".into(),
+        resource: usage.to_string().into(),
+        outcome: "ok".into(),
+        request_id: "".into(),
+        ip: "".into(),
+        details: r#"{"reason":"the settlement's outcome was unknown to the client"}"#.into(),
+    }
+}

@@ -1,0 +1,65 @@
+//! The reference store: everything in memory, behind one lock, as plainly as it can be said.
+//!
+//! It is what other stores are compared with, and the one that leases chunks to several nodes, so
+//! that leases are proven without a database. It keeps nothing: hosts serve from durable stores.
+
+mod audit_log;
+mod directory;
+mod ledger;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use driftlock_domain::audit::AuditEntry;
+use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
+use driftlock_domain::idempotency::{IdempotencyKey, Kept};
+use driftlock_domain::key::{KeyHash, KeyRecord};
+use driftlock_domain::lease::{LeaseBook, Sharing};
+use driftlock_domain::organization::Organization;
+use driftlock_domain::period::{Period, PeriodId};
+use driftlock_domain::receipt::Receipt;
+use driftlock_domain::time::Timestamp;
+
+/// The store; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    sharing: Sharing,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    organizations: BTreeMap<OrganizationId, Organization>,
+    keys: BTreeMap<KeyId, KeyRecord>,
+    hashes: HashMap<KeyHash, KeyId>,
+    audit: HashMap<OrganizationId, Vec<AuditEntry>>,
+    books: HashMap<OrganizationId, Book>,
+    periods: Vec<(OrganizationId, Period)>,
+    events: BTreeMap<UsageId, Event>,
+    kept: HashMap<IdempotencyKey, (Kept, Timestamp)>,
+}
+
+#[derive(Debug)]
+struct Book {
+    lease: LeaseBook,
+    last_at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+struct Event {
+    receipt: Receipt,
+    period: PeriodId,
+    voided: bool,
+}
+
+impl MemoryStore {
+    /// An empty store that hands units out in this way.
+    #[must_use]
+    pub fn new(sharing: Sharing) -> Self {
+        Self { state: Arc::default(), sharing }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
