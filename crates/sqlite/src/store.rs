@@ -74,8 +74,9 @@ fn node(connection: &Connection, path: &Path) -> Result<NodeId, OpenError> {
         return Ok(NodeId::from_bytes(bytes));
     }
     let mut entropy = [0; 10];
-    getrandom::fill(&mut entropy)
-        .map_err(|error| OpenError::Io(path.to_owned(), std::io::Error::other(error.to_string())))?;
+    getrandom::fill(&mut entropy).map_err(|error| {
+        OpenError::Io(path.to_owned(), std::io::Error::other(error.to_string()))
+    })?;
     let node = NodeId::make(Timestamp::default(), entropy);
     let insert = "INSERT INTO meta (name, value) VALUES ('node', ?1)";
     connection.execute(insert, [node.as_bytes()]).map_err(failed)?;

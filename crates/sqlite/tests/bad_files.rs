@@ -1,0 +1,82 @@
+//! Files that cannot be opened, and one that is full.
+
+use std::path::Path;
+
+use driftlock_domain::denial::FaultKind;
+use driftlock_domain::usage::{Grouping, Settled};
+use driftlock_gateway::ports::{AuditLog, Ledger};
+use driftlock_sqlite::{OpenError, Options, SqliteStore};
+use driftlock_testkit::make::{ask, audit, node, now, organization_id, settlement};
+use futures_executor::block_on;
+
+fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(path, Options::default())
+}
+
+#[test]
+fn a_second_owner_is_told_who_the_first_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let first = open(&path).expect("opens");
+    let refused = open(&path).expect_err("it is owned");
+    assert!(matches!(refused, OpenError::Locked(_)), "{refused}");
+    assert!(refused.to_string().contains("a.db.lock"), "{refused}");
+    let node = first.node();
+    drop(first);
+    assert_eq!(open(&path).expect("it was given up").node(), node, "the node keeps its id");
+}
+
+#[test]
+fn what_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let text = "this is no database, but somebody's notes\n".repeat(100);
+    std::fs::write(&path, &text).expect("written");
+    let refused = open(&path).expect_err("it is none");
+    assert!(matches!(refused, OpenError::Corrupt(_)), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
+}
+
+#[test]
+fn a_later_schema_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    drop(open(&path).expect("opens"));
+    let raw = rusqlite::Connection::open(&path).expect("opens");
+    raw.pragma_update(None, "user_version", 99).expect("written");
+    drop(raw);
+    let refused = open(&path).expect_err("too new");
+    assert!(matches!(refused, OpenError::TooNew { found: 99, .. }), "{refused}");
+}
+
+#[test]
+fn a_full_disk_charges_nothing_and_room_heals_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let full = Options { pages_max: Some(40), ..Options::default() };
+    let store = SqliteStore::open(&path, full).expect("opens");
+    let organization = organization_id(1);
+    block_on(store.lease(organization, node(1), &ask(None, 0, 1), now())).expect("leased");
+    let mut committed = 0;
+    let fault = loop {
+        let one = settlement(1, committed);
+        match block_on(store.settle(one, now())) {
+            Ok(Settled::Committed { .. }) => committed += 1,
+            Ok(Settled::Refused) => panic!("there is no cap"),
+            Err(fault) => break fault,
+        }
+        assert!(committed < 10_000, "the disk never filled up");
+    };
+    assert_eq!(fault.kind, FaultKind::Store);
+    let usage = block_on(store.usage(organization, now(), Grouping::Day)).expect("reads go on");
+    assert_eq!(usage.expect("some").units, committed);
+    assert_eq!(block_on(store.head(organization)).expect("read").seq, committed);
+    drop(store);
+
+    let store = open(&path).expect("opens");
+    block_on(store.lease(organization, node(1), &ask(None, 0, 1), now())).expect("leased");
+    let again = block_on(store.settle(settlement(1, committed), now())).expect("there is room");
+    assert!(matches!(again, Settled::Committed { .. }));
+    block_on(store.append(vec![(organization, audit("after"))])).expect("written");
+    assert_eq!(block_on(store.head(organization)).expect("read").seq, committed + 2);
+}

@@ -1,0 +1,51 @@
+//! I9: one chain per organization, whoever writes to it.
+
+use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord, Verdict, Verifier};
+
+use super::Store;
+use crate::make::{ask, audit, node, now, organization, organization_id, settlement};
+
+async fn busy(store: &impl Store) -> Vec<AuditEntry> {
+    let id = organization_id(1);
+    store.create_organization(&organization(1), audit("organization.create")).await.expect("made");
+    store.lease(id, node(1), &ask(None, 0, 1), now()).await.expect("leased");
+    store.settle(settlement(1, 1), now()).await.expect("settled");
+    let other = organization_id(2);
+    let rows = vec![(id, audit("a")), (other, audit("b")), (id, audit("c"))];
+    store.append(rows).await.expect("written");
+    store.entries(id, 0, 100).await.expect("read")
+}
+
+fn verdict(entries: &[AuditEntry], stated: Option<AuditHead>) -> Verdict {
+    let mut verifier = Verifier::new(AuditHead::EMPTY, stated);
+    entries.iter().for_each(|entry| verifier.step(entry));
+    verifier.finish()
+}
+
+pub(super) async fn chains_hold_across_all_writers(store: impl Store) {
+    let entries = busy(&store).await;
+    let actions: Vec<&str> = entries.iter().map(|entry| &*entry.record.action).collect();
+    assert_eq!(actions, ["organization.create", "request", "a", "c"]);
+    let head = store.head(organization_id(1)).await.expect("read");
+    let found = verdict(&entries, Some(head));
+    assert!(found.ok && found.head == head, "{found:?}");
+    let later = store.entries(organization_id(1), 2, 1).await.expect("read");
+    assert_eq!(later, entries[2..3]);
+    assert_eq!(store.head(organization_id(2)).await.expect("read").seq, 1);
+}
+
+pub(super) async fn tampering_is_found(store: impl Store) {
+    let entries = busy(&store).await;
+    let head = store.head(organization_id(1)).await.expect("read");
+    let mut changed = entries.clone();
+    changed[1].record = AuditRecord { outcome: "500".into(), ..changed[1].record.clone() };
+    assert_eq!(verdict(&changed, None).first_bad_seq, Some(2));
+    let mut dropped = entries.clone();
+    dropped.remove(1);
+    assert_eq!(verdict(&dropped, None).first_bad_seq, Some(3));
+    let mut swapped = entries.clone();
+    swapped.swap(1, 2);
+    assert!(!verdict(&swapped, None).ok);
+    assert!(verdict(&entries[..3], None).ok, "a cut tail is found against a head only");
+    assert_eq!(verdict(&entries[..3], Some(head)).first_bad_seq, Some(4));
+}

@@ -1,0 +1,134 @@
+//! Usage: I1 (once), I4 (never beyond the cap), I7 (what is shown is what counts).
+
+use std::time::Duration;
+
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::UsageId;
+use driftlock_domain::lease::LeaseAsk;
+use driftlock_domain::period::Period;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Grouping, Settled, Settlement};
+use driftlock_gateway::ports::Ledger;
+
+use super::Store;
+use crate::make::{ask, key_id, node, now, organization_id, settlement, terms};
+
+async fn lease(store: &impl Ledger, cap: Option<u64>, keep: u64, want: u64) -> Option<u64> {
+    let granted = store.lease(organization_id(1), node(1), &ask(cap, keep, want), now()).await;
+    granted.expect("leased").reserved
+}
+
+async fn settle(store: &impl Ledger, settlement: Settlement, at: Timestamp) -> Settled {
+    store.settle(settlement, at).await.expect("the store answers")
+}
+
+async fn units(store: &impl Ledger, at: Timestamp) -> u64 {
+    let usage = store.usage(organization_id(1), at, Grouping::Day).await.expect("read");
+    let units = usage.map_or(0, |usage| usage.units);
+    let outbox = store.outbox_units(organization_id(1), at).await.expect("read");
+    assert_eq!(units, outbox, "what is shown is what Stripe will be told");
+    units
+}
+
+pub(super) async fn a_usage_id_counts_once(store: impl Store) {
+    lease(&store, None, 0, 1).await;
+    let first = settle(&store, settlement(1, 1), now()).await;
+    let later = now().plus(Duration::from_secs(5));
+    assert_eq!(settle(&store, settlement(1, 1), later).await, first, "the same answer");
+    assert_eq!(units(&store, now()).await, 1);
+    assert_eq!(store.head(organization_id(1)).await.expect("read").seq, 1, "one audit row");
+}
+
+pub(super) async fn a_cap_is_never_exceeded(store: impl Store) {
+    let mut settled = 0;
+    for number in 0..20 {
+        lease(&store, Some(10), 0, 1).await;
+        let outcome = settle(&store, settlement(1, number), now()).await;
+        settled += u64::from(matches!(outcome, Settled::Committed { .. }));
+        assert!(lease(&store, Some(10), 0, 1).await.expect("capped") <= 10 - settled);
+    }
+    assert_eq!(settled, 10);
+    assert_eq!(units(&store, now()).await, 10);
+}
+
+pub(super) async fn what_is_voided_no_longer_counts(store: impl Store) {
+    lease(&store, Some(1), 0, 1).await;
+    let one = settlement(1, 1);
+    settle(&store, one.clone(), now()).await;
+    store.void(one.organization, one.usage).await.expect("voided");
+    store.void(one.organization, one.usage).await.expect("a second time changes nothing");
+    store.void(one.organization, UsageId::from_bytes([9; 16])).await.expect("unknown: no effect");
+    assert_eq!(units(&store, now()).await, 0);
+    assert_eq!(store.receipt(one.usage).await, Ok(None));
+    assert_eq!(settle(&store, one, now()).await, Settled::Refused, "it stays voided");
+    lease(&store, Some(1), 0, 1).await;
+    let next = settle(&store, settlement(1, 2), now()).await;
+    assert!(matches!(next, Settled::Committed { .. }), "its unit is there again");
+}
+
+pub(super) async fn every_grouping_sums_up_to_the_units(store: impl Store) {
+    lease(&store, None, 0, 1).await;
+    let mut at = now();
+    for number in 0..30 {
+        at = at.plus(Duration::from_secs(1_800));
+        let route = if number % 3 == 0 { "POST /api/v1/analyze" } else { "POST /a" };
+        let key = key_id(1 + u8::try_from(number % 2).expect("small"));
+        let one = Settlement { key, route: route.into(), units: 2, ..settlement(1, number) };
+        settle(&store, one, at).await;
+    }
+    for (grouping, rows) in
+        [(Grouping::Hour, 15), (Grouping::Day, 2), (Grouping::Key, 2), (Grouping::Route, 2)]
+    {
+        let usage = store.usage(organization_id(1), now(), grouping).await.expect("read");
+        let usage = usage.expect("there is some");
+        let sum = |of: fn(&driftlock_domain::usage::UsageBucket) -> u64| {
+            usage.buckets.iter().map(of).sum::<u64>()
+        };
+        assert_eq!(usage.buckets.len(), rows, "{grouping:?}");
+        assert_eq!((usage.units, sum(|b| b.units), sum(|b| b.requests)), (60, 60, 30));
+    }
+    let nobody = store.usage(organization_id(2), now(), Grouping::Day).await;
+    assert_eq!(nobody.expect("read"), None);
+}
+
+pub(super) async fn a_hold_across_the_turn_counts_in_the_new_period(store: impl Store) {
+    lease(&store, Some(1), 0, 1).await;
+    let next_month = terms(None).period.end.plus(Duration::from_secs(1));
+    let outcome = settle(&store, settlement(1, 1), next_month).await;
+    assert!(matches!(outcome, Settled::Committed { at, .. } if at == next_month));
+    assert_eq!(units(&store, now()).await, 0);
+    assert_eq!(units(&store, next_month).await, 1);
+}
+
+pub(super) async fn a_period_learned_late_takes_over_its_units(store: impl Store) {
+    lease(&store, None, 0, 1).await;
+    let before = now();
+    settle(&store, settlement(1, 1), before).await;
+    let start = now().plus(Duration::from_secs(3_600));
+    let within = start.plus(Duration::from_secs(60));
+    settle(&store, settlement(1, 2), within).await;
+    let period = Period { start, end: start.plus(Duration::from_secs(30 * 86_400)) };
+    let learned = LeaseAsk { terms: Terms { period, ..terms(None) }, keep: 0, want: 1 };
+    let granted = store.lease(organization_id(1), node(1), &learned, within).await;
+    assert_eq!(granted.expect("leased").used, 1, "what lies in it was taken over");
+    assert_eq!(units(&store, within).await, 1);
+    assert_eq!(units(&store, before).await, 1, "what lies before it stays where it was");
+}
+
+pub(super) async fn commit_times_are_monotone(store: impl Store) {
+    lease(&store, None, 0, 1).await;
+    let late = now().plus(Duration::from_secs(60));
+    settle(&store, settlement(1, 1), late).await;
+    let outcome = settle(&store, settlement(1, 2), now()).await;
+    assert!(matches!(outcome, Settled::Committed { at, .. } if at >= late), "{outcome:?}");
+}
+
+pub(super) async fn receipts_tell_what_was_settled(store: impl Store) {
+    lease(&store, None, 0, 1).await;
+    let one = Settlement { units: 3, ..settlement(1, 1) };
+    settle(&store, one.clone(), now()).await;
+    let receipt = store.receipt(one.usage).await.expect("read").expect("there is one");
+    assert_eq!((receipt.id, receipt.units, receipt.at), (one.usage, 3, now()));
+    assert_eq!((receipt.organization_id, receipt.key_id), (one.organization, one.key));
+    assert_eq!((receipt.route.as_str(), receipt.request_id.as_str()), (&*one.route, "request-1"));
+}

@@ -1,0 +1,52 @@
+//! The suite. A store passes when [`run`] returns: each case gets a fresh one.
+
+mod audit;
+mod directory;
+mod idempotency;
+mod ledger;
+
+use driftlock_gateway::ports::{AuditLog, Directory, Ledger};
+use futures_executor::block_on;
+
+/// All three ports of a store.
+pub trait Store: Directory + Ledger + AuditLog {}
+impl<S: Directory + Ledger + AuditLog> Store for S {}
+
+macro_rules! cases {
+    ($make:expr; $($module:ident::$case:ident),+ $(,)?) => {{
+        let mut passed = 0;
+        $(
+            block_on($module::$case($make()));
+            passed += 1;
+        )+
+        passed
+    }};
+}
+
+/// Runs every case against a store of its own; how many there are.
+///
+/// # Panics
+/// When a case fails.
+pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
+    cases![make;
+        directory::organizations_are_made_once_and_patched,
+        directory::organizations_come_in_pages,
+        directory::keys_are_found_by_hash_and_listed,
+        directory::the_earlier_revocation_counts,
+        directory::a_rotation_is_one_change,
+        directory::uses_are_noted_forward_only,
+        ledger::a_usage_id_counts_once,
+        ledger::a_cap_is_never_exceeded,
+        ledger::what_is_voided_no_longer_counts,
+        ledger::every_grouping_sums_up_to_the_units,
+        ledger::a_hold_across_the_turn_counts_in_the_new_period,
+        ledger::a_period_learned_late_takes_over_its_units,
+        ledger::commit_times_are_monotone,
+        ledger::receipts_tell_what_was_settled,
+        idempotency::a_key_belongs_to_one_settlement,
+        idempotency::an_answer_is_kept_for_24_hours,
+        idempotency::voiding_frees_the_key,
+        audit::chains_hold_across_all_writers,
+        audit::tampering_is_found,
+    ]
+}

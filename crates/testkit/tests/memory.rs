@@ -1,0 +1,14 @@
+//! The reference store passes the suite, whichever way it hands units out.
+
+use std::time::Duration;
+
+use driftlock_domain::lease::Sharing;
+use driftlock_gateway::memory::MemoryStore;
+use driftlock_testkit::conformance;
+
+#[test]
+fn whole_and_in_chunks() {
+    let cases = conformance::run(|| MemoryStore::new(Sharing::Whole));
+    let chunks = Sharing::Chunks { ttl: Duration::from_secs(2) };
+    assert_eq!(conformance::run(|| MemoryStore::new(chunks)), cases);
+}
