@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_use_is_noted_once_a_minute() {
-        let at = |secs| Timestamp::from_secs(1_800_000_000 + secs);
+        let at = |secs: i64| Timestamp::from_secs(1_800_000_000 + secs);
         let key = KeyFacts::new(KeyRecord {
             id: KeyId::from_bytes([1; 16]),
             organization: OrganizationId::from_bytes([2; 16]),

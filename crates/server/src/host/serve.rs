@@ -39,8 +39,6 @@ pub(crate) struct Setup {
 /// The admin listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AdminListen {
-    /// None.
-    Off,
     /// At the default address, of which a taken port is a warning.
     Default(SocketAddr),
     /// At an address that was asked for, of which a taken port is an error.
@@ -143,7 +141,6 @@ impl Drop for StopOnDrop<'_> {
 fn admin_listener(admin: AdminListen) -> Result<Option<std::net::TcpListener>, ListenError> {
     let at = |address| listen::share(address, 1).map(|mut sockets| sockets.pop());
     match admin {
-        AdminListen::Off => Ok(None),
         AdminListen::At(address) => at(address),
         AdminListen::Default(address) => Ok(at(address).unwrap_or_else(|error| {
             tracing::warn!(%error, "no admin listener; --admin-listen chooses another address");

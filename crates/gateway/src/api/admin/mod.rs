@@ -37,19 +37,19 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
     let segments: Vec<&str> = rest.split('/').collect();
     let (get, post) = (Method::GET, Method::POST);
     match segments[..] {
-        ["organizations"] => match call.method() {
-            &Method::GET => organizations::list::list(call).await,
-            &Method::POST => organizations::create::create(call).await,
+        ["organizations"] => match *call.method() {
+            Method::GET => organizations::list::list(call).await,
+            Method::POST => organizations::create::create(call).await,
             _ => Err(not_allowed([get, post])),
         },
-        ["organizations", id] => match call.method() {
-            &Method::GET => organizations::show::show(call, id).await,
-            &Method::PATCH => organizations::update::update(call, id).await,
+        ["organizations", id] => match *call.method() {
+            Method::GET => organizations::show::show(call, id).await,
+            Method::PATCH => organizations::update::update(call, id).await,
             _ => Err(not_allowed([get, Method::PATCH])),
         },
-        ["organizations", id, "keys"] => match call.method() {
-            &Method::GET => keys::list::list(call, id).await,
-            &Method::POST => keys::create::create(call, id).await,
+        ["organizations", id, "keys"] => match *call.method() {
+            Method::GET => keys::list::list(call, id).await,
+            Method::POST => keys::create::create(call, id).await,
             _ => Err(not_allowed([get, post])),
         },
         ["keys", id, "revoke"] if call.is(&post) => keys::revoke::revoke(call, id).await,

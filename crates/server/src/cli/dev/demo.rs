@@ -30,10 +30,10 @@ pub(super) fn greet(gateway: &str, data: &Path, token: &str) -> Result<()> {
     ))?;
     let mut keys = api.list(&format!("/organizations/{id}/keys"))?;
     keys.retain(|key| key["name"] == KEY && key["revoked_at"].is_null());
-    let again = format!(
-        "driftlock key create {id} --name another --url {gateway} --data {}",
-        data.display()
-    );
+    let program = std::env::current_exe().context("the path of this program")?;
+    let program = program.display();
+    let remote = format!("--url {gateway} --data {}", data.display());
+    let again = format!("{program} key create {id} --name another {remote}");
     let key = match keys.first() {
         None => {
             let made = api.post(&format!("/organizations/{id}/keys"), &json!({ "name": KEY }))?;
@@ -54,9 +54,8 @@ pub(super) fn greet(gateway: &str, data: &Path, token: &str) -> Result<()> {
         output::line(&format!("{line}\n"))?;
     }
     output::line(&format!("Another key:\n\n{again}\n\nWhat it cost, and the log of it all:\n"))?;
-    let remote = format!("--url {gateway} --data {}", data.display());
-    output::line(&format!("driftlock usage {id} {remote}"))?;
-    output::line(&format!("driftlock audit verify {id} {remote}\n\nCtrl-C stops."))
+    output::line(&format!("{program} usage {id} {remote}"))?;
+    output::line(&format!("{program} audit verify {id} {remote}\n\nCtrl-C stops."))
 }
 
 fn organization(api: &Api) -> Result<Value> {
@@ -73,18 +72,14 @@ fn lines(gateway: &str, key: &str, id: &str, data: &Path) -> [String; 5] {
     let detect =
         format!("curl -sS {gateway}/api/v1/anomalies/detect {auth} -H 'Content-Type: text/plain'");
     let log = LOGS.iter().find(|path| Path::new(path).is_file());
-    let log = log.map_or_else(
-        || format!("ls -lR /etc 2>/dev/null | head -2000 | {detect} --data-binary @-"),
-        |path| format!("tail -n 5000 {path} | {detect} --data-binary @-"),
+    let quiet = log.map_or_else(
+        || "ls -lR /etc 2>/dev/null | head -n 1000".to_owned(),
+        |path| format!("tail -n 1000 {path}"),
     );
     [
         format!("curl -sS {gateway}/api/v1/health {auth}"),
-        format!(
-            "(for i in $(seq 460); do echo \"GET /orders/$i 200\"; done; \
-             for i in $(seq 15); do echo \"panic: worker $i lost its lock on shard\"; done; \
-             for i in $(seq 40); do echo \"GET /orders/$i 200\"; done) | {detect} --data-binary @-"
-        ),
-        log,
+        format!("{quiet} | {detect} --data-binary @-"),
+        format!("({quiet}; head -n 20 /etc/services; {quiet}) | {detect} --data-binary @-"),
         format!("curl -sS '{gateway}/api/v1/anomalies?limit=5' {auth}"),
         format!(
             "curl -sS {gateway}/admin/v1/organizations/{id}/usage \

@@ -1,0 +1,111 @@
+//! A server of the test's own: `driftlock dev`, on free ports and in a directory of its own.
+
+use std::env;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use driftlock_e2e::poll::eventually;
+use driftlock_e2e::target::Target;
+
+/// A server that stops with the test.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) listen: String,
+    backend: String,
+    binary: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts one with this configuration.
+    pub(crate) fn start(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
+        let (listen, backend) = (free_address(), free_address());
+        let binary = build();
+        let process = spawn(&binary, directory.path(), &listen, &backend);
+        let mut server = Self { process, listen, backend, binary, directory };
+        server.wait_until_ready();
+        server
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        let token = fs::read_to_string(self.directory.path().join("data/admin-token"));
+        let token = token.expect("dev keeps its admin token");
+        Target::new(&format!("http://{}", self.listen), token.trim())
+    }
+
+    /// `kill -9`, now.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it ended");
+    }
+
+    /// Starts it again, on the same data and ports.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(&self.binary, self.directory.path(), &self.listen, &self.backend);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        let probe = Target::new(&format!("http://{}", self.listen), "");
+        eventually("the server is ready", || {
+            let ended = self.process.try_wait().expect("the server can be asked");
+            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", self.log());
+            std::net::TcpStream::connect(&self.listen).ok()?;
+            (probe.request("GET", "/readyz").send().status == 200).then_some(())
+        });
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(binary: &Path, directory: &Path, listen: &str, backend: &str) -> Child {
+    let log = File::options().create(true).append(true).open(directory.join("log"));
+    let log = log.expect("a log");
+    Command::new(binary)
+        .arg("dev")
+        .args(["--listen", listen, "--backend-listen", backend, "--data"])
+        .arg(directory.join("data"))
+        .arg("--config")
+        .arg(directory.join("gateway.toml"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("the server starts")
+}
+
+/// Builds the binary in the profile of this test: a test's own build does not build it.
+fn build() -> PathBuf {
+    let test = env::current_exe().expect("a test knows where it is");
+    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "driftlock", "--bin", "driftlock"]);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(cargo.status().expect("cargo runs").success(), "the server does not build");
+    profile.join("driftlock").with_extension(env::consts::EXE_EXTENSION)
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").to_string()
+}
