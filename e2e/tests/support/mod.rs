@@ -2,7 +2,8 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -50,12 +51,10 @@ impl Server {
     }
 
     fn wait_until_ready(&mut self) {
-        let probe = Target::new(&format!("http://{}", self.listen), "");
         eventually("the server is ready", || {
             let ended = self.process.try_wait().expect("the server can be asked");
             assert!(ended.is_none(), "the server ended: {ended:?}\n{}", self.log());
-            std::net::TcpStream::connect(&self.listen).ok()?;
-            (probe.request("GET", "/readyz").send().status == 200).then_some(())
+            is_ready(&self.listen).then_some(())
         });
     }
 
@@ -72,6 +71,18 @@ impl Drop for Server {
             eprintln!("the server's log:\n{}", self.log());
         }
     }
+}
+
+/// Whether `/readyz` answers 200; a server that is just starting may reset the connection.
+fn is_ready(listen: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(listen)?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 fn spawn(binary: &Path, directory: &Path, listen: &str, backend: &str) -> Child {
