@@ -28,9 +28,17 @@ pub(crate) struct ListenError {
 /// [`ListenError`] when the address is taken, or not this machine's.
 pub(super) fn share(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, ListenError> {
     let failed = |error| ListenError { address, error };
-    let claimed =
-        TcpListener::bind(address).and_then(|alone| alone.local_addr()).map_err(failed)?;
+    let claimed = claim(address).map_err(failed)?;
     (0..count).map(|_| socket(claimed).map_err(failed)).collect()
+}
+
+/// Binds the address alone, and gives it up: it never listens, so that no client connects to a
+/// socket that is about to close.
+fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no internet address"))
 }
 
 fn socket(address: SocketAddr) -> io::Result<TcpListener> {
