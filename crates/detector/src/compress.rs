@@ -56,6 +56,11 @@ pub struct Lengths {
 }
 
 impl Lengths {
+    /// The share of the window that the baseline does not explain, (C(B‖W) − C(B)) / C(W).
+    pub fn unexplained(self) -> f64 {
+        (self.joined as f64 - self.baseline as f64) / self.window.max(1) as f64
+    }
+
     /// The normalized compression distance, 0 (the same) to 1 (nothing in common).
     pub fn ncd(self) -> f64 {
         let (least, most) =

@@ -1,11 +1,12 @@
 //! The detection: events in, findings out. Pure and deterministic.
 //!
 //! 1. Windows are planned over the events ([`crate::windows`]).
-//! 2. A window goes on when it holds enough lines its baseline does not know
+//! 2. A window goes on when it holds a run of lines its baseline does not know
 //!    ([`crate::novelty`]) and its NCD exceeds the threshold; only such a window can be reported.
-//! 3. Those are permutation-tested; a test stops once it cannot fall below the threshold any
-//!    more, and survivors get more permutations until the adjustment for all windows decides.
-//! 4. Windows that pass are merged where they overlap, and narrowed to their foreign lines.
+//! 3. Of windows that overlap the strongest is permutation-tested; a test stops once it cannot
+//!    fall below the threshold any more, and survivors get more permutations until the adjustment
+//!    for all windows decides.
+//! 4. What passes is merged where it touches, and narrowed to its foreign lines.
 //!
 //! Invariant: every finding has an adjusted p below the p threshold and an NCD above its own.
 
@@ -13,13 +14,18 @@ use std::ops::Range;
 
 use crate::compress::{Lengths, Meter, entropy_bits};
 use crate::event::{Event, majority};
-use crate::explain;
 use crate::fdr;
-use crate::novelty::{Sliding, Vocabulary};
+use crate::finding::{findings, peaks};
+use crate::novelty::{Sliding, longest_run};
 use crate::permute::{Joined, PermutationTest, certain_at};
 use crate::settings::Settings;
 use crate::severity::Severity;
+use crate::vocabulary::Vocabulary;
 use crate::windows::{Span, plan};
+
+/// Bounds the time of a request: permutations compress this many bytes in about three seconds
+/// on one core. Tests beyond it are left out, the weakest first.
+const WORK_BYTES_MAX: usize = 600 << 20;
 
 /// What a detection found.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,9 +34,9 @@ pub struct Report {
     pub calibrating: bool,
     /// Windows examined.
     pub windows_examined: usize,
-    /// Whether the cap on windows left some out.
+    /// Whether the cap on windows or on the work for them left some out.
     pub windows_capped: bool,
-    /// In order of their place, none overlapping in its windows.
+    /// In order of their place, none overlapping.
     pub findings: Vec<Finding>,
 }
 
@@ -72,40 +78,47 @@ pub struct Metrics {
 /// When zstd cannot allocate its context.
 pub fn detect(events: &[Event], settings: &Settings) -> std::io::Result<Report> {
     let plan = plan(events.len(), settings);
-    let mut bench = Bench { meter: Meter::new()?, joined: Joined::default() };
-    let ncd_threshold = settings.ncd_threshold_for(majority(events.iter()));
+    let mut bench =
+        Bench { meter: Meter::new()?, joined: Joined::default(), work_left: WORK_BYTES_MAX };
     let vocabulary = Vocabulary::of(events);
-    let mut candidates = screen(events, &plan.spans, &vocabulary, ncd_threshold, &mut bench);
-    let adjusted = test(&mut candidates, plan.spans.len(), settings, &mut bench);
-    let passed: Vec<(Candidate<'_>, f64)> = candidates
+    let screened = screen(events, &plan.spans, &vocabulary, settings, &mut bench);
+    let mut peaks = peaks(&screened.candidates);
+    let (adjusted, all_tested) = test(&mut peaks, screened.family, settings, &mut bench);
+    let passed = peaks
         .into_iter()
         .zip(adjusted)
         .filter(|(_, adjusted)| *adjusted < settings.p_threshold())
         .collect();
-    let findings = merge(passed)
-        .into_iter()
-        .map(|group| finding(events, &vocabulary, &group, settings.hop))
-        .collect();
     Ok(Report {
         calibrating: plan.spans.is_empty(),
         windows_examined: plan.spans.len(),
-        windows_capped: plan.capped,
-        findings,
+        windows_capped: plan.capped || !all_tested,
+        findings: findings(events, &vocabulary, &screened.candidates, passed),
     })
 }
 
 struct Bench {
     meter: Meter,
     joined: Joined,
+    work_left: usize,
 }
 
-struct Candidate<'a> {
-    span: Span,
-    foreign: Vec<usize>,
-    ncd: f64,
-    ratio_change: f64,
-    entropy_change: f64,
-    test: PermutationTest<'a>,
+/// A window worth a test.
+#[derive(Clone)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) span: Span,
+    /// Its foreign events, in order.
+    pub(crate) foreign: Vec<usize>,
+    pub(crate) ncd: f64,
+    pub(crate) ratio_change: f64,
+    pub(crate) entropy_change: f64,
+    pub(crate) test: PermutationTest<'a>,
+}
+
+struct Screened<'a> {
+    candidates: Vec<Candidate<'a>>,
+    /// Windows the false discovery rate is controlled over.
+    family: usize,
 }
 
 fn masked(events: &[Event]) -> impl Iterator<Item = &str> {
@@ -116,149 +129,117 @@ fn screen<'a>(
     events: &'a [Event],
     spans: &[Span],
     vocabulary: &Vocabulary,
-    ncd_threshold: f64,
+    settings: &Settings,
     bench: &mut Bench,
-) -> Vec<Candidate<'a>> {
+) -> Screened<'a> {
+    let ncd_threshold = settings.ncd_threshold_for(majority(events.iter()));
     let mut sliding = Sliding::new(vocabulary);
-    let mut candidates = Vec::new();
+    let mut screened = Screened { candidates: Vec::new(), family: 0 };
     for span in spans {
-        sliding.slide(span.baseline.start, span.baseline.end);
+        sliding.slide(&span.baseline);
+        let size = span.window.len();
+        let (least, gap) = (settings.foreign_min(size), gap(size));
+        if !sliding.pool_is_suspect(span.window.clone(), least) {
+            continue;
+        }
+        screened.family += 1;
         let foreign = sliding.foreign(span.window.clone());
-        if foreign.len() < foreign_min(span.window.len()) {
+        if longest_run(&foreign, gap) < least {
             continue;
         }
-        let (baseline, window) = (&events[span.baseline.clone()], &events[span.window.clone()]);
-        let (bytes, split) = bench.joined.fill(masked(baseline), masked(window));
-        let lengths = bench.meter.lengths(bytes, split);
-        let ncd = lengths.ncd();
-        if ncd <= ncd_threshold {
-            continue;
+        let candidate = measure(events, span, foreign, bench);
+        if candidate.ncd > ncd_threshold {
+            screened.candidates.push(candidate);
         }
-        candidates.push(Candidate {
-            foreign,
-            ncd,
-            ratio_change: ratio_change(lengths, split, bytes.len()),
-            entropy_change: entropy_bits(&bytes[split..]) - entropy_bits(&bytes[..split]),
-            test: PermutationTest::new(
-                masked(baseline),
-                masked(window),
-                ncd,
-                span.window.start as u64,
-            ),
-            span: span.clone(),
-        });
     }
-    candidates
+    screened
 }
 
-/// Fewer foreign lines than this cannot reach significance against a baseline eight times as
-/// long: of two lines in a pool of 450 both fall into the window of 50 by chance 1 time in 81.
-fn foreign_min(window: usize) -> usize {
-    (window / 16).max(2)
+/// Foreign lines that lie further apart than this in a window of `size` are no run.
+pub(crate) fn gap(size: usize) -> usize {
+    (size / 10).max(2)
 }
 
-fn ratio_change(lengths: Lengths, split: usize, total: usize) -> f64 {
+fn measure<'a>(
+    events: &'a [Event],
+    span: &Span,
+    foreign: Vec<usize>,
+    bench: &mut Bench,
+) -> Candidate<'a> {
+    let test = PermutationTest::new(
+        masked(&events[span.baseline.clone()]),
+        masked(&events[span.window.clone()]),
+        span.window.start as u64,
+        &mut bench.meter,
+        &mut bench.joined,
+    );
+    let (baseline, window) = bench.joined.halves();
+    Candidate {
+        span: span.clone(),
+        foreign,
+        ncd: test.observed().ncd(),
+        ratio_change: ratio_change(test.observed(), baseline.len(), window.len()),
+        entropy_change: entropy_bits(window) - entropy_bits(baseline),
+        test,
+    }
+}
+
+fn ratio_change(lengths: Lengths, baseline: usize, window: usize) -> f64 {
     let ratio = |compressed: usize, size: usize| compressed as f64 / size.max(1) as f64;
-    ratio(lengths.window, total - split) - ratio(lengths.baseline, split)
+    ratio(lengths.window, window) - ratio(lengths.baseline, baseline)
 }
 
-/// Tests the candidates and returns their adjusted p-values.
+/// Tests the peaks, the strongest first, and returns their adjusted p-values and whether the
+/// work allowed sufficed for a first round of all.
 fn test(
-    candidates: &mut [Candidate<'_>],
+    peaks: &mut [Candidate<'_>],
     family: usize,
     settings: &Settings,
     bench: &mut Bench,
-) -> Vec<f64> {
+) -> (Vec<f64>, bool) {
     let threshold = settings.p_threshold();
     let stop = certain_at(threshold, settings.permutations);
-    for candidate in candidates.iter_mut() {
-        let Bench { meter, joined } = bench;
-        candidate.test.run(settings.permutations, stop, meter, joined);
+    for peak in peaks.iter_mut() {
+        bench.run(&mut peak.test, settings.permutations, stop);
     }
-    let mut budget = EXTRA_PERMUTATIONS_MAX;
+    let all_tested = bench.work_left > 0;
     let mut total = settings.permutations;
     loop {
-        let p_values: Vec<f64> = candidates.iter().map(|one| one.test.p_value()).collect();
+        let p_values: Vec<f64> = peaks.iter().map(|one| one.test.p_value()).collect();
         let adjusted = fdr::adjust(&p_values, family);
         let survivors = p_values.iter().filter(|p| **p < threshold).count();
         // The adjusted threshold if every survivor passed: above it there is no hope.
         let hope = threshold * survivors as f64 / family.max(1) as f64;
-        let open: Vec<usize> = (0..candidates.len())
+        let open: Vec<usize> = (0..peaks.len())
             .filter(|index| adjusted[*index] >= threshold && p_values[*index] < threshold)
-            .filter(|index| candidates[*index].test.p_floor() < hope)
+            .filter(|index| peaks[*index].test.p_floor() < hope)
             .collect();
-        if open.is_empty() || budget == 0 {
-            return adjusted;
+        if open.is_empty() || bench.work_left == 0 {
+            return (adjusted, all_tested);
         }
         total = total.saturating_mul(2);
         for index in open {
-            let test = &mut candidates[index].test;
-            let total = total.min(test.done() + budget);
-            budget -= test.run(total, usize::MAX, &mut bench.meter, &mut bench.joined);
+            bench.run(&mut peaks[index].test, total, usize::MAX);
         }
     }
 }
 
-/// Bounds the time of a request: about ten seconds of ordinary lines on one core.
-const EXTRA_PERMUTATIONS_MAX: usize = 40_000;
-
-/// Groups windows that overlap.
-fn merge(passed: Vec<(Candidate<'_>, f64)>) -> Vec<Vec<(Candidate<'_>, f64)>> {
-    let mut groups: Vec<Vec<(Candidate<'_>, f64)>> = Vec::new();
-    let mut end = 0;
-    for one in passed {
-        let window = one.0.span.window.clone();
-        match groups.last_mut() {
-            Some(group) if window.start < end => group.push(one),
-            Some(_) | None => groups.push(vec![one]),
+impl Bench {
+    /// Runs `test` up to `total` permutations, as far as the work allowed goes.
+    fn run(&mut self, test: &mut PermutationTest<'_>, total: usize, exceeding: usize) {
+        let pass = test.pass_bytes().max(1);
+        let affordable = test.done() + self.work_left / pass;
+        if affordable < total {
+            self.work_left = 0;
+            // A test cut short in its first round would claim more than it knows.
+            if test.done() == 0 {
+                return;
+            }
         }
-        end = window.end;
+        let (meter, joined) = (&mut self.meter, &mut self.joined);
+        let done = test.run(total.min(affordable), exceeding, meter, joined);
+        self.work_left = self.work_left.saturating_sub(done * pass);
     }
-    groups
-}
-
-fn finding(
-    events: &[Event],
-    vocabulary: &Vocabulary,
-    group: &[(Candidate<'_>, f64)],
-    gap: usize,
-) -> Finding {
-    let (best, adjusted) = group
-        .iter()
-        .min_by(|(a, a_p), (b, b_p)| {
-            let foreign = || b.foreign.len().cmp(&a.foreign.len());
-            a_p.total_cmp(b_p).then_with(foreign).then_with(|| b.ncd.total_cmp(&a.ncd))
-        })
-        .expect("merging makes no empty group");
-    let mut foreign: Vec<usize> =
-        group.iter().flat_map(|(candidate, _)| candidate.foreign.iter().copied()).collect();
-    foreign.sort_unstable();
-    foreign.dedup();
-    let foreign = dense(&foreign, gap);
-    let (first, last) = (foreign[0], foreign[foreign.len() - 1]);
-    let metrics = Metrics {
-        ncd: best.ncd,
-        p_value: best.test.p_value(),
-        p_adjusted: *adjusted,
-        permutations: best.test.done(),
-        compression_ratio_change: best.ratio_change,
-        entropy_change: best.entropy_change,
-        confidence: 1.0 - adjusted,
-    };
-    Finding {
-        events: first..last + 1,
-        metrics,
-        severity: Severity::of(metrics.p_value, metrics.ncd),
-        why: explain::why(events, vocabulary, &foreign, &best.span, &metrics),
-    }
-}
-
-/// Leaves out stray lines far from the bulk: runs with gaps above `gap` count separately, and
-/// those under a third of the longest are dropped. Never empty for input that is not.
-fn dense(foreign: &[usize], gap: usize) -> Vec<usize> {
-    let runs: Vec<&[usize]> = foreign.chunk_by(|a, b| b - a <= gap).collect();
-    let longest = runs.iter().map(|run| run.len()).max().unwrap_or(0);
-    runs.into_iter().filter(|run| run.len() * 3 >= longest).flatten().copied().collect()
 }
 
 #[cfg(test)]
@@ -312,25 +293,5 @@ mod tests {
     fn equal_input_gives_equal_output() {
         let events = log(300, 200..212);
         assert_eq!(report(&events), report(&events));
-    }
-
-    #[test]
-    fn a_jump_of_a_metric_is_found() {
-        let mut prng = Prng::new(3, 0);
-        let events: Vec<Event> = (0..500)
-            .map(|at| {
-                let base = if (420..440).contains(&at) { 4_000 } else { 100 };
-                Event::from_json((base + prng.below(60)).into())
-            })
-            .collect();
-        let report = report(&events);
-        assert_eq!(report.findings.len(), 1, "{:#?}", report.findings);
-        assert_eq!(report.findings[0].events, 420..440);
-    }
-
-    #[test]
-    fn stray_lines_do_not_widen_a_finding() {
-        assert_eq!(dense(&[3, 40, 41, 42, 43, 90], 10), [40, 41, 42, 43]);
-        assert_eq!(dense(&[3], 10), [3]);
     }
 }

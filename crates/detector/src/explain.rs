@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::detect::Metrics;
 use crate::event::{Event, cut};
-use crate::novelty::Vocabulary;
+use crate::vocabulary::Vocabulary;
 use crate::windows::Span;
 
 /// The longest template quoted, in bytes.

@@ -5,6 +5,7 @@ pub mod detect;
 pub mod event;
 mod explain;
 pub mod fdr;
+mod finding;
 mod http;
 pub mod input;
 pub mod mask;
@@ -15,6 +16,7 @@ pub mod redact;
 pub mod settings;
 pub mod severity;
 pub mod store;
+mod vocabulary;
 pub mod windows;
 
 pub use http::{Bound, StartError, bind};

@@ -3,63 +3,105 @@
 //! Baseline and window are pooled, shuffled and split again; p is the share of splits whose NCD
 //! is at least the observed one, p = (1 + k) / (1 + n). A test keeps its generator, so that it
 //! can be continued where it stopped and the result is the same as from one go.
+//!
+//! Both halves are compressed in sorted order, the observed ones too. A log has runs of similar
+//! lines, which compress better than the same lines shuffled; in order of arrival every quiet
+//! window would differ from its shuffles by that alone. Sorted, the distance depends on what the
+//! halves hold and on nothing else.
 
-use crate::compress::Meter;
+use crate::compress::{Lengths, Meter};
 use crate::prng::Prng;
 
 /// The documented seed: equal input gives equal output.
 const SEED: u64 = 42;
+/// The most bytes of an event that are compressed. What tells lines apart stands in front, and
+/// the time of a test grows with its bytes.
+const LINE_BYTES_MAX: usize = 240;
 
-/// Joins masked events line by line into one reused buffer.
+/// Joins a split pool line by line into one reused buffer.
 #[derive(Default)]
 pub struct Joined {
     bytes: Vec<u8>,
+    split: usize,
 }
 
 impl Joined {
-    /// The events of `baseline` and then of `window`, one per line, and where the window starts.
-    pub fn fill<'a>(
-        &mut self,
-        baseline: impl Iterator<Item = &'a str>,
-        window: impl Iterator<Item = &'a str>,
-    ) -> (&[u8], usize) {
+    /// The lines of `pool` outside the window, then those in it, each in the pool's order.
+    fn fill(&mut self, pool: &[&str], in_window: &[bool]) {
         self.bytes.clear();
-        baseline.for_each(|line| self.push(line));
-        let split = self.bytes.len();
-        window.for_each(|line| self.push(line));
-        (&self.bytes, split)
+        self.append(pool, in_window, false);
+        self.split = self.bytes.len();
+        self.append(pool, in_window, true);
     }
 
-    fn push(&mut self, line: &str) {
-        self.bytes.extend_from_slice(line.as_bytes());
-        self.bytes.push(b'\n');
+    fn append(&mut self, pool: &[&str], in_window: &[bool], wanted: bool) {
+        for (line, _) in pool.iter().zip(in_window).filter(|(_, within)| **within == wanted) {
+            self.bytes.extend_from_slice(&line.as_bytes()[..line.len().min(LINE_BYTES_MAX)]);
+            self.bytes.push(b'\n');
+        }
+    }
+
+    fn lengths(&self, meter: &mut Meter) -> Lengths {
+        meter.lengths(&self.bytes, self.split)
+    }
+
+    /// What was measured last: the baseline's and the window's bytes.
+    pub fn halves(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(self.split)
     }
 }
 
 /// A permutation test that can be continued.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PermutationTest<'a> {
     pool: Vec<&'a str>,
-    baseline: usize,
-    observed: f64,
+    in_window: Vec<bool>,
+    order: Vec<usize>,
+    window: usize,
+    observed: Lengths,
+    pass_bytes: usize,
     prng: Prng,
     exceeding: usize,
     done: usize,
 }
 
 impl<'a> PermutationTest<'a> {
-    /// A test of `window` against `baseline`, whose distance is `observed`. `stream` keeps the
-    /// shuffles of different windows apart.
+    /// Measures `window` against `baseline`, both masked, and readies their test. `stream` keeps
+    /// the shuffles of different windows apart. `joined` holds the halves that were measured.
     pub fn new(
         baseline: impl Iterator<Item = &'a str>,
         window: impl Iterator<Item = &'a str>,
-        observed: f64,
         stream: u64,
+        meter: &mut Meter,
+        joined: &mut Joined,
     ) -> Self {
-        let mut pool: Vec<&str> = baseline.collect();
-        let baseline = pool.len();
-        pool.extend(window);
-        Self { pool, baseline, observed, prng: Prng::new(SEED, stream), exceeding: 0, done: 0 }
+        let mut lines: Vec<(&str, bool)> =
+            baseline.map(|line| (line, false)).chain(window.map(|line| (line, true))).collect();
+        lines.sort_unstable();
+        let (pool, in_window): (Vec<&str>, Vec<bool>) = lines.into_iter().unzip();
+        joined.fill(&pool, &in_window);
+        Self {
+            observed: joined.lengths(meter),
+            // Every byte is compressed twice: in its half, and in both together.
+            pass_bytes: joined.bytes.len() * 2,
+            order: (0..pool.len()).collect(),
+            window: in_window.iter().filter(|within| **within).count(),
+            pool,
+            in_window,
+            prng: Prng::new(SEED, stream),
+            exceeding: 0,
+            done: 0,
+        }
+    }
+
+    /// The compressed lengths of the window and its baseline as they are.
+    pub fn observed(&self) -> Lengths {
+        self.observed
+    }
+
+    /// Bytes that one permutation compresses.
+    pub fn pass_bytes(&self) -> usize {
+        self.pass_bytes
     }
 
     /// Permutes until `total` permutations are done or `exceeding` of them reached the observed
@@ -71,17 +113,26 @@ impl<'a> PermutationTest<'a> {
         meter: &mut Meter,
         joined: &mut Joined,
     ) -> usize {
-        let before = self.done;
+        let (before, observed) = (self.done, self.observed.unexplained());
         while self.done < total && self.exceeding < exceeding {
-            self.prng.shuffle(&mut self.pool);
-            let (baseline, window) = self.pool.split_at(self.baseline);
-            let (bytes, split) = joined.fill(baseline.iter().copied(), window.iter().copied());
-            if meter.lengths(bytes, split).ncd() >= self.observed {
+            self.choose();
+            joined.fill(&self.pool, &self.in_window);
+            if joined.lengths(meter).unexplained() >= observed {
                 self.exceeding += 1;
             }
             self.done += 1;
         }
         self.done - before
+    }
+
+    /// Chooses another window from the pool, every one as likely (a partial Fisher–Yates).
+    fn choose(&mut self) {
+        self.in_window.fill(false);
+        for place in 0..self.window {
+            let other = place + self.prng.below(self.order.len() - place);
+            self.order.swap(place, other);
+            self.in_window[self.order[place]] = true;
+        }
     }
 
     /// (1 + k) / (1 + n) of the permutations done so far; 1 before the first.
@@ -112,11 +163,9 @@ mod tests {
 
     fn p_of(baseline: &[String], window: &[String], rounds: &[usize]) -> f64 {
         let (mut meter, mut joined) = (Meter::new().expect("zstd"), Joined::default());
-        let lines = || baseline.iter().map(String::as_str);
-        let tested = || window.iter().map(String::as_str);
-        let (bytes, split) = joined.fill(lines(), tested());
-        let observed = meter.lengths(bytes, split).ncd();
-        let mut test = PermutationTest::new(lines(), tested(), observed, 7);
+        let (lines, tested) =
+            (baseline.iter().map(String::as_str), window.iter().map(String::as_str));
+        let mut test = PermutationTest::new(lines, tested, 7, &mut meter, &mut joined);
         for total in rounds {
             test.run(*total, usize::MAX, &mut meter, &mut joined);
         }

@@ -77,6 +77,13 @@ impl Settings {
         self.p_value_threshold * (2.0 * self.sensitivity - 1.0).exp2()
     }
 
+    /// Foreign lines a window of this size needs in a row to be worth a test: an eighth of it,
+    /// twice that at sensitivity 0, half of it at 1, three at least.
+    pub fn foreign_min(&self, window: usize) -> usize {
+        let share = window as f64 / 8.0 * (1.0 - 2.0 * self.sensitivity).exp2();
+        (share.round() as usize).max(3)
+    }
+
     /// Applies `config_override`. Unknown fields are refused, so that a typo is not ignored.
     ///
     /// # Errors

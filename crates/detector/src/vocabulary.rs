@@ -1,0 +1,131 @@
+//! The words and templates of a request's events, as numbers.
+//!
+//! A template is an event's masked text. Its words are what tells one program's lines from
+//! another's: runs between white space, quotes, brackets and the like that hold a letter outside
+//! a placeholder. Of a metric, a word is a field with its value's bucket.
+
+use std::collections::HashMap;
+
+use crate::event::Event;
+use crate::settings::Kind;
+
+/// The words and templates of all events.
+pub(crate) struct Vocabulary {
+    words: Vec<Vec<u32>>,
+    templates: Vec<u32>,
+    metrics: Vec<bool>,
+    word_count: usize,
+    template_count: usize,
+}
+
+impl Vocabulary {
+    /// Reads every event once.
+    pub(crate) fn of(events: &[Event]) -> Self {
+        let mut word_ids: HashMap<&str, u32> = HashMap::new();
+        let mut template_ids: HashMap<&str, u32> = HashMap::new();
+        let number = |ids: &mut HashMap<_, u32>, key| {
+            let next = u32::try_from(ids.len()).expect("fewer words than bytes of one body");
+            *ids.entry(key).or_insert(next)
+        };
+        let mut all_words = Vec::with_capacity(events.len());
+        let mut templates = Vec::with_capacity(events.len());
+        for event in events {
+            let mut words: Vec<u32> =
+                words(event).into_iter().map(|word| number(&mut word_ids, word)).collect();
+            words.sort_unstable();
+            words.dedup();
+            all_words.push(words);
+            templates.push(number(&mut template_ids, event.masked.as_str()));
+        }
+        Self {
+            words: all_words,
+            templates,
+            metrics: events.iter().map(|event| event.kind == Kind::Metrics).collect(),
+            word_count: word_ids.len(),
+            template_count: template_ids.len(),
+        }
+    }
+
+    /// The distinct words of an event; at least one.
+    pub(crate) fn words(&self, event: usize) -> &[u32] {
+        &self.words[event]
+    }
+
+    /// The template of an event: equal for events with equal masked text.
+    pub(crate) fn template(&self, event: usize) -> u32 {
+        self.templates[event]
+    }
+
+    /// Whether an event is a metric.
+    pub(crate) fn is_metric(&self, event: usize) -> bool {
+        self.metrics[event]
+    }
+
+    /// Words are below this number.
+    pub(crate) fn word_count(&self) -> usize {
+        self.word_count
+    }
+
+    /// Templates are below this number.
+    pub(crate) fn template_count(&self) -> usize {
+        self.template_count
+    }
+}
+
+/// The words of an event; its whole masked text when there is none.
+fn words(event: &Event) -> Vec<&str> {
+    let masked = event.masked.as_str();
+    let words: Vec<&str> = match event.kind {
+        Kind::Metrics => {
+            masked.split(['{', '}', '[', ']', ',']).filter(|part| !part.is_empty()).collect()
+        }
+        Kind::Logs | Kind::Traces | Kind::Mixed => masked
+            .split(|c: char| c.is_whitespace() || "\"'`,;|=?&()[]{}".contains(c))
+            .map(|word| word.trim_matches([':', '.', '!', '*', '#']))
+            .filter(|word| has_letter(word))
+            .collect(),
+    };
+    if words.is_empty() { vec![masked] } else { words }
+}
+
+/// Whether a letter stands outside the placeholders.
+fn has_letter(word: &str) -> bool {
+    let mut within = false;
+    word.chars().any(|c| {
+        match c {
+            '<' => within = true,
+            '>' => within = false,
+            _ => return !within && c.is_alphabetic(),
+        }
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn placeholders_and_punctuation_are_no_words() {
+        let of = |line: &str| {
+            let event = Event::from_line(line);
+            words(&event).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(of("2026-01-31 10:00:00 eth0: up (x_y) 1.2-3"), ["eth<n>", "up", "x_y"]);
+        assert_eq!(of("install libfoo:amd64 <none>"), ["install", "libfoo:amd<n>"]);
+        assert_eq!(of(r#"{"level":"info","path":"/größe"}"#), ["level", "info", "path", "/größe"]);
+        assert_eq!(of("----"), ["----"]);
+        assert_eq!(of("12 34"), ["<n> <n>"]);
+    }
+
+    #[test]
+    fn a_metric_is_its_fields_with_their_buckets() {
+        let event = Event::from_json(json!({"cpu":1,"load":[2,4]}));
+        assert_eq!(words(&event), [r#""cpu":"pl0""#, r#""load":"#, r#""pl2""#, r#""pl4""#]);
+        let vocabulary = Vocabulary::of(&[event.clone(), event]);
+        assert_eq!(vocabulary.template(0), vocabulary.template(1));
+        assert!(vocabulary.is_metric(0));
+        assert_eq!((vocabulary.word_count(), vocabulary.template_count()), (4, 1));
+    }
+}
