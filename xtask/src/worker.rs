@@ -31,7 +31,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     locked_version(workspace)?;
     let target = workspace.target.join("worker");
     run(unwinding_cargo(workspace)?
-        .args(["build", "--quiet", "--release", "--lib", "--package", "driftlock-worker"])
+        .args(["build", "--quiet", "--profile", "worker", "--lib", "--package", "driftlock-worker"])
         .args(["--target", WASM])
         .env("CARGO_TARGET_DIR", &target))?;
 
@@ -42,10 +42,15 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let bindgen = WASM_BINDGEN.ensure(workspace)?;
     run(workspace
         .command(bindgen)
-        .arg(target.join(WASM).join("release/driftlock_worker.wasm"))
+        .arg(target.join(WASM).join("worker/driftlock_worker.wasm"))
         .args(["--target", "module", "--no-typescript", "--out-name", "index", "--out-dir"])
         .arg(&built)
         .args(["--experimental-reset-state-function", "--force-enable-abort-handler"]))?;
+    for (from, name) in [("crates/worker/entry.mjs", "entry.mjs"), ("gateway.toml", "gateway.toml")]
+    {
+        fs::copy(workspace.root.join(from), built.join(name))
+            .with_context(|| format!("cannot copy {from}"))?;
+    }
     finish(&built)
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::Method;
+use serde::{Deserialize, Serialize};
 
 use crate::entitlement::NotEntitled;
 use crate::filter::Malformed;
@@ -15,7 +16,8 @@ use crate::key::{KeyDenial, MalformedKey};
 use crate::request::MalformedPath;
 
 /// Which limit was hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LimitScope {
     /// The key's requests per minute.
     Key,
@@ -116,7 +118,8 @@ impl Denial {
 }
 
 /// Whose failure it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// The store did not answer, or answered nonsense: 503.
     Store,
@@ -135,7 +138,7 @@ pub enum FaultKind {
 }
 
 /// Why a request failed although the caller did nothing wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{kind:?}: {cause}")]
 pub struct Fault {
     /// Whose failure.

@@ -37,7 +37,7 @@ pub struct Claim {
 }
 
 /// What the store keeps of a settled request with a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// What the key stands for.
     pub fingerprint: Fingerprint,

@@ -86,7 +86,7 @@ pub struct UsageBucket {
 }
 
 /// What a ledger answers about one period.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageSummary {
     /// The period.
     pub period: Period,

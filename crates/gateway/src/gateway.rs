@@ -44,8 +44,8 @@ pub struct Parts<P: Platform> {
     pub directory: P::Directory,
     /// Limits and quota.
     pub admission: P::Admission,
-    /// Usage.
-    pub ledger: P::Ledger,
+    /// What was settled.
+    pub usage: P::Usage,
     /// The audit log.
     pub audit: P::Audit,
     /// The way to the backend.

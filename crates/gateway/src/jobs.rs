@@ -7,7 +7,7 @@ use driftlock_domain::denial::Fault;
 
 use crate::audit::Rows;
 use crate::gateway::Gateway;
-use crate::ports::{Admission, AuditLog, Clock, Directory, Ledger, Platform};
+use crate::ports::{Admission, AuditLog, Clock, Directory, Platform, UsageRecords};
 
 /// Expired idempotency records are dropped once in so many ticks.
 const PURGED_EVERY_TICKS: u64 = 600;
@@ -24,7 +24,7 @@ impl<P: Platform> Gateway<P> {
             self.write_touched().await;
         }
         if round.is_multiple_of(PURGED_EVERY_TICKS) {
-            note("purging idempotency keys", self.ledger.purge_kept(self.clock.now()).await);
+            note("purging idempotency keys", self.usage.purge_kept(self.clock.now()).await);
         }
     }
 

@@ -117,9 +117,14 @@ pub trait Admission {
     async fn tend(&self) -> Result<(), Fault>;
     /// The node that holds the leases.
     fn node(&self) -> NodeId;
+    /// A new receipt's number. Where an organization's usage is a place of its own (at the edge),
+    /// the number tells which, since a receipt is looked up by its number alone.
+    fn usage_id(&self, _organization: OrganizationId, at: Timestamp, entropy: [u8; 10]) -> UsageId {
+        UsageId::make(at, entropy)
+    }
 }
 
-/// The book of record of usage.
+/// The book of record of usage, as admission writes it.
 pub trait Ledger {
     /// Renews, extends or gives back a node's lease.
     async fn lease(
@@ -135,6 +140,11 @@ pub trait Ledger {
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault>;
     /// Takes a settlement back whose outcome was unknown; no effect when it is not there.
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault>;
+}
+
+/// What was settled: usage, receipts, idempotency records. Apart from [`Ledger`], since at the edge
+/// only an organization's object writes, and everybody reads.
+pub trait UsageRecords {
     /// The usage of the period that holds `at`; `None` when nothing was settled in one.
     async fn usage(
         &self,
@@ -274,8 +284,8 @@ pub trait Platform: 'static {
     type Directory: Directory;
     /// Limits and quota.
     type Admission: Admission;
-    /// Usage.
-    type Ledger: Ledger;
+    /// What was settled.
+    type Usage: UsageRecords;
     /// The audit log.
     type Audit: AuditLog;
     /// The backend.

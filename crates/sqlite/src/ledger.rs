@@ -8,7 +8,7 @@ use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageBucket, UsageSummary};
-use driftlock_gateway::ports::Ledger;
+use driftlock_gateway::ports::{Ledger, UsageRecords};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::rows::{json, of_json, uint};
@@ -34,7 +34,9 @@ impl Ledger for SqliteStore {
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
         self.writer().write(move |writer| writer.void(organization, usage)).await?
     }
+}
 
+impl UsageRecords for SqliteStore {
     async fn usage(
         &self,
         organization: OrganizationId,

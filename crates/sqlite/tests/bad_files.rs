@@ -4,7 +4,7 @@ use std::path::Path;
 
 use driftlock_domain::denial::FaultKind;
 use driftlock_domain::usage::{Grouping, Settled};
-use driftlock_gateway::ports::{AuditLog, Ledger};
+use driftlock_gateway::ports::{AuditLog, Ledger, UsageRecords};
 use driftlock_sqlite::{OpenError, Options, SqliteStore};
 use driftlock_testkit::make::{ask, audit, node, now, organization_id, settlement};
 use futures_executor::block_on;

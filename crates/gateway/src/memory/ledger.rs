@@ -17,7 +17,7 @@ use driftlock_domain::usage::{
 };
 
 use super::{Book, Event, MemoryStore, State};
-use crate::ports::Ledger;
+use crate::ports::{Ledger, UsageRecords};
 
 const DAY_SECS: i64 = 86_400;
 
@@ -65,7 +65,9 @@ impl Ledger for MemoryStore {
         state.append(organization, voided(usage, at));
         Ok(())
     }
+}
 
+impl UsageRecords for MemoryStore {
     async fn usage(
         &self,
         organization: OrganizationId,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use driftlock_domain::cell::{Charge, HoldAsk};
 use driftlock_domain::config::Timeouts;
-use driftlock_domain::id::UsageId;
 use driftlock_domain::idempotency::Claim;
 use driftlock_domain::route::Route;
 
@@ -26,7 +25,11 @@ pub(crate) async fn admit<P: Platform>(
     claim: Option<Claim>,
 ) -> Result<Admitted<P>, Refusal> {
     let hold = (call.route.units > 0).then(|| HoldAsk {
-        usage: UsageId::make(call.at, id_entropy(&gateway.entropy)),
+        usage: gateway.admission.usage_id(
+            call.organization(),
+            call.at,
+            id_entropy(&gateway.entropy),
+        ),
         units: call.route.units,
         lifetime: lifetime(&call.route, &gateway.shared.config.timeouts),
         claim,

@@ -21,7 +21,7 @@ use super::admit::{admit, admit_uncharged};
 use super::call::{Admitted, Call, Forwarded, Settled};
 use super::{forward, respond, settle};
 use crate::gateway::{Answer, Gateway};
-use crate::ports::{Clock, Collected, Ledger, Platform, Refusal, Upstream};
+use crate::ports::{Clock, Collected, Platform, Refusal, Upstream, UsageRecords};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -74,7 +74,7 @@ async fn run<P: Platform>(gateway: Gateway<P>, keyed: Keyed) -> Answer<P> {
 
 async fn kept<P: Platform>(gateway: &Gateway<P>, keyed: &Keyed) -> Result<Option<Kept>, Refusal> {
     let organization = keyed.call.organization();
-    let kept = gateway.ledger.kept(organization, &keyed.claim.key, gateway.clock.now()).await?;
+    let kept = gateway.usage.kept(organization, &keyed.claim.key, gateway.clock.now()).await?;
     match kept {
         Some(kept) if kept.fingerprint != keyed.claim.fingerprint => {
             Err(Denial::IdempotencyMismatch.into())
@@ -130,7 +130,7 @@ async fn keep<P: Platform>(settled: Settled<P>, claim: Claim) -> Settled<P> {
                 body: bytes.to_vec(),
             };
             let organization = call.organization();
-            let kept = gateway.ledger.keep_answer(organization, &claim.key, &answer).await;
+            let kept = gateway.usage.keep_answer(organization, &claim.key, &answer).await;
             if let Err(fault) = kept {
                 // The charge stands: a repetition goes to the backend again, uncharged.
                 tracing::warn!(request_id = &*call.id.text, cause = fault.cause, "answer not kept");

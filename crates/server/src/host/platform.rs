@@ -16,7 +16,7 @@ pub(crate) struct Native;
 impl Platform for Native {
     type Directory = SqliteStore;
     type Admission = LocalCells<SqliteStore, NativeClock>;
-    type Ledger = SqliteStore;
+    type Usage = SqliteStore;
     type Audit = SqliteStore;
     type Upstream = Backend;
     type Clock = NativeClock;
@@ -43,7 +43,7 @@ pub(crate) fn serve(
             shared: shared.clone(),
             directory: store.clone(),
             admission: cells.clone(),
-            ledger: store.clone(),
+            usage: store.clone(),
             audit: store.clone(),
             upstream: core.backend,
             clock: core.clock,

@@ -8,7 +8,7 @@ use driftlock_domain::lease::LeaseAsk;
 use driftlock_domain::period::Period;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement};
-use driftlock_gateway::ports::Ledger;
+use driftlock_gateway::ports::{Ledger, UsageRecords};
 
 use super::Store;
 use crate::make::{ask, key_id, node, now, organization_id, settlement, terms};
@@ -22,7 +22,7 @@ async fn settle(store: &impl Ledger, settlement: Settlement, at: Timestamp) -> S
     store.settle(settlement, at).await.expect("the store answers")
 }
 
-async fn units(store: &impl Ledger, at: Timestamp) -> u64 {
+async fn units(store: &impl UsageRecords, at: Timestamp) -> u64 {
     let usage = store.usage(organization_id(1), at, Grouping::Day).await.expect("read");
     let units = usage.map_or(0, |usage| usage.units);
     let outbox = store.outbox_units(organization_id(1), at).await.expect("read");

@@ -5,12 +5,12 @@ mod directory;
 mod idempotency;
 mod ledger;
 
-use driftlock_gateway::ports::{AuditLog, Directory, Ledger};
+use driftlock_gateway::ports::{AuditLog, Directory, Ledger, UsageRecords};
 use futures_executor::block_on;
 
 /// All three ports of a store.
-pub trait Store: Directory + Ledger + AuditLog {}
-impl<S: Directory + Ledger + AuditLog> Store for S {}
+pub trait Store: Directory + Ledger + UsageRecords + AuditLog {}
+impl<S: Directory + Ledger + UsageRecords + AuditLog> Store for S {}
 
 macro_rules! cases {
     ($make:expr; $($module:ident::$case:ident),+ $(,)?) => {{

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::call::{AdminCall, Failure, Reply};
 use super::input::Query;
-use crate::ports::{Ledger, Platform};
+use crate::ports::{Platform, UsageRecords};
 use crate::reply;
 
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ pub(super) async fn usage<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Repl
         Fault::new(FaultKind::Internal, "the organization's plan is not configured")
     })?;
     let quota = Quota::in_force(plan, &organization.quota);
-    let found = call.gateway.ledger.usage(organization.id, at, grouping).await?;
+    let found = call.gateway.usage.usage(organization.id, at, grouping).await?;
     let UsageSummary { period, units, buckets } = found.unwrap_or_else(|| UsageSummary {
         period: period(&organization, at),
         units: 0,

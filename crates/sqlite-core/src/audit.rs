@@ -1,0 +1,100 @@
+//! The audit log: rows of an organization's chain.
+
+use driftlock_domain::audit::{AuditEntry, AuditHash, AuditHead, AuditRecord};
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::time::Timestamp;
+
+use crate::book::{Books, REMEMBERED_MAX};
+use crate::sql::{Row, Sql};
+
+impl Books {
+    /// Gives a record its place in the organization's chain.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn append(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        record: AuditRecord,
+    ) -> Result<(), Fault> {
+        let mut head = match self.heads.get(&organization) {
+            Some(head) => *head,
+            None => head(sql, organization)?,
+        };
+        let AuditEntry { seq, record, prev_hash, hash } = head.append(record);
+        let insert = "INSERT INTO audit_logs (organization, seq, at, actor, action, resource, \
+                      outcome, request_id, ip, details, prev_hash, hash) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        let AuditRecord { at, actor, action, resource, outcome, request_id, ip, details } = &record;
+        let values = [
+            organization.as_bytes().into(),
+            seq.into(),
+            at.micros().into(),
+            (&**actor).into(),
+            (&**action).into(),
+            (&**resource).into(),
+            (&**outcome).into(),
+            (&**request_id).into(),
+            (&**ip).into(),
+            (&**details).into(),
+            (&prev_hash.0).into(),
+            (&hash.0).into(),
+        ];
+        sql.execute(insert, &values)?;
+        if self.heads.len() >= REMEMBERED_MAX {
+            self.heads.clear();
+        }
+        self.heads.insert(organization, head);
+        Ok(())
+    }
+}
+
+/// The end of an organization's chain.
+///
+/// # Errors
+/// What the database says.
+pub fn head(sql: &impl Sql, organization: OrganizationId) -> Result<AuditHead, Fault> {
+    let query =
+        "SELECT seq, hash FROM audit_logs WHERE organization = ?1 ORDER BY seq DESC LIMIT 1";
+    let head = sql.first(query, &[organization.as_bytes().into()], |row| {
+        Ok(AuditHead { seq: row.number(0)?, hash: AuditHash(row.bytes(1)?) })
+    })?;
+    Ok(head.unwrap_or(AuditHead::EMPTY))
+}
+
+/// Entries with a number above `after`, in order; at most `limit`.
+///
+/// # Errors
+/// What the database says.
+pub fn entries(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<AuditEntry>, Fault> {
+    let query = "SELECT seq, at, actor, action, resource, outcome, request_id, ip, details, \
+                 prev_hash, hash FROM audit_logs \
+                 WHERE organization = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    let values = [organization.as_bytes().into(), after.into(), (limit as u64).into()];
+    sql.query(query, &values, entry)
+}
+
+fn entry(row: Row<'_>) -> Result<AuditEntry, Fault> {
+    Ok(AuditEntry {
+        seq: row.number(0)?,
+        record: AuditRecord {
+            at: Timestamp::from_micros(row.int(1)?),
+            actor: row.text(2)?.into(),
+            action: row.text(3)?.into(),
+            resource: row.text(4)?.into(),
+            outcome: row.text(5)?.into(),
+            request_id: row.text(6)?.into(),
+            ip: row.text(7)?.into(),
+            details: row.text(8)?.into(),
+        },
+        prev_hash: AuditHash(row.bytes(9)?),
+        hash: AuditHash(row.bytes(10)?),
+    })
+}

@@ -1,0 +1,55 @@
+//! What a writer remembers between transactions: books, heads of chains, numbers of routes.
+//!
+//! It is only ever ahead of the database inside a transaction; after a rollback
+//! [`Books::forget`] drops it, and it is read anew.
+
+use std::collections::HashMap;
+
+use driftlock_domain::audit::AuditHead;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::lease::LeaseBook;
+use driftlock_domain::time::Timestamp;
+
+use crate::counters::Counters;
+use crate::sql::Sql;
+
+/// Organizations remembered; beyond, all are forgotten and read anew.
+pub(crate) const REMEMBERED_MAX: usize = 100_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Books {
+    pub(crate) books: HashMap<OrganizationId, Book>,
+    /// The terms that each book was last leased under: they outlive a rollback.
+    pub(crate) terms: HashMap<OrganizationId, Terms>,
+    pub(crate) heads: HashMap<OrganizationId, AuditHead>,
+    pub(crate) routes: HashMap<String, i64>,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug)]
+pub(crate) struct Book {
+    pub(crate) lease: LeaseBook,
+    /// Commit times are monotone per organization, also across a restart.
+    pub(crate) last_at: Timestamp,
+}
+
+impl Books {
+    /// Writes what a group of settlements gathered: to be called before its commit.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn before_commit(&mut self, sql: &impl Sql) -> Result<(), Fault> {
+        self.write_counters(sql)
+    }
+
+    /// After a rollback: nothing of the group remains.
+    pub fn forget(&mut self) {
+        self.books.clear();
+        self.heads.clear();
+        self.routes.clear();
+        self.counters = Counters::default();
+    }
+}

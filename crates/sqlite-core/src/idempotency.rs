@@ -1,0 +1,100 @@
+//! Idempotency records: made by the settlement, completed by the answer, dropped after 24 hours.
+
+use std::time::Duration;
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::UsageId;
+use driftlock_domain::idempotency::{
+    Claim, Fingerprint, IdempotencyKey, KEPT_SECS, Kept, KeptAnswer,
+};
+use driftlock_domain::time::Timestamp;
+
+use crate::rows::json;
+use crate::sql::{Row, Sql};
+
+/// Expired records dropped in one commit.
+const PURGED_MAX: i64 = 10_000;
+
+/// What is kept of a key, unless it is older than its 24 hours.
+///
+/// # Errors
+/// What the database says.
+pub fn kept(sql: &impl Sql, key: &IdempotencyKey, now: Timestamp) -> Result<Option<Kept>, Fault> {
+    let query = "SELECT fingerprint, usage, answer_status, answer_headers, answer_body \
+                 FROM idempotency_keys WHERE key = ?1 AND at >= ?2";
+    sql.first(query, &[(&key.0).into(), oldest(now).micros().into()], record)
+}
+
+/// Adds the answer to what settling kept.
+///
+/// # Errors
+/// What the database says.
+pub fn keep_answer(sql: &impl Sql, key: &IdempotencyKey, answer: &KeptAnswer) -> Result<(), Fault> {
+    let update = "UPDATE idempotency_keys SET answer_status = ?2, answer_headers = ?3, \
+                  answer_body = ?4 WHERE key = ?1";
+    let values = [
+        (&key.0).into(),
+        u32::from(answer.status).into(),
+        json(&answer.headers)?.into(),
+        answer.body.as_slice().into(),
+    ];
+    sql.execute(update, &values).map(drop)
+}
+
+/// Drops expired records; how many.
+///
+/// # Errors
+/// What the database says.
+pub fn purge_kept(sql: &impl Sql, now: Timestamp) -> Result<u64, Fault> {
+    let delete = "DELETE FROM idempotency_keys WHERE key IN \
+                  (SELECT key FROM idempotency_keys WHERE at < ?1 LIMIT ?2)";
+    sql.execute(delete, &[oldest(now).micros().into(), PURGED_MAX.into()])
+}
+
+/// Whether another settlement holds the key.
+pub(crate) fn held_by_another(
+    sql: &impl Sql,
+    claim: &Claim,
+    usage: UsageId,
+    now: Timestamp,
+) -> Result<bool, Fault> {
+    let query = "SELECT usage FROM idempotency_keys WHERE key = ?1 AND at >= ?2";
+    let values = [(&claim.key.0).into(), oldest(now).micros().into()];
+    let holder = sql.first(query, &values, |row| row.bytes::<16>(0))?;
+    Ok(holder.is_some_and(|holder| holder != *usage.as_bytes()))
+}
+
+/// Stores key, fingerprint and usage id; an expired record of the key makes room.
+pub(crate) fn store(
+    sql: &impl Sql,
+    claim: &Claim,
+    usage: UsageId,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let insert = "INSERT OR REPLACE INTO idempotency_keys (key, fingerprint, usage, at) \
+                  VALUES (?1, ?2, ?3, ?4)";
+    let values = [
+        (&claim.key.0).into(),
+        (&claim.fingerprint.0).into(),
+        usage.as_bytes().into(),
+        at.micros().into(),
+    ];
+    sql.execute(insert, &values).map(drop)
+}
+
+fn record(row: Row<'_>) -> Result<Kept, Fault> {
+    let status = row.maybe_number(2)?;
+    let answer = match (status, row.maybe_text(3)?, row.maybe_blob(4)?) {
+        (Some(status), Some(_), Some(body)) => {
+            Some(KeptAnswer { status, headers: row.json(3)?, body: body.into_owned() })
+        }
+        (_, _, _) => None,
+    };
+    let fingerprint = Fingerprint(row.bytes(0)?);
+    Ok(Kept { fingerprint, usage: UsageId::from_bytes(row.bytes(1)?), answer })
+}
+
+/// The oldest instant whose record still counts.
+fn oldest(now: Timestamp) -> Timestamp {
+    now.minus(Duration::from_secs(KEPT_SECS))
+}

@@ -1,0 +1,29 @@
+//! The book of record in SQLite's dialect, whoever runs the SQLite: a file on the native host, a
+//! Durable Object's storage or D1 at the edge.
+//!
+//! Statements, the rows they yield and the order in which they run are here, once; a host brings
+//! [`Sql`], transactions, and the decision of when to commit. Nothing here waits or reads a clock.
+
+mod audit;
+mod book;
+mod counters;
+mod directory;
+mod idempotency;
+mod period;
+mod rows;
+mod schema;
+mod settle;
+mod sql;
+mod usage;
+
+pub use audit::{entries, head};
+pub use book::Books;
+pub use directory::{
+    KEY_BY_HASH, KEY_BY_ID, KEY_EXISTS, KEYS_OF_ORGANIZATION, ORGANIZATION_BY_ID, ORGANIZATIONS,
+    REVISION, REVOKE_KEY, TOUCH_KEY, insert_key, insert_organization, update_organization,
+};
+pub use idempotency::{keep_answer, kept, purge_kept};
+pub use rows::{key, organization};
+pub use schema::MIGRATIONS;
+pub use sql::{Cell, Columns, Row, Sql, Statement, Value};
+pub use usage::{outbox_units, receipt, summary};

@@ -1,0 +1,184 @@
+//! The authority over an organization's units: its book, opened from the database.
+
+use std::time::Duration;
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
+use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant, Sharing};
+use driftlock_domain::period::{Period, PeriodId};
+use driftlock_domain::time::Timestamp;
+
+use crate::book::{Book, Books, REMEMBERED_MAX};
+use crate::counters::{Change, Place, hour};
+use crate::sql::Sql;
+
+/// A usage id is made this long at most before its settlement commits.
+const SETTLED_WITHIN: Duration = Duration::from_secs(86_400);
+
+impl Books {
+    /// Renews, extends or gives back a lease.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn lease(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        node: NodeId,
+        ask: &LeaseAsk,
+        now: Timestamp,
+    ) -> Result<LeaseGrant, Fault> {
+        self.know(organization, ask.terms);
+        self.open_book(sql, organization, ask.terms, now)?;
+        let book = self.books.get_mut(&organization).expect("it was opened just now");
+        Ok(book.lease.lease(node, ask, Sharing::Whole, now))
+    }
+
+    /// Learns the terms under which an organization's settlements come, if none are known yet.
+    pub fn know_if_new(&mut self, organization: OrganizationId, terms: Terms) {
+        if !self.terms.contains_key(&organization) {
+            self.know(organization, terms);
+        }
+    }
+
+    fn know(&mut self, organization: OrganizationId, terms: Terms) {
+        self.terms.insert(organization, terms);
+    }
+
+    /// The book, turned to the period that holds `now`.
+    pub(crate) fn open_known(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        now: Timestamp,
+    ) -> Result<&mut Book, Fault> {
+        let terms = self.terms.get(&organization).copied();
+        let terms =
+            terms.ok_or_else(|| Fault::store("a settlement for which no units were leased"))?;
+        let period = match self.books.get(&organization) {
+            Some(book) => book.lease.period().provisional(now),
+            None => terms.period.provisional(now),
+        };
+        self.open_book(sql, organization, Terms { period, ..terms }, now)?;
+        Ok(self.books.get_mut(&organization).expect("it was opened just now"))
+    }
+
+    fn open_book(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        if self.books.get(&organization).is_some_and(|book| book.lease.period() == terms.period) {
+            return Ok(());
+        }
+        // Sums are read from the counters: what the group gathered has to be there.
+        self.write_counters(sql)?;
+        let (id, last_at) = period(sql, organization, terms.period)?;
+        self.learn(sql, organization, id, terms.period, now)?;
+        let used = used(sql, organization, id)?;
+        if self.books.len() >= REMEMBERED_MAX {
+            self.books.clear();
+        }
+        match self.books.get_mut(&organization) {
+            Some(book) => book.lease.turn(id, terms.period, used),
+            None => {
+                let lease = LeaseBook::open(id, terms, used);
+                self.books.insert(organization, Book { lease, last_at });
+            }
+        }
+        Ok(())
+    }
+
+    /// A period that was learned late takes over what was settled in it under another one, but for
+    /// buckets that are sealed.
+    fn learn(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        id: PeriodId,
+        period: Period,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        if now < period.start {
+            return Ok(());
+        }
+        let others = "SELECT EXISTS (SELECT 1 FROM billing_periods WHERE organization = ?1 \
+                      AND id <> ?2 AND starts_at < ?4 AND ends_at > ?3 AND last_settled_at >= ?3)";
+        let (start, end) = (period.start.micros(), period.end.micros());
+        let values = [organization.as_bytes().into(), id.0.into(), start.into(), end.into()];
+        if sql.first(others, &values, |row| row.int(0))? != Some(1) {
+            return Ok(());
+        }
+        for (usage, place, units) in misplaced(sql, organization, id, period)? {
+            self.counters.count(place, units, Change::Take);
+            self.counters.count(Place { period: id, ..place }, units, Change::Add);
+            let update = "UPDATE usage_events SET period = ?2 WHERE id = ?1";
+            sql.execute(update, &[usage.as_bytes().into(), id.0.into()])?;
+        }
+        self.write_counters(sql)
+    }
+}
+
+/// The period's number, made if there is none, and the organization's last commit time.
+fn period(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    period: Period,
+) -> Result<(PeriodId, Timestamp), Fault> {
+    let (start, end) = (period.start.micros(), period.end.micros());
+    let bounds = [organization.as_bytes().into(), start.into(), end.into()];
+    let insert = "INSERT OR IGNORE INTO billing_periods (organization, starts_at, ends_at) \
+                  VALUES (?1, ?2, ?3)";
+    sql.execute(insert, &bounds)?;
+    let query = "SELECT id, (SELECT max(last_settled_at) FROM billing_periods \
+                 WHERE organization = ?1) FROM billing_periods \
+                 WHERE organization = ?1 AND starts_at = ?2 AND ends_at = ?3";
+    let found = sql.first(query, &bounds, |row| {
+        let last_at = row.maybe_int(1)?.unwrap_or(0);
+        Ok((PeriodId(row.int(0)?), Timestamp::from_micros(last_at)))
+    })?;
+    found.ok_or_else(|| Fault::store("a period that was made is not there"))
+}
+
+fn misplaced(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    id: PeriodId,
+    period: Period,
+) -> Result<Vec<(UsageId, Place, u32)>, Fault> {
+    let query = "SELECT e.id, e.key, e.route, e.units, e.period, e.at FROM usage_events e \
+                 WHERE e.id >= ?5 AND e.organization = ?1 AND e.period <> ?2 \
+                 AND e.at >= ?3 AND e.at < ?4 AND e.voided = 0 AND NOT EXISTS \
+                 (SELECT 1 FROM meter_outbox o WHERE o.organization = e.organization \
+                 AND o.period = e.period AND o.hour = e.at / 3600000000 * 3600 \
+                 AND o.sealed_at IS NOT NULL)";
+    let first = UsageId::make(period.start.minus(SETTLED_WITHIN), [0; 10]);
+    let values = [
+        organization.as_bytes().into(),
+        id.0.into(),
+        period.start.micros().into(),
+        period.end.micros().into(),
+        first.as_bytes().into(),
+    ];
+    sql.query(query, &values, |row| {
+        let at = Timestamp::from_micros(row.int(5)?);
+        let place = Place {
+            organization,
+            period: PeriodId(row.int(4)?),
+            hour: hour(at),
+            key: KeyId::from_bytes(row.bytes(1)?),
+            route: row.int(2)?,
+        };
+        Ok((UsageId::from_bytes(row.bytes(0)?), place, row.number(3)?))
+    })
+}
+
+fn used(sql: &impl Sql, organization: OrganizationId, period: PeriodId) -> Result<u64, Fault> {
+    let query = "SELECT coalesce(sum(units), 0) FROM usage_counters \
+                 WHERE organization = ?1 AND period = ?2";
+    let values = [organization.as_bytes().into(), period.0.into()];
+    Ok(sql.first(query, &values, |row| row.number(0))?.unwrap_or(0))
+}

@@ -1,0 +1,150 @@
+//! Settling: usage, audit row, idempotency record and outbox in one commit.
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
+use driftlock_domain::period::PeriodId;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
+
+use crate::book::Books;
+use crate::counters::{Change, Place, hour};
+use crate::idempotency;
+use crate::sql::Sql;
+
+/// A row of the ledger.
+struct Event {
+    place: Place,
+    units: u32,
+    at: Timestamp,
+    voided: bool,
+}
+
+impl Books {
+    /// Settles, once per usage id.
+    ///
+    /// # Errors
+    /// What the database says; or that no units were ever leased to the organization.
+    pub fn settle(
+        &mut self,
+        sql: &impl Sql,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<Settled, Fault> {
+        if let Some(event) = event(sql, settlement.usage)? {
+            let (at, period) = (event.at, event.place.period);
+            let settled = Settled::Committed { at, period };
+            return Ok(if event.voided { Settled::Refused } else { settled });
+        }
+        let Settlement { usage, organization, key, route, units, .. } = &settlement;
+        if let Some(claim) = &settlement.claim
+            && idempotency::held_by_another(sql, claim, *usage, now)?
+        {
+            return Ok(Settled::Refused);
+        }
+        let route = self.route(sql, route)?;
+        let book = self.open_known(sql, *organization, now)?;
+        let at = now.max(book.last_at);
+        if book.lease.settle(settlement.node, u64::from(*units), at).is_err() {
+            return Ok(Settled::Refused);
+        }
+        book.last_at = at;
+        let period = book.lease.period_id();
+        let insert = "INSERT INTO usage_events \
+                      (id, organization, key, route, units, period, at, request_id) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let values = [
+            usage.as_bytes().into(),
+            organization.as_bytes().into(),
+            key.as_bytes().into(),
+            route.into(),
+            (*units).into(),
+            period.0.into(),
+            at.micros().into(),
+            (&*settlement.request_id).into(),
+        ];
+        sql.execute(insert, &values)?;
+        let place = Place { organization: *organization, period, hour: hour(at), key: *key, route };
+        self.counters.count(place, *units, Change::Add);
+        self.counters.settled(period, at);
+        if let Some(claim) = &settlement.claim {
+            idempotency::store(sql, claim, *usage, at)?;
+        }
+        self.append(sql, *organization, settlement.audit)?;
+        Ok(Settled::Committed { at, period })
+    }
+
+    /// Takes a settlement back; no effect when it is not there.
+    ///
+    /// # Errors
+    /// What the database says; or that Stripe may know of it already.
+    pub fn void(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        usage: UsageId,
+    ) -> Result<(), Fault> {
+        let event = event(sql, usage)?.filter(|event| !event.voided);
+        let Some(Event { place, units, at, .. }) = event else { return Ok(()) };
+        if place.organization != organization {
+            return Ok(());
+        }
+        let sealed = "SELECT EXISTS (SELECT 1 FROM meter_outbox WHERE organization = ?1 \
+                      AND period = ?2 AND hour = ?3 AND sealed_at IS NOT NULL)";
+        let bucket = [organization.as_bytes().into(), place.period.0.into(), place.hour.into()];
+        if sql.first(sealed, &bucket, |row| row.int(0))? == Some(1) {
+            return Err(Fault::store(format!("{usage} is in a sealed bucket")));
+        }
+        let number = [usage.as_bytes().into()];
+        sql.execute("UPDATE usage_events SET voided = 1 WHERE id = ?1", &number)?;
+        sql.execute("DELETE FROM idempotency_keys WHERE usage = ?1", &number)?;
+        self.counters.count(place, units, Change::Take);
+        if let Some(book) = self.books.get_mut(&organization)
+            && book.lease.period_id() == place.period
+        {
+            book.lease.unsettle(u64::from(units));
+        }
+        self.append(sql, organization, voided(usage, at))
+    }
+
+    fn route(&mut self, sql: &impl Sql, label: &str) -> Result<i64, Fault> {
+        if let Some(id) = self.routes.get(label) {
+            return Ok(*id);
+        }
+        sql.execute("INSERT OR IGNORE INTO routes (label) VALUES (?1)", &[label.into()])?;
+        let id =
+            sql.first("SELECT id FROM routes WHERE label = ?1", &[label.into()], |row| row.int(0))?;
+        let id = id.ok_or_else(|| Fault::store("a route that was made is not there"))?;
+        self.routes.insert(label.to_owned(), id);
+        Ok(id)
+    }
+}
+
+fn event(sql: &impl Sql, usage: UsageId) -> Result<Option<Event>, Fault> {
+    let query = "SELECT organization, key, route, units, period, at, voided \
+                 FROM usage_events WHERE id = ?1";
+    sql.first(query, &[usage.as_bytes().into()], |row| {
+        let at = Timestamp::from_micros(row.int(5)?);
+        let place = Place {
+            organization: OrganizationId::from_bytes(row.bytes(0)?),
+            key: KeyId::from_bytes(row.bytes(1)?),
+            route: row.int(2)?,
+            period: PeriodId(row.int(4)?),
+            hour: hour(at),
+        };
+        Ok(Event { place, units: row.number(3)?, at, voided: row.int(6)? != 0 })
+    })
+}
+
+fn voided(usage: UsageId, at: Timestamp) -> AuditRecord {
+    AuditRecord {
+        at,
+        actor: "system".into(),
+        action: "usage.void".into(),
+        resource: usage.to_string().into(),
+        outcome: "ok".into(),
+        request_id: "".into(),
+        ip: "".into(),
+        details: r#"{"reason":"the settlement's outcome was unknown to the client"}"#.into(),
+    }
+}

@@ -1,0 +1,136 @@
+//! Bodies at the edge: the runtime's own streams, untouched, wherever that can be.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use driftlock_domain::denial::{Denial, Fault, FaultKind};
+use driftlock_gateway::ports::BodyEnd;
+use futures_util::stream::LocalBoxStream;
+use futures_util::{Stream, StreamExt};
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::ReadableStream;
+
+use crate::js::thrown;
+
+#[wasm_bindgen]
+extern "C" {
+    /// A pipe that the runtime runs by itself:
+    /// <https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/>.
+    #[wasm_bindgen(js_name = IdentityTransformStream)]
+    type IdentityPipe;
+    #[wasm_bindgen(constructor, js_class = "IdentityTransformStream")]
+    fn new() -> IdentityPipe;
+    #[wasm_bindgen(method, getter)]
+    fn readable(this: &IdentityPipe) -> ReadableStream;
+    #[wasm_bindgen(method, getter)]
+    fn writable(this: &IdentityPipe) -> web_sys::WritableStream;
+
+    /// The same, of a length that is told to the other side.
+    #[wasm_bindgen(js_name = FixedLengthStream, extends = IdentityPipe)]
+    type FixedLengthPipe;
+    #[wasm_bindgen(constructor, js_class = "FixedLengthStream")]
+    fn new(length: f64) -> FixedLengthPipe;
+}
+
+/// A client's body.
+pub(crate) enum RequestBody {
+    /// As it came; `None` when the request has none.
+    Stream(Option<ReadableStream>),
+    /// Made here.
+    Bytes(Bytes),
+}
+
+/// Whether a limited body ran over.
+pub(crate) type Overrun = Rc<Cell<Option<u64>>>;
+
+/// A body for an answer.
+pub(crate) enum ResponseBody {
+    /// The backend's, and its length where it is known.
+    Stream(Option<ReadableStream>, Option<u64>),
+    /// Made here.
+    Bytes(Bytes),
+}
+
+/// The chunks of a stream, copied into memory here.
+pub(crate) fn chunks(stream: ReadableStream) -> LocalBoxStream<'static, Result<Bytes, String>> {
+    let chunks = wasm_streams::ReadableStream::from_raw(stream.unchecked_into()).into_stream();
+    let chunk = |chunk: Result<JsValue, JsValue>| match chunk {
+        Ok(chunk) => Ok(Bytes::from(Uint8Array::new(&chunk).to_vec())),
+        Err(error) => Err(thrown(&error)),
+    };
+    chunks.map(chunk).boxed_local()
+}
+
+/// A stream of chunks made here; an error breaks it off.
+pub(crate) fn stream(
+    chunks: impl Stream<Item = Result<Bytes, String>> + 'static,
+) -> ReadableStream {
+    let chunk = |chunk: Result<Bytes, String>| match chunk {
+        Ok(bytes) => Ok(JsValue::from(Uint8Array::from(&*bytes))),
+        Err(cause) => Err(js_sys::Error::new(&cause).into()),
+    };
+    wasm_streams::ReadableStream::from_stream(chunks.map(chunk)).into_raw().unchecked_into()
+}
+
+/// Passes a stream on and tells how it ended. The runtime moves the bytes.
+pub(crate) fn watched(
+    source: &ReadableStream,
+    length: Option<u64>,
+    ended: Box<dyn FnOnce(BodyEnd)>,
+) -> (ReadableStream, impl Future<Output = ()> + 'static) {
+    #[expect(clippy::cast_precision_loss, reason = "no body has 2^53 bytes")]
+    let pipe = match length {
+        Some(length) => FixedLengthPipe::new(length as f64).unchecked_into::<IdentityPipe>(),
+        None => IdentityPipe::new(),
+    };
+    let piped = source.pipe_to(&pipe.writable());
+    let watch = async move {
+        ended(match JsFuture::from(piped).await {
+            Ok(_) => BodyEnd::Complete,
+            Err(_) => BodyEnd::Truncated,
+        });
+    };
+    (pipe.readable(), watch)
+}
+
+/// A stream that fails once more than `max` bytes came, and notes it.
+pub(crate) fn limited(source: ReadableStream, max: u64, overrun: Overrun) -> ReadableStream {
+    let counted = chunks(source).scan(0_u64, move |came, chunk| {
+        let chunk = chunk.and_then(|bytes| {
+            *came += bytes.len() as u64;
+            if *came > max {
+                overrun.set(Some(max));
+                return Err("the body is too large".to_owned());
+            }
+            Ok(bytes)
+        });
+        futures_util::future::ready(Some(chunk))
+    });
+    stream(counted)
+}
+
+/// Reads a client's stream of at most `max` bytes.
+pub(crate) async fn collect(source: ReadableStream, max: u64) -> Result<Bytes, Denial> {
+    let (mut chunks, mut whole) = (chunks(source), Vec::new());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Denial::ClientAborted)?;
+        if (whole.len() + chunk.len()) as u64 > max {
+            return Err(Denial::BodyTooLarge(max));
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.into())
+}
+
+/// Why a body that is made here breaks off.
+pub(crate) fn broken(fault: &Fault) -> String {
+    tracing::error!(cause = fault.cause, "an answer broke off");
+    match fault.kind {
+        FaultKind::Store => "the store failed".to_owned(),
+        _ => "the answer could not be completed".to_owned(),
+    }
+}

@@ -1,0 +1,42 @@
+//! The time and unpredictable bytes, as the platform gives them.
+
+use std::cell::Cell;
+
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{Clock, Entropy};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// The platform's clock, which stands still while code runs and may be set back between requests;
+/// this one never goes backwards within an isolate.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EdgeClock;
+
+thread_local! {
+    static LATEST: Cell<Timestamp> = const { Cell::new(Timestamp::from_micros(0)) };
+}
+
+impl Clock for EdgeClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
+        let now = Timestamp::from_micros(js_sys::Date::now() as i64 * 1_000);
+        let latest = LATEST.get().max(now);
+        LATEST.set(latest);
+        latest
+    }
+}
+
+/// The platform's generator.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EdgeEntropy;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
+    fn get_random_values(buffer: &mut [u8]);
+}
+
+impl Entropy for EdgeEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        get_random_values(buffer);
+    }
+}

@@ -1,0 +1,244 @@
+//! The directory in D1: organizations and keys.
+//!
+//! A change and its audit row commit together, in one batch; the row waits in an outbox there until
+//! it has joined its chain, which lives in the organization's object.
+
+mod outbox;
+mod schema;
+
+use std::rc::Rc;
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
+use driftlock_domain::key::{KeyHash, KeyRecord};
+use driftlock_domain::organization::{Organization, OrganizationPatch};
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{Directory, Page};
+use driftlock_sqlite_core::{self as core, Row, Statement, Value};
+use js_sys::Array;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::{D1Database, D1PreparedStatement};
+
+use crate::js::{JsRow, bound};
+use crate::objects::Objects;
+
+/// How often a change is tried again that another one came before.
+const ATTEMPTS_MAX: usize = 8;
+
+/// The database, and the objects that its audit rows are for.
+#[derive(Clone)]
+pub(crate) struct D1Directory {
+    database: Rc<D1Database>,
+    objects: Objects,
+}
+
+impl D1Directory {
+    pub(crate) fn new(database: D1Database, objects: Objects) -> Self {
+        Self { database: Rc::new(database), objects }
+    }
+
+    /// Applies the migrations that the database does not have yet.
+    pub(crate) async fn migrate(&self) -> Result<(), Fault> {
+        schema::migrate(&self.database).await
+    }
+
+    /// The organizations, nearly always one, whose receipts end like this.
+    pub(crate) async fn organizations_of(
+        &self,
+        usage: UsageId,
+    ) -> Result<Vec<OrganizationId>, Fault> {
+        let query = "SELECT id FROM organizations WHERE substr(id, 13) = ?1 LIMIT 8";
+        let tag = [Value::from(&usage.as_bytes()[12..])];
+        self.query(query, &tag, |row| row.bytes(0).map(OrganizationId::from_bytes)).await
+    }
+
+    async fn query<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(Row<'_>) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let statement = prepare(&self.database, sql, values)?;
+        let rows = statement.raw_js_value().await.map_err(Fault::store)?;
+        let read = |row: JsValue| match row.dyn_into::<Array>() {
+            Ok(row) => read(Row(&JsRow(row))),
+            Err(_) => Err(Fault::store("D1 gave a row that is no array")),
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    async fn first<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(Row<'_>) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        Ok(self.query(sql, values, read).await?.into_iter().next())
+    }
+
+    /// Commits a change together with its audit row; whether the first statement changed a row. If
+    /// it did not, nothing is written.
+    async fn commit(
+        &self,
+        organization: OrganizationId,
+        change: Statement,
+        also: Option<Statement>,
+        audit: &AuditRecord,
+    ) -> Result<bool, Fault> {
+        let mut batch = vec![prepare(&self.database, change.sql, &change.values)?];
+        batch.push(outbox::insert(&self.database, organization, audit)?);
+        if let Some(also) = also {
+            batch.push(prepare(&self.database, also.sql, &also.values)?);
+        }
+        let results = self.database.batch(batch).await.map_err(conflict)?;
+        let meta = results.first().map(worker::D1Result::meta).transpose().map_err(Fault::store)?;
+        let changed = meta.flatten().and_then(|meta| meta.changes).unwrap_or(0) > 0;
+        self.ship(organization).await;
+        Ok(changed)
+    }
+
+    /// Brings audit rows to their chain. What fails stays in the outbox, and goes with the next.
+    pub(crate) async fn ship(&self, organization: OrganizationId) {
+        if let Err(fault) = outbox::ship(&self.database, &self.objects, organization).await {
+            tracing::error!(cause = fault.cause, "audit rows wait in the directory's outbox");
+        }
+    }
+
+    /// Brings all audit rows that wait to their chains.
+    pub(crate) async fn ship_all(&self) -> Result<(), Fault> {
+        let query = "SELECT DISTINCT organization FROM audit_outbox LIMIT 100";
+        let waiting = self.query(query, &[], |row| row.bytes(0).map(OrganizationId::from_bytes));
+        for organization in waiting.await? {
+            self.ship(organization).await;
+        }
+        Ok(())
+    }
+}
+
+impl Directory for D1Directory {
+    async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault> {
+        self.first(core::KEY_BY_HASH, &[(&hash.0).into()], core::key).await
+    }
+
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        self.first(core::KEY_BY_ID, &[id.as_bytes().into()], core::key).await
+    }
+
+    async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, Fault> {
+        let values = [id.as_bytes().into()];
+        self.first(core::ORGANIZATION_BY_ID, &values, core::organization).await
+    }
+
+    async fn organizations(&self, page: Page<OrganizationId>) -> Result<Vec<Organization>, Fault> {
+        let after = page.after.map_or([0; 16], |id| *id.as_bytes());
+        let values = [(&after).into(), (page.limit as u64).into()];
+        self.query(core::ORGANIZATIONS, &values, core::organization).await
+    }
+
+    async fn create_organization(
+        &self,
+        organization: &Organization,
+        audit: AuditRecord,
+    ) -> Result<(), Fault> {
+        let insert = core::insert_organization(organization)?;
+        self.commit(organization.id, insert, None, &audit).await.map(drop)
+    }
+
+    async fn patch_organization(
+        &self,
+        id: OrganizationId,
+        patch: OrganizationPatch,
+        audit: AuditRecord,
+    ) -> Result<Option<Organization>, Fault> {
+        for _ in 0..ATTEMPTS_MAX {
+            let number = [id.as_bytes().into()];
+            let revision = self.first(core::REVISION, &number, |row| row.int(0)).await?;
+            let (Some(revision), Some(mut changed)) = (revision, self.organization(id).await?)
+            else {
+                return Ok(None);
+            };
+            patch.clone().apply(&mut changed);
+            let update = core::update_organization(&changed, revision)?;
+            if self.commit(id, update, None, &audit).await? {
+                return Ok(Some(changed));
+            }
+        }
+        Err(Fault::new(FaultKind::Overloaded, "the organization is being changed all the time"))
+    }
+
+    async fn keys(
+        &self,
+        organization: OrganizationId,
+        page: Page<KeyId>,
+    ) -> Result<Vec<KeyRecord>, Fault> {
+        let after = page.after.map_or([0; 16], |id| *id.as_bytes());
+        let values = [organization.as_bytes().into(), (&after).into(), (page.limit as u64).into()];
+        self.query(core::KEYS_OF_ORGANIZATION, &values, core::key).await
+    }
+
+    async fn create_key(
+        &self,
+        key: &KeyRecord,
+        hash: &KeyHash,
+        audit: AuditRecord,
+    ) -> Result<(), Fault> {
+        let insert = core::insert_key(key, hash)?;
+        self.commit(key.organization, insert, None, &audit).await.map(drop)
+    }
+
+    async fn revoke_key(
+        &self,
+        id: KeyId,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault> {
+        let Some(key) = self.key(id).await? else { return Ok(None) };
+        self.commit(key.organization, revoke(id, at), None, &audit).await?;
+        self.key(id).await
+    }
+
+    async fn rotate_key(
+        &self,
+        id: KeyId,
+        successor: &KeyRecord,
+        hash: &KeyHash,
+        revoke_at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault> {
+        let Some(key) = self.key(id).await? else { return Ok(None) };
+        let (insert, revoke) = (core::insert_key(successor, hash)?, revoke(id, revoke_at));
+        self.commit(key.organization, revoke, Some(insert), &audit).await?;
+        self.key(id).await
+    }
+
+    async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault> {
+        let touch = |(id, at): &(KeyId, Timestamp)| {
+            let values = [id.as_bytes().into(), at.micros().into()];
+            prepare(&self.database, core::TOUCH_KEY, &values)
+        };
+        let batch = used.iter().map(touch).collect::<Result<Vec<_>, Fault>>()?;
+        self.database.batch(batch).await.map(drop).map_err(Fault::store)
+    }
+}
+
+fn revoke(id: KeyId, at: Timestamp) -> Statement {
+    let id = Value::from(id.as_bytes()).into_owned();
+    Statement { sql: core::REVOKE_KEY, values: vec![id, at.micros().into()] }
+}
+
+fn prepare(
+    database: &D1Database,
+    sql: &str,
+    values: &[Value<'_>],
+) -> Result<D1PreparedStatement, Fault> {
+    let values: Vec<JsValue> = values.iter().map(bound).collect();
+    database.prepare(sql).bind(&values).map_err(Fault::store)
+}
+
+fn conflict(error: worker::Error) -> Fault {
+    let cause = error.to_string();
+    let kind =
+        if cause.contains("UNIQUE constraint") { FaultKind::Conflict } else { FaultKind::Store };
+    Fault::new(kind, cause)
+}

@@ -1,0 +1,53 @@
+//! Audit rows on their way from the directory to their chain.
+//!
+//! A row has a number that only grows; the object takes each number once. So shipping may happen
+//! twice at the same time, and again after a failure.
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_sqlite_core::Row;
+use js_sys::Array;
+use wasm_bindgen::JsCast;
+use worker::{D1Database, D1PreparedStatement};
+
+use super::prepare;
+use crate::js::JsRow;
+use crate::objects::Objects;
+
+/// Rows shipped at once.
+const SHIPPED_MAX: usize = 100;
+
+/// Writes a row, if the statement before it in the batch changed anything.
+pub(super) fn insert(
+    database: &D1Database,
+    organization: OrganizationId,
+    record: &AuditRecord,
+) -> Result<D1PreparedStatement, Fault> {
+    let record = serde_json::to_string(record).map_err(Fault::store)?;
+    let insert = "INSERT INTO audit_outbox (organization, record) \
+                  SELECT ?1, ?2 WHERE changes() > 0";
+    prepare(database, insert, &[organization.as_bytes().into(), record.into()])
+}
+
+/// Brings an organization's rows to its object, oldest first.
+pub(super) async fn ship(
+    database: &D1Database,
+    objects: &Objects,
+    organization: OrganizationId,
+) -> Result<(), Fault> {
+    let query = "SELECT id, record FROM audit_outbox WHERE organization = ?1 ORDER BY id LIMIT ?2";
+    let values = [organization.as_bytes().into(), (SHIPPED_MAX as u64).into()];
+    let rows = prepare(database, query, &values)?.raw_js_value().await.map_err(Fault::store)?;
+    let mut waiting: Vec<(i64, AuditRecord)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let row = JsRow(row.dyn_into::<Array>().map_err(|_| Fault::store("a row is no array"))?);
+        waiting.push((Row(&row).int(0)?, Row(&row).json(1)?));
+    }
+    let Some((last, _)) = waiting.last() else { return Ok(()) };
+    let last = *last;
+    objects.append_once(organization, waiting).await?;
+    let delete = "DELETE FROM audit_outbox WHERE organization = ?1 AND id <= ?2";
+    let done = prepare(database, delete, &[organization.as_bytes().into(), last.into()])?;
+    done.run().await.map(drop).map_err(Fault::store)
+}

@@ -1,0 +1,72 @@
+//! D1's schema: the migrations that an embedded store has, each in one batch.
+
+use driftlock_domain::denial::Fault;
+use driftlock_sqlite_core::MIGRATIONS;
+use worker::D1Database;
+
+use super::prepare;
+
+const VERSION: &str = "d1_schema_version";
+
+/// Applies what is missing. Two isolates may try at once: the one that comes second finds it done.
+pub(super) async fn migrate(database: &D1Database) -> Result<(), Fault> {
+    let known = MIGRATIONS.len();
+    loop {
+        let version = version(database).await?;
+        if version >= known {
+            return Ok(());
+        }
+        let mut batch = Vec::new();
+        for statement in statements(MIGRATIONS[version]) {
+            batch.push(prepare(database, &statement, &[])?);
+        }
+        let put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB))";
+        let next = (version + 1).to_string();
+        batch.push(prepare(database, put, &[VERSION.into(), next.into()])?);
+        if let Err(error) = database.batch(batch).await
+            && self::version(database).await? == version
+        {
+            return Err(Fault::store(error));
+        }
+    }
+}
+
+async fn version(database: &D1Database) -> Result<usize, Fault> {
+    let tables = "SELECT count(*) AS n FROM sqlite_master WHERE name = 'meta'";
+    if number(database, tables).await? == 0 {
+        return Ok(0);
+    }
+    let query = "SELECT coalesce(max(CAST(value AS INTEGER)), 0) AS n FROM meta \
+                 WHERE name = 'd1_schema_version'";
+    number(database, query).await
+}
+
+async fn number(database: &D1Database, query: &str) -> Result<usize, Fault> {
+    let found = database.prepare(query).first::<usize>(Some("n")).await.map_err(Fault::store)?;
+    Ok(found.unwrap_or(0))
+}
+
+/// The statements of a migration: D1 takes one at a time, and no comments between them.
+fn statements(migration: &str) -> impl Iterator<Item = String> {
+    let lines = migration.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let parts: Vec<String> = text.split(';').map(|part| part.trim().to_owned()).collect();
+    parts.into_iter().filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_come_apart_into_statements() {
+        for migration in MIGRATIONS {
+            for statement in statements(migration) {
+                let first = statement.split(' ').next().unwrap_or_default();
+                assert!(["CREATE", "ALTER"].contains(&first), "{statement}");
+                assert_eq!(statement.matches('(').count(), statement.matches(')').count());
+            }
+        }
+        assert_eq!(statements("-- a;\nA (\n b, -- c;\n d\n);\nE;").collect::<Vec<_>>().len(), 2);
+    }
+}

@@ -1,0 +1,77 @@
+//! The edge's choice of adapters.
+
+use driftlock_domain::denial::Fault;
+use driftlock_gateway::ports::Platform;
+use driftlock_gateway::{Gateway, Parts};
+use worker::Env;
+
+use crate::background::RequestContext;
+use crate::clock::{EdgeClock, EdgeEntropy};
+use crate::d1::D1Directory;
+use crate::isolate::Isolate;
+use crate::objects::Objects;
+use crate::upstream::EdgeUpstream;
+use crate::usage::EdgeUsage;
+
+/// See the module.
+pub(crate) struct Edge;
+
+impl Platform for Edge {
+    type Directory = D1Directory;
+    type Admission = Objects;
+    type Usage = EdgeUsage;
+    type Audit = Objects;
+    type Upstream = EdgeUpstream;
+    type Clock = EdgeClock;
+    type Entropy = EdgeEntropy;
+    type Background = RequestContext;
+}
+
+/// The directory of this environment.
+///
+/// # Errors
+/// When a binding is missing.
+pub(crate) fn directory(env: &Env, objects: Objects) -> Result<D1Directory, Fault> {
+    let database = env.d1("DIRECTORY").map_err(|error| missing("D1 database DIRECTORY", &error))?;
+    Ok(D1Directory::new(database, objects))
+}
+
+/// The organizations' objects, as a request of this context reaches them.
+///
+/// # Errors
+/// When a binding is missing.
+pub(crate) fn objects(env: &Env, context: RequestContext) -> Result<Objects, Fault> {
+    let namespace = env.durable_object("ORGANIZATIONS");
+    let namespace =
+        namespace.map_err(|error| missing("Durable Object namespace ORGANIZATIONS", &error))?;
+    Ok(Objects::new(namespace, context))
+}
+
+/// The gateway of one request: what is bound to its context is new, the rest is the isolate's.
+///
+/// # Errors
+/// When a binding is missing.
+pub(crate) fn gateway(
+    isolate: &Isolate,
+    env: &Env,
+    context: RequestContext,
+) -> Result<(Gateway<Edge>, D1Directory), Fault> {
+    let objects = objects(env, context.clone())?;
+    let directory = directory(env, objects.clone())?;
+    let gateway = Gateway::new(Parts {
+        shared: isolate.shared.clone(),
+        directory: directory.clone(),
+        admission: objects.clone(),
+        usage: EdgeUsage { objects: objects.clone(), directory: directory.clone() },
+        audit: objects,
+        upstream: EdgeUpstream::new(isolate.backend.clone(), context.clone()),
+        clock: EdgeClock,
+        entropy: EdgeEntropy,
+        background: context,
+    });
+    Ok((gateway, directory))
+}
+
+fn missing(binding: &str, error: &worker::Error) -> Fault {
+    Fault::store(format!("the binding {binding} is missing: {error}"))
+}

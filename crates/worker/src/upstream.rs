@@ -1,0 +1,246 @@
+//! The way to the backend: the runtime's `fetch`.
+//!
+//! The runtime pools connections and frames bodies; redirects are passed on, never followed. Until
+//! the response's head is there the route's time counts; the body then takes what it takes.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftlock_domain::denial::{Denial, Fault, FaultKind};
+use driftlock_domain::route::Route;
+use driftlock_gateway::ports::{Background, BodyEnd, Collected, SendError, Upstream};
+use futures_util::future::{Either, select};
+use futures_util::{Stream, StreamExt, stream};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST};
+use http::{HeaderMap, Request, Response, StatusCode};
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, ReadableStream, RequestInit, RequestRedirect};
+use worker::Delay;
+
+use crate::background::RequestContext;
+use crate::body::{self, Overrun, RequestBody, ResponseBody};
+use crate::headers;
+use crate::js::thrown;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = fetch)]
+    fn global_fetch(request: &web_sys::Request) -> js_sys::Promise;
+}
+
+/// A request's body and whether it ran over its limit.
+pub(crate) struct ClientBody {
+    body: RequestBody,
+    overrun: Overrun,
+}
+
+/// An answer's body, and the context that outlives it.
+pub(crate) struct AnswerBody {
+    body: ResponseBody,
+    context: Option<RequestContext>,
+}
+
+/// The backend, as one request sees it.
+pub(crate) struct EdgeUpstream {
+    base: Rc<str>,
+    context: RequestContext,
+}
+
+impl EdgeUpstream {
+    /// The backend at this base URL, without a slash at its end.
+    pub(crate) fn new(base: Rc<str>, context: RequestContext) -> Self {
+        Self { base, context }
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<RequestBody>,
+        route: &Route,
+    ) -> Result<web_sys::Response, Fault> {
+        let aborting = AbortController::new().map_err(internal)?;
+        let request = self.addressed(request, &aborting).map_err(internal)?;
+        let fetched = std::pin::pin!(JsFuture::from(global_fetch(&request)));
+        let patience = Delay::from(Duration::from_millis(route.head_timeout_ms));
+        match select(fetched, std::pin::pin!(patience)).await {
+            Either::Left((Ok(response), _)) => response.dyn_into().map_err(internal),
+            Either::Left((Err(error), _)) => {
+                Err(Fault::new(FaultKind::BackendUnreachable, thrown(&error)))
+            }
+            Either::Right(((), _)) => {
+                aborting.abort();
+                Err(Fault::new(FaultKind::BackendTimeout, "no response head in time"))
+            }
+        }
+    }
+
+    fn addressed(
+        &self,
+        request: Request<RequestBody>,
+        aborting: &AbortController,
+    ) -> Result<web_sys::Request, JsValue> {
+        let (mut head, body) = request.into_parts();
+        head.headers.remove(HOST);
+        let init = RequestInit::new();
+        init.set_method(head.method.as_str());
+        init.set_headers(&headers::write(&head.headers)?.into());
+        init.set_redirect(RequestRedirect::Manual);
+        init.set_signal(Some(&aborting.signal()));
+        match body {
+            RequestBody::Stream(Some(stream)) => init.set_body(&stream),
+            RequestBody::Bytes(bytes) if !bytes.is_empty() => {
+                init.set_body(&Uint8Array::from(&*bytes));
+            }
+            RequestBody::Stream(None) | RequestBody::Bytes(_) => {}
+        }
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        web_sys::Request::new_with_str_and_init(&format!("{}{path}", self.base), &init)
+    }
+}
+
+impl ClientBody {
+    /// The body of a request as it came.
+    pub(crate) fn of(request: &web_sys::Request) -> Self {
+        Self { body: RequestBody::Stream(request.body()), overrun: Overrun::default() }
+    }
+}
+
+impl AnswerBody {
+    /// The body for a response of the runtime's.
+    pub(crate) fn into_js(self) -> JsValue {
+        match self.body {
+            ResponseBody::Stream(Some(stream), _) => stream.into(),
+            ResponseBody::Bytes(bytes) if !bytes.is_empty() => Uint8Array::from(&*bytes).into(),
+            ResponseBody::Stream(None, _) | ResponseBody::Bytes(_) => JsValue::NULL,
+        }
+    }
+
+    fn made(body: ResponseBody) -> Self {
+        Self { body, context: None }
+    }
+}
+
+impl Upstream for EdgeUpstream {
+    type RequestBody = ClientBody;
+    type ResponseBody = AnswerBody;
+
+    async fn send(
+        &self,
+        request: Request<ClientBody>,
+        route: &Route,
+    ) -> Result<Response<AnswerBody>, SendError> {
+        let (head, ClientBody { body, overrun }) = request.into_parts();
+        let fetched = self.fetch(Request::from_parts(head, body), route).await;
+        let fetched = fetched.map_err(|fault| match overrun.get() {
+            Some(max) => SendError::Denied(Denial::BodyTooLarge(max)),
+            None => SendError::Fault(fault),
+        })?;
+        let broken = |cause: String| SendError::Fault(Fault::new(FaultKind::BackendBroken, cause));
+        let status = StatusCode::from_u16(fetched.status())
+            .map_err(|error| broken(format!("no status: {error}")))?;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(broken("switched protocols without being asked".to_owned()));
+        }
+        let headers = headers::read(&fetched.headers()).map_err(|error| broken(thrown(&error)))?;
+        let body = ResponseBody::Stream(fetched.body(), length(&headers));
+        let context = Some(self.context.clone());
+        let mut response = Response::new(AnswerBody { body, context });
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
+        Ok(response)
+    }
+
+    async fn collect(&self, body: ClientBody, max: u64) -> Result<Bytes, Denial> {
+        match body.body {
+            RequestBody::Stream(Some(stream)) => body::collect(stream, max).await,
+            RequestBody::Stream(None) => Ok(Bytes::new()),
+            RequestBody::Bytes(bytes) if bytes.len() as u64 > max => Err(Denial::BodyTooLarge(max)),
+            RequestBody::Bytes(bytes) => Ok(bytes),
+        }
+    }
+
+    fn request_body(bytes: Bytes) -> ClientBody {
+        ClientBody { body: RequestBody::Bytes(bytes), overrun: Overrun::default() }
+    }
+
+    fn limited(body: ClientBody, max: u64) -> ClientBody {
+        let ClientBody { body, overrun } = body;
+        let body = match body {
+            RequestBody::Stream(Some(stream)) => {
+                RequestBody::Stream(Some(body::limited(stream, max, Rc::clone(&overrun))))
+            }
+            other => other,
+        };
+        ClientBody { body, overrun }
+    }
+
+    fn response_body(bytes: Bytes) -> AnswerBody {
+        AnswerBody::made(ResponseBody::Bytes(bytes))
+    }
+
+    fn stream_body(parts: impl Stream<Item = Result<Bytes, Fault>> + 'static) -> AnswerBody {
+        let parts = parts.map(|part| part.map_err(|fault| body::broken(&fault)));
+        AnswerBody::made(ResponseBody::Stream(Some(body::stream(parts)), None))
+    }
+
+    async fn collect_answer(&self, body: AnswerBody, max: usize) -> Collected<AnswerBody> {
+        let (source, length) = match body.body {
+            ResponseBody::Bytes(bytes) => return Collected::Whole(bytes),
+            ResponseBody::Stream(None, _) => return Collected::Whole(Bytes::new()),
+            ResponseBody::Stream(Some(stream), length) => (stream, length),
+        };
+        let again = |stream: ReadableStream| AnswerBody {
+            body: ResponseBody::Stream(Some(stream), None),
+            context: Some(self.context.clone()),
+        };
+        if length.is_some_and(|length| length > max as u64) {
+            let body = ResponseBody::Stream(Some(source), length);
+            return Collected::Greater(AnswerBody { body, context: Some(self.context.clone()) });
+        }
+        let (mut rest, mut read) = (body::chunks(source), Vec::new());
+        while let Some(chunk) = rest.next().await {
+            match chunk {
+                Ok(chunk) => read.extend_from_slice(&chunk),
+                Err(cause) => {
+                    let parts = [Ok(Bytes::from(read)), Err(cause)];
+                    return Collected::Broken(again(body::stream(stream::iter(parts))));
+                }
+            }
+            if read.len() > max {
+                let read = stream::iter([Ok(Bytes::from(read))]);
+                return Collected::Greater(again(body::stream(read.chain(rest))));
+            }
+        }
+        Collected::Whole(read.into())
+    }
+
+    fn watch(body: AnswerBody, ended: Box<dyn FnOnce(BodyEnd)>) -> AnswerBody {
+        let AnswerBody { body, context } = body;
+        match (body, context) {
+            (ResponseBody::Stream(Some(source), length), Some(context)) => {
+                let (passed, watch) = body::watched(&source, length, ended);
+                context.spawn(watch);
+                let body = ResponseBody::Stream(Some(passed), length);
+                AnswerBody { body, context: Some(context) }
+            }
+            (body, context) => {
+                ended(BodyEnd::Complete);
+                AnswerBody { body, context }
+            }
+        }
+    }
+}
+
+/// The length of the body as it is read here: the runtime undoes a content coding.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn internal(error: JsValue) -> Fault {
+    Fault::new(FaultKind::Internal, thrown(&error))
+}

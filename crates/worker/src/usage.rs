@@ -1,0 +1,72 @@
+//! Reading what was settled: an organization's object knows; a receipt is found by its tag.
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::{OrganizationId, UsageId};
+use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::receipt::Receipt;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Grouping, UsageSummary};
+use driftlock_gateway::ports::UsageRecords;
+
+use crate::d1::D1Directory;
+use crate::objects::Objects;
+use crate::wire::Ask;
+
+/// The objects, and the directory that tells which of them a receipt belongs to.
+pub(crate) struct EdgeUsage {
+    pub(crate) objects: Objects,
+    pub(crate) directory: D1Directory,
+}
+
+impl UsageRecords for EdgeUsage {
+    async fn usage(
+        &self,
+        organization: OrganizationId,
+        at: Timestamp,
+        grouping: Grouping,
+    ) -> Result<Option<UsageSummary>, Fault> {
+        self.objects.told(organization, &Ask::Usage(at, grouping)).await
+    }
+
+    async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
+        for organization in self.directory.organizations_of(usage).await? {
+            let found: Option<Receipt> =
+                self.objects.told(organization, &Ask::Receipt(usage)).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn kept(
+        &self,
+        organization: OrganizationId,
+        key: &IdempotencyKey,
+        _now: Timestamp,
+    ) -> Result<Option<Kept>, Fault> {
+        self.objects.told(organization, &Ask::Kept(*key)).await
+    }
+
+    async fn keep_answer(
+        &self,
+        organization: OrganizationId,
+        key: &IdempotencyKey,
+        answer: &KeptAnswer,
+    ) -> Result<(), Fault> {
+        self.objects.told(organization, &Ask::KeepAnswer(*key, answer.clone())).await
+    }
+
+    async fn purge_kept(&self, _now: Timestamp) -> Result<u64, Fault> {
+        // Each object purges its own, by its alarm.
+        Ok(0)
+    }
+
+    async fn outbox_units(
+        &self,
+        organization: OrganizationId,
+        at: Timestamp,
+    ) -> Result<u64, Fault> {
+        self.objects.told(organization, &Ask::OutboxUnits(at)).await
+    }
+}

@@ -1,0 +1,126 @@
+//! What an isolate asks an organization's object, and what it is answered: JSON over `fetch`,
+//! since an object written in Rust cannot serve RPC.
+
+use std::time::Duration;
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::cell::{Charge, Hold, LimitsNow};
+use driftlock_domain::denial::{Denial, Fault, FaultKind, LimitScope};
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::UsageId;
+use driftlock_domain::idempotency::{Claim, IdempotencyKey, KeptAnswer};
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Grouping, Settlement};
+use driftlock_gateway::ports::Refusal;
+use serde::{Deserialize, Serialize};
+
+/// A question to the object of one organization.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Takes a request's share of every limit, or of none.
+    Admit(Charge),
+    /// Makes a hold durable; the terms are for an object that was evicted since it admitted.
+    Settle(Box<Settlement>, Option<Terms>),
+    /// Gives a hold back.
+    Release(Hold, Option<Claim>),
+    /// An idempotency key is no longer in flight.
+    Finish(Claim, UsageId),
+    /// Takes a settlement back.
+    Void(UsageId),
+    /// The usage of the period that holds an instant.
+    Usage(Timestamp, Grouping),
+    /// A receipt.
+    Receipt(UsageId),
+    /// What is kept of an idempotency key.
+    Kept(IdempotencyKey),
+    /// Adds the answer to what settling kept.
+    KeepAnswer(IdempotencyKey, KeptAnswer),
+    /// Units in the outbox for Stripe.
+    OutboxUnits(Timestamp),
+    /// Appends audit records in order.
+    Append(Vec<AuditRecord>),
+    /// Appends audit records of the directory, each once, in order of its number there.
+    AppendOnce(Vec<(i64, AuditRecord)>),
+    /// Audit entries after a number.
+    Entries(u64, usize),
+    /// The end of the audit chain.
+    Head,
+}
+
+/// An answer: what was asked for, or why not.
+pub(crate) type Answer<T> = Result<T, Refused>;
+
+/// Why not.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Refused {
+    /// The caller's doing.
+    Denied(Denied, Option<LimitsNow>),
+    /// Ours.
+    Fault(Fault),
+}
+
+/// The denials that a cell pronounces.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Denied {
+    RateLimited(LimitScope, Duration),
+    QuotaExceeded(Duration),
+    QuotaHeld,
+    IdempotencyInFlight(UsageId),
+    IdempotencyMismatch,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let (denial, limits) = match refusal {
+            Refusal::Fault(fault) => return Self::Fault(fault),
+            Refusal::Denied(denial, limits) => (denial, limits),
+        };
+        let denied = match denial {
+            Denial::RateLimited { scope, wait } => Denied::RateLimited(scope, wait),
+            Denial::QuotaExceeded { wait } => Denied::QuotaExceeded(wait),
+            Denial::QuotaHeld => Denied::QuotaHeld,
+            Denial::IdempotencyInFlight(usage) => Denied::IdempotencyInFlight(usage),
+            Denial::IdempotencyMismatch => Denied::IdempotencyMismatch,
+            other => {
+                let cause = format!("a cell does not deny like this: {other}");
+                return Self::Fault(Fault::new(FaultKind::Internal, cause));
+            }
+        };
+        Self::Denied(denied, limits)
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let (denied, limits) = match refused {
+            Refused::Fault(fault) => return Self::Fault(fault),
+            Refused::Denied(denied, limits) => (denied, limits),
+        };
+        let denial = match denied {
+            Denied::RateLimited(scope, wait) => Denial::RateLimited { scope, wait },
+            Denied::QuotaExceeded(wait) => Denial::QuotaExceeded { wait },
+            Denied::QuotaHeld => Denial::QuotaHeld,
+            Denied::IdempotencyInFlight(usage) => Denial::IdempotencyInFlight(usage),
+            Denied::IdempotencyMismatch => Denial::IdempotencyMismatch,
+        };
+        Self::Denied(denial, limits)
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Fault(fault) => fault,
+            Refused::Denied(denied, _) => Self::new(
+                FaultKind::Internal,
+                format!("an object denied what it may not: {denied:?}"),
+            ),
+        }
+    }
+}

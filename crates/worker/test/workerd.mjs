@@ -1,0 +1,90 @@
+// The Worker in workerd, by way of Miniflare, before the reference backend: everything on free
+// ports and in a temporary folder.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { Miniflare } from "miniflare";
+
+const BUILD = fileURLToPath(new URL("../build", import.meta.url));
+export const ADMIN_TOKEN = "an-admin-token-for-tests-0123456789abcdef";
+
+/** A program that the task runner built; its path is in the environment. */
+export function program(variable) {
+  const path = process.env[variable];
+  if (!path) throw new Error(`${variable} is not set: run these tests by \`cargo xtask worker\``);
+  return path;
+}
+
+/** The reference backend on a free port. */
+export async function startDetector(folder) {
+  const arguments_ = ["detector", "--listen", "127.0.0.1:0", "--data", folder];
+  const child = spawn(program("DRIFTLOCK_BIN"), arguments_, {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  for await (const line of createInterface({ input: child.stdout })) {
+    const url = /http:\/\/[0-9.:]+/.exec(line)?.[0];
+    if (url) return { url, stop: () => stopped(child) };
+  }
+  throw new Error("the reference backend did not start");
+}
+
+async function stopped(child) {
+  const exit = once(child, "exit");
+  child.kill("SIGTERM");
+  await exit;
+}
+
+/** The Worker; `folder` keeps its storage. */
+export async function startWorker({ folder, backend, bindings = {} }) {
+  const worker = new Miniflare({
+    host: "127.0.0.1",
+    port: 0,
+    cf: false,
+    modules: true,
+    modulesRoot: BUILD,
+    modulesRules: [
+      { type: "Text", include: ["**/*.toml"] },
+      { type: "CompiledWasm", include: ["**/*.wasm"] },
+      { type: "ESModule", include: ["**/*.js", "**/*.mjs"] },
+    ],
+    scriptPath: join(BUILD, "entry.mjs"),
+    compatibilityDate: "2026-04-01",
+    bindings: { ENV_GO_BACKEND_URL: backend, ENV_ADMIN_TOKEN: ADMIN_TOKEN, ...bindings },
+    d1Databases: { DIRECTORY: "directory" },
+    d1Persist: join(folder, "d1"),
+    durableObjects: { ORGANIZATIONS: { className: "OrganizationObject", useSQLite: true } },
+    durableObjectsPersist: join(folder, "objects"),
+  });
+  const url = (await worker.ready).href.replace(/\/$/, "");
+  return { url, worker, stop: () => worker.dispose() };
+}
+
+/** Backend and Worker together, and what stops them. */
+export async function startAll() {
+  const folder = await mkdtemp(join(tmpdir(), "driftlock-worker-"));
+  const detector = await startDetector(join(folder, "detector"));
+  const worker = await startWorker({ folder, backend: detector.url });
+  const stop = async () => {
+    await worker.stop();
+    await detector.stop();
+    await rm(folder, { recursive: true, force: true });
+  };
+  return { url: worker.url, stop };
+}
+
+/** Runs the black-box suite; its exit code and what it printed. */
+export async function runSuite(url, arguments_) {
+  const child = spawn(
+    program("DRIFTLOCK_E2E_BIN"),
+    ["--url", url, "--host", "worker", ...arguments_],
+    { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ENV_ADMIN_TOKEN: ADMIN_TOKEN } },
+  );
+  let printed = "";
+  child.stdout.on("data", (part) => (printed += part));
+  const [code] = await once(child, "exit");
+  return { code, printed };
+}
