@@ -61,7 +61,35 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     ensure_node(workspace)?;
     build(workspace)?;
-    run(workspace.command("node").args(["--test", "--test-reporter=spec", "crates/worker/test/"]))
+    let programs = ["driftlock", "driftlock-e2e"];
+    run(workspace
+        .cargo()
+        .args(["build", "--quiet"])
+        .args(programs.map(|name| format!("--package={name}"))))?;
+    let program = |name: &str| workspace.target.join("debug").join(name);
+    let mut node = workspace.command("node");
+    node.args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
+        .args(test_files(workspace)?)
+        .env("DRIFTLOCK_BIN", program("driftlock"))
+        .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"));
+    run(&mut node)
+}
+
+/// Node 20 expands no patterns.
+fn test_files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let folder = workspace.root.join(CRATE).join("test");
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("no {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "mjs") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        bail!("there are no tests in {}", folder.display());
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Puts the entry module beside the bindings. Workers know no source-phase import, for which the

@@ -1,18 +1,19 @@
 //! Bodies at the edge: the runtime's own streams, untouched, wherever that can be.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault, FaultKind};
 use driftlock_gateway::ports::BodyEnd;
 use futures_util::stream::LocalBoxStream;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::ReadableStream;
+use web_sys::{AbortController, ReadableStream};
 
 use crate::js::thrown;
 
@@ -44,8 +45,34 @@ pub(crate) enum RequestBody {
     Bytes(Bytes),
 }
 
-/// Whether a limited body ran over.
-pub(crate) type Overrun = Rc<Cell<Option<u64>>>;
+/// Whether a limited body ran over, and what then stops the request that carries it.
+#[derive(Clone, Default)]
+pub(crate) struct Overrun(Rc<OverrunState>);
+
+#[derive(Default)]
+struct OverrunState {
+    beyond: Cell<Option<u64>>,
+    stop: RefCell<Option<AbortController>>,
+}
+
+impl Overrun {
+    /// The limit, if the body ran over it.
+    pub(crate) fn beyond(&self) -> Option<u64> {
+        self.0.beyond.get()
+    }
+
+    /// What stops the request.
+    pub(crate) fn stops(&self, request: &AbortController) {
+        self.0.stop.replace(Some(request.clone()));
+    }
+
+    fn ran_over(&self, max: u64) {
+        self.0.beyond.set(Some(max));
+        if let Some(request) = self.0.stop.take() {
+            request.abort();
+        }
+    }
+}
 
 /// A body for an answer.
 pub(crate) enum ResponseBody {
@@ -97,20 +124,25 @@ pub(crate) fn watched(
     (pipe.readable(), watch)
 }
 
-/// A stream that fails once more than `max` bytes came, and notes it.
+/// A stream that goes no further once more than `max` bytes came: its request is stopped.
+///
+/// It does not fail: a failed stream would end the forwarded body properly, and the backend would
+/// take the part for the whole.
 pub(crate) fn limited(source: ReadableStream, max: u64, overrun: Overrun) -> ReadableStream {
-    let counted = chunks(source).scan(0_u64, move |came, chunk| {
-        let chunk = chunk.and_then(|bytes| {
-            *came += bytes.len() as u64;
-            if *came > max {
-                overrun.set(Some(max));
-                return Err("the body is too large".to_owned());
-            }
-            Ok(bytes)
-        });
-        futures_util::future::ready(Some(chunk))
+    let (mut chunks, mut came) = (chunks(source), 0_u64);
+    let within = stream::poll_fn(move |context| {
+        if overrun.beyond().is_some() {
+            return Poll::Pending;
+        }
+        let chunk = std::task::ready!(chunks.poll_next_unpin(context));
+        came += chunk.iter().flatten().map(|bytes| bytes.len() as u64).sum::<u64>();
+        if came > max {
+            overrun.ran_over(max);
+            return Poll::Pending;
+        }
+        Poll::Ready(chunk)
     });
-    stream(counted)
+    self::stream(within)
 }
 
 /// Reads a client's stream of at most `max` bytes.

@@ -5,11 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use driftlock_domain::denial::Fault;
+use driftlock_domain::filter::declared_length;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::Door;
 use driftlock_gateway::ports::{Background, Clock};
+use futures_util::future::select;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ResponseInit};
 use worker::{Delay, Env};
 
@@ -23,6 +26,9 @@ use crate::upstream::{AnswerBody, ClientBody};
 
 /// Queued audit rows are written after this long.
 const JOBS_AFTER: Duration = Duration::from_millis(50);
+/// A body that is not wanted is read up to this length, for this long.
+const DRAINED_BYTES_MAX: u64 = 64 << 10;
+const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 /// A round of jobs that has not ended by then was cut off with its request.
 const JOBS_LOST_AFTER: Duration = Duration::from_secs(10);
 
@@ -49,8 +55,10 @@ pub(crate) async fn exchange(
     }
     let headers = headers::read(&request.headers()).map_err(|error| thrown(&error))?;
     let peer = peer(&headers);
-    let request = arrived(request, headers).map_err(|error| error.to_string())?;
-    let response = gateway.handle(request, peer, Door::Public).await;
+    let length = declared_length(&headers);
+    let arrived = arrived(request, headers).map_err(|error| error.to_string())?;
+    let response = gateway.handle(arrived, peer, Door::Public).await;
+    drain(request, length).await;
 
     if jobs_are_due() {
         let jobs = gateway.clone();
@@ -61,6 +69,20 @@ pub(crate) async fn exchange(
         });
     }
     answered(response).map_err(|error| thrown(&error))
+}
+
+/// Reads a small body that nobody wanted: the runtime closes the connection of an unread one, on
+/// which the client may be sending its next request already.
+async fn drain(request: &web_sys::Request, length: Option<u64>) {
+    let small = length.is_some_and(|length| (1..=DRAINED_BYTES_MAX).contains(&length));
+    let unread = !request.body_used() && request.body().is_some_and(|body| !body.locked());
+    if small
+        && unread
+        && let Ok(read) = request.array_buffer()
+    {
+        let patience = std::pin::pin!(Delay::from(DRAINED_WITHIN));
+        select(std::pin::pin!(JsFuture::from(read)), patience).await;
+    }
 }
 
 /// One round at a time; whoever comes while it waits is served by it.

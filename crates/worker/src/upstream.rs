@@ -59,9 +59,11 @@ impl EdgeUpstream {
     async fn fetch(
         &self,
         request: Request<RequestBody>,
+        overrun: &Overrun,
         route: &Route,
     ) -> Result<web_sys::Response, Fault> {
         let aborting = AbortController::new().map_err(internal)?;
+        overrun.stops(&aborting);
         let request = self.addressed(request, &aborting).map_err(internal)?;
         let fetched = std::pin::pin!(JsFuture::from(global_fetch(&request)));
         let patience = Delay::from(Duration::from_millis(route.head_timeout_ms));
@@ -133,8 +135,8 @@ impl Upstream for EdgeUpstream {
         route: &Route,
     ) -> Result<Response<AnswerBody>, SendError> {
         let (head, ClientBody { body, overrun }) = request.into_parts();
-        let fetched = self.fetch(Request::from_parts(head, body), route).await;
-        let fetched = fetched.map_err(|fault| match overrun.get() {
+        let fetched = self.fetch(Request::from_parts(head, body), &overrun, route).await;
+        let fetched = fetched.map_err(|fault| match overrun.beyond() {
             Some(max) => SendError::Denied(Denial::BodyTooLarge(max)),
             None => SendError::Fault(fault),
         })?;
@@ -169,7 +171,7 @@ impl Upstream for EdgeUpstream {
         let ClientBody { body, overrun } = body;
         let body = match body {
             RequestBody::Stream(Some(stream)) => {
-                RequestBody::Stream(Some(body::limited(stream, max, Rc::clone(&overrun))))
+                RequestBody::Stream(Some(body::limited(stream, max, overrun.clone())))
             }
             other => other,
         };

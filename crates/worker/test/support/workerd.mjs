@@ -2,14 +2,14 @@
 // ports and in a temporary folder.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { Miniflare } from "miniflare";
 
-const BUILD = fileURLToPath(new URL("../build", import.meta.url));
+const BUILD = fileURLToPath(new URL("../../build", import.meta.url));
 export const ADMIN_TOKEN = "an-admin-token-for-tests-0123456789abcdef";
 
 /** A program that the task runner built; its path is in the environment. */
@@ -61,6 +61,16 @@ export async function startWorker({ folder, backend, bindings = {} }) {
   });
   const url = (await worker.ready).href.replace(/\/$/, "");
   return { url, worker, stop: () => worker.dispose() };
+}
+
+/** Kills the Worker's process, as a machine that fails would. */
+export async function killWorkerd({ worker }) {
+  const children = await readFile(`/proc/self/task/${process.pid}/children`, "utf8");
+  for (const child of children.trim().split(" ")) {
+    const name = await readFile(`/proc/${child}/comm`, "utf8");
+    if (name.trim() === "workerd") process.kill(Number(child), "SIGKILL");
+  }
+  await worker.dispose();
 }
 
 /** Backend and Worker together, and what stops them. */
