@@ -26,7 +26,7 @@ pub struct Case {
 pub enum Hosts {
     /// Everywhere.
     Every,
-    /// On the native server only: at the edge another party parses HTTP, or facts are cached.
+    /// On the native server only: at the edge the platform parses HTTP, and tells who connected.
     Native,
 }
 

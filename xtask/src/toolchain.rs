@@ -17,7 +17,7 @@ use crate::workspace::{Workspace, on_path, output, run, succeeds};
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
 /// The crates that both hosts share and that therefore must compile to wasm.
-const SHARED: &[&str] = &["driftlock-domain", "driftlock-gateway"];
+const SHARED: &[&str] = &["driftlock-domain", "driftlock-gateway", "driftlock-sqlite-core"];
 
 const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "lld"];
 const DEBIAN_LIBRARY_SOURCE: &str = "/usr/src/rustc-web";
@@ -67,15 +67,23 @@ enum Compiler {
 /// # Errors
 /// If they do not, or no compiler can be had.
 pub(crate) fn check_shared_crates(workspace: &Workspace) -> Result<()> {
-    let mut command = match compiler_with_library(workspace)? {
-        Compiler::Default => workspace.cargo(),
-        Compiler::Debian => debian_cargo(workspace),
-    };
+    let mut command = wasm_cargo(workspace)?;
     command.args(["check", "--quiet", "--target", WASM]);
     SHARED.iter().for_each(|name| {
         command.args(["--package", name]);
     });
     run(&mut command)
+}
+
+/// A cargo command that can check for [`WASM`].
+///
+/// # Errors
+/// If no compiler can be had.
+pub(crate) fn wasm_cargo(workspace: &Workspace) -> Result<Command> {
+    Ok(match compiler_with_library(workspace)? {
+        Compiler::Default => workspace.cargo(),
+        Compiler::Debian => debian_cargo(workspace),
+    })
 }
 
 /// A cargo command that builds for [`WASM`] with unwinding panics; the caller adds `build` and

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::toolchain::{Tool, WASM, unwinding_cargo};
+use crate::toolchain::{Tool, WASM, unwinding_cargo, wasm_cargo};
 use crate::workspace::{Workspace, on_path, output, run};
 
 const CRATE: &str = "crates/worker";
@@ -60,6 +60,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
 /// If it does not build, or a test fails.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     ensure_node(workspace)?;
+    lint(workspace)?;
     build(workspace)?;
     let programs = ["driftlock", "driftlock-e2e"];
     run(workspace
@@ -90,6 +91,13 @@ fn test_files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The lints of the host build see nothing of a crate that is for wasm only.
+fn lint(workspace: &Workspace) -> Result<()> {
+    let mut clippy = wasm_cargo(workspace)?;
+    clippy.args(["clippy", "--quiet", "--target", WASM, "--package", "driftlock-worker"]);
+    run(clippy.args(["--", "-D", "warnings"]))
 }
 
 /// Puts the entry module beside the bindings. Workers know no source-phase import, for which the

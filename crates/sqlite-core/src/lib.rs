@@ -24,6 +24,6 @@ pub use directory::{
 };
 pub use idempotency::{keep_answer, kept, purge_kept};
 pub use rows::{key, organization};
-pub use schema::MIGRATIONS;
+pub use schema::{MIGRATIONS, statements};
 pub use sql::{Cell, Columns, Row, Sql, Statement, Value};
 pub use usage::{outbox_units, receipt, summary};

@@ -46,22 +46,20 @@ impl Books {
         self.terms.insert(organization, terms);
     }
 
-    /// The book, turned to the period that holds `now`.
+    /// The book, turned to the period that holds `now`; `None` when no lease was ever asked for.
     pub(crate) fn open_known(
         &mut self,
         sql: &impl Sql,
         organization: OrganizationId,
         now: Timestamp,
-    ) -> Result<&mut Book, Fault> {
-        let terms = self.terms.get(&organization).copied();
-        let terms =
-            terms.ok_or_else(|| Fault::store("a settlement for which no units were leased"))?;
+    ) -> Result<Option<&mut Book>, Fault> {
+        let Some(terms) = self.terms.get(&organization).copied() else { return Ok(None) };
         let period = match self.books.get(&organization) {
             Some(book) => book.lease.period().provisional(now),
             None => terms.period.provisional(now),
         };
         self.open_book(sql, organization, Terms { period, ..terms }, now)?;
-        Ok(self.books.get_mut(&organization).expect("it was opened just now"))
+        Ok(self.books.get_mut(&organization))
     }
 
     fn open_book(

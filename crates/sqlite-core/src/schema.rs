@@ -5,3 +5,31 @@ pub const MIGRATIONS: [&str; 2] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_edge.sql"),
 ];
+
+/// The statements of a migration, for a database that takes one at a time and no comments.
+pub fn statements(migration: &str) -> impl Iterator<Item = String> {
+    let lines = migration.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let parts: Vec<String> = text.split(';').map(|part| part.trim().to_owned()).collect();
+    parts.into_iter().filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_come_apart_into_statements() {
+        for statement in MIGRATIONS.into_iter().flat_map(statements) {
+            let first = statement.split(' ').next().unwrap_or_default();
+            assert!(["CREATE", "ALTER"].contains(&first), "{statement}");
+            assert_eq!(statement.matches('(').count(), statement.matches(')').count());
+        }
+    }
+
+    #[test]
+    fn comments_are_no_statements() {
+        let parts: Vec<_> = statements("-- a;\nA (\n b, -- c;\n d\n);\nE;\n").collect();
+        assert_eq!(parts, ["A (\n b, \n d\n)", "E"]);
+    }
+}

@@ -21,32 +21,35 @@ struct Event {
 }
 
 impl Books {
-    /// Settles, once per usage id.
+    /// Settles, once per usage id. The inner fault: no units were ever leased to the organization;
+    /// nothing was written then.
     ///
     /// # Errors
-    /// What the database says; or that no units were ever leased to the organization.
+    /// What the database says: the transaction is to be rolled back.
     pub fn settle(
         &mut self,
         sql: &impl Sql,
         settlement: Settlement,
         now: Timestamp,
-    ) -> Result<Settled, Fault> {
+    ) -> Result<Result<Settled, Fault>, Fault> {
         if let Some(event) = event(sql, settlement.usage)? {
             let (at, period) = (event.at, event.place.period);
             let settled = Settled::Committed { at, period };
-            return Ok(if event.voided { Settled::Refused } else { settled });
+            return Ok(Ok(if event.voided { Settled::Refused } else { settled }));
         }
         let Settlement { usage, organization, key, route, units, .. } = &settlement;
         if let Some(claim) = &settlement.claim
             && idempotency::held_by_another(sql, claim, *usage, now)?
         {
-            return Ok(Settled::Refused);
+            return Ok(Ok(Settled::Refused));
         }
         let route = self.route(sql, route)?;
-        let book = self.open_known(sql, *organization, now)?;
+        let Some(book) = self.open_known(sql, *organization, now)? else {
+            return Ok(Err(Fault::store("a settlement for which no units were leased")));
+        };
         let at = now.max(book.last_at);
         if book.lease.settle(settlement.node, u64::from(*units), at).is_err() {
-            return Ok(Settled::Refused);
+            return Ok(Ok(Settled::Refused));
         }
         book.last_at = at;
         let period = book.lease.period_id();
@@ -71,29 +74,30 @@ impl Books {
             idempotency::store(sql, claim, *usage, at)?;
         }
         self.append(sql, *organization, settlement.audit)?;
-        Ok(Settled::Committed { at, period })
+        Ok(Ok(Settled::Committed { at, period }))
     }
 
-    /// Takes a settlement back; no effect when it is not there.
+    /// Takes a settlement back; no effect when it is not there. The inner fault: Stripe may know of
+    /// it already; nothing was written then.
     ///
     /// # Errors
-    /// What the database says; or that Stripe may know of it already.
+    /// What the database says: the transaction is to be rolled back.
     pub fn void(
         &mut self,
         sql: &impl Sql,
         organization: OrganizationId,
         usage: UsageId,
-    ) -> Result<(), Fault> {
+    ) -> Result<Result<(), Fault>, Fault> {
         let event = event(sql, usage)?.filter(|event| !event.voided);
-        let Some(Event { place, units, at, .. }) = event else { return Ok(()) };
+        let Some(Event { place, units, at, .. }) = event else { return Ok(Ok(())) };
         if place.organization != organization {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let sealed = "SELECT EXISTS (SELECT 1 FROM meter_outbox WHERE organization = ?1 \
                       AND period = ?2 AND hour = ?3 AND sealed_at IS NOT NULL)";
         let bucket = [organization.as_bytes().into(), place.period.0.into(), place.hour.into()];
         if sql.first(sealed, &bucket, |row| row.int(0))? == Some(1) {
-            return Err(Fault::store(format!("{usage} is in a sealed bucket")));
+            return Ok(Err(Fault::store(format!("{usage} is in a sealed bucket"))));
         }
         let number = [usage.as_bytes().into()];
         sql.execute("UPDATE usage_events SET voided = 1 WHERE id = ?1", &number)?;
@@ -104,7 +108,7 @@ impl Books {
         {
             book.lease.unsettle(u64::from(units));
         }
-        self.append(sql, organization, voided(usage, at))
+        self.append(sql, organization, voided(usage, at)).map(Ok)
     }
 
     fn route(&mut self, sql: &impl Sql, label: &str) -> Result<i64, Fault> {

@@ -7,36 +7,33 @@ use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{Directory, Page};
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use driftlock_sqlite_core::{self as core, Sql, Statement};
 
-use crate::rows::{self, json, micros};
+use crate::sql::Native;
 use crate::store::SqliteStore;
-use crate::writer::Writer;
 
 impl Directory for SqliteStore {
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault> {
         let hash = hash.0;
-        self.readers().read(move |connection| one_key(connection, "key_hash = ?1", &hash)).await
+        self.readers()
+            .read(move |sql| sql.first(core::KEY_BY_HASH, &[(&hash).into()], core::key))
+            .await
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
-        self.readers().read(move |connection| one_key(connection, "id = ?1", id.as_bytes())).await
+        self.readers().read(move |sql| key(sql, id)).await
     }
 
     async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, Fault> {
-        self.readers().read(move |connection| organization(connection, id)).await
+        self.readers().read(move |sql| organization(sql, id)).await
     }
 
     async fn organizations(&self, page: Page<OrganizationId>) -> Result<Vec<Organization>, Fault> {
+        let after = page.after.map_or([0; 16], |id| *id.as_bytes());
         self.readers()
-            .read(move |connection| {
-                let columns = rows::ORGANIZATION;
-                let query = format!(
-                    "SELECT {columns} FROM organizations WHERE id > ?1 ORDER BY id LIMIT ?2"
-                );
-                let after = page.after.map_or([0; 16], |id| *id.as_bytes());
-                let mut statement = connection.prepare_cached(&query)?;
-                statement.query_map(params![after, page.limit], rows::organization)?.collect()
+            .read(move |sql| {
+                let values = [(&after).into(), (page.limit as u64).into()];
+                sql.query(core::ORGANIZATIONS, &values, core::organization)
             })
             .await
     }
@@ -48,12 +45,12 @@ impl Directory for SqliteStore {
     ) -> Result<(), Fault> {
         let made = organization.clone();
         self.writer()
-            .write(move |writer| {
-                if self::organization(&writer.connection, made.id)?.is_some() {
+            .write(move |books, sql| {
+                if self::organization(sql, made.id)?.is_some() {
                     return Ok(Err(conflict("an organization of this id")));
                 }
-                put_organization(writer, &made)?;
-                writer.append(made.id, audit).map(Ok)
+                run(sql, &core::insert_organization(&made)?)?;
+                books.append(sql, made.id, audit).map(Ok)
             })
             .await?
     }
@@ -65,13 +62,14 @@ impl Directory for SqliteStore {
         audit: AuditRecord,
     ) -> Result<Option<Organization>, Fault> {
         self.writer()
-            .write(move |writer| {
-                let Some(mut changed) = organization(&writer.connection, id)? else {
+            .write(move |books, sql| {
+                let revision = sql.first(core::REVISION, &[id.as_bytes().into()], |r| r.int(0))?;
+                let (Some(revision), Some(mut changed)) = (revision, organization(sql, id)?) else {
                     return Ok(None);
                 };
                 patch.apply(&mut changed);
-                put_organization(writer, &changed)?;
-                writer.append(id, audit)?;
+                run(sql, &core::update_organization(&changed, revision)?)?;
+                books.append(sql, id, audit)?;
                 Ok(Some(changed))
             })
             .await
@@ -82,17 +80,12 @@ impl Directory for SqliteStore {
         organization: OrganizationId,
         page: Page<KeyId>,
     ) -> Result<Vec<KeyRecord>, Fault> {
+        let after = page.after.map_or([0; 16], |id| *id.as_bytes());
         self.readers()
-            .read(move |connection| {
-                let query = format!(
-                    "SELECT {} FROM api_keys WHERE organization = ?1 AND id > ?2 \
-                     ORDER BY id LIMIT ?3",
-                    rows::KEY
-                );
-                let after = page.after.map_or([0; 16], |id| *id.as_bytes());
-                let mut statement = connection.prepare_cached(&query)?;
-                let bounds = params![organization.as_bytes(), after, page.limit];
-                statement.query_map(bounds, rows::key)?.collect()
+            .read(move |sql| {
+                let limit = page.limit as u64;
+                let values = [organization.as_bytes().into(), (&after).into(), limit.into()];
+                sql.query(core::KEYS_OF_ORGANIZATION, &values, core::key)
             })
             .await
     }
@@ -103,14 +96,14 @@ impl Directory for SqliteStore {
         hash: &KeyHash,
         audit: AuditRecord,
     ) -> Result<(), Fault> {
-        let (key, hash) = (key.clone(), hash.0);
+        let (key, hash) = (key.clone(), *hash);
         self.writer()
-            .write(move |writer| {
-                if exists(&writer.connection, &key, &hash)? {
+            .write(move |books, sql| {
+                if exists(sql, &key, &hash)? {
                     return Ok(Err(conflict("a key of this id or hash")));
                 }
-                insert_key(writer, &key, &hash)?;
-                writer.append(key.organization, audit).map(Ok)
+                run(sql, &core::insert_key(&key, &hash)?)?;
+                books.append(sql, key.organization, audit).map(Ok)
             })
             .await?
     }
@@ -122,9 +115,9 @@ impl Directory for SqliteStore {
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault> {
         self.writer()
-            .write(move |writer| {
-                let Some(key) = revoke(writer, id, at)? else { return Ok(None) };
-                writer.append(key.organization, audit)?;
+            .write(move |books, sql| {
+                let Some(key) = revoke(sql, id, at)? else { return Ok(None) };
+                books.append(sql, key.organization, audit)?;
                 Ok(Some(key))
             })
             .await
@@ -138,15 +131,15 @@ impl Directory for SqliteStore {
         revoke_at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault> {
-        let (successor, hash) = (successor.clone(), hash.0);
+        let (successor, hash) = (successor.clone(), *hash);
         self.writer()
-            .write(move |writer| {
-                if exists(&writer.connection, &successor, &hash)? {
+            .write(move |books, sql| {
+                if exists(sql, &successor, &hash)? {
                     return Ok(Err(conflict("a key of this id or hash")));
                 }
-                let Some(key) = revoke(writer, id, revoke_at)? else { return Ok(Ok(None)) };
-                insert_key(writer, &successor, &hash)?;
-                writer.append(key.organization, audit)?;
+                let Some(key) = revoke(sql, id, revoke_at)? else { return Ok(Ok(None)) };
+                run(sql, &core::insert_key(&successor, &hash)?)?;
+                books.append(sql, key.organization, audit)?;
                 Ok(Ok(Some(key)))
             })
             .await?
@@ -155,14 +148,11 @@ impl Directory for SqliteStore {
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault> {
         let used = used.to_vec();
         self.writer()
-            .write(move |writer| {
-                let update = "UPDATE api_keys SET last_used_at = max(coalesce(last_used_at, 0), ?2) \
-                              WHERE id = ?1";
-                let mut statement = writer.connection.prepare_cached(update)?;
-                for (id, at) in used {
-                    statement.execute(params![id.as_bytes(), at.micros()])?;
-                }
-                Ok(())
+            .write(move |_, sql| {
+                used.iter().try_for_each(|(id, at)| {
+                    let values = [id.as_bytes().into(), at.micros().into()];
+                    sql.execute(core::TOUCH_KEY, &values).map(drop)
+                })
             })
             .await
     }
@@ -172,79 +162,24 @@ fn conflict(what: &str) -> Fault {
     Fault::new(FaultKind::Conflict, format!("there is {what} already"))
 }
 
-fn organization(
-    connection: &Connection,
-    id: OrganizationId,
-) -> rusqlite::Result<Option<Organization>> {
-    let query = format!("SELECT {} FROM organizations WHERE id = ?1", rows::ORGANIZATION);
-    let mut statement = connection.prepare_cached(&query)?;
-    statement.query_row([id.as_bytes()], rows::organization).optional()
+fn run(sql: &Native<'_>, statement: &Statement) -> Result<(), Fault> {
+    sql.execute(statement.sql, &statement.values).map(drop)
 }
 
-fn put_organization(writer: &Writer, organization: &Organization) -> rusqlite::Result<()> {
-    let put = format!(
-        "INSERT INTO organizations ({}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-         ON CONFLICT DO UPDATE SET name = excluded.name, plan = excluded.plan, \
-         status = excluded.status, quota = excluded.quota, \
-         requests_per_minute = excluded.requests_per_minute, \
-         stripe_customer_id = excluded.stripe_customer_id, subscription = excluded.subscription",
-        rows::ORGANIZATION
-    );
-    let status = json(&organization.status)?;
-    writer.connection.prepare_cached(&put)?.execute(params![
-        organization.id.as_bytes(),
-        organization.name,
-        organization.plan,
-        status.trim_matches('"'),
-        json(&organization.quota)?,
-        organization.requests_per_minute,
-        organization.stripe_customer_id,
-        organization.subscription.as_ref().map(json).transpose()?,
-        organization.created_at.micros(),
-    ])?;
-    Ok(())
+fn organization(sql: &Native<'_>, id: OrganizationId) -> Result<Option<Organization>, Fault> {
+    sql.first(core::ORGANIZATION_BY_ID, &[id.as_bytes().into()], core::organization)
 }
 
-fn one_key(
-    connection: &Connection,
-    condition: &str,
-    value: &dyn ToSql,
-) -> rusqlite::Result<Option<KeyRecord>> {
-    let query = format!("SELECT {} FROM api_keys WHERE {condition}", rows::KEY);
-    connection.prepare_cached(&query)?.query_row([value], rows::key).optional()
+fn key(sql: &Native<'_>, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+    sql.first(core::KEY_BY_ID, &[id.as_bytes().into()], core::key)
 }
 
-fn exists(connection: &Connection, key: &KeyRecord, hash: &[u8; 32]) -> rusqlite::Result<bool> {
-    let query = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1 OR key_hash = ?2)";
-    connection.query_row(query, params![key.id.as_bytes(), hash], |row| row.get(0))
+fn exists(sql: &Native<'_>, key: &KeyRecord, hash: &KeyHash) -> Result<bool, Fault> {
+    let values = [key.id.as_bytes().into(), (&hash.0).into()];
+    Ok(sql.first(core::KEY_EXISTS, &values, |row| row.int(0))? == Some(1))
 }
 
-fn insert_key(writer: &Writer, key: &KeyRecord, hash: &[u8; 32]) -> rusqlite::Result<()> {
-    let insert = format!(
-        "INSERT INTO api_keys ({}, key_hash) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        rows::KEY
-    );
-    writer.connection.prepare_cached(&insert)?.execute(params![
-        key.id.as_bytes(),
-        key.organization.as_bytes(),
-        key.name,
-        key.prefix,
-        json(&key.scopes)?,
-        key.requests_per_minute,
-        json(&key.ip_allow)?,
-        micros(key.expires_at),
-        micros(key.revoked_at),
-        micros(key.last_used_at),
-        key.created_at.micros(),
-        hash,
-    ])?;
-    Ok(())
-}
-
-/// The earlier of two revocations counts.
-fn revoke(writer: &Writer, id: KeyId, at: Timestamp) -> rusqlite::Result<Option<KeyRecord>> {
-    let update = "UPDATE api_keys SET revoked_at = min(coalesce(revoked_at, ?2), ?2) WHERE id = ?1";
-    writer.connection.prepare_cached(update)?.execute(params![id.as_bytes(), at.micros()])?;
-    one_key(&writer.connection, "id = ?1", id.as_bytes())
+fn revoke(sql: &Native<'_>, id: KeyId, at: Timestamp) -> Result<Option<KeyRecord>, Fault> {
+    sql.execute(core::REVOKE_KEY, &[id.as_bytes().into(), at.micros().into()])?;
+    key(sql, id)
 }

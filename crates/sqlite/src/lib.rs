@@ -13,8 +13,8 @@ mod ledger;
 mod open;
 mod own;
 mod reader;
-mod rows;
 mod schema;
+mod sql;
 mod store;
 mod writer;
 

@@ -10,6 +10,7 @@ use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use crate::open::{OpenError, reading};
+use crate::sql::Native;
 
 const QUEUE_MAX: usize = 4_096;
 
@@ -44,12 +45,12 @@ impl Readers {
     /// Reads on one of the threads.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Native<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             // The one who asked may have gone away meanwhile.
-            let _ = answer.send(work(connection).map_err(Fault::store));
+            let _ = answer.send(work(&Native(connection)));
         });
         let jobs = self.jobs.as_ref().ok_or_else(|| Fault::store("the store is closed"))?;
         jobs.try_send(job).map_err(|error| match error {

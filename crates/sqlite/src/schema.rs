@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
+use driftlock_sqlite_core::MIGRATIONS;
 use rusqlite::Connection;
 
 use crate::open::OpenError;
-
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_init.sql")];
 
 /// The version that this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -10,7 +10,7 @@ use driftlock_domain::lease::Sharing;
 use driftlock_domain::usage::{Grouping, Settled, Settlement};
 use driftlock_gateway::LocalCells;
 use driftlock_gateway::memory::MemoryStore;
-use driftlock_gateway::ports::{Admission, Clock, Ledger, Refusal};
+use driftlock_gateway::ports::{Admission, Clock, Refusal, UsageRecords};
 use driftlock_testkit::clock::VirtualClock;
 use driftlock_testkit::make::{charge, node, now, organization_id, settlement, usage};
 use futures_executor::block_on;

@@ -1,7 +1,7 @@
 //! D1's schema: the migrations that an embedded store has, each in one batch.
 
 use driftlock_domain::denial::Fault;
-use driftlock_sqlite_core::MIGRATIONS;
+use driftlock_sqlite_core::{MIGRATIONS, statements};
 use worker::D1Database;
 
 use super::prepare;
@@ -44,29 +44,4 @@ async fn version(database: &D1Database) -> Result<usize, Fault> {
 async fn number(database: &D1Database, query: &str) -> Result<usize, Fault> {
     let found = database.prepare(query).first::<usize>(Some("n")).await.map_err(Fault::store)?;
     Ok(found.unwrap_or(0))
-}
-
-/// The statements of a migration: D1 takes one at a time, and no comments between them.
-fn statements(migration: &str) -> impl Iterator<Item = String> {
-    let lines = migration.lines().map(|line| line.split("--").next().unwrap_or_default());
-    let text = lines.collect::<Vec<_>>().join("\n");
-    let parts: Vec<String> = text.split(';').map(|part| part.trim().to_owned()).collect();
-    parts.into_iter().filter(|part| !part.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn migrations_come_apart_into_statements() {
-        for migration in MIGRATIONS {
-            for statement in statements(migration) {
-                let first = statement.split(' ').next().unwrap_or_default();
-                assert!(["CREATE", "ALTER"].contains(&first), "{statement}");
-                assert_eq!(statement.matches('(').count(), statement.matches(')').count());
-            }
-        }
-        assert_eq!(statements("-- a;\nA (\n b, -- c;\n d\n);\nE;").collect::<Vec<_>>().len(), 2);
-    }
 }

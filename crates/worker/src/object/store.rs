@@ -122,11 +122,11 @@ impl Ledger for ObjectStore {
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
-        self.write(|books, sql| books.settle(sql, settlement, now))
+        self.write(|books, sql| books.settle(sql, settlement, now))?
     }
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
-        self.write(|books, sql| books.void(sql, organization, usage))
+        self.write(|books, sql| books.void(sql, organization, usage))?
     }
 }
 
