@@ -1,8 +1,11 @@
 //! I4 at the size of a busy day: 64 clients send 20,000 metered requests against a hard cap of
 //! 10,000, and exactly 10,000 succeed, are counted and have a receipt.
 
-#[expect(dead_code, reason = "this test neither kills nor restarts its server")]
-mod support;
+mod support {
+    pub(crate) mod process;
+    #[expect(dead_code, reason = "this test neither kills nor restarts its server")]
+    pub(crate) mod server;
+}
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +15,7 @@ use std::thread;
 
 use driftlock_e2e::admin::Organization;
 use serde_json::json;
-use support::Server;
+use support::server::Server;
 
 const CLIENTS: usize = 64;
 const REQUESTS: usize = 20_000;

@@ -3,7 +3,10 @@
 //!
 //! `DRIFTLOCK_CRASHES` sets how often each durability mode is killed; 3 unless set.
 
-mod support;
+mod support {
+    pub(crate) mod process;
+    pub(crate) mod server;
+}
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use driftlock_e2e::admin::Organization;
 use serde_json::json;
-use support::Server;
+use support::server::Server;
 
 const CLIENTS: usize = 64;
 

@@ -1,12 +1,15 @@
 //! The whole suite against the native server: `driftlock dev`, on free ports and in a directory of
 //! its own.
 
-#[expect(dead_code, reason = "this test neither kills nor restarts its server")]
-mod support;
+mod support {
+    pub(crate) mod process;
+    #[expect(dead_code, reason = "this test neither kills nor restarts its server")]
+    pub(crate) mod server;
+}
 
 use driftlock_e2e::cases::CASES;
 use driftlock_e2e::runner::{Case, Host, run, summary};
-use support::Server;
+use support::server::Server;
 
 #[test]
 fn the_native_server_does_what_it_must() {

@@ -1,14 +1,13 @@
 //! A server of the test's own: `driftlock dev`, on free ports and in a directory of its own.
 
-use std::env;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use driftlock_e2e::poll::eventually;
 use driftlock_e2e::target::Target;
+
+use super::process::{build, free_address, is_ready};
 
 /// A server that stops with the test.
 pub(crate) struct Server {
@@ -73,18 +72,6 @@ impl Drop for Server {
     }
 }
 
-/// Whether `/readyz` answers 200; a server that is just starting may reset the connection.
-fn is_ready(listen: &str) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(listen)?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-}
-
 fn spawn(binary: &Path, directory: &Path, listen: &str, backend: &str) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log"));
     let log = log.expect("a log");
@@ -99,24 +86,4 @@ fn spawn(binary: &Path, directory: &Path, listen: &str, backend: &str) -> Child 
         .stderr(log)
         .spawn()
         .expect("the server starts")
-}
-
-/// Builds the binary in the profile of this test: a test's own build does not build it.
-fn build() -> PathBuf {
-    let test = env::current_exe().expect("a test knows where it is");
-    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "driftlock", "--bin", "driftlock"]);
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    assert!(cargo.status().expect("cargo runs").success(), "the server does not build");
-    profile.join("driftlock").with_extension(env::consts::EXE_EXTENSION)
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").to_string()
 }

@@ -1,0 +1,165 @@
+//! Stores and backends that fail: what the client sees, and what is charged.
+
+mod support {
+    pub(crate) mod backend;
+    pub(crate) mod gateway;
+    pub(crate) mod process;
+}
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use driftlock_e2e::admin::{DETECT, Key, LIST, Organization};
+use driftlock_e2e::poll::eventually;
+use driftlock_e2e::target::Target;
+use serde_json::json;
+use support::backend::{Backend, Manner};
+use support::gateway::{Gateway, open_to_all, refused};
+
+const QUICK: &str = "[timeouts]\nbackend_head_ms = 400\nbackend_connect_ms = 400\n";
+
+/// A request byte by byte, and whatever comes back until the gateway closes.
+fn exchange(gateway: &Gateway, key: &Key<'_>, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address()).expect("it listens");
+    let body = if method == "POST" { r#"{"data":["a"]}"# } else { "" };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        key.secret,
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = Vec::new();
+    // A reset after what was sent is as good an end as any.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn charged<'a>(target: &'a Target) -> (Organization<'a>, Key<'a>) {
+    let organization = Organization::with(target, json!({"quota": {"included": 1_000}}));
+    let key = organization.key();
+    (organization, key)
+}
+
+#[test]
+fn a_backend_that_gives_no_head_is_told_apart_and_costs_nothing() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(QUICK, &backend.url);
+    let target = gateway.target();
+    let (organization, key) = charged(&target);
+    let cases = [
+        (Manner::Resets, 502, "backend-unreachable"),
+        (Manner::HalfHead, 502, "backend-unreachable"),
+        (Manner::Nonsense, 502, "backend-broken"),
+        (Manner::Stalls, 504, "backend-timeout"),
+    ];
+    for (manner, status, code) in cases {
+        backend.set(manner);
+        for (method, path) in [("POST", DETECT), ("GET", LIST)] {
+            let answer = exchange(&gateway, &key, method, path);
+            let first = answer.lines().next().unwrap_or_default().to_owned();
+            assert!(first.starts_with(&format!("HTTP/1.1 {status} ")), "{manner:?}: {answer}");
+            assert!(answer.contains("application/problem+json"), "{manner:?}: {answer}");
+            assert!(answer.contains(&format!("/problems/{code}\"")), "{manner:?}: {answer}");
+            assert!(!answer.to_lowercase().contains("x-usage-receipt"), "{manner:?}: {answer}");
+        }
+    }
+    backend.set(Manner::Fails);
+    let failed = exchange(&gateway, &key, "POST", DETECT);
+    assert!(failed.starts_with("HTTP/1.1 500 "), "the backend's own error passes: {failed}");
+    assert_eq!(organization.units(), 0);
+    backend.set(Manner::Answers);
+    key.detect().expect(200).receipt();
+    assert_eq!(organization.units(), 1, "it goes on as if nothing had been");
+}
+
+#[test]
+fn a_backend_that_is_away_is_502_and_costs_nothing() {
+    let nobody = support::process::free_address();
+    let gateway = Gateway::start(QUICK, &format!("http://{nobody}"));
+    let target = gateway.target();
+    let (organization, key) = charged(&target);
+    key.detect().problem(502, "backend-unreachable");
+    key.get(LIST).problem(502, "backend-unreachable");
+    assert_eq!(organization.units(), 0);
+}
+
+#[test]
+fn half_a_body_is_broken_off_charged_and_audited() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(QUICK, &backend.url);
+    let target = gateway.target();
+    let (organization, key) = charged(&target);
+    for (units, manner) in [(1, Manner::HalfBody), (2, Manner::HalfChunked)] {
+        backend.set(manner);
+        let answer = exchange(&gateway, &key, "POST", DETECT);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("{\"half\":"), "what came is passed on: {answer}");
+        assert!(!answer.ends_with("0\r\n\r\n"), "it must not look complete: {answer}");
+        assert_eq!(organization.units(), units, "{manner:?}: the head was a success");
+        eventually("the truncation is in the audit log", || {
+            let rows = organization.audit();
+            let truncated = rows.iter().filter(|row| row["outcome"] == "truncated").count();
+            (truncated as u64 == units).then_some(())
+        });
+    }
+    let free = exchange(&gateway, &key, "GET", LIST);
+    assert!(free.starts_with("HTTP/1.1 200 ") && !free.ends_with("0\r\n\r\n"), "{free}");
+    assert_eq!(organization.units(), 2, "a free request stays free");
+}
+
+#[test]
+fn a_full_disk_refuses_metered_requests_uncharged_and_lets_free_ones_pass() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(QUICK, &backend.url);
+    let target = gateway.target();
+    let (organization, key) = charged(&target);
+    key.detect().expect(200).receipt();
+    key.get(LIST).expect(200);
+
+    gateway.limit_files("1");
+    for _ in 0..3 {
+        key.detect().problem(503, "store-unavailable");
+        key.get(LIST).expect(200);
+    }
+    assert_eq!(organization.units(), 1, "nothing was charged");
+
+    gateway.limit_files("unlimited");
+    key.detect().expect(200).receipt();
+    assert_eq!(organization.units(), 2);
+    eventually("the free requests of the outage are in the audit log", || {
+        let rows = organization.audit();
+        let free = rows.iter().filter(|row| row["resource"] == format!("GET {LIST}"));
+        (free.count() == 4).then_some(())
+    });
+    let verdict = organization.admin("GET", "/audit/verify").send().expect(200).json();
+    assert_eq!(verdict["ok"], true, "{verdict}");
+}
+
+#[test]
+fn a_corrupt_database_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("notes.db");
+    std::fs::write(&database, "somebody's notes\n".repeat(500)).expect("written");
+    let (status, said) = refused(&database, None);
+    assert!(!status.success());
+    assert!(said.contains("notes.db") && said.contains("no SQLite database"), "{said}");
+}
+
+#[test]
+fn a_read_only_database_is_refused_by_name() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("shut.db");
+    std::fs::write(&database, "").expect("written");
+    std::fs::set_permissions(&database, PermissionsExt::from_mode(0o444)).expect("it is ours");
+    std::fs::write(folder.path().join("shut.db.lock"), "").expect("written");
+    open_to_all(folder.path());
+    let root = std::fs::metadata("/proc/self").expect("a process").uid() == 0;
+    let lock = folder.path().join("shut.db.lock");
+    std::fs::set_permissions(&lock, PermissionsExt::from_mode(0o666)).expect("it is ours");
+    // Permissions do not bind root: the gateway then runs as nobody.
+    let (status, said) = refused(&database, root.then_some("65534"));
+    assert!(!status.success());
+    assert!(said.contains("shut.db") && said.contains("read-only"), "{said}");
+}

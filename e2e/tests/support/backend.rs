@@ -1,0 +1,113 @@
+//! A backend that misbehaves on demand, byte by byte.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It is answered.
+    Answers,
+    /// The connection is reset once the request's head was read.
+    Resets,
+    /// Nothing comes.
+    Stalls,
+    /// Half a head, then the end of the connection.
+    HalfHead,
+    /// A head that is no HTTP.
+    Nonsense,
+    /// A head that promises more than comes.
+    HalfBody,
+    /// Chunks without the last one.
+    HalfChunked,
+    /// An error of its own.
+    Fails,
+}
+
+/// See the module.
+pub(crate) struct Backend {
+    pub(crate) url: String,
+    manner: Arc<Mutex<Manner>>,
+}
+
+impl Backend {
+    /// A backend that answers.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let manner = Arc::new(Mutex::new(Manner::Answers));
+        let current = Arc::clone(&manner);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let current = Arc::clone(&current);
+                thread::spawn(move || serve(stream, &current));
+            }
+        });
+        Self { url, manner }
+    }
+
+    /// How the next requests are served.
+    pub(crate) fn set(&self, manner: Manner) {
+        *self.manner.lock().expect("no panic holds it") = manner;
+    }
+}
+
+/// Serves one connection; it ends with the first request that is not simply answered.
+fn serve(mut stream: TcpStream, manner: &Mutex<Manner>) {
+    let mut waiting: Vec<Box<TcpStream>> = Vec::new();
+    while read_request(&mut stream).is_some() {
+        let manner = *manner.lock().expect("no panic holds it");
+        let reply: &[u8] = match manner {
+            Manner::Answers => {
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+            }
+            Manner::Fails => b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
+            Manner::Resets => return reset(&stream),
+            Manner::Stalls => {
+                // Kept open until the gateway has had enough of it.
+                waiting.push(Box::new(stream.try_clone().expect("a second handle")));
+                let _ = stream.read(&mut [0; 1]);
+                return;
+            }
+            Manner::HalfHead => b"HTTP/1.1 200 OK\r\nContent-Ty",
+            Manner::Nonsense => b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+            Manner::HalfBody => b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"half\":",
+            Manner::HalfChunked => {
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"half\":\r\n"
+            }
+        };
+        if stream.write_all(reply).is_err() {
+            return;
+        }
+        if !matches!(manner, Manner::Answers | Manner::Fails) {
+            return;
+        }
+    }
+}
+
+/// Closes with a reset: what was received is thrown away unread.
+fn reset(stream: &TcpStream) {
+    let _ = stream.shutdown(std::net::Shutdown::Both);
+}
+
+/// Reads a request with a body of a declared length.
+fn read_request(stream: &mut TcpStream) -> Option<()> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4_096]);
+    loop {
+        let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = head_end {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+            let length = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0_usize);
+            if bytes.len() >= end + 4 + length {
+                return Some(());
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
