@@ -44,6 +44,27 @@ pub fn abuse_key(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// A set of networks that is asked often: one search, however many there are.
+#[derive(Debug, Clone, Default)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// The set of these.
+    #[must_use]
+    pub fn new(networks: &[IpNet]) -> Self {
+        // Aggregated networks are sorted and do not overlap.
+        Self(IpNet::aggregate(&networks.to_vec()))
+    }
+
+    /// Whether an address is in one of them.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let after = self.0.partition_point(|network| network.network() <= ip);
+        after.checked_sub(1).is_some_and(|place| self.0[place].contains(&ip))
+    }
+}
+
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let ip: IpAddr = text.parse().ok()?;
@@ -54,6 +75,19 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn sets_of_networks() {
+        let networks = ["198.51.100.0/24", "10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"];
+        let set = Networks::new(&networks.map(|text| text.parse().expect("a network")));
+        for inside in ["10.255.0.1", "198.51.100.9", "::ffff:10.0.0.1", "2001:db8:5::1"] {
+            assert!(set.contains(ip(inside)), "{inside}");
+        }
+        for outside in ["9.255.255.255", "11.0.0.0", "198.51.101.0", "2001:db9::1", "::1"] {
+            assert!(!set.contains(ip(outside)), "{outside}");
+        }
+        assert!(!Networks::default().contains(ip("10.0.0.1")));
+    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")

@@ -83,6 +83,18 @@ pub enum Denial {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyMismatch,
+    /// The address is on the operator's list of those refused.
+    #[error("the address is refused")]
+    AddressRefused,
+    /// The user agent is on the operator's list of those refused.
+    #[error("the user agent is refused")]
+    UserAgentRefused,
+    /// A web page of this origin may not call.
+    #[error("the origin is not allowed")]
+    OriginNotAllowed,
+    /// The body is of none of these types.
+    #[error("the body is of none of the types {0:?}")]
+    ContentType(Vec<String>),
     /// The body exceeds this many bytes.
     #[error("the body exceeds {0} bytes")]
     BodyTooLarge(u64),
@@ -111,6 +123,10 @@ impl Denial {
             Self::IdempotencyMalformed(_) => "idempotency-key-malformed",
             Self::IdempotencyInFlight(_) => "idempotency-key-in-flight",
             Self::IdempotencyMismatch => "idempotency-key-reused",
+            Self::AddressRefused => "address-refused",
+            Self::UserAgentRefused => "user-agent-refused",
+            Self::OriginNotAllowed => "origin-not-allowed",
+            Self::ContentType(_) => "unsupported-media-type",
             Self::BodyTooLarge(_) => "body-too-large",
             Self::ClientTimeout => "client-timeout",
         }

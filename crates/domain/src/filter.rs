@@ -3,7 +3,7 @@
 //!
 //! The host's own parser has seen the bytes before; these rules hold for what it lets through.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
@@ -59,6 +59,47 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
         return Err(Malformed::Upgrade);
     }
     check_framing(&head.headers, head.version)
+}
+
+/// Whether a `User-Agent` holds one of these texts, which are in small letters.
+#[must_use]
+pub fn is_refused_agent(headers: &HeaderMap, refused: &[String]) -> bool {
+    if refused.is_empty() {
+        return false;
+    }
+    let agent = headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
+    let agent = String::from_utf8_lossy(agent).to_lowercase();
+    refused.iter().any(|text| agent.contains(text))
+}
+
+/// Whether a request's body, if it has one, is of one of these types: `application/json` or
+/// `text/*`, in small letters. Parameters such as `charset` do not count.
+#[must_use]
+pub fn is_accepted_type(headers: &HeaderMap, accepted: &[String]) -> bool {
+    let bodiless = !headers.contains_key(TRANSFER_ENCODING)
+        && declared_length(headers).unwrap_or_default() == 0;
+    if accepted.is_empty() || bodiless {
+        return true;
+    }
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(kind), None) = (kinds.next(), kinds.next()) else { return false };
+    let Ok(kind) = kind.to_str() else { return false };
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_lowercase();
+    accepted.iter().any(|accepted| match accepted.strip_suffix('*') {
+        Some(start) => kind.starts_with(start),
+        None => kind == *accepted,
+    })
+}
+
+/// Whether a text is a content type, or all of one kind.
+#[must_use]
+pub fn is_media_range(text: &str) -> bool {
+    let token = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    let Some((kind, sub)) = text.split_once('/') else { return false };
+    token(kind) && (sub == "*" || token(sub))
 }
 
 /// The body's length as declared; `None` when it is chunked or there is none.
@@ -167,6 +208,37 @@ mod tests {
         assert_eq!(verdict(|b| b.method("TRACE")), Err(Malformed::Method));
         assert_eq!(verdict(|b| b.method("CONNECT").uri("a:80")), Err(Malformed::Method));
         assert_eq!(verdict(|b| b.header("upgrade", "websocket")), Err(Malformed::Upgrade));
+    }
+
+    #[test]
+    fn content_types_by_route() {
+        let accepts = |kind: Option<&'static str>, accepted: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, http::HeaderValue::from_static("4"));
+            if let Some(kind) = kind {
+                headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+            }
+            let accepted: Vec<String> = accepted.iter().map(|&kind| kind.to_owned()).collect();
+            is_accepted_type(&headers, &accepted)
+        };
+        assert!(accepts(Some("Application/JSON; charset=utf-8"), &["application/json"]));
+        assert!(accepts(Some("text/csv"), &["application/json", "text/*"]));
+        assert!(accepts(None, &[]));
+        for wrong in [None, Some("text/html"), Some("application/jsonx"), Some("")] {
+            assert!(!accepts(wrong, &["application/json"]), "{wrong:?}");
+        }
+        assert!(is_accepted_type(&HeaderMap::new(), &["application/json".to_owned()]));
+        assert!(is_media_range("text/*") && is_media_range("application/problem+json"));
+        assert!(!is_media_range("json") && !is_media_range("*/json") && !is_media_range("a/b c"));
+    }
+
+    #[test]
+    fn user_agents_by_what_they_hold() {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, http::HeaderValue::from_static("SQLMap/1.7"));
+        assert!(is_refused_agent(&headers, &["sqlmap".to_owned()]));
+        assert!(!is_refused_agent(&headers, &["nikto".to_owned()]));
+        assert!(!is_refused_agent(&HeaderMap::new(), &["nikto".to_owned()]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod address;
 pub mod audit;
 pub mod cell;
 pub mod config;
+pub mod cors;
 pub mod denial;
 pub mod entitlement;
 pub mod filter;

@@ -146,6 +146,24 @@ impl From<&Denial> for Problem {
             Denial::IdempotencyMalformed(_)
             | Denial::IdempotencyInFlight(_)
             | Denial::IdempotencyMismatch => idempotency(denial),
+            Denial::AddressRefused | Denial::UserAgentRefused => Self::new(
+                StatusCode::FORBIDDEN,
+                code,
+                "The request is refused",
+                "Requests from this address, or of this kind of client, are refused.",
+            ),
+            Denial::OriginNotAllowed => Self::new(
+                StatusCode::FORBIDDEN,
+                code,
+                "The origin is not allowed",
+                "Pages of this origin may not call this API.",
+            ),
+            Denial::ContentType(kinds) => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                code,
+                "The body's type is not supported here",
+                format!("Send a body with a Content-Type of {}.", kinds.join(" or ")),
+            ),
             Denial::BodyTooLarge(max) => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 code,

@@ -23,6 +23,8 @@ pub struct Route {
     pub needs_subscription: bool,
     /// The greatest body, in bytes.
     pub body_bytes_max: u64,
+    /// Content types that a body may have, in small letters; any if none is listed.
+    pub content_types: Vec<String>,
     /// Until the backend's response head, in milliseconds.
     pub head_timeout_ms: u64,
     /// Whether the answer is an event stream.

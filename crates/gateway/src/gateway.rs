@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
 use crate::proxy::Trail;
 use crate::shared::Shared;
-use crate::{api, health, proxy, reply};
+use crate::{api, cors, health, proxy, reply};
 
 /// The client's body on this platform.
 pub(crate) type RequestBody<P> = <<P as Platform>::Upstream as Upstream>::RequestBody;
@@ -115,7 +115,16 @@ impl<P: Platform> Gateway<P> {
         let arrival = Arrival { at, id: id.clone(), ip, trusted, head, body };
 
         let mut trail = Trail::default();
-        let mut response = match self.dispatch(arrival, door, &mut trail).await {
+        let origin = if door == Door::Public && arrival.head.uri.path().starts_with("/api/") {
+            cors::origin(self, &arrival)
+        } else {
+            Ok(None)
+        };
+        let (origin, answer) = match origin {
+            Ok(origin) => (origin, self.dispatch(arrival, door, &mut trail).await),
+            Err(refusal) => (None, Err(refusal)),
+        };
+        let mut response = match answer {
             Ok(response) => response,
             Err(refusal) => {
                 trail.refused(self, &id, ip, at, &refusal);
@@ -123,6 +132,7 @@ impl<P: Platform> Gateway<P> {
             }
         };
         response.headers_mut().insert(REQUEST_ID, id.value);
+        cors::finish(self, &mut response, origin);
         response
     }
 
@@ -135,7 +145,10 @@ impl<P: Platform> Gateway<P> {
                 api::admin::answer(self, arrival).await
             }
             _ if path.starts_with("/api/") && door == Door::Public => {
-                proxy::proxy(self, arrival, trail).await
+                match cors::preflight(self, &arrival) {
+                    Some(answer) => answer,
+                    None => proxy::proxy(self, arrival, trail).await,
+                }
             }
             _ => {
                 proxy::filter(self, &arrival)?;

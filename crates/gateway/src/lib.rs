@@ -7,6 +7,7 @@ mod admin_token;
 mod api;
 mod audit;
 mod cells;
+mod cors;
 mod facts;
 mod gateway;
 mod health;

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use driftlock_domain::address::Networks;
 use driftlock_domain::config::Config;
+use driftlock_domain::cors::Cors;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::key::KeyHash;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::route::RouteTable;
+use http::{HeaderName, HeaderValue};
 
 use crate::admin_token::AdminTokens;
 use crate::audit::AuditQueue;
@@ -23,6 +26,10 @@ pub struct Shared {
     pub(crate) admin_tokens: AdminTokens,
     pub(crate) keys: Facts<KeyHash, Arc<KeyFacts>>,
     pub(crate) organizations: Facts<OrganizationId, Arc<Organization>>,
+    pub(crate) cors: Cors,
+    pub(crate) response_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) refused_addresses: Networks,
+    pub(crate) refused_agents: Vec<String>,
     pub(crate) shield: Shield,
     pub(crate) admin_shield: Shield,
     pub(crate) audit: AuditQueue,
@@ -44,6 +51,10 @@ impl Shared {
         Arc::new(Self {
             keys: Facts::new(entries, ages),
             organizations: Facts::new(entries, ages),
+            cors: Cors::new(&config.cors),
+            response_headers: response_headers(&config),
+            refused_addresses: Networks::new(&config.filter.denied_addresses),
+            refused_agents: lowercase(&config.filter.denied_user_agents),
             shield: shield(limits.address_requests_per_minute),
             admin_shield: shield(config.admin.failures_per_minute),
             audit: AuditQueue::new(&config.audit),
@@ -59,4 +70,16 @@ impl Shared {
     pub(crate) fn next_round(&self) -> u64 {
         self.rounds.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+/// Validation has seen to it that each is a header.
+fn response_headers(config: &Config) -> Vec<(HeaderName, HeaderValue)> {
+    let pair = |(name, value): (&String, &String)| {
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    };
+    config.responses.headers.iter().filter_map(pair).collect()
+}
+
+fn lowercase(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| text.to_lowercase()).collect()
 }

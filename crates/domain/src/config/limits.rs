@@ -15,6 +15,10 @@ pub struct Filter {
     pub target_bytes_max: usize,
     /// Proxies whose `X-Forwarded-For` and `CF-Connecting-IP` are believed (CIDR).
     pub trusted_proxies: Vec<IpNet>,
+    /// Client addresses that are refused (CIDR).
+    pub denied_addresses: Vec<IpNet>,
+    /// Texts that a refused `User-Agent` holds, in any case.
+    pub denied_user_agents: Vec<String>,
 }
 
 impl Default for Filter {
@@ -24,6 +28,8 @@ impl Default for Filter {
             header_bytes_max: 32 << 10,
             target_bytes_max: 8 << 10,
             trusted_proxies: Vec::new(),
+            denied_addresses: Vec::new(),
+            denied_user_agents: Vec::new(),
         }
     }
 }

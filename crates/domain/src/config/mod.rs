@@ -6,6 +6,7 @@
 
 mod backend;
 mod error;
+mod front;
 mod limits;
 mod plans;
 mod routes;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backend::{Backend, Timeouts};
 pub use error::ConfigError;
+pub use front::{Cors, Responses};
 pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering};
 pub use plans::Plans;
 pub use routes::RouteConfig;
@@ -32,6 +34,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is refused before anything else.
     pub filter: Filter,
+    /// Web pages that may call.
+    pub cors: Cors,
+    /// What every answer carries.
+    pub responses: Responses,
     /// Abuse limits.
     pub limits: Limits,
     /// Facts about keys and organizations.
@@ -54,6 +60,8 @@ impl Default for Config {
             backend: Backend::default(),
             timeouts: Timeouts::default(),
             filter: Filter::default(),
+            cors: Cors::default(),
+            responses: Responses::default(),
             limits: Limits::default(),
             keys: Keys::default(),
             metering: Metering::default(),

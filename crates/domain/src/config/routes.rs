@@ -26,6 +26,9 @@ pub struct RouteConfig {
     /// The greatest body, in bytes.
     #[serde(default = "default_body_bytes_max")]
     pub body_bytes_max: u64,
+    /// Content types that a body may have, `application/json` or `text/*`; any if none is listed.
+    #[serde(default)]
+    pub content_types: Vec<String>,
     /// Until the backend's response head, in milliseconds; else `timeouts.backend_head_ms`.
     #[serde(default)]
     pub head_timeout_ms: Option<u64>,
@@ -53,6 +56,7 @@ impl RouteConfig {
             units: self.units,
             needs_subscription: self.needs_subscription,
             body_bytes_max: self.body_bytes_max,
+            content_types: self.content_types.iter().map(|kind| kind.to_lowercase()).collect(),
             head_timeout_ms: self.head_timeout_ms.unwrap_or(timeouts.backend_head_ms),
             stream: self.stream,
             index: 0,
@@ -69,6 +73,7 @@ fn route(method: &str, path: &str, scope: Option<&str>, units: u32) -> RouteConf
         units,
         needs_subscription: true,
         body_bytes_max: default_body_bytes_max(),
+        content_types: Vec::new(),
         head_timeout_ms: None,
         stream: false,
     }

@@ -2,6 +2,8 @@
 
 use super::error::{Mistake, Step};
 use super::{Config, RouteConfig};
+use crate::cors::is_origin;
+use crate::filter::is_media_range;
 use crate::plan::Plan;
 use crate::quota::QuotaPolicy;
 
@@ -19,6 +21,7 @@ pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
         found.route(index, route);
     }
     found.table(config);
+    found.front(config);
     if config.plan(&config.metering.default_plan).is_none() {
         let (wanted, names) = (&config.metering.default_plan, config.plans.names());
         let message = format!("there is no plan `{wanted}`; the plans are {names}");
@@ -130,10 +133,54 @@ impl Found {
         if route.scope.as_deref().is_some_and(|scope| scope.trim().is_empty()) {
             self.add(path("scope"), "an empty scope; leave the line out where any key will do");
         }
+        for kind in &route.content_types {
+            if !is_media_range(kind) {
+                let message =
+                    format!("`{kind}` is no content type; `application/json` would be right");
+                self.add(path("content_types"), message);
+            }
+        }
         if let Some(timeout) = route.head_timeout_ms
             && !(1..=HOUR_MS).contains(&timeout)
         {
             self.add(path("head_timeout_ms"), format!("{timeout} is out of range; 1 to {HOUR_MS}"));
+        }
+    }
+
+    fn front(&mut self, config: &Config) {
+        let Config { cors, responses, filter, .. } = config;
+        let item = |table: &str, field: &str, index: usize| {
+            let mut path = keys(&[table, field]);
+            path.push(Step::Index(index));
+            path
+        };
+        for (index, origin) in cors.allowed_origins.iter().enumerate() {
+            if !is_origin(origin) {
+                let message =
+                    format!("`{origin}` is no origin; `https://app.example.com` would be right");
+                self.add(item("cors", "allowed_origins", index), message);
+            }
+        }
+        for (index, name) in cors.allowed_headers.iter().enumerate() {
+            if http::HeaderName::try_from(name).is_err() {
+                let message = format!("`{name}` is no header name");
+                self.add(item("cors", "allowed_headers", index), message);
+            }
+        }
+        self.within(&["cors", "max_age_secs"], cors.max_age_secs, 0, 86_400);
+        for (name, value) in &responses.headers {
+            let path = keys(&["responses", "headers", name]);
+            if http::HeaderName::try_from(name).is_err() {
+                self.add(path, format!("`{name}` is no header name"));
+            } else if http::HeaderValue::try_from(value).is_err() {
+                self.add(path, "a header's value is one line of visible characters");
+            }
+        }
+        for (index, text) in filter.denied_user_agents.iter().enumerate() {
+            if text.trim().is_empty() {
+                let path = item("filter", "denied_user_agents", index);
+                self.add(path, "an empty text is part of every user agent; leave it out");
+            }
         }
     }
 

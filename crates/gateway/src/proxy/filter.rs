@@ -1,6 +1,7 @@
 //! Step 1: what is malformed, or comes too often from one address, goes no further. No I/O.
 
-use driftlock_domain::filter::check_head;
+use driftlock_domain::denial::Denial;
+use driftlock_domain::filter::{check_head, is_refused_agent};
 use driftlock_domain::request::normalize_path;
 
 use super::call::denied;
@@ -18,7 +19,13 @@ pub(crate) fn filter<P: Platform>(
 ) -> Result<String, Refusal> {
     let shared = &gateway.shared;
     shared.shield.count(arrival.ip, Count::All, arrival.at)?;
+    if shared.refused_addresses.contains(arrival.ip) {
+        return Err(Denial::AddressRefused.into());
+    }
     check_head(&arrival.head, &shared.config.filter).map_err(denied)?;
+    if is_refused_agent(&arrival.head.headers, &shared.refused_agents) {
+        return Err(Denial::UserAgentRefused.into());
+    }
     let path = normalize_path(arrival.head.uri.path()).map_err(denied)?;
     Ok(path.into_owned())
 }

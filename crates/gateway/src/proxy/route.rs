@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use driftlock_domain::denial::Denial;
-use driftlock_domain::filter::declared_length;
+use driftlock_domain::filter::{declared_length, is_accepted_type};
 use driftlock_domain::route::{NoRoute, Route};
 use http::request::Parts as Head;
 
@@ -21,6 +21,9 @@ pub(crate) fn route<P: Platform>(
     })?;
     if declared_length(&head.headers).is_some_and(|length| length > found.body_bytes_max) {
         return Err(Denial::BodyTooLarge(found.body_bytes_max).into());
+    }
+    if !is_accepted_type(&head.headers, &found.content_types) {
+        return Err(Denial::ContentType(found.content_types.clone()).into());
     }
     Ok(Arc::clone(found))
 }

@@ -1,0 +1,59 @@
+//! Requests of web pages: preflights are answered here, answers are made readable for the page.
+
+use driftlock_domain::denial::Denial;
+use driftlock_domain::route::NoRoute;
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use crate::gateway::{Answer, Arrival, Gateway, ResponseBody};
+use crate::ports::{Platform, Refusal, Upstream};
+use crate::proxy;
+
+/// The origin to be answered.
+///
+/// # Errors
+/// The denial of a page that may not call.
+pub(crate) fn origin<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: &Arrival<P>,
+) -> Result<Option<HeaderValue>, Refusal> {
+    let origin = gateway.shared.cors.origin(&arrival.head.headers);
+    origin.map_err(|_| Denial::OriginNotAllowed.into())
+}
+
+/// The answer to a preflight; `None` when the request is none.
+pub(crate) fn preflight<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: &Arrival<P>,
+) -> Option<Answer<P>> {
+    let cors = &gateway.shared.cors;
+    cors.preflight(&arrival.head.method, &arrival.head.headers)?;
+    Some(proxy::filter(gateway, arrival).and_then(|path| {
+        // No route takes this method, so that the table tells those that the path does take.
+        match gateway.shared.routes.find(&Method::TRACE, &path) {
+            Err(NoRoute::MethodNotAllowed(methods)) => {
+                let mut response = Response::new(P::Upstream::response_body(bytes::Bytes::new()));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                cors.answer_preflight(response.headers_mut(), &methods);
+                Ok(response)
+            }
+            Ok(_) | Err(NoRoute::NotFound) => Err(Denial::NotFound.into()),
+        }
+    }))
+}
+
+/// Adds what every answer carries.
+pub(crate) fn finish<P: Platform>(
+    gateway: &Gateway<P>,
+    response: &mut Response<ResponseBody<P>>,
+    origin: Option<HeaderValue>,
+) {
+    let headers = response.headers_mut();
+    for (name, value) in &gateway.shared.response_headers {
+        if !headers.contains_key(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    if let Some(origin) = origin {
+        gateway.shared.cors.allow(headers, origin);
+    }
+}

@@ -1,0 +1,143 @@
+//! What the operator configures at the front: pages that may call, clients that may not, bodies that
+//! are taken, headers that every answer has.
+
+mod support {
+    pub(crate) mod backend;
+    #[expect(dead_code, reason = "stores that are refused are another test's matter")]
+    pub(crate) mod gateway;
+    pub(crate) mod process;
+}
+
+use driftlock_e2e::admin::{DETECT, Key, LIST, Organization};
+use driftlock_e2e::answer::Answer;
+use driftlock_e2e::target::Target;
+use serde_json::json;
+use support::backend::Backend;
+use support::gateway::Gateway;
+
+const CONFIG: &str = r#"
+[cors]
+allowed_origins = ["https://app.example.com"]
+
+[filter]
+trusted_proxies = ["127.0.0.0/8"]
+denied_addresses = ["203.0.113.0/24", "2001:db8::/32"]
+denied_user_agents = ["EvilBot"]
+
+[responses.headers]
+x-content-type-options = "nosniff"
+strict-transport-security = "max-age=63072000"
+
+[[routes]]
+method = "POST"
+path = "/api/v1/anomalies/detect"
+scope = "anomalies:detect"
+units = 1
+content_types = ["application/json", "text/*"]
+
+[[routes]]
+method = "GET"
+path = "/api/v1/anomalies"
+scope = "anomalies:read"
+"#;
+
+fn with(act: impl FnOnce(&Target, &Organization<'_>, &Key<'_>)) {
+    let backend = Backend::start();
+    let gateway = Gateway::start(CONFIG, &backend.url);
+    let target = gateway.target();
+    let organization = Organization::new(&target);
+    let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 1_000}));
+    act(&target, &organization, &key);
+}
+
+fn preflight(target: &Target, path: &str, origin: &str) -> Answer {
+    let asked = target.request("OPTIONS", path).header("origin", origin);
+    asked
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization")
+        .send()
+}
+
+#[test]
+fn pages_of_listed_origins_may_call() {
+    with(|target, organization, key| {
+        let origin = "https://app.example.com";
+        let asked = preflight(target, DETECT, origin);
+        asked.expect(204);
+        assert_eq!(asked.required("access-control-allow-origin"), origin);
+        assert_eq!(asked.required("access-control-allow-methods"), "POST");
+        assert!(asked.required("access-control-allow-headers").contains("Authorization"));
+        assert_eq!(asked.number("access-control-max-age"), 600);
+        assert_eq!(asked.required("vary"), "Origin");
+
+        let called = key.call("GET", LIST).header("origin", origin).send();
+        assert_eq!(called.expect(200).required("access-control-allow-origin"), origin);
+        assert!(called.required("access-control-expose-headers").contains("RateLimit"));
+        let refused = target.request("GET", LIST).header("origin", origin).send();
+        refused.problem(401, "unauthenticated");
+        assert_eq!(refused.required("access-control-allow-origin"), origin, "errors are read, too");
+        assert_eq!(organization.units(), 0);
+    });
+}
+
+#[test]
+fn other_pages_may_not() {
+    with(|target, organization, key| {
+        for origin in ["https://evil.example", "https://app.example.com.evil.example", "null"] {
+            let asked = preflight(target, DETECT, origin);
+            asked.problem(403, "origin-not-allowed");
+            assert_eq!(asked.header("access-control-allow-origin"), None);
+            let called = key.call("POST", DETECT).header("origin", origin);
+            called.bytes("text/plain", b"a".to_vec()).send().problem(403, "origin-not-allowed");
+        }
+        preflight(target, "/api/v1/nothing", "https://app.example.com").problem(404, "not-found");
+        let plain = target.request("OPTIONS", LIST).send();
+        plain.problem(405, "method-not-allowed");
+        assert_eq!(organization.units(), 0);
+    });
+}
+
+#[test]
+fn addresses_and_agents_are_refused() {
+    with(|_, organization, key| {
+        for address in ["203.0.113.9", "2001:db8::1"] {
+            let called = key.call("GET", LIST).header("x-forwarded-for", address).send();
+            called.problem(403, "address-refused");
+        }
+        key.call("GET", LIST).header("x-forwarded-for", "203.0.114.1").send().expect(200);
+        let bot = key.call("GET", LIST).header("user-agent", "Mozilla/5.0 (evilbot/2)").send();
+        bot.problem(403, "user-agent-refused");
+        assert_eq!(organization.units(), 0);
+    });
+}
+
+#[test]
+fn bodies_are_of_the_routes_types() {
+    with(|_, organization, key| {
+        for (kind, status) in [
+            ("application/json; charset=utf-8", 200),
+            ("text/csv", 200),
+            ("application/xml", 415),
+            ("multipart/form-data", 415),
+        ] {
+            let sent = key.call("POST", DETECT).bytes(kind, b"{\"data\":[]}".to_vec()).send();
+            sent.expect(status);
+            if status == 415 {
+                sent.problem(415, "unsupported-media-type");
+                assert!(sent.text().contains("application/json"), "it says what is right");
+            }
+        }
+        assert_eq!(organization.units(), 2, "what was refused cost nothing");
+    });
+}
+
+#[test]
+fn every_answer_has_the_configured_headers() {
+    with(|target, _, key| {
+        for answer in [key.get(LIST), target.request("GET", "/nothing").send()] {
+            assert_eq!(answer.required("x-content-type-options"), "nosniff");
+            assert_eq!(answer.required("strict-transport-security"), "max-age=63072000");
+            assert_eq!(answer.header("referrer-policy"), None, "listing any replaces them all");
+        }
+    });
+}
