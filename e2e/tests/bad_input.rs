@@ -1,6 +1,7 @@
 //! Stores and backends that fail: what the client sees, and what is charged.
 
 mod support {
+    #[expect(dead_code, reason = "each test uses the manners that it is about")]
     pub(crate) mod backend;
     pub(crate) mod gateway;
     pub(crate) mod process;

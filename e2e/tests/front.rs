@@ -2,6 +2,7 @@
 //! are taken, headers that every answer has.
 
 mod support {
+    #[expect(dead_code, reason = "each test uses the manners that it is about")]
     pub(crate) mod backend;
     #[expect(dead_code, reason = "stores that are refused are another test's matter")]
     pub(crate) mod gateway;
@@ -140,4 +141,26 @@ fn every_answer_has_the_configured_headers() {
             assert_eq!(answer.header("referrer-policy"), None, "listing any replaces them all");
         }
     });
+}
+
+#[test]
+fn paths_and_headers_are_the_backends_own() {
+    let backend = Backend::start();
+    // The example, with a variable that is set everywhere, and without a backend that is watched.
+    let example = include_str!("../../examples/go-backend.toml");
+    let config = example
+        .replace("env:DRIFTLOCK_BACKEND_KEY", "env:PATH")
+        .replace("health_path = \"/healthz\"", "");
+    let gateway = Gateway::start(&config, &backend.url);
+    let target = gateway.target();
+    let organization = Organization::new(&target);
+    let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 1_000}));
+    key.call("POST", DETECT).json(&json!({"data": []})).send().expect(200);
+    key.call("GET", "/api/v1/health?verbose=1").send().expect(200);
+    let seen = backend.seen();
+    assert!(seen[0].starts_with("POST /v1/detect HTTP/1.1\r\n"), "{}", seen[0]);
+    assert!(seen[1].starts_with("GET /healthz?verbose=1 HTTP/1.1\r\n"), "{}", seen[1]);
+    let told = format!("x-api-key: {}", std::env::var("PATH").expect("a PATH"));
+    assert!(seen.iter().all(|head| head.contains(&told)), "{seen:?}");
+    assert!(!seen.iter().any(|head| head.contains(&key.secret)), "the client's key stays here");
 }

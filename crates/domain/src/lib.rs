@@ -25,6 +25,7 @@ pub mod problem;
 pub mod quota;
 pub mod receipt;
 pub mod request;
+pub mod rewrite;
 pub mod route;
 pub mod time;
 pub mod usage;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::rewrite::Rewrite;
+
 /// One route to the backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -15,6 +17,8 @@ pub struct Route {
     pub template: String,
     /// The method.
     pub method: Method,
+    /// The backend's path, if it is another one.
+    pub rewrite: Option<Rewrite>,
     /// The scope that a key needs.
     pub scope: Option<String>,
     /// Units charged for a 2xx answer; 0 is free.

@@ -24,4 +24,4 @@ mod shield;
 pub use admin_token::{AdminTokens, MalformedAdminToken};
 pub use cells::LocalCells;
 pub use gateway::{Door, Gateway, Parts};
-pub use shared::Shared;
+pub use shared::{Secrets, Shared};

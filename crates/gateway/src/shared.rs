@@ -19,11 +19,21 @@ use crate::facts::{Ages, Facts};
 use crate::keys::{KeyFacts, TouchedKeys};
 use crate::shield::Shield;
 
+/// What the environment gives beside the configuration.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    /// The admin API's tokens.
+    pub admin_tokens: AdminTokens,
+    /// Headers that every forwarded request gets.
+    pub backend_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// Configuration, remembered facts, abuse counts and queues.
 pub struct Shared {
     pub(crate) config: Config,
     pub(crate) routes: RouteTable,
     pub(crate) admin_tokens: AdminTokens,
+    pub(crate) backend_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) keys: Facts<KeyHash, Arc<KeyFacts>>,
     pub(crate) organizations: Facts<OrganizationId, Arc<Organization>>,
     pub(crate) cors: Cors,
@@ -40,7 +50,8 @@ pub struct Shared {
 impl Shared {
     /// The shared state of a validated configuration and its table of routes.
     #[must_use]
-    pub fn new(config: Config, routes: RouteTable, admin_tokens: AdminTokens) -> Arc<Self> {
+    pub fn new(config: Config, routes: RouteTable, secrets: Secrets) -> Arc<Self> {
+        let Secrets { admin_tokens, backend_headers } = secrets;
         let ages = Ages {
             fresh: Duration::from_secs(config.keys.fresh_secs),
             stale_max: Duration::from_secs(config.keys.max_stale_secs),
@@ -61,6 +72,7 @@ impl Shared {
             touched: TouchedKeys::default(),
             rounds: AtomicU64::new(0),
             admin_tokens,
+            backend_headers,
             routes,
             config,
         })

@@ -7,15 +7,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use driftlock_domain::config::Config;
-use driftlock_gateway::{AdminTokens, Shared};
+use driftlock_domain::config::{Config, Urls};
+use driftlock_gateway::{AdminTokens, Secrets, Shared};
 use worker::Env;
 
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Isolate {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) backend: Rc<str>,
+    /// Base URLs, without a slash at their ends.
+    pub(crate) backends: Rc<[Rc<str>]>,
 }
 
 thread_local! {
@@ -49,22 +50,38 @@ impl Isolate {
             lines.join("; ")
         })?;
         let routes = config.route_table().map_err(|error| error.to_string())?;
-        let backend = variable(env, "ENV_GO_BACKEND_URL").or_else(|| config.backend.url.clone());
-        let backend = backend.ok_or(
-            "no backend: set ENV_GO_BACKEND_URL, or backend.url in gateway.toml \
-             (http://127.0.0.1:8081 would be right)",
-        )?;
-        let url = web_sys::Url::new(&backend).map_err(|_| "ENV_GO_BACKEND_URL: no URL")?;
-        if !matches!(url.protocol().as_str(), "http:" | "https:") {
-            return Err("ENV_GO_BACKEND_URL: neither http:// nor https://".to_owned());
+        if config.backend.ca_file.is_some() || config.backend.health_path.is_some() {
+            return Err("backend.ca_file and backend.health_path: at the edge the platform makes \
+                        connections and watches backends; leave them out"
+                .to_owned());
         }
+        let urls = variable(env, "ENV_GO_BACKEND_URL");
+        let urls = urls.map_or_else(|| config.backend.url.clone(), |text| Urls::of_list(&text));
+        if urls.is_empty() {
+            return Err("no backend: set ENV_GO_BACKEND_URL, or backend.url in gateway.toml \
+                        (http://127.0.0.1:8081 would be right)"
+                .to_owned());
+        }
+        let backends = urls.0.iter().map(|url| base(url)).collect::<Result<_, String>>()?;
         let tokens = variable(env, "ENV_ADMIN_TOKEN").map(|token| AdminTokens::parse(&token));
         let tokens = tokens.transpose().map_err(|error| format!("ENV_ADMIN_TOKEN: {error}"))?;
         if tokens.is_none() {
             tracing::warn!("no ENV_ADMIN_TOKEN: there is no admin API");
         }
-        let backend = backend.trim_end_matches('/').into();
-        Ok(Self { shared: Shared::new(config, routes, tokens.unwrap_or_default()), backend })
+        let backend_headers = config.backend.resolved_headers(|name| variable(env, name));
+        let backend_headers = backend_headers.map_err(|error| error.to_string())?;
+        let secrets = Secrets { admin_tokens: tokens.unwrap_or_default(), backend_headers };
+        Ok(Self { shared: Shared::new(config, routes, secrets), backends })
+    }
+}
+
+/// A backend's base URL.
+fn base(text: &str) -> Result<Rc<str>, String> {
+    let url = web_sys::Url::new(text).map_err(|_| "ENV_GO_BACKEND_URL: no URL")?;
+    if matches!(url.protocol().as_str(), "http:" | "https:") {
+        Ok(text.trim_end_matches('/').into())
+    } else {
+        Err("ENV_GO_BACKEND_URL: neither http:// nor https://".to_owned())
     }
 }
 

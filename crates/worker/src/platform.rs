@@ -64,7 +64,7 @@ pub(crate) fn gateway(
         admission: objects.clone(),
         usage: EdgeUsage { objects: objects.clone(), directory: directory.clone() },
         audit: objects,
-        upstream: EdgeUpstream::new(isolate.backend.clone(), context.clone()),
+        upstream: EdgeUpstream::new(isolate.backends.clone(), context.clone()),
         clock: EdgeClock,
         entropy: EdgeEntropy,
         background: context,

@@ -3,6 +3,7 @@
 //! The runtime pools connections and frames bodies; redirects are passed on, never followed. Until
 //! the response's head is there the route's time counts; the body then takes what it takes.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ extern "C" {
     fn global_fetch(request: &web_sys::Request) -> js_sys::Promise;
 }
 
+thread_local! {
+    static TURN: Cell<usize> = const { Cell::new(0) };
+}
+
 /// A request's body and whether it ran over its limit.
 pub(crate) struct ClientBody {
     body: RequestBody,
@@ -46,14 +51,21 @@ pub(crate) struct AnswerBody {
 
 /// The backend, as one request sees it.
 pub(crate) struct EdgeUpstream {
-    base: Rc<str>,
+    backends: Rc<[Rc<str>]>,
     context: RequestContext,
 }
 
 impl EdgeUpstream {
-    /// The backend at this base URL, without a slash at its end.
-    pub(crate) fn new(base: Rc<str>, context: RequestContext) -> Self {
-        Self { base, context }
+    /// Backends at these base URLs (at least one), without a slash at their ends.
+    pub(crate) fn new(backends: Rc<[Rc<str>]>, context: RequestContext) -> Self {
+        Self { backends, context }
+    }
+
+    /// Requests go round the backends; which of them are well, the platform's own balancers know.
+    fn base(&self) -> &str {
+        let turn = TURN.get();
+        TURN.set(turn.wrapping_add(1));
+        &self.backends[turn % self.backends.len()]
     }
 
     async fn fetch(
@@ -99,7 +111,7 @@ impl EdgeUpstream {
             RequestBody::Stream(None) | RequestBody::Bytes(_) => {}
         }
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        web_sys::Request::new_with_str_and_init(&format!("{}{path}", self.base), &init)
+        web_sys::Request::new_with_str_and_init(&format!("{}{path}", self.base()), &init)
     }
 }
 

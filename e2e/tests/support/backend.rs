@@ -30,6 +30,7 @@ pub(crate) enum Manner {
 pub(crate) struct Backend {
     pub(crate) url: String,
     manner: Arc<Mutex<Manner>>,
+    seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Backend {
@@ -38,14 +39,20 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let manner = Arc::new(Mutex::new(Manner::Answers));
-        let current = Arc::clone(&manner);
+        let seen = Arc::default();
+        let (current, heads) = (Arc::clone(&manner), Arc::clone(&seen));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let current = Arc::clone(&current);
-                thread::spawn(move || serve(stream, &current));
+                let (current, heads) = (Arc::clone(&current), Arc::clone(&heads));
+                thread::spawn(move || serve(stream, &current, &heads));
             }
         });
-        Self { url, manner }
+        Self { url, manner, seen }
+    }
+
+    /// The heads of the requests so far.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("no panic holds it").clone()
     }
 
     /// How the next requests are served.
@@ -55,9 +62,10 @@ impl Backend {
 }
 
 /// Serves one connection; it ends with the first request that is not simply answered.
-fn serve(mut stream: TcpStream, manner: &Mutex<Manner>) {
+fn serve(mut stream: TcpStream, manner: &Mutex<Manner>, seen: &Mutex<Vec<String>>) {
     let mut waiting: Vec<Box<TcpStream>> = Vec::new();
-    while read_request(&mut stream).is_some() {
+    while let Some(head) = read_request(&mut stream) {
+        seen.lock().expect("no panic holds it").push(head);
         let manner = *manner.lock().expect("no panic holds it");
         let reply: &[u8] = match manner {
             Manner::Answers => {
@@ -92,17 +100,18 @@ fn reset(stream: &TcpStream) {
     let _ = stream.shutdown(std::net::Shutdown::Both);
 }
 
-/// Reads a request with a body of a declared length.
-fn read_request(stream: &mut TcpStream) -> Option<()> {
+/// Reads a request with a body of a declared length; its head.
+fn read_request(stream: &mut TcpStream) -> Option<String> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
         let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         if let Some(end) = head_end {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let lower = head.to_lowercase();
+            let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
             let length = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0_usize);
             if bytes.len() >= end + 4 + length {
-                return Some(());
+                return Some(head);
             }
         }
         match stream.read(&mut buffer) {

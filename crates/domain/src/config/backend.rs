@@ -1,22 +1,137 @@
 //! Where requests go, and how long anything may take.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use http::{HeaderName, HeaderValue};
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// The backend.
+/// The backend, or several that are alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Backend {
-    /// Its base URL, `http://HOST:PORT`; `ENV_GO_BACKEND_URL` wins over it.
-    pub url: Option<String>,
-    /// Idle connections kept per core.
+    /// Base URLs, `http://HOST:PORT` or `https://HOST`; in the file one text or a list.
+    /// `ENV_GO_BACKEND_URL` wins over them.
+    #[serde(skip_serializing_if = "Urls::is_empty")]
+    pub url: Urls,
+    /// A file of certificates (PEM) that HTTPS backends are trusted by; else the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// Headers that every forwarded request gets; `env:NAME` is the environment's value.
+    pub headers: BTreeMap<String, String>,
+    /// Idle connections kept per core and backend.
     pub idle_connections_max: usize,
-    /// Connections per core, busy ones included; more wait, then get 503.
+    /// Connections per core and backend, busy ones included; more wait, then get 503.
     pub connections_max: usize,
+    /// The path that tells whether a backend is well (any 2xx); without one, none is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
+    /// How often it is asked, in milliseconds.
+    pub health_every_ms: u64,
+    /// So many failures in a row take one of several backends out.
+    pub eject_after_failures: u32,
+    /// For so long, in milliseconds.
+    pub eject_ms: u64,
 }
 
 impl Default for Backend {
     fn default() -> Self {
-        Self { url: None, idle_connections_max: 256, connections_max: 4_096 }
+        Self {
+            url: Urls::default(),
+            ca_file: None,
+            headers: BTreeMap::new(),
+            idle_connections_max: 256,
+            connections_max: 4_096,
+            health_path: None,
+            health_every_ms: 5_000,
+            eject_after_failures: 3,
+            eject_ms: 10_000,
+        }
+    }
+}
+
+/// A header for the backend whose value cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}; backend.headers asks for it")]
+pub struct BackendHeaderError {
+    /// The environment variable.
+    pub variable: String,
+    /// What is wrong with it; never its value.
+    pub problem: &'static str,
+}
+
+impl Backend {
+    /// The headers that every forwarded request gets; `environment` gives the values of variables.
+    /// They never show in a debug print, since they may be secrets.
+    ///
+    /// # Errors
+    /// [`BackendHeaderError`] names the variable that is not set, or no header's value.
+    pub fn resolved_headers(
+        &self,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, BackendHeaderError> {
+        let mut resolved = Vec::with_capacity(self.headers.len());
+        for (name, value) in &self.headers {
+            let variable = value.strip_prefix("env:").unwrap_or(name);
+            let failed = |problem| BackendHeaderError { variable: variable.to_owned(), problem };
+            let value = match value.strip_prefix("env:") {
+                Some(variable) => environment(variable).ok_or_else(|| failed("not set"))?,
+                None => value.clone(),
+            };
+            let name = HeaderName::try_from(name).map_err(|_| failed("no header name"))?;
+            let value = HeaderValue::try_from(value.trim());
+            let mut value = value.map_err(|_| failed("not one line of visible characters"))?;
+            value.set_sensitive(true);
+            resolved.push((name, value));
+        }
+        Ok(resolved)
+    }
+}
+
+/// One URL or several.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Urls(pub Vec<String>);
+
+impl Urls {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The URLs of a text that separates them by commas, as environment variables do.
+    #[must_use]
+    pub fn of_list(text: &str) -> Self {
+        let urls = text.split(',').map(str::trim).filter(|url| !url.is_empty());
+        Self(urls.map(str::to_owned).collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for Urls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Urls;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL or a list of URLs")
+            }
+
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<Urls, E> {
+                Ok(Urls(vec![url.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut urls: A) -> Result<Urls, A::Error> {
+                let mut all = Vec::new();
+                while let Some(url) = urls.next_element()? {
+                    all.push(url);
+                }
+                Ok(Urls(all))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
     }
 }
 
@@ -51,5 +166,36 @@ impl Default for Timeouts {
             backend_idle_ms: 60_000,
             drain_ms: 30_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_come_from_the_environment() {
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let headers = [("x-api-key", "env:BACKEND_KEY"), ("x-tenant", "driftlock")];
+        let backend = Backend { headers: headers.map(pair).into(), ..Backend::default() };
+        let found =
+            backend.resolved_headers(|name| (name == "BACKEND_KEY").then(|| "hunter2".to_owned()));
+        let found = found.expect("resolved");
+        assert_eq!(found[0].1, "hunter2");
+        assert_eq!(found[1].1, "driftlock");
+        assert!(!format!("{found:?}").contains("hunter2"));
+        let missing = backend.resolved_headers(|_| None).expect_err("not set");
+        assert_eq!(missing.to_string(), "BACKEND_KEY: not set; backend.headers asks for it");
+    }
+
+    #[test]
+    fn one_url_or_several() {
+        let parse = |text: &str| toml::from_str::<Backend>(text).map(|backend| backend.url.0);
+        assert_eq!(parse("url = \"http://a\""), Ok(vec!["http://a".to_owned()]));
+        let several = parse("url = [\"http://a\", \"http://b\"]").expect("a list");
+        assert_eq!(several.len(), 2);
+        let wrong = parse("url = 8081").expect_err("a number");
+        assert!(wrong.to_string().contains("a URL or a list of URLs"), "{wrong}");
+        assert_eq!(Urls::of_list("http://a, http://b,").0, ["http://a", "http://b"]);
     }
 }

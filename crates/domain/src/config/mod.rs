@@ -14,7 +14,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
-pub use backend::{Backend, Timeouts};
+pub use backend::{Backend, BackendHeaderError, Timeouts, Urls};
 pub use error::ConfigError;
 pub use front::{Cors, Responses};
 pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering};
@@ -117,6 +117,16 @@ mod tests {
         let documented = include_str!("../../../../gateway.toml");
         assert_eq!(Config::parse(documented), Ok(Config::default()));
         assert_eq!(Config::parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_examples_are_valid() {
+        let example = include_str!("../../../../examples/go-backend.toml");
+        let config = Config::parse(example).expect("valid");
+        let table = config.route_table().expect("a table");
+        let detect = table.find(&http::Method::POST, "/api/v1/anomalies/detect").expect("a route");
+        let rewrite = detect.rewrite.as_ref().expect("it is rewritten");
+        assert_eq!(rewrite.apply("/api/v1/anomalies/detect"), "/v1/detect");
     }
 
     #[test]

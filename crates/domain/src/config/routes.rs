@@ -4,6 +4,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::Timeouts;
+use crate::rewrite::Rewrite;
 use crate::route::Route;
 
 /// One route to the backend.
@@ -14,6 +15,9 @@ pub struct RouteConfig {
     pub method: String,
     /// The path below `/api/`; `{name}` stands for one segment.
     pub path: String,
+    /// The backend's path, if it is another one; `{name}` is the segment of that name.
+    #[serde(default)]
+    pub rewrite: Option<String>,
     /// The scope that a key needs; none means that any key will do.
     #[serde(default)]
     pub scope: Option<String>,
@@ -52,6 +56,7 @@ impl RouteConfig {
         Route {
             template: self.path.clone(),
             method: Method::from_bytes(self.method.as_bytes()).unwrap_or_default(),
+            rewrite: self.rewrite.as_deref().and_then(|to| Rewrite::parse(to, &self.path).ok()),
             scope: self.scope.clone(),
             units: self.units,
             needs_subscription: self.needs_subscription,
@@ -69,6 +74,7 @@ fn route(method: &str, path: &str, scope: Option<&str>, units: u32) -> RouteConf
     RouteConfig {
         method: method.into(),
         path: path.into(),
+        rewrite: None,
         scope: scope.map(Into::into),
         units,
         needs_subscription: true,

@@ -1,14 +1,16 @@
 //! What a well-formed configuration may still get wrong.
 
 use super::error::{Mistake, Step};
-use super::{Config, RouteConfig};
+use super::{Backend, Config, RouteConfig};
 use crate::cors::is_origin;
 use crate::filter::is_media_range;
 use crate::plan::Plan;
 use crate::quota::QuotaPolicy;
+use crate::rewrite::Rewrite;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const UNITS_MAX: u32 = 1_000_000;
+const BACKENDS_MAX: usize = 256;
 const HOUR_MS: u64 = 3_600_000;
 
 pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
@@ -22,6 +24,7 @@ pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
     }
     found.table(config);
     found.front(config);
+    found.backend(&config.backend);
     if config.plan(&config.metering.default_plan).is_none() {
         let (wanted, names) = (&config.metering.default_plan, config.plans.names());
         let message = format!("there is no plan `{wanted}`; the plans are {names}");
@@ -77,11 +80,10 @@ impl Found {
             0,
             most,
         );
-        if let Some(url) = &backend.url
-            && !is_http_url(url)
-        {
-            self.add(keys(&["backend", "url"]), "no URL; `http://127.0.0.1:8081` would be right");
-        }
+        self.within(&["backend", "health_every_ms"], backend.health_every_ms, 100, HOUR_MS);
+        let failures = backend.eject_after_failures.into();
+        self.within(&["backend", "eject_after_failures"], failures, 1, 1_000);
+        self.within(&["backend", "eject_ms"], backend.eject_ms, 1, HOUR_MS);
         for (name, value) in [
             ("client_head_ms", timeouts.client_head_ms),
             ("body_idle_ms", timeouts.body_idle_ms),
@@ -120,6 +122,11 @@ impl Found {
         let path = |field: &str| {
             vec![Step::Key("routes".into()), Step::Index(index), Step::Key(field.into())]
         };
+        if let Some(rewrite) = &route.rewrite
+            && let Err(error) = Rewrite::parse(rewrite, &route.path)
+        {
+            self.add(path("rewrite"), error.to_string());
+        }
         if !METHODS.contains(&route.method.as_str()) {
             let message = format!("`{}` is none of {}", route.method, METHODS.join(", "));
             self.add(path("method"), message);
@@ -144,6 +151,29 @@ impl Found {
             && !(1..=HOUR_MS).contains(&timeout)
         {
             self.add(path("head_timeout_ms"), format!("{timeout} is out of range; 1 to {HOUR_MS}"));
+        }
+    }
+
+    fn backend(&mut self, backend: &Backend) {
+        for url in &backend.url.0 {
+            if !is_http_url(url) {
+                let path = keys(&["backend", "url"]);
+                self.add(path, "no URL; `http://127.0.0.1:8081` would be right");
+            }
+        }
+        if backend.url.0.len() > BACKENDS_MAX {
+            self.add(keys(&["backend", "url"]), format!("{BACKENDS_MAX} backends at most"));
+        }
+        if backend.health_path.as_deref().is_some_and(|path| !path.starts_with('/')) {
+            self.add(keys(&["backend", "health_path"]), "no path; `/healthz` would be right");
+        }
+        for (name, value) in &backend.headers {
+            let path = keys(&["backend", "headers", name]);
+            if http::HeaderName::try_from(name).is_err() {
+                self.add(path, format!("`{name}` is no header name"));
+            } else if http::HeaderValue::try_from(value).is_err() {
+                self.add(path, "a header's value is one line of visible characters");
+            }
         }
     }
 

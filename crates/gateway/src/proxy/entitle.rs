@@ -32,8 +32,9 @@ pub(crate) fn entitle<P: Platform>(
         standing(&organization, plan, at).map_err(denied)?;
     }
     let entitlement = entitlement(&organization, plan, at);
-    if path != head.uri.path() {
-        head.uri = with_path(&head.uri, &path)?;
+    let wanted = route.rewrite.as_ref().map_or(path.as_str().into(), |to| to.apply(&path));
+    if wanted != head.uri.path() {
+        head.uri = with_path(&head.uri, &wanted)?;
     }
     let body_bytes_max = route.body_bytes_max;
     let method = head.method.clone();

@@ -25,6 +25,9 @@ pub(crate) async fn forward<P: Platform>(
         gateway.entropy.fill(&mut bytes);
         bytes
     });
+    for (name, value) in &gateway.shared.backend_headers {
+        head.headers.insert(name, value.clone());
+    }
     head.version = Version::HTTP_11;
     let request = Request::from_parts(head, body);
     let mut response =

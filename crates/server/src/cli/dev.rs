@@ -13,13 +13,13 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use driftlock_domain::config::Config;
-use driftlock_gateway::AdminTokens;
+use driftlock_domain::config::{Config, Urls};
+use driftlock_gateway::{AdminTokens, Secrets};
 use tokio::sync::oneshot;
 
 use super::serve::ADMIN;
 use super::{output, store};
-use crate::host::{self, AdminListen, BackendUrl, NativeClock, Setup};
+use crate::host::{self, AdminListen, Backends, NativeClock, Setup};
 
 #[derive(Args)]
 pub(super) struct Dev {
@@ -62,9 +62,12 @@ impl Dev {
         tokens: AdminTokens,
         token: &str,
     ) -> Result<()> {
+        let url = Urls(vec![format!("http://{}", backend.address)]);
+        let backends = Backends::new(&url, &config.backend)?;
+        let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
         let setup = Setup {
             config,
-            backend: BackendUrl::parse(&format!("http://{}", backend.address))?,
+            backends,
             listen: self.listen,
             admin: self.admin_listen.map_or(AdminListen::Default(ADMIN), AdminListen::At),
             clock: NativeClock::new(),
@@ -74,7 +77,8 @@ impl Dev {
         let greet = |addresses: host::Addresses| {
             told = greet(addresses.public, backend.address, &self.data, token);
         };
-        host::serve(&setup, store, tokens, greet, host::stop_signal())
+        let secrets = Secrets { admin_tokens: tokens, backend_headers };
+        host::serve(&setup, store, secrets, greet, host::stop_signal())
             .context("--listen chooses another address")?;
         told
     }

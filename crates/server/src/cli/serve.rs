@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
+use driftlock_gateway::Secrets;
 
 use super::{output, store};
-use crate::host::{self, AdminListen, BackendUrl, NativeClock, Setup};
+use crate::host::{self, AdminListen, Backends, NativeClock, Setup};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -36,11 +37,14 @@ impl Serve {
         let environment = store::environment()?;
         let path = store::config_path(self.config, &environment)?;
         let config = store::configuration(path.as_deref())?;
-        let configured = config.backend.url.as_deref().map(BackendUrl::parse).transpose()?;
-        let backend = environment.backend.clone().or(configured).context(
+        let urls = environment.backend.clone().unwrap_or_else(|| config.backend.url.clone());
+        anyhow::ensure!(
+            !urls.is_empty(),
             "no backend: set ENV_GO_BACKEND_URL, or backend.url in the configuration \
              (http://127.0.0.1:8081 would be right)",
-        )?;
+        );
+        let backends = Backends::new(&urls, &config.backend)?;
+        let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
         let store = store::open(&environment, &config)?;
         let tokens = environment.admin_tokens.unwrap_or_default();
         if tokens.is_empty() {
@@ -48,7 +52,7 @@ impl Serve {
         }
         let setup = Setup {
             config,
-            backend,
+            backends,
             listen: self.listen,
             admin: self.admin_listen.map_or(AdminListen::Default(ADMIN), AdminListen::At),
             clock: NativeClock::new(),
@@ -58,7 +62,7 @@ impl Serve {
         host::serve(
             &setup,
             &store,
-            tokens,
+            Secrets { admin_tokens: tokens, backend_headers },
             |addresses| {
                 told = output::line(&format!("gateway listens on http://{}", addresses.public));
                 if let Some(admin) = addresses.admin {

@@ -20,7 +20,7 @@ use super::background::NativeBackground;
 use super::clients::Clients;
 use super::clock::NativeClock;
 use super::connection::Protocol;
-use super::upstream::{Backend, BackendUrl};
+use super::upstream::{Backend, Backends};
 
 /// Which core it is: the first one also does the periodic jobs of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) struct CoreParts {
 pub(super) struct CoreSetup<'a> {
     pub(super) rank: Rank,
     pub(super) config: &'a Config,
-    pub(super) backend: BackendUrl,
+    pub(super) backends: Backends,
     pub(super) clock: NativeClock,
     pub(super) listeners: Vec<(TcpListener, Door)>,
     pub(super) stopping: watch::Receiver<bool>,
@@ -71,8 +71,8 @@ async fn serve<P: Platform<Upstream = Backend>>(
     setup: CoreSetup<'_>,
     make: impl FnOnce(CoreParts) -> Gateway<P>,
 ) -> io::Result<()> {
-    let CoreSetup { rank, config, backend, clock, listeners, mut stopping } = setup;
-    let (backend, background) = (Backend::new(backend, config), NativeBackground::default());
+    let CoreSetup { rank, config, backends, clock, listeners, mut stopping } = setup;
+    let (backend, background) = (Backend::new(&backends, config), NativeBackground::default());
     let parts = (backend.clone(), clock.clone(), background.clone());
     let gateway = make(CoreParts { backend: parts.0, clock: parts.1, background: parts.2 });
 
@@ -83,6 +83,10 @@ async fn serve<P: Platform<Upstream = Backend>>(
         let (protocol, clients) = (Rc::clone(&protocol), Rc::clone(&clients));
         accepting.push(tokio::task::spawn_local(accept(listener, door, protocol, clients)));
     }
+    let probe = (rank == Rank::First).then(|| {
+        let (backend, config) = (backend.clone(), config.backend.clone());
+        tokio::task::spawn_local(async move { backend.probe(&config).await })
+    });
     let upkeep = tokio::task::spawn_local(upkeep(backend, clock));
     let stopped = Rc::new(Notify::new());
     let jobs = (rank == Rank::First).then(|| {
@@ -102,6 +106,7 @@ async fn serve<P: Platform<Upstream = Backend>>(
         tracing::warn!("requests were still under way when the time to drain was over");
     }
     upkeep.abort();
+    probe.inspect(tokio::task::JoinHandle::abort);
     stopped.notify_one();
     let written = async {
         if let Some(jobs) = jobs {

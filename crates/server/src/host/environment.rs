@@ -6,14 +6,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use driftlock_domain::config::Urls;
 use driftlock_gateway::AdminTokens;
 
-use super::upstream::BackendUrl;
+use super::upstream::{BackendUrl, MalformedBackendUrl};
 
 /// The environment, read and checked.
 pub(crate) struct Environment {
-    /// `ENV_GO_BACKEND_URL`: wins over the configuration's `backend.url`.
-    pub(crate) backend: Option<BackendUrl>,
+    /// `ENV_GO_BACKEND_URL`, of which there may be several, separated by commas: wins over the
+    /// configuration's `backend.url`.
+    pub(crate) backend: Option<Urls>,
     /// `ENV_DATABASE_URL`.
     pub(crate) store: Option<StoreUrl>,
     /// `ENV_ADMIN_TOKEN`.
@@ -74,7 +76,7 @@ impl Environment {
         lookup: impl Fn(&str) -> Option<Option<String>>,
     ) -> Result<Self, Vec<EnvironmentError>> {
         let mut reader = Reader { lookup, found: Vec::new() };
-        let backend = reader.read(BACKEND_URL, BackendUrl::parse);
+        let backend = reader.read(BACKEND_URL, urls);
         let store = reader.read(DATABASE_URL, store_url);
         let admin_tokens = reader.read(ADMIN_TOKEN, AdminTokens::parse);
         let config = reader.read(CONFIG, |text| Ok::<_, String>(PathBuf::from(text)));
@@ -141,6 +143,12 @@ impl<L: Fn(&str) -> Option<Option<String>>> Reader<L> {
             }
         }
     }
+}
+
+fn urls(text: &str) -> Result<Urls, MalformedBackendUrl> {
+    let urls = Urls::of_list(text);
+    urls.0.iter().try_for_each(|url| BackendUrl::parse(url).map(drop))?;
+    if urls.is_empty() { Err(MalformedBackendUrl::NotUrl) } else { Ok(urls) }
 }
 
 fn store_url(text: &str) -> Result<StoreUrl, &'static str> {

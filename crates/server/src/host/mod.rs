@@ -21,4 +21,4 @@ pub(crate) use clock::NativeClock;
 pub(crate) use environment::{Environment, StoreUrl};
 pub(crate) use platform::serve;
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
-pub(crate) use upstream::BackendUrl;
+pub(crate) use upstream::Backends;

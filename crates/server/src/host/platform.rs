@@ -1,7 +1,7 @@
 //! The native host's choice of adapters: the embedded store, cells in memory, sockets.
 
 use driftlock_gateway::ports::Platform;
-use driftlock_gateway::{AdminTokens, Gateway, LocalCells, Parts, Shared};
+use driftlock_gateway::{Gateway, LocalCells, Parts, Secrets, Shared};
 use driftlock_sqlite::SqliteStore;
 
 use super::background::NativeBackground;
@@ -31,12 +31,12 @@ impl Platform for Native {
 pub(crate) fn serve(
     setup: &Setup,
     store: &SqliteStore,
-    admin_tokens: AdminTokens,
+    secrets: Secrets,
     ready: impl FnOnce(Addresses),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let routes = setup.config.route_table().expect("a validated configuration has a route table");
-    let shared = Shared::new(setup.config.clone(), routes, admin_tokens);
+    let shared = Shared::new(setup.config.clone(), routes, secrets);
     let cells = LocalCells::new(store.clone(), setup.clock.clone(), store.node());
     let make = |core: super::core::CoreParts| {
         Gateway::<Native>::new(Parts {

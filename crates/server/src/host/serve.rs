@@ -18,14 +18,14 @@ use tokio::sync::watch;
 use super::clock::NativeClock;
 use super::core::{self, CoreParts, CoreSetup, Rank};
 use super::listen::{self, ListenError};
-use super::upstream::{Backend, BackendUrl};
+use super::upstream::{Backend, Backends};
 
 /// What to serve, and where.
 pub(crate) struct Setup {
     /// Validated.
     pub(crate) config: Config,
     /// Where requests go.
-    pub(crate) backend: BackendUrl,
+    pub(crate) backends: Backends,
     /// Where clients connect; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
     /// Where operators connect.
@@ -97,7 +97,7 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
             let core = CoreSetup {
                 rank: if number == 0 { Rank::First } else { Rank::Other },
                 config: &setup.config,
-                backend: setup.backend.clone(),
+                backends: setup.backends.clone(),
                 clock: setup.clock.clone(),
                 listeners,
                 stopping: stopping.subscribe(),

@@ -1,16 +1,19 @@
-//! The backend's base URL, parsed once: where to connect, what to say as `Host`, what to put before
+//! A backend's base URL, parsed once: where to connect, what to say as `Host`, what to put before
 //! every path.
 
 use std::fmt;
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
+use tokio_rustls::rustls::pki_types::ServerName;
 
-/// A base URL such as `http://127.0.0.1:8081` or `http://backend:8081/base`.
+/// A base URL such as `http://127.0.0.1:8081` or `https://backend.example/base`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct BackendUrl {
     host: String,
     port: u16,
+    /// Whom the certificate has to name; none without TLS.
+    server_name: Option<ServerName<'static>>,
     authority: HeaderValue,
     /// Without a slash at its end.
     prefix: String,
@@ -22,9 +25,6 @@ pub(crate) enum MalformedBackendUrl {
     /// Not a URL at all.
     #[error("no URL; `http://127.0.0.1:8081` would be right")]
     NotUrl,
-    /// TLS.
-    #[error("https backends are not supported by this version; `http://HOST:PORT` is right")]
-    Https,
     /// A user and a password.
     #[error("a backend URL has no user name or password in it; `http://HOST:PORT` is right")]
     Credentials,
@@ -40,11 +40,11 @@ impl BackendUrl {
     /// [`MalformedBackendUrl`], which does not repeat the text.
     pub(crate) fn parse(text: &str) -> Result<Self, MalformedBackendUrl> {
         let uri: Uri = text.parse().map_err(|_| MalformedBackendUrl::NotUrl)?;
-        match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => {}
-            Some(scheme) if *scheme == Scheme::HTTPS => return Err(MalformedBackendUrl::Https),
+        let (secure, usual_port) = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => (None, 80),
+            Some(scheme) if *scheme == Scheme::HTTPS => (Some(()), 443),
             _ => return Err(MalformedBackendUrl::NotUrl),
-        }
+        };
         let authority = uri.authority().ok_or(MalformedBackendUrl::NotUrl)?;
         if authority.as_str().contains('@') {
             return Err(MalformedBackendUrl::Credentials);
@@ -56,9 +56,14 @@ impl BackendUrl {
         if authority.host().is_empty() || (named > 0 && authority.port_u16().is_none()) {
             return Err(MalformedBackendUrl::NotUrl);
         }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let server_name = secure
+            .map(|()| ServerName::try_from(host.clone()).map_err(|_| MalformedBackendUrl::NotUrl))
+            .transpose()?;
         Ok(Self {
-            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            host,
+            port: authority.port_u16().unwrap_or(usual_port),
+            server_name,
             authority: HeaderValue::from_str(authority.as_str())
                 .map_err(|_| MalformedBackendUrl::NotUrl)?,
             prefix: uri.path().trim_end_matches('/').to_owned(),
@@ -68,6 +73,11 @@ impl BackendUrl {
     /// Host name or address, without brackets, and port.
     pub(super) fn endpoint(&self) -> (&str, u16) {
         (&self.host, self.port)
+    }
+
+    /// Whom the certificate has to name; `None` without TLS.
+    pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
+        self.server_name.clone()
     }
 
     /// The value of `Host`.
@@ -90,7 +100,9 @@ impl BackendUrl {
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority.to_str().unwrap_or_default(), self.prefix)
+        let scheme = if self.server_name.is_some() { "https" } else { "http" };
+        let authority = self.authority.to_str().unwrap_or_default();
+        write!(f, "{scheme}://{authority}{}", self.prefix)
     }
 }
 
@@ -118,12 +130,18 @@ mod tests {
         assert_eq!(parse("http://backend").endpoint(), ("backend", 80));
         assert_eq!(parse("http://[::1]:8081/").endpoint(), ("::1", 8081));
         assert_eq!(parse("http://[::1]:8081/").authority(), "[::1]:8081");
+        let secure = parse("https://api.example/base");
+        assert_eq!(secure.endpoint(), ("api.example", 443));
+        assert_eq!(
+            secure.server_name().map(|name| name.to_str().into_owned()).as_deref(),
+            Some("api.example")
+        );
+        assert_eq!(secure.to_string(), "https://api.example/base");
     }
 
     #[test]
     fn what_no_backend_has() {
         let refused = |text| BackendUrl::parse(text).expect_err("no backend's URL");
-        assert_eq!(refused("https://backend"), MalformedBackendUrl::Https);
         assert_eq!(refused("http://u:hunter2@backend"), MalformedBackendUrl::Credentials);
         assert_eq!(refused("http://backend/?a=b"), MalformedBackendUrl::Query);
         for text in ["", "backend:8081", "8081", "ftp://backend", "http://", "http://b:99999"] {

@@ -14,12 +14,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::gate::Gate;
 use super::pool::Permit;
 use super::request_body::RequestBody;
+use super::transport::Transport;
 
 /// How often a connection is driven in a row before others get their turn.
 const ROUNDS_MAX: usize = 4;
@@ -28,7 +28,7 @@ const BUFFER_MAX: usize = 128 << 10;
 
 /// See the module.
 pub(super) struct Lane {
-    connection: Pin<Box<Connection<TokioIo<TcpStream>, RequestBody>>>,
+    connection: Pin<Box<Connection<TokioIo<Transport>, RequestBody>>>,
     sender: SendRequest<RequestBody>,
     gate: Arc<Gate>,
     waker: Waker,
@@ -52,7 +52,7 @@ pub(super) enum NoHead {
 
 impl Lane {
     /// A lane over a connected socket.
-    pub(super) async fn new(stream: TcpStream, permit: Permit) -> Result<Self, hyper::Error> {
+    pub(super) async fn new(stream: Transport, permit: Permit) -> Result<Self, hyper::Error> {
         let mut builder = Builder::new();
         builder.max_buf_size(BUFFER_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;

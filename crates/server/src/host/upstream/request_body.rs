@@ -87,6 +87,11 @@ impl Note {
         self.0.as_ref()?.borrow_mut().take()
     }
 
+    /// Whether anything was noted.
+    pub(super) fn is_written(&self) -> bool {
+        self.0.as_ref().is_some_and(|slot| slot.borrow().is_some())
+    }
+
     fn write(&self, denial: Denial) -> BrokenBody {
         if let Some(slot) = &self.0 {
             slot.replace(Some(denial));

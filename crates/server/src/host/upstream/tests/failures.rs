@@ -18,7 +18,7 @@ fn a_backend_that_is_away() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         drop(listener);
-        let backend = Backend::new(BackendUrl::parse(&url).expect("a URL"), &hasty());
+        let backend = at(&[url], &hasty());
         assert_eq!(get(&backend).await, Err("backend-unreachable"));
     });
 }
@@ -81,7 +81,7 @@ fn a_backend_that_stalls() {
         })
         .await;
         assert_eq!(get(&stuck).await, Err("broken"));
-        assert_eq!(stuck.0.pool.idle(), 0);
+        assert_eq!(stuck.0.targets[0].pool.idle(), 0);
     });
 }
 
@@ -128,6 +128,6 @@ fn more_connections_than_allowed_wait_and_are_refused() {
         assert_eq!(get(&backend).await, Err("overloaded"));
         held.abort();
         let _ = held.await;
-        assert_eq!(backend.0.pool.permit(Duration::ZERO).await.map(|_| ()), Some(()));
+        assert_eq!(backend.0.targets[0].pool.permit(Duration::ZERO).await.map(|_| ()), Some(()));
     });
 }

@@ -1,13 +1,16 @@
 //! The way to the backend, against real sockets: a scripted backend, a client on a pipe.
 
 mod failures;
+mod secure;
+mod several;
 mod streaming;
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use driftlock_domain::config::Config;
+use driftlock_domain::config::{Config, Urls};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -47,6 +50,15 @@ where
     F: Fn(TcpStream, usize) -> S + 'static,
     S: Future<Output = ()> + 'static,
 {
+    at(&[listening(script).await], config)
+}
+
+/// The URL of a listener whose connections are handled one by one by `script`.
+async fn listening<F, S>(script: F) -> String
+where
+    F: Fn(TcpStream, usize) -> S + 'static,
+    S: Future<Output = ()> + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("bound");
     tokio::task::spawn_local(async move {
@@ -55,8 +67,13 @@ where
             tokio::task::spawn_local(script(stream, number));
         }
     });
-    let url = BackendUrl::parse(&format!("http://{address}")).expect("a URL");
-    Backend::new(url, config)
+    format!("http://{address}")
+}
+
+/// These backends.
+fn at(urls: &[String], config: &Config) -> Backend {
+    let backends = Backends::new(&Urls(urls.to_vec()), &config.backend).expect("URLs");
+    Backend::new(&backends, config)
 }
 
 /// Reads one request's head (and whatever came with it).
@@ -154,6 +171,6 @@ fn one_connection_carries_many_requests() {
             assert_eq!(get(&backend).await, Ok((200, "ok".into())));
         }
         assert_eq!(accepted.get(), 1);
-        assert_eq!(backend.0.pool.idle(), 1);
+        assert_eq!(backend.0.targets[0].pool.idle(), 1);
     });
 }

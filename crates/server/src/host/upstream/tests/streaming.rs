@@ -67,7 +67,7 @@ fn an_event_passes_before_the_next_is_sent() {
         until(&mut client, "data: 2").await;
         next.notify_one();
         until(&mut client, "0\r\n\r\n").await;
-        assert_eq!(backend.0.pool.idle(), 1);
+        assert_eq!(backend.0.targets[0].pool.idle(), 1);
     });
 }
 

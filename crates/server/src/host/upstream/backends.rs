@@ -1,0 +1,54 @@
+//! The backends of a process: what its cores share of them.
+
+use std::sync::Arc;
+
+use driftlock_domain::config::{self, Config, Urls};
+use tokio_rustls::TlsConnector;
+
+use super::address::{BackendUrl, MalformedBackendUrl};
+use super::health::Health;
+use super::target::Target;
+use super::tls::{self, TrustError};
+
+/// See the module; clones are the same ones.
+#[derive(Clone)]
+pub(crate) struct Backends {
+    urls: Arc<[BackendUrl]>,
+    health: Arc<[Arc<Health>]>,
+    tls: Option<TlsConnector>,
+}
+
+/// Why there are no backends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackendsError {
+    /// A URL is none.
+    #[error(transparent)]
+    Url(#[from] MalformedBackendUrl),
+    /// No HTTPS backend can be trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl Backends {
+    /// The backends of these URLs, of which there is at least one.
+    ///
+    /// # Errors
+    /// [`BackendsError`].
+    pub(crate) fn new(urls: &Urls, config: &config::Backend) -> Result<Self, BackendsError> {
+        let urls = urls.0.iter().map(|url| BackendUrl::parse(url));
+        let urls = urls.collect::<Result<Arc<[_]>, _>>()?;
+        let secure = urls.iter().any(|url| url.server_name().is_some());
+        let tls = secure.then(|| tls::connector(config.ca_file.as_deref())).transpose()?;
+        let health = urls.iter().map(|_| Arc::new(Health::new(config))).collect();
+        Ok(Self { urls, health, tls })
+    }
+
+    /// A core's own targets.
+    pub(super) fn targets(&self, config: &Config) -> Vec<Target> {
+        let all = self.urls.iter().zip(self.health.iter());
+        all.map(|(url, health)| {
+            Target::new(url.clone(), self.tls.clone(), Arc::clone(health), config)
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! Which of several backends get requests: those that did not just fail in a row, and whose health
+//! check, if there is one, succeeds. All cores share what is known.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use driftlock_domain::config;
+
+/// What is known of one backend.
+#[derive(Debug)]
+pub(crate) struct Health {
+    began: Instant,
+    eject_after: u32,
+    eject: Duration,
+    failures: AtomicU32,
+    /// Milliseconds since `began`; it gets no requests until then.
+    out_until: AtomicU64,
+    /// What the last health check found.
+    ill: AtomicBool,
+}
+
+impl Health {
+    pub(super) fn new(backend: &config::Backend) -> Self {
+        Self {
+            began: Instant::now(),
+            eject_after: backend.eject_after_failures,
+            eject: Duration::from_millis(backend.eject_ms),
+            failures: AtomicU32::new(0),
+            out_until: AtomicU64::new(0),
+            ill: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it gets requests.
+    pub(super) fn is_well(&self) -> bool {
+        if self.ill.load(Ordering::Relaxed) {
+            return false;
+        }
+        let out_until = self.out_until.load(Ordering::Relaxed);
+        out_until == 0 || self.millis() >= out_until
+    }
+
+    /// It answered.
+    pub(super) fn answered(&self) {
+        // Reading costs nothing; writing would take the line from the other cores.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+            self.out_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It did not answer; whether it is out now, and was not before.
+    pub(super) fn failed(&self) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures < self.eject_after {
+            return false;
+        }
+        let was_well = self.is_well();
+        let eject = u64::try_from(self.eject.as_millis()).unwrap_or(u64::MAX);
+        self.out_until.store(self.millis().saturating_add(eject).max(1), Ordering::Relaxed);
+        was_well
+    }
+
+    /// What a health check found; whether that is news.
+    pub(super) fn checked(&self, well: bool) -> bool {
+        if well {
+            self.answered();
+        }
+        self.ill.swap(!well, Ordering::Relaxed) == well
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(eject_ms: u64) -> Health {
+        let backend = config::Backend { eject_after_failures: 2, eject_ms, ..Default::default() };
+        Health::new(&backend)
+    }
+
+    #[test]
+    fn failures_in_a_row_take_it_out() {
+        let health = health(60_000);
+        assert!(!health.failed());
+        health.answered();
+        assert!(!health.failed() && health.is_well(), "an answer in between starts anew");
+        assert!(health.failed(), "the second in a row is news");
+        assert!(!health.is_well());
+        assert!(!health.failed(), "the third is none");
+        health.answered();
+        assert!(health.is_well(), "whoever answers is well");
+    }
+
+    #[test]
+    fn it_gets_another_chance() {
+        let health = health(0);
+        health.failed();
+        assert!(health.failed());
+        let began = Instant::now();
+        while !health.is_well() {
+            assert!(began.elapsed() < Duration::from_secs(5), "its time is over");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_check_decides() {
+        let health = health(60_000);
+        assert!(health.checked(false) && !health.is_well());
+        assert!(!health.checked(false), "no news");
+        assert!(health.checked(true) && health.is_well());
+    }
+}

@@ -1,0 +1,146 @@
+//! One backend, as one core sees it: its address, its connections, what is known of its health.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftlock_domain::config::Config;
+use driftlock_domain::denial::{Fault, FaultKind};
+use http::header::HOST;
+use http::{Request, Response, StatusCode, Uri, Version};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::address::BackendUrl;
+use super::health::Health;
+use super::lane::{Lane, NoHead};
+use super::pool::{Permit, Pool};
+use super::transport::Transport;
+use super::{Failed, RequestBody, ResponseBody};
+
+/// See the module.
+pub(super) struct Target {
+    url: BackendUrl,
+    tls: Option<TlsConnector>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) health: Arc<Health>,
+    connect_timeout: Duration,
+}
+
+/// Why there is no response head, and the request if not a byte of it was written.
+pub(super) struct Attempt {
+    pub(super) failed: Failed,
+    pub(super) unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl Target {
+    pub(super) fn new(
+        url: BackendUrl,
+        tls: Option<TlsConnector>,
+        health: Arc<Health>,
+        config: &Config,
+    ) -> Self {
+        let timeouts = &config.timeouts;
+        let idle_timeout = Duration::from_millis(timeouts.backend_idle_ms);
+        Self {
+            url,
+            tls,
+            pool: Rc::new(Pool::new(&config.backend, idle_timeout)),
+            health,
+            connect_timeout: Duration::from_millis(timeouts.backend_connect_ms),
+        }
+    }
+
+    /// The backend's address, for the log.
+    pub(super) fn url(&self) -> &BackendUrl {
+        &self.url
+    }
+
+    /// Makes a request with this client's URI one for this backend.
+    pub(super) fn address(
+        &self,
+        request: &mut Request<RequestBody>,
+        asked: Uri,
+    ) -> Result<(), Fault> {
+        let unusable = || Fault::new(FaultKind::Internal, "the request's target is no target");
+        *request.uri_mut() = self.url.target(asked).ok_or_else(unusable)?;
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().insert(HOST, self.url.authority());
+        Ok(())
+    }
+
+    /// Sends an addressed request and waits for the response's head.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        head_timeout: Duration,
+        idle: Option<Duration>,
+    ) -> Result<Response<ResponseBody>, Attempt> {
+        let permit = self.pool.permit(self.connect_timeout).await.ok_or(Failed::NoPermit)?;
+        let permit = match self.pool.take(permit) {
+            Err(permit) => permit,
+            Ok(mut lane) => match lane.exchange(request, head_timeout).await {
+                Ok(response) => return self.answer(response, lane, idle),
+                Err(NoHead::Unsent(unsent)) => {
+                    request = *unsent;
+                    lane.permit.take().ok_or(Failed::NoPermit)?
+                }
+                Err(failed) => return Err(failed.into()),
+            },
+        };
+        let mut lane = match self.connect(permit).await {
+            Ok(lane) => Box::new(lane),
+            Err(failed) => return Err(Attempt { failed, unsent: Some(Box::new(request)) }),
+        };
+        let response = lane.exchange(request, head_timeout).await?;
+        self.answer(response, lane, idle)
+    }
+
+    async fn connect(&self, permit: Permit) -> Result<Lane, Failed> {
+        let connecting = tokio::time::timeout(self.connect_timeout, self.transport());
+        let transport = connecting.await.map_err(|_| Failed::ConnectTimeout)??;
+        Lane::new(transport, permit).await.map_err(Failed::Connection)
+    }
+
+    async fn transport(&self) -> Result<Transport, Failed> {
+        let stream = TcpStream::connect(self.url.endpoint()).await.map_err(Failed::Connect)?;
+        // Without it a request whose body follows its head may wait for an acknowledgement.
+        stream.set_nodelay(true).map_err(Failed::Connect)?;
+        let (Some(tls), Some(name)) = (&self.tls, self.url.server_name()) else {
+            return Ok(Transport::Plain(stream));
+        };
+        let secured = tls.connect(name, stream).await.map_err(Failed::Tls)?;
+        Ok(Transport::Tls(Box::new(secured)))
+    }
+
+    fn answer(
+        &self,
+        response: Response<hyper::body::Incoming>,
+        lane: Box<Lane>,
+        idle: Option<Duration>,
+    ) -> Result<Response<ResponseBody>, Attempt> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failed::Switched.into());
+        }
+        let (mut head, incoming) = response.into_parts();
+        head.version = Version::HTTP_11;
+        let body = ResponseBody::backend(incoming, lane, Rc::clone(&self.pool), idle);
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+impl From<Failed> for Attempt {
+    fn from(failed: Failed) -> Self {
+        Self { failed, unsent: None }
+    }
+}
+
+impl From<NoHead> for Attempt {
+    fn from(no_head: NoHead) -> Self {
+        match no_head {
+            NoHead::Unsent(unsent) => Self { failed: Failed::Unsent, unsent: Some(unsent) },
+            NoHead::Failed(error) => Failed::Connection(error).into(),
+            NoHead::TimedOut => Failed::HeadTimeout.into(),
+        }
+    }
+}

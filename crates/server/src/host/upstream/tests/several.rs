@@ -1,0 +1,163 @@
+//! Several backends: turns, a dead one, one that fails in a row, health checks.
+
+use std::cell::RefCell;
+
+use super::*;
+
+/// A backend that answers with its name, `asked` times so far.
+async fn named(name: &'static str, asked: &Rc<Cell<usize>>) -> String {
+    let asked = Rc::clone(asked);
+    listening(move |mut stream, _| {
+        let asked = Rc::clone(&asked);
+        async move {
+            while !head(&mut stream).await.is_empty() {
+                asked.set(asked.get() + 1);
+                let length = name.len();
+                say(
+                    &mut stream,
+                    &format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{name}"),
+                )
+                .await;
+            }
+        }
+    })
+    .await
+}
+
+/// A URL where nobody listens.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    format!("http://{}", listener.local_addr().expect("bound"))
+}
+
+#[test]
+fn they_take_turns() {
+    on_core(async {
+        let (one, other) = (Rc::default(), Rc::default());
+        let urls = [named("one", &one).await, named("other", &other).await];
+        let backend = at(&urls, &hasty());
+        for _ in 0..10 {
+            get(&backend).await.expect("an answer");
+        }
+        assert_eq!((one.get(), other.get()), (5, 5));
+    });
+}
+
+#[test]
+fn a_dead_one_costs_no_request() {
+    on_core(async {
+        let alive = Rc::default();
+        let urls = [nobody().await, named("alive", &alive).await];
+        let backend = at(&urls, &hasty());
+        for _ in 0..10 {
+            assert_eq!(get(&backend).await, Ok((200, "alive".into())));
+        }
+        assert_eq!(alive.get(), 10);
+        assert!(!backend.0.targets[0].health.is_well(), "it is left out now");
+        assert!(backend.0.targets[1].health.is_well());
+    });
+}
+
+#[test]
+fn a_request_that_was_written_is_not_tried_again() {
+    on_core(async {
+        let (resets, alive) = (Rc::new(Cell::new(0)), Rc::default());
+        let seen = Rc::clone(&resets);
+        let reset = listening(move |mut stream, _| {
+            let seen = Rc::clone(&seen);
+            async move {
+                head(&mut stream).await;
+                seen.set(seen.get() + 1);
+            }
+        });
+        let urls = [reset.await, named("alive", &alive).await];
+        let backend = at(&urls, &hasty());
+        let mut outcomes = Vec::new();
+        for _ in 0..12 {
+            outcomes.push(get(&backend).await.map_or_else(|code| code, |_| "answered"));
+        }
+        let failed = outcomes.iter().filter(|outcome| **outcome == "backend-unreachable").count();
+        assert_eq!(failed, resets.get(), "each reached the client, none was sent twice");
+        assert_eq!(resets.get(), 3, "three failures in a row take it out");
+        assert_eq!(alive.get(), 9);
+    });
+}
+
+#[test]
+fn with_all_of_them_out_one_is_asked_all_the_same() {
+    on_core(async {
+        let backend = at(&[nobody().await, nobody().await], &hasty());
+        for _ in 0..10 {
+            assert_eq!(get(&backend).await, Err("backend-unreachable"));
+        }
+    });
+}
+
+#[test]
+fn a_health_check_decides_who_gets_requests() {
+    on_core(async {
+        let (status, asked) = (Rc::new(RefCell::new("503 Down")), Rc::new(Cell::new(0)));
+        let (says, requests) = (Rc::clone(&status), Rc::clone(&asked));
+        let moody = listening(move |mut stream, _| {
+            let (says, requests) = (Rc::clone(&says), Rc::clone(&requests));
+            async move {
+                loop {
+                    let wanted = head(&mut stream).await;
+                    let answer = match &wanted {
+                        empty if empty.is_empty() => return,
+                        check if check.starts_with("GET /healthz ") => *says.borrow(),
+                        _ => {
+                            requests.set(requests.get() + 1);
+                            "200 OK"
+                        }
+                    };
+                    let text = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+                    say(&mut stream, &text).await;
+                }
+            }
+        });
+        let alive = Rc::default();
+        let mut config = hasty();
+        config.backend.health_path = Some("/healthz".into());
+        config.backend.health_every_ms = 100;
+        let backend = at(&[moody.await, named("alive", &alive).await], &config);
+        let probing = backend.clone();
+        tokio::task::spawn_local(async move { probing.probe(&config.backend).await });
+        let well = |wanted| {
+            let backend = backend.clone();
+            async move {
+                while backend.0.targets[0].health.is_well() != wanted {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        well(false).await;
+        for _ in 0..6 {
+            get(&backend).await.expect("an answer");
+        }
+        assert_eq!(asked.get(), 0, "the ill one got none");
+        status.replace("204 No Content");
+        well(true).await;
+        for _ in 0..6 {
+            get(&backend).await.expect("an answer");
+        }
+        assert_eq!(asked.get(), 3);
+    });
+}
+
+#[test]
+fn a_clients_broken_body_is_not_held_against_the_backend() {
+    on_core(async {
+        let alive = Rc::default();
+        let backend = at(&[named("alive", &alive).await], &hasty());
+        for _ in 0..5 {
+            let mut client = client(&backend, route());
+            let start = "POST /api/x HTTP/1.1\r\nhost: c\r\ntransfer-encoding: chunked\r\n\r\n";
+            let body = format!("{:x}\r\n{}\r\n", 2_000, "x".repeat(2_000));
+            client.write_all(format!("{start}{body}").as_bytes()).await.expect("written");
+            let answer = until(&mut client, "body-too-large").await;
+            assert!(answer.contains("body-too-large"), "{answer}");
+        }
+        assert!(backend.0.targets[0].health.is_well());
+    });
+}
