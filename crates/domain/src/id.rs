@@ -9,7 +9,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::text::Text;
 use crate::time::Timestamp;
+
+/// As long as an id's text gets.
+pub const ID_CHARS_MAX: usize = 40;
 
 /// Text that is no id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +57,15 @@ macro_rules! typed_id {
                 self.0
             }
 
+            /// The text form.
+            #[must_use]
+            pub fn text(&self) -> Text<ID_CHARS_MAX> {
+                let mut text = Text::new();
+                text.push_str($prefix);
+                text.push_hex(self.as_bytes());
+                text
+            }
+
             /// The 16 bytes that stores keep.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 16] {
@@ -68,7 +81,7 @@ macro_rules! typed_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{}"), self.0.simple())
+                f.write_str(self.text().as_str())
             }
         }
 

@@ -27,5 +27,6 @@ pub mod receipt;
 pub mod request;
 pub mod rewrite;
 pub mod route;
+pub mod text;
 pub mod time;
 pub mod usage;

@@ -30,6 +30,20 @@ pub enum MalformedPath {
     EncodedDelimiter,
 }
 
+/// Bytes that all parsers read alike in a path.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        plain[byte as usize] = !matches!(
+            byte,
+            b'\\' | b';' | b'?' | b'#' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}'
+        );
+        byte += 1;
+    }
+    plain
+};
+
 /// The path in its one form; borrowed when it was in it already.
 ///
 /// # Errors
@@ -38,7 +52,7 @@ pub fn normalize_path(path: &str) -> Result<Cow<'_, str>, MalformedPath> {
     if !path.starts_with('/') {
         return Err(MalformedPath::NotAbsolute);
     }
-    if path.bytes().any(|b| !b.is_ascii_graphic() || b"\\;?#\"<>^`{|}".contains(&b)) {
+    if !path.bytes().all(|b| PLAIN[usize::from(b)]) {
         return Err(MalformedPath::Character);
     }
     let normal =

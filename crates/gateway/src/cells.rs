@@ -172,7 +172,9 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
             match self.step(organization, charge) {
                 Step::Done(admitted) => return Ok(admitted),
                 Step::Refused(refusal) => return Err(refusal),
-                Step::Ask(ask, asked) => return self.ask(organization, charge, &ask, asked).await,
+                Step::Ask(ask, asked) => {
+                    return Box::pin(self.ask(organization, charge, &ask, asked)).await;
+                }
                 Step::Wait(answered) => answered.await,
             }
         }

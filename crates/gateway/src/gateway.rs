@@ -9,6 +9,7 @@ use driftlock_domain::address::client_ip;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::headers::{self, TrustedWay};
 use driftlock_domain::id::uuid_v7;
+use driftlock_domain::text::Text;
 use driftlock_domain::time::Timestamp;
 use http::request::Parts as Head;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -26,6 +27,9 @@ pub(crate) type ResponseBody<P> = <<P as Platform>::Upstream as Upstream>::Respo
 pub(crate) type Answer<P> = Result<Response<ResponseBody<P>>, Refusal>;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A UUID without dashes.
+const REQUEST_ID_CHARS: usize = 32;
 
 /// Through which listener a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,13 +140,14 @@ impl<P: Platform> Gateway<P> {
         response
     }
 
+    /// What few requests need is boxed: the room of all the others' futures is copied around.
     async fn dispatch(&self, arrival: Arrival<P>, door: Door, trail: &mut Trail) -> Answer<P> {
         let path = arrival.head.uri.path();
         let admin_here = door == Door::Admin || self.shared.config.admin.public;
         match path {
             "/healthz" | "/readyz" => health::answer(self, arrival).await,
             _ if path.starts_with("/admin/") && admin_here => {
-                api::admin::answer(self, arrival).await
+                Box::pin(api::admin::answer(self, arrival)).await
             }
             _ if path.starts_with("/api/") && door == Door::Public => {
                 match cors::preflight(self, &arrival) {
@@ -174,9 +179,11 @@ impl RequestId {
         {
             return Self { value: value.clone(), text: text.into() };
         }
-        let text = uuid_v7(at, id_entropy(entropy)).simple().to_string();
-        let value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("-"));
-        Self { value, text: text.into() }
+        let mut text = Text::<REQUEST_ID_CHARS>::new();
+        text.push_hex(uuid_v7(at, id_entropy(entropy)).as_bytes());
+        let value = HeaderValue::from_bytes(text.as_bytes());
+        let value = value.unwrap_or(HeaderValue::from_static("-"));
+        Self { value, text: text.as_str().into() }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use driftlock_domain::headers::CallerHeaders;
 use driftlock_domain::id::KeyId;
 use driftlock_domain::key::KeyRecord;
 use driftlock_domain::time::Timestamp;
@@ -18,13 +19,20 @@ pub(crate) struct KeyFacts {
     pub(crate) record: KeyRecord,
     /// The id as text, for audit rows.
     pub(crate) id: Arc<str>,
+    /// What the backend is told of it.
+    pub(crate) headers: CallerHeaders,
     noted_at_micros: AtomicI64,
 }
 
 impl KeyFacts {
     pub(crate) fn new(record: KeyRecord) -> Self {
         let noted = record.last_used_at.map_or(i64::MIN, Timestamp::micros);
-        Self { id: record.id.to_string().into(), record, noted_at_micros: AtomicI64::new(noted) }
+        Self {
+            id: record.id.text().as_str().into(),
+            headers: CallerHeaders::of(record.organization, record.id),
+            record,
+            noted_at_micros: AtomicI64::new(noted),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod recall;
 mod reply;
 mod shared;
 mod shield;
+mod words;
 
 pub use admin_token::{AdminTokens, MalformedAdminToken};
 pub use cells::LocalCells;

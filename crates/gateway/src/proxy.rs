@@ -41,7 +41,8 @@ pub(crate) async fn proxy<P: Platform>(
         && call.method == Method::POST
         && let Some(key) = idempotency::parse(&request.head.headers).map_err(call::denied)?
     {
-        return keyed::keyed(gateway, call, request, &key).await;
+        // Boxed, since its room would be copied around with the requests that need none.
+        return Box::pin(keyed::keyed(gateway, call, request, &key)).await;
     }
     let admitted = admit::admit(gateway, call, None).await?;
     let answered = forward::forward(admitted, request.limited()).await?;

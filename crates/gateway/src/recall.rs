@@ -52,11 +52,11 @@ async fn recall<K: Hash + Eq + Copy, V: Clone>(
     match facts.get(&key, now) {
         Lookup::Known(value) => Ok(value),
         Lookup::Missing(epoch) => {
-            let value = read().await?;
+            let value = Box::pin(read()).await?;
             facts.fill(key, value.clone(), epoch, now);
             Ok(value)
         }
-        Lookup::Aged(old, epoch) => match read().await {
+        Lookup::Aged(old, epoch) => match Box::pin(read()).await {
             Ok(value) => {
                 facts.fill(key, value.clone(), epoch, now);
                 Ok(value)

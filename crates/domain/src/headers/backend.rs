@@ -2,39 +2,34 @@
 
 use http::HeaderMap;
 
-use super::remove_hop_by_hop;
-
-/// Names that only the gateway speaks with, and what tells too much of the backend.
-const OURS: [&str; 11] = [
-    "x-usage-receipt",
-    "ratelimit",
-    "ratelimit-policy",
-    "x-ratelimit-limit",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-    "x-request-id",
-    "idempotency-replayed",
-    "server",
-    "x-powered-by",
-    "alt-svc",
-];
+use super::{is_hop_by_hop, remove_named_by_connection, remove_where};
 
 /// Cleans a backend's headers before they are answered.
 pub fn from_backend(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
-    for name in OURS {
-        headers.remove(name);
-    }
-    if headers.keys().any(is_cors) {
-        let named: Vec<_> = headers.keys().filter(|name| is_cors(name)).cloned().collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
+    remove_named_by_connection(headers);
+    remove_where(headers, |name| is_hop_by_hop(name) || is_ours(name) || is_cors(name));
 }
 
-fn is_cors(name: &http::HeaderName) -> bool {
-    name.as_str().starts_with("access-control-")
+/// Names that only the gateway speaks with, and what tells too much of the backend.
+fn is_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "x-usage-receipt"
+            | "ratelimit"
+            | "ratelimit-policy"
+            | "x-ratelimit-limit"
+            | "x-ratelimit-remaining"
+            | "x-ratelimit-reset"
+            | "x-request-id"
+            | "idempotency-replayed"
+            | "server"
+            | "x-powered-by"
+            | "alt-svc"
+    )
+}
+
+fn is_cors(name: &str) -> bool {
+    name.starts_with("access-control-")
 }
 
 #[cfg(test)]

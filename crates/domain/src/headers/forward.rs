@@ -3,28 +3,41 @@
 //! Whatever a client sent under the names that the gateway speaks with is removed first; so are
 //! its credentials, which are the gateway's business alone.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::remove_hop_by_hop;
+use super::{is_hop_by_hop, remove_named_by_connection, remove_where};
 use crate::id::{KeyId, OrganizationId};
+use crate::text;
 
 /// What the gateway tells the backend of a request.
 #[derive(Debug)]
 pub struct Forward<'a> {
-    /// Who pays.
-    pub organization: OrganizationId,
-    /// Which key was used.
-    pub key: KeyId,
+    /// Who calls.
+    pub caller: &'a CallerHeaders,
     /// The request's id.
     pub request_id: &'a HeaderValue,
     /// The client's address.
     pub ip: IpAddr,
     /// Of the peer, if it is a trusted proxy, what it said of the way so far.
     pub trusted: TrustedWay,
+}
+
+/// A key and its organization as the backend is told of them: made once per key, not per request.
+#[derive(Debug, Clone)]
+pub struct CallerHeaders {
+    organization: HeaderValue,
+    key: HeaderValue,
+}
+
+impl CallerHeaders {
+    /// Of this organization, by this key.
+    #[must_use]
+    pub fn of(organization: OrganizationId, key: KeyId) -> Self {
+        Self { organization: value(organization.text().as_str()), key: value(key.text().as_str()) }
+    }
 }
 
 /// Whether what a proxy said of the way so far is believed.
@@ -36,41 +49,22 @@ pub enum TrustedWay {
     Proxied,
 }
 
-const FORGEABLE: [&str; 11] = [
-    "x-organization-id",
-    "x-api-key-id",
-    "x-request-id",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-real-ip",
-    "x-forwarded-by",
-    "forwarded",
-    "cf-connecting-ip",
-    "idempotency-replayed",
-];
-
 /// Rewrites a client's headers for the backend.
 pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
-    remove_hop_by_hop(headers);
+    remove_named_by_connection(headers);
     let host = headers.remove(HOST);
     let told = match forward.trusted {
-        TrustedWay::Proxied => {
-            (headers.remove("x-forwarded-proto"), headers.remove("x-forwarded-host"))
-        }
+        TrustedWay::Proxied => (headers.remove(FORWARDED_PROTO), headers.remove(FORWARDED_HOST)),
         TrustedWay::Direct => (None, None),
     };
-    for name in FORGEABLE {
-        headers.remove(name);
-    }
     headers.remove(AUTHORIZATION);
     headers.remove(COOKIE);
+    remove_where(headers, |name| is_hop_by_hop(name) || is_forgeable(name));
 
-    let mut text = String::with_capacity(48);
-    headers.insert(ORGANIZATION, value(&mut text, &forward.organization));
-    headers.insert(KEY, value(&mut text, &forward.key));
+    headers.insert(ORGANIZATION, forward.caller.organization.clone());
+    headers.insert(KEY, forward.caller.key.clone());
     headers.insert(REQUEST_ID, forward.request_id.clone());
-    let ip = value(&mut text, &forward.ip);
+    let ip = value(text::ip(forward.ip).as_str());
     headers.insert(FORWARDED_FOR, ip.clone());
     headers.insert(REAL_IP, ip);
     headers.insert(FORWARDED_BY, HeaderValue::from_static("driftlock-gateway"));
@@ -79,6 +73,24 @@ pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
     if let Some(host) = forwarded_host.or(host) {
         headers.insert(FORWARDED_HOST, host);
     }
+}
+
+/// Names that the gateway speaks with, and others that a backend might believe.
+fn is_forgeable(name: &str) -> bool {
+    matches!(
+        name,
+        "x-organization-id"
+            | "x-api-key-id"
+            | "x-request-id"
+            | "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-real-ip"
+            | "x-forwarded-by"
+            | "forwarded"
+            | "cf-connecting-ip"
+            | "idempotency-replayed"
+    )
 }
 
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-organization-id");
@@ -91,9 +103,7 @@ const FORWARDED_BY: HeaderName = HeaderName::from_static("x-forwarded-by");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Ids and addresses are ASCII, so that they always make a header.
-fn value(text: &mut String, shown: &impl std::fmt::Display) -> HeaderValue {
-    text.clear();
-    let _ = write!(text, "{shown}");
+fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
@@ -107,8 +117,10 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let forward = Forward {
-            organization: OrganizationId::from_bytes([1; 16]),
-            key: KeyId::from_bytes([2; 16]),
+            caller: &CallerHeaders::of(
+                OrganizationId::from_bytes([1; 16]),
+                KeyId::from_bytes([2; 16]),
+            ),
             request_id: &HeaderValue::from_static("r-1"),
             ip: "192.0.2.1".parse().expect("an address"),
             trusted,

@@ -4,12 +4,11 @@
 //! `q` is the quota of a window of `w` seconds, `r` what is left, `t` the seconds until one more
 //! request would pass (for the quota: until the period ends).
 
-use std::fmt::Write;
-
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cell::LimitsNow;
+use crate::limit::LimitState;
+use crate::text::Text;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const CURRENT: HeaderName = HeaderName::from_static("ratelimit");
@@ -17,29 +16,41 @@ const OLD_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const OLD_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const OLD_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
+/// Longer than the three limits get with every number at its greatest.
+const CHARS_MAX: usize = 192;
+
 /// States the limits as they are after this request.
 pub fn write_limits(headers: &mut HeaderMap, limits: &LimitsNow) {
     let LimitsNow { key, organization, quota } = limits;
-    let mut policy = String::with_capacity(80);
-    let mut current = String::with_capacity(80);
-    // Writing to a string cannot fail.
-    let _ = write!(policy, "\"key\";q={};w={}", key.limit, key.window_secs);
-    let _ = write!(current, "\"key\";r={};t={}", key.remaining, key.reset_secs);
-    if let Some(of) = organization {
-        let _ = write!(policy, ", \"organization\";q={};w={}", of.limit, of.window_secs);
-        let _ = write!(current, ", \"organization\";r={};t={}", of.remaining, of.reset_secs);
+    let (mut policy, mut current) = (Text::<CHARS_MAX>::new(), Text::<CHARS_MAX>::new());
+    let mut rate = |name: &str, of: &LimitState| {
+        item(&mut policy, name, ";q=", u64::from(of.limit), ";w=", of.window_secs);
+        item(&mut current, name, ";r=", u64::from(of.remaining), ";t=", of.reset_secs);
+    };
+    rate("\"key\"", key);
+    if let Some(organization) = organization {
+        rate(", \"organization\"", organization);
     }
-    let _ = write!(policy, ", \"quota\";q={};w={}", quota.included, quota.window_secs);
-    let _ = write!(current, ", \"quota\";r={};t={}", quota.remaining, quota.reset_secs);
-    insert(headers, POLICY, policy);
-    insert(headers, CURRENT, current);
+    item(&mut policy, ", \"quota\"", ";q=", quota.included, ";w=", quota.window_secs);
+    item(&mut current, ", \"quota\"", ";r=", quota.remaining, ";t=", quota.reset_secs);
+    insert(headers, POLICY, &policy);
+    insert(headers, CURRENT, &current);
     headers.insert(OLD_LIMIT, HeaderValue::from(key.limit));
     headers.insert(OLD_REMAINING, HeaderValue::from(key.remaining));
     headers.insert(OLD_RESET, HeaderValue::from(key.reset_secs));
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+/// One list member with its two parameters.
+fn item(text: &mut Text<CHARS_MAX>, name: &str, first: &str, one: u64, second: &str, two: u64) {
+    text.push_str(name);
+    text.push_str(first);
+    text.push_number(one);
+    text.push_str(second);
+    text.push_number(two);
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: &Text<CHARS_MAX>) {
+    if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
         headers.insert(name, value);
     }
 }
@@ -48,7 +59,6 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, text: String) {
 mod tests {
     use super::*;
     use crate::cell::QuotaState;
-    use crate::limit::LimitState;
 
     #[test]
     fn the_published_form() {

@@ -1,13 +1,20 @@
 //! Ids that tie a request's traces together: `X-Request-ID` and W3C `traceparent`.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::text::Text;
 
 const REQUEST_ID_CHARS_MAX: usize = 128;
+/// Version, 16 bytes, 8 bytes and flags, with dashes between.
+const PARENT_CHARS: usize = 55;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The client's request id, if it is 1 to 128 of `[A-Za-z0-9._-]` and the only one.
 #[must_use]
 pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let mut values = headers.get_all("x-request-id").iter();
+    let mut values = headers.get_all(REQUEST_ID).iter();
     let value = values.next()?;
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-".contains(b);
     let fits = (1..=REQUEST_ID_CHARS_MAX).contains(&value.len());
@@ -17,16 +24,22 @@ pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 /// Continues a valid `traceparent`; restarts with 24 unpredictable bytes where there is none, or a
 /// malformed one, whose `tracestate` then means nothing (W3C Trace Context, section 3.2).
 pub fn trace_context(headers: &mut HeaderMap, entropy: impl FnOnce() -> [u8; 24]) {
-    let mut values = headers.get_all("traceparent").iter();
+    let mut values = headers.get_all(PARENT).iter();
     let valid = values.next().is_some_and(|value| is_traceparent(value.as_bytes()));
     if valid && values.next().is_none() {
         return;
     }
-    headers.remove("tracestate");
-    let hex = hex::encode(entropy());
-    let (trace, parent) = hex.split_at(32);
-    if let Ok(value) = HeaderValue::try_from(format!("00-{trace}-{parent}-00")) {
-        headers.insert("traceparent", value);
+    headers.remove(STATE);
+    let entropy = entropy();
+    let (trace, parent) = entropy.split_at(16);
+    let mut text = Text::<PARENT_CHARS>::new();
+    text.push_str("00-");
+    text.push_hex(trace);
+    text.push_str("-");
+    text.push_hex(parent);
+    text.push_str("-00");
+    if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+        headers.insert(PARENT, value);
     }
 }
 

@@ -13,6 +13,7 @@ use driftlock_domain::headers::TrustedWay;
 use driftlock_domain::id::{OrganizationId, UsageId};
 use driftlock_domain::idempotency::Claim;
 use driftlock_domain::route::Route;
+use driftlock_domain::text;
 use driftlock_domain::time::Timestamp;
 use http::request::Parts as Head;
 use http::{Method, Response};
@@ -20,6 +21,7 @@ use http::{Method, Response};
 use crate::gateway::{Gateway, RequestBody, RequestId, ResponseBody};
 use crate::keys::KeyFacts;
 use crate::ports::{Admission, Platform, Refusal, Upstream};
+use crate::words::word;
 
 /// A request of a known caller, entitled to the route.
 #[derive(Debug)]
@@ -40,16 +42,16 @@ impl Call {
     }
 
     /// The audit row of this request with this outcome.
-    pub(crate) fn audit(&self, at: Timestamp, action: &str, outcome: Arc<str>) -> AuditRecord {
+    pub(crate) fn audit(&self, at: Timestamp, action: &str, outcome: &str) -> AuditRecord {
         AuditRecord {
             at,
             actor: Arc::clone(&self.key.id),
-            action: action.into(),
+            action: word(action),
             resource: Arc::clone(&self.route.label),
-            outcome,
+            outcome: word(outcome),
             request_id: Arc::clone(&self.id.text),
-            ip: self.ip.to_string().into(),
-            details: "{}".into(),
+            ip: text::ip(self.ip).as_str().into(),
+            details: word("{}"),
         }
     }
 }

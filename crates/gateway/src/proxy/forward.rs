@@ -13,8 +13,7 @@ pub(crate) async fn forward<P: Platform>(
     let Forwarded { mut head, body, .. } = request;
     let (gateway, call) = (&admitted.gateway, &admitted.call);
     let told = Forward {
-        organization: call.organization(),
-        key: call.key.record.id,
+        caller: &call.key.headers,
         request_id: &call.id.value,
         ip: call.ip,
         trusted: call.trusted,

@@ -100,7 +100,7 @@ async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) ->
     if let Some(answer) = kept.answer {
         let mut response = replay::<P>(answer);
         respond::head(response.headers_mut(), &limits, Some(kept.usage));
-        let row = call.audit(gateway.clock.now(), "request", "replayed".into());
+        let row = call.audit(gateway.clock.now(), "request", "replayed");
         gateway.shared.audit.push(call.organization(), row);
         return Ok(response);
     }

@@ -21,7 +21,7 @@ pub(crate) fn respond<P: Platform>(settled: Settled<P>) -> Response<ResponseBody
 pub(crate) fn head(headers: &mut HeaderMap, limits: &LimitsNow, receipt: Option<UsageId>) {
     write_limits(headers, limits);
     if let Some(receipt) = receipt
-        && let Ok(value) = HeaderValue::try_from(receipt.to_string())
+        && let Ok(value) = HeaderValue::from_bytes(receipt.text().as_bytes())
     {
         headers.insert(RECEIPT, value);
     }

@@ -18,7 +18,7 @@ pub(crate) async fn settle<P: Platform>(answered: Answered<P>) -> Result<Settled
     let status = response.status();
     let at = gateway.clock.now();
     let Some(held) = held.filter(|_| status.is_success()) else {
-        gateway.shared.audit.push(call.organization(), call.audit(at, "request", outcome(status)));
+        gateway.shared.audit.push(call.organization(), call.audit(at, "request", status.as_str()));
         return Ok(Settled { gateway, call, limits, receipt: None, claim: None, response });
     };
     let receipt = held.hold.usage;
@@ -62,7 +62,7 @@ fn settlement<P: Platform>(
         node: gateway.admission.node(),
         request_id: Arc::clone(&call.id.text),
         claim: held.claim,
-        audit: call.audit(at, "request", outcome(status)),
+        audit: call.audit(at, "request", status.as_str()),
     }
 }
 
@@ -75,13 +75,9 @@ fn watched<P: Platform>(
     let (gateway, call) = (gateway.clone(), Rc::clone(call));
     let ended = move |end: BodyEnd| {
         if end == BodyEnd::Truncated {
-            let row = call.audit(gateway.clock.now(), "request.body", "truncated".into());
+            let row = call.audit(gateway.clock.now(), "request.body", "truncated");
             gateway.shared.audit.push(call.organization(), row);
         }
     };
     P::Upstream::watch(body, Box::new(ended))
-}
-
-fn outcome(status: StatusCode) -> Arc<str> {
-    status.as_str().into()
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::route::Route;
+use driftlock_domain::text;
 use driftlock_domain::time::Timestamp;
 
 use crate::audit::DenialKind;
 use crate::gateway::{Gateway, RequestId};
 use crate::keys::KeyFacts;
 use crate::ports::{Platform, Refusal};
+use crate::words::word;
 
 /// Empty until a key is known: what no organization asked for has no audit log to go to.
 #[derive(Default)]
@@ -35,12 +37,12 @@ impl Trail {
         let row = |code: &str| AuditRecord {
             at,
             actor: Arc::clone(&key.id),
-            action: "request".into(),
+            action: word("request"),
             resource: Arc::clone(&route.label),
-            outcome: code.into(),
+            outcome: word(code),
             request_id: Arc::clone(&id.text),
-            ip: ip.to_string().into(),
-            details: "{}".into(),
+            ip: text::ip(ip).as_str().into(),
+            details: word("{}"),
         };
         let queue = &gateway.shared.audit;
         match refusal {
