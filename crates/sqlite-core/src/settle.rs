@@ -32,11 +32,6 @@ impl Books {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<Result<Settled, Fault>, Fault> {
-        if let Some(event) = event(sql, settlement.usage)? {
-            let (at, period) = (event.at, event.place.period);
-            let settled = Settled::Committed { at, period };
-            return Ok(Ok(if event.voided { Settled::Refused } else { settled }));
-        }
         let Settlement { usage, organization, key, route, units, .. } = &settlement;
         if let Some(claim) = &settlement.claim
             && idempotency::held_by_another(sql, claim, *usage, now)?
@@ -45,17 +40,14 @@ impl Books {
         }
         let route = self.route(sql, route)?;
         let Some(book) = self.open_known(sql, *organization, now)? else {
-            return Ok(Err(Fault::store("a settlement for which no units were leased")));
+            let unleased = Fault::store("a settlement for which no units were leased");
+            return Ok(earlier(sql, *usage)?.ok_or(unleased));
         };
         let at = now.max(book.last_at);
-        if book.lease.settle(settlement.node, u64::from(*units), at).is_err() {
-            return Ok(Ok(Settled::Refused));
-        }
-        book.last_at = at;
         let period = book.lease.period_id();
         let insert = "INSERT INTO usage_events \
                       (id, organization, key, route, units, period, at, request_id) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
         let values = [
             usage.as_bytes().into(),
             organization.as_bytes().into(),
@@ -66,7 +58,15 @@ impl Books {
             at.micros().into(),
             (&*settlement.request_id).into(),
         ];
-        sql.execute(insert, &values)?;
+        // Nearly all are new: whether one is known is not asked before, but found out by entering.
+        if sql.execute(insert, &values)? == 0 {
+            return Ok(Ok(earlier(sql, *usage)?.unwrap_or(Settled::Refused)));
+        }
+        if book.lease.settle(settlement.node, u64::from(*units), at).is_err() {
+            sql.execute("DELETE FROM usage_events WHERE id = ?1", &[usage.as_bytes().into()])?;
+            return Ok(Ok(Settled::Refused));
+        }
+        book.last_at = at;
         let place = Place { organization: *organization, period, hour: hour(at), key: *key, route };
         self.counters.count(place, *units, Change::Add);
         self.counters.settled(period, at);
@@ -122,6 +122,15 @@ impl Books {
         self.routes.insert(label.to_owned(), id);
         Ok(id)
     }
+}
+
+/// What became of an earlier try under the same usage id.
+fn earlier(sql: &impl Sql, usage: UsageId) -> Result<Option<Settled>, Fault> {
+    let known = event(sql, usage)?.map(|event| {
+        let (at, period) = (event.at, event.place.period);
+        if event.voided { Settled::Refused } else { Settled::Committed { at, period } }
+    });
+    Ok(known)
 }
 
 fn event(sql: &impl Sql, usage: UsageId) -> Result<Option<Event>, Fault> {

@@ -7,14 +7,13 @@ use std::thread::JoinHandle;
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use futures_channel::oneshot;
-use rusqlite::Connection;
 
 use crate::open::{OpenError, reading};
 use crate::sql::Native;
 
 const QUEUE_MAX: usize = 4_096;
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
+type Job = Box<dyn FnOnce(&Native<'_>) + Send>;
 
 /// The way to the reading threads.
 #[derive(Debug)]
@@ -32,8 +31,9 @@ impl Readers {
             let connection = reading(path).map_err(|error| OpenError::of(path, error))?;
             let receiver = Arc::clone(&receiver);
             let work = move || {
+                let sql = Native::new(&connection);
                 while let Some(job) = next(&receiver) {
-                    job(&connection);
+                    job(&sql);
                 }
             };
             let thread = std::thread::Builder::new().name("sqlite-reader".into()).spawn(work);
@@ -48,9 +48,9 @@ impl Readers {
         work: impl FnOnce(&Native<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let job: Job = Box::new(move |sql| {
             // The one who asked may have gone away meanwhile.
-            let _ = answer.send(work(&Native(connection)));
+            let _ = answer.send(work(sql));
         });
         let jobs = self.jobs.as_ref().ok_or_else(|| Fault::store("the store is closed"))?;
         jobs.try_send(job).map_err(|error| match error {

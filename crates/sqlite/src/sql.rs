@@ -1,14 +1,60 @@
 //! rusqlite as the shared ledger sees it.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use driftlock_domain::denial::Fault;
 use driftlock_sqlite_core::{Cell, Columns, Row, Sql, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{Connection, Statement, ToSql};
 
-/// A connection; statements are prepared once.
-pub(crate) struct Native<'a>(pub(crate) &'a Connection);
+/// Statements kept; there are fewer texts than that.
+const STATEMENTS_MAX: usize = 64;
+
+/// A connection and the statements prepared on it. They are few and found by comparing their texts:
+/// a group of settlements runs the same three over and over, and hashing them would cost more.
+pub(crate) struct Native<'a> {
+    connection: &'a Connection,
+    statements: RefCell<Vec<(Box<str>, Statement<'a>)>>,
+}
+
+impl<'a> Native<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> Self {
+        Self { connection, statements: RefCell::default() }
+    }
+
+    /// Runs a statement; one that fails is not used again.
+    fn run<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        work: impl FnOnce(&mut Statement<'a>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let known = {
+            let mut statements = self.statements.borrow_mut();
+            let place = statements.iter().position(|(text, _)| **text == *sql);
+            place.map(|place| statements.swap_remove(place))
+        };
+        let (text, mut statement) = match known {
+            Some(known) => known,
+            None => (sql.into(), self.connection.prepare(sql).map_err(Fault::store)?),
+        };
+        for (place, value) in values.iter().enumerate() {
+            statement.raw_bind_parameter(place + 1, Bound(value)).map_err(Fault::store)?;
+        }
+        let done = work(&mut statement)?;
+        let mut statements = self.statements.borrow_mut();
+        if statements.len() < STATEMENTS_MAX {
+            statements.push((text, statement));
+        }
+        Ok(done)
+    }
+
+    /// Whether a transaction is open.
+    pub(crate) fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+}
 
 struct Bound<'a>(&'a Value<'a>);
 
@@ -25,9 +71,9 @@ impl ToSql for Bound<'_> {
 
 impl Sql for Native<'_> {
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault> {
-        let mut statement = self.0.prepare_cached(sql).map_err(Fault::store)?;
-        let changed = statement.execute(params_from_iter(values.iter().map(Bound)));
-        changed.map(|rows| rows as u64).map_err(Fault::store)
+        self.run(sql, values, |statement| {
+            statement.raw_execute().map(|rows| rows as u64).map_err(Fault::store)
+        })
     }
 
     fn query<T>(
@@ -36,14 +82,14 @@ impl Sql for Native<'_> {
         values: &[Value<'_>],
         mut read: impl FnMut(Row<'_>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        let mut statement = self.0.prepare_cached(sql).map_err(Fault::store)?;
-        let mut rows =
-            statement.query(params_from_iter(values.iter().map(Bound))).map_err(Fault::store)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(Fault::store)? {
-            found.push(read(Row(&NativeRow(row)))?);
-        }
-        Ok(found)
+        self.run(sql, values, |statement| {
+            let mut rows = statement.raw_query();
+            let mut found = Vec::new();
+            while let Some(row) = rows.next().map_err(Fault::store)? {
+                found.push(read(Row(&NativeRow(row)))?);
+            }
+            Ok(found)
+        })
     }
 }
 

@@ -1,13 +1,15 @@
 //! The thread that writes: group commit.
 //!
 //! A command is a function over [`Books`]; it runs inside the group's transaction and its answer
-//! leaves after the commit.
+//! leaves after the commit. A lone request does not wait for company; where there was company just
+//! now, the next group gathers for a moment, since a commit costs many times what a row does.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use driftlock_domain::denial::{Fault, FaultKind};
-use driftlock_sqlite_core::Books;
+use driftlock_sqlite_core::{Books, Sql};
 use futures_channel::oneshot;
 use rusqlite::Connection;
 
@@ -17,12 +19,17 @@ use crate::sql::Native;
 const QUEUE_MAX: usize = 16_384;
 /// Commands of one commit.
 const GROUP_MAX: usize = 512;
+/// After a group of so many commands the next one gathers.
+const COMPANY: usize = 8;
+/// For how long a group gathers: about as long as a commit takes on a fast disk.
+const GATHERING: Duration = Duration::from_micros(200);
+
 type Reply = Box<dyn FnOnce(Result<(), Fault>) + Send>;
-type Command = Box<dyn FnOnce(&mut Writer) -> Result<Reply, Fault> + Send>;
+type Command = Box<dyn FnOnce(&mut Writer<'_>) -> Result<Reply, Fault> + Send>;
 
 /// What the commands work on.
-struct Writer {
-    connection: Connection,
+struct Writer<'a> {
+    sql: Native<'a>,
     books: Books,
 }
 
@@ -36,8 +43,9 @@ pub(crate) struct WriterHandle {
 impl WriterHandle {
     pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
-        let writer = Writer { connection, books: Books::default() };
-        let work = move || writer.run(&receiver);
+        let work = move || {
+            Writer { sql: Native::new(&connection), books: Books::default() }.run(&receiver);
+        };
         let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(work)?;
         Ok(Self { commands: Some(sender), thread: Some(thread) })
     }
@@ -49,7 +57,7 @@ impl WriterHandle {
     ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
         let command: Command = Box::new(move |writer| {
-            let value = work(&mut writer.books, &Native(&writer.connection))?;
+            let value = work(&mut writer.books, &writer.sql)?;
             // The one who asked may have gone away meanwhile.
             Ok(Box::new(move |committed: Result<(), Fault>| {
                 let _ = answer.send(committed.map(|()| value));
@@ -76,16 +84,21 @@ impl Drop for WriterHandle {
     }
 }
 
-impl Writer {
+impl Writer<'_> {
     fn run(mut self, commands: &Receiver<Command>) {
+        let mut company = 0;
         while let Ok(first) = commands.recv() {
+            if company >= COMPANY {
+                std::thread::sleep(GATHERING);
+            }
             let mut group = vec![first];
             while group.len() < GROUP_MAX
                 && let Ok(next) = commands.try_recv()
             {
                 group.push(next);
             }
-            let mut replies = Vec::with_capacity(group.len());
+            company = group.len();
+            let mut replies = Vec::with_capacity(company);
             let outcome = self.commit(group, &mut replies).inspect_err(|fault| {
                 self.forget();
                 tracing::error!(cause = fault.cause, "a group of writes was rolled back");
@@ -98,20 +111,20 @@ impl Writer {
 
     /// Commands that did not run drop their answers, which tells their callers.
     fn commit(&mut self, group: Vec<Command>, replies: &mut Vec<Reply>) -> Result<(), Fault> {
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::store)?;
+        self.sql.execute("BEGIN IMMEDIATE", &[])?;
         for command in group {
             replies.push(command(self)?);
         }
-        self.books.before_commit(&Native(&self.connection))?;
-        self.connection.execute_batch("COMMIT").map_err(Fault::store)
+        self.books.before_commit(&self.sql)?;
+        self.sql.execute("COMMIT", &[]).map(|_| ())
     }
 
     /// After a failure: nothing of the group remains.
     fn forget(&mut self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        if self.sql.in_transaction()
+            && let Err(fault) = self.sql.execute("ROLLBACK", &[])
         {
-            tracing::error!(cause = %error, "a rollback failed");
+            tracing::error!(cause = fault.cause, "a rollback failed");
         }
         self.books.forget();
     }
