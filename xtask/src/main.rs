@@ -9,6 +9,7 @@
     reason = "the report on standard output is what this program is for"
 )]
 
+mod bench;
 mod deny;
 mod graph;
 mod sizes;
@@ -43,6 +44,8 @@ enum Task {
     Wasm,
     /// Build the Cloudflare Worker and run its tests under Miniflare
     Worker(WorkerArgs),
+    /// Measure what a request costs, against nginx in the same run
+    Bench(BenchArgs),
     /// Print the dependencies between the workspace's crates
     Graph(GraphArgs),
     /// Print the sizes of the Rust files: median, 90th percentile, largest
@@ -61,6 +64,31 @@ struct WorkerArgs {
     /// Build only
     #[arg(long)]
     build: bool,
+}
+
+#[derive(Args)]
+struct BenchArgs {
+    #[command(subcommand)]
+    subject: BenchSubject,
+}
+
+#[derive(Subcommand)]
+enum BenchSubject {
+    /// CPU time per request: nginx as a bare proxy, a free GET, a metered POST
+    Cpu(CpuArgs),
+}
+
+#[derive(Args)]
+struct CpuArgs {
+    /// Rounds, of which the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long a round loads each server, in seconds
+    #[arg(long, default_value_t = 3)]
+    seconds: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -91,6 +119,12 @@ fn run(task: Task) -> Result<()> {
         Task::Worker(WorkerArgs { build: false }) => worker::test(&workspace),
         Task::Graph(GraphArgs { mermaid: true }) => graph::print(&workspace, graph::Style::Mermaid),
         Task::Graph(GraphArgs { mermaid: false }) => graph::print(&workspace, graph::Style::Text),
+        Task::Bench(BenchArgs {
+            subject: BenchSubject::Cpu(CpuArgs { rounds, seconds, json }),
+        }) => {
+            let form = if json { bench::Form::Json } else { bench::Form::Table };
+            bench::cpu(&workspace, bench::Extent { rounds, seconds }, form)
+        }
         Task::Sizes => sizes::print(&workspace),
     }
 }
