@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use driftlock_domain::config::Timeouts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+use super::socket::Socket;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +120,7 @@ impl Activity {
 
 /// A client's socket that notes what happens on it.
 pub(super) struct ClientStream {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
     pub(super) activity: Rc<Activity>,
 }
 

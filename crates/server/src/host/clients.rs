@@ -15,15 +15,19 @@ const CONNECTIONS_MAX: usize = 65_536;
 pub(super) struct Clients {
     room: Semaphore,
     next: Cell<u64>,
-    open: RefCell<HashMap<u64, Option<Waker>>>,
+    open: RefCell<HashMap<u64, Slot>>,
     draining: Cell<bool>,
     emptied: RefCell<Option<Waker>>,
 }
+
+/// The task that serves a connection.
+type Slot = Rc<RefCell<Option<Waker>>>;
 
 /// One open connection.
 pub(super) struct Client {
     clients: Rc<Clients>,
     number: u64,
+    slot: Slot,
 }
 
 impl Clients {
@@ -50,14 +54,15 @@ impl Clients {
         }
         let number = self.next.get();
         self.next.set(number + 1);
-        self.open.borrow_mut().insert(number, None);
-        Client { clients: Rc::clone(self), number }
+        let slot = Slot::default();
+        self.open.borrow_mut().insert(number, Rc::clone(&slot));
+        Client { clients: Rc::clone(self), number, slot }
     }
 
     /// Tells all connections to end after the request under way, and waits for them.
     pub(super) async fn drain(&self) {
         self.draining.set(true);
-        for waker in self.open.borrow_mut().values_mut().filter_map(Option::take) {
+        for waker in self.open.borrow().values().filter_map(|slot| slot.take()) {
             waker.wake();
         }
         poll_fn(|context| {
@@ -74,7 +79,8 @@ impl Clients {
 impl Client {
     /// The task to wake when connections are to end.
     pub(super) fn runs_in(&self, task: &Waker) {
-        if let Some(slot) = self.clients.open.borrow_mut().get_mut(&self.number) {
+        let mut slot = self.slot.borrow_mut();
+        if slot.as_ref().is_none_or(|known| !known.will_wake(task)) {
             *slot = Some(task.clone());
         }
     }

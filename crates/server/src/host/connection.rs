@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::activity::{Activity, ClientStream, Due, Patience};
 use super::clients::Client;
+use super::socket::Socket;
 use super::upstream::{Backend, RequestBody, ResponseBody};
 
 /// What all connections of a core have in common.
@@ -66,7 +67,10 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         client: Client,
     ) {
         let activity = Activity::new(Instant::now());
-        let io = TokioIo::new(ClientStream { stream, activity: Rc::clone(&activity) });
+        let io = TokioIo::new(ClientStream {
+            stream: Socket::new(stream),
+            activity: Rc::clone(&activity),
+        });
         let (gateway, noted) = (self.gateway.clone(), Rc::clone(&activity));
         let body_idle = self.patience.body;
         let service = service_fn(move |request: Request<Incoming>| {
@@ -80,7 +84,7 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         });
         let mut connection = self.http.serve_connection(io, service);
         let mut timer = Box::pin(tokio::time::sleep(self.patience.shortest()));
-        let mut told = false;
+        let (mut told, mut timed) = (false, false);
         let over = poll_fn(|context| {
             if !told {
                 client.runs_in(context.waker());
@@ -92,12 +96,17 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             if Pin::new(&mut connection).poll(context).is_ready() {
                 return Poll::Ready(Due::Close);
             }
-            while timer.as_mut().poll(context).is_ready() {
+            // Polled once it has a task to wake, and then when it woke it.
+            while (!timed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
                 match activity.due(Instant::now(), self.patience) {
-                    Due::Later(at) => timer.as_mut().reset(at),
+                    Due::Later(at) => {
+                        timer.as_mut().reset(at);
+                        timed = false;
+                    }
                     over => return Poll::Ready(over),
                 }
             }
+            timed = true;
             Poll::Pending
         })
         .await;

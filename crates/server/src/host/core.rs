@@ -13,6 +13,7 @@ use driftlock_domain::config::Config;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Door, Gateway};
 use futures_util::future::{Either, select};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -63,8 +64,8 @@ pub(super) fn run<P: Platform<Upstream = Backend>>(
     setup: CoreSetup<'_>,
     make: impl FnOnce(CoreParts) -> Gateway<P>,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(setup, make))
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build_local(LocalOptions::default())?.block_on(serve(setup, make))
 }
 
 async fn serve<P: Platform<Upstream = Backend>>(

@@ -14,6 +14,7 @@ mod environment;
 mod listen;
 mod platform;
 mod serve;
+mod socket;
 mod upstream;
 
 pub(crate) use clock::NativeClock;

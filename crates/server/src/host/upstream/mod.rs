@@ -89,7 +89,7 @@ impl Backend {
         };
         let second = self.0.choose(Some(first));
         self.0.targets[second].address(&mut request, asked)?;
-        let answered = self.0.send(second, *request, head_timeout, idle).await;
+        let answered = Box::pin(self.0.send(second, *request, head_timeout, idle)).await;
         answered.map_err(|attempt| attempt.failed.into())
     }
 }

@@ -48,7 +48,9 @@ impl Pool {
     pub(super) async fn permit(&self, wait: Duration) -> Option<Permit> {
         let acquired = match self.in_use.try_acquire() {
             Ok(acquired) => acquired,
-            Err(_) => tokio::time::timeout(wait, self.in_use.acquire()).await.ok()?.ok()?,
+            Err(_) => {
+                Box::pin(tokio::time::timeout(wait, self.in_use.acquire())).await.ok()?.ok()?
+            }
         };
         acquired.forget();
         Some(Permit(Rc::clone(&self.in_use)))

@@ -17,6 +17,7 @@ use super::lane::{Lane, NoHead};
 use super::pool::{Permit, Pool};
 use super::transport::Transport;
 use super::{Failed, RequestBody, ResponseBody};
+use crate::host::socket::Socket;
 
 /// See the module.
 pub(super) struct Target {
@@ -88,18 +89,18 @@ impl Target {
                 Err(failed) => return Err(failed.into()),
             },
         };
-        let mut lane = match self.connect(permit).await {
-            Ok(lane) => Box::new(lane),
+        let mut lane = match Box::pin(self.connect(permit)).await {
+            Ok(lane) => lane,
             Err(failed) => return Err(Attempt { failed, unsent: Some(Box::new(request)) }),
         };
         let response = lane.exchange(request, head_timeout).await?;
         self.answer(response, lane, idle)
     }
 
-    async fn connect(&self, permit: Permit) -> Result<Lane, Failed> {
+    async fn connect(&self, permit: Permit) -> Result<Box<Lane>, Failed> {
         let connecting = tokio::time::timeout(self.connect_timeout, self.transport());
         let transport = connecting.await.map_err(|_| Failed::ConnectTimeout)??;
-        Lane::new(transport, permit).await.map_err(Failed::Connection)
+        Lane::new(transport, permit).await.map(Box::new).map_err(Failed::Connection)
     }
 
     async fn transport(&self) -> Result<Transport, Failed> {
@@ -107,7 +108,7 @@ impl Target {
         // Without it a request whose body follows its head may wait for an acknowledgement.
         stream.set_nodelay(true).map_err(Failed::Connect)?;
         let (Some(tls), Some(name)) = (&self.tls, self.url.server_name()) else {
-            return Ok(Transport::Plain(stream));
+            return Ok(Transport::Plain(Socket::new(stream)));
         };
         let secured = tls.connect(name, stream).await.map_err(Failed::Tls)?;
         Ok(Transport::Tls(Box::new(secured)))
