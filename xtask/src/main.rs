@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod cases;
 mod deny;
 mod graph;
 mod sizes;
@@ -42,6 +43,8 @@ enum Task {
     Tidy,
     /// Check that the shared crates compile to wasm
     Wasm,
+    /// What becomes of malformed requests: the gateway, nginx and HAProxy side by side
+    Cases,
     /// Build the Cloudflare Worker and run its tests under Miniflare
     Worker(WorkerArgs),
     /// Measure what a request costs, against nginx in the same run
@@ -125,6 +128,7 @@ fn run(task: Task) -> Result<()> {
             let form = if json { bench::Form::Json } else { bench::Form::Table };
             bench::cpu(&workspace, bench::Extent { rounds, seconds }, form)
         }
+        Task::Cases => cases::print(&workspace),
         Task::Sizes => sizes::print(&workspace),
     }
 }

@@ -9,6 +9,11 @@ use http::{HeaderMap, Method, Version};
 
 use crate::config::Filter;
 
+/// Marks a head (as an extension) whose bytes framed the body more than once, which the host's HTTP
+/// library does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AmbiguousFraming;
+
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Malformed {
@@ -36,6 +41,9 @@ pub enum Malformed {
     /// Anything but one `chunked`, or beside `Content-Length`, or on HTTP/1.0.
     #[error("Transfer-Encoding has to be `chunked`, alone, on HTTP/1.1")]
     TransferEncoding,
+    /// Several header lines say how long the body is.
+    #[error("there has to be one Content-Length or one Transfer-Encoding, not both, and not twice")]
+    Ambiguous,
     /// Not one decimal number.
     #[error("Content-Length has to be one decimal number")]
     ContentLength,
@@ -57,6 +65,9 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
     }
     if head.headers.contains_key(UPGRADE) {
         return Err(Malformed::Upgrade);
+    }
+    if head.extensions.get::<AmbiguousFraming>().is_some() {
+        return Err(Malformed::Ambiguous);
     }
     check_framing(&head.headers, head.version)
 }

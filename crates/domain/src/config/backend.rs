@@ -143,6 +143,8 @@ pub struct Timeouts {
     pub client_head_ms: u64,
     /// Between two pieces of a body, either way.
     pub body_idle_ms: u64,
+    /// Bytes per second that a client's body comes with on average; 0 is any.
+    pub body_bytes_per_sec_min: u64,
     /// Until an idle client connection is closed.
     pub client_idle_ms: u64,
     /// Until a connection to the backend stands.
@@ -160,6 +162,7 @@ impl Default for Timeouts {
         Self {
             client_head_ms: 10_000,
             body_idle_ms: 30_000,
+            body_bytes_per_sec_min: 50,
             client_idle_ms: 75_000,
             backend_connect_ms: 2_000,
             backend_head_ms: 30_000,

@@ -84,6 +84,8 @@ impl Found {
         let failures = backend.eject_after_failures.into();
         self.within(&["backend", "eject_after_failures"], failures, 1, 1_000);
         self.within(&["backend", "eject_ms"], backend.eject_ms, 1, HOUR_MS);
+        let slowest = timeouts.body_bytes_per_sec_min;
+        self.within(&["timeouts", "body_bytes_per_sec_min"], slowest, 0, 1 << 20);
         for (name, value) in [
             ("client_head_ms", timeouts.client_head_ms),
             ("body_idle_ms", timeouts.body_idle_ms),

@@ -3,7 +3,7 @@
 //! A request costs two clock readings and no timer: the connection's one timer is set anew only
 //! when it runs out and there was activity meanwhile.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use driftlock_domain::config::Timeouts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::head_scan::HeadScan;
 use super::socket::Socket;
 
 /// How long a client may take.
@@ -30,6 +31,7 @@ pub(super) struct Activity {
     phase: Cell<(Phase, Instant)>,
     /// Since when the client takes nothing of what is to be written.
     stalled: Cell<Option<Instant>>,
+    head: RefCell<HeadScan>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +72,11 @@ impl Patience {
 
 impl Activity {
     pub(super) fn new(now: Instant) -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new((Phase::Idle, now)), stalled: Cell::new(None) })
+        Rc::new(Self {
+            phase: Cell::new((Phase::Idle, now)),
+            stalled: Cell::new(None),
+            head: RefCell::default(),
+        })
     }
 
     /// A head is complete.
@@ -84,10 +90,21 @@ impl Activity {
         self.phase.set((Phase::Idle, now));
     }
 
-    fn received(&self) {
-        if self.phase.get().0 == Phase::Idle {
-            self.phase.set((Phase::Head, Instant::now()));
+    /// Whether the head that was read last frames its body more than once.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.head.borrow().is_ambiguous()
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        match self.phase.get().0 {
+            Phase::Idle => {
+                self.phase.set((Phase::Head, Instant::now()));
+                self.head.replace(HeadScan::default());
+            }
+            Phase::Head => {}
+            Phase::Busy => return,
         }
+        self.head.borrow_mut().feed(bytes);
     }
 
     fn wrote(&self, ready: bool) {
@@ -133,7 +150,7 @@ impl AsyncRead for ClientStream {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.activity.received();
+            self.activity.received(&buffer.filled()[before..]);
         }
         polled
     }

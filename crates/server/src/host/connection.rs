@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use driftlock_domain::config::Config;
+use driftlock_domain::filter::AmbiguousFraming;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Door, Gateway};
 use http::Request;
@@ -23,13 +24,14 @@ use tokio::time::Instant;
 use super::activity::{Activity, ClientStream, Due, Patience};
 use super::clients::Client;
 use super::socket::Socket;
-use super::upstream::{Backend, RequestBody, ResponseBody};
+use super::upstream::{Backend, Pace, RequestBody, ResponseBody};
 
 /// What all connections of a core have in common.
 pub(super) struct Protocol<P: Platform> {
     gateway: Gateway<P>,
     http: Builder,
     patience: Patience,
+    pace: Pace,
 }
 
 /// Said to a client whose head does not come in time.
@@ -55,7 +57,10 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         if filter.headers_max > HEADERS_ON_STACK {
             http.max_headers(filter.headers_max);
         }
-        Rc::new(Self { gateway, http, patience: Patience::of(&config.timeouts) })
+        let patience = Patience::of(&config.timeouts);
+        let bytes_per_sec_min = config.timeouts.body_bytes_per_sec_min;
+        let pace = Pace { idle: patience.body, bytes_per_sec_min };
+        Rc::new(Self { gateway, http, patience, pace })
     }
 
     /// Serves one connection to its end.
@@ -72,12 +77,15 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             activity: Rc::clone(&activity),
         });
         let (gateway, noted) = (self.gateway.clone(), Rc::clone(&activity));
-        let body_idle = self.patience.body;
-        let service = service_fn(move |request: Request<Incoming>| {
+        let pace = self.pace;
+        let service = service_fn(move |mut request: Request<Incoming>| {
             noted.request_began();
+            if noted.is_ambiguous() {
+                request.extensions_mut().insert(AmbiguousFraming);
+            }
             let (gateway, activity) = (gateway.clone(), Rc::clone(&noted));
             async move {
-                let request = request.map(|body| RequestBody::incoming(body, body_idle));
+                let request = request.map(|body| RequestBody::incoming(body, pace));
                 let response = gateway.handle(request, peer, door).await;
                 Ok::<_, Infallible>(response.map(|body| Answer { body, activity }))
             }

@@ -11,6 +11,7 @@ mod connection;
 mod core;
 mod entropy;
 mod environment;
+mod head_scan;
 mod listen;
 mod platform;
 mod serve;

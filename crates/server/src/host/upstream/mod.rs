@@ -36,7 +36,7 @@ use http::{Request, Response};
 
 pub(crate) use address::{BackendUrl, MalformedBackendUrl};
 pub(crate) use backends::Backends;
-pub(crate) use request_body::RequestBody;
+pub(crate) use request_body::{Pace, RequestBody};
 pub(crate) use response_body::ResponseBody;
 
 use failed::Failed;

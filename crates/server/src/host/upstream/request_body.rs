@@ -30,9 +30,26 @@ pub(crate) struct ClientBody {
     /// How many bytes may come in all, and how many of them have not yet.
     max: u64,
     left: u64,
-    idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    /// How long it was waited for in all; a backend that takes its time does not count.
+    waited: Duration,
+    waiting: Option<Waiting>,
     note: Note,
+}
+
+/// How slowly a body may come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// The longest silence.
+    pub(crate) idle: Duration,
+    /// After one such silence, so many bytes per second on average; 0 is any.
+    pub(crate) bytes_per_sec_min: u64,
+}
+
+/// The client is silent.
+struct Waiting {
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// Why a body failed, for whoever sends it.
@@ -44,14 +61,15 @@ pub(super) struct Note(Option<Rc<RefCell<Option<Denial>>>>);
 pub(crate) struct BrokenBody;
 
 impl RequestBody {
-    /// A client's body that may be silent for `idle`.
-    pub(crate) fn incoming(incoming: Incoming, idle: Duration) -> Self {
+    /// A client's body that comes at this pace at least.
+    pub(crate) fn incoming(incoming: Incoming, pace: Pace) -> Self {
         if incoming.is_end_stream() {
             return Self::Full(None);
         }
         let note = Note(Some(Rc::default()));
-        let (max, timer) = (u64::MAX, None);
-        Self::Client(Box::new(ClientBody { incoming, max, left: max, idle, timer, note }))
+        let (max, waited, waiting) = (u64::MAX, Duration::ZERO, None);
+        let body = ClientBody { incoming, max, left: max, pace, waited, waiting, note };
+        Self::Client(Box::new(body))
     }
 
     /// The same body with a bound on its size.
@@ -106,7 +124,9 @@ impl ClientBody {
             ready!(self.poll_silence(context));
             return Poll::Ready(Some(Err(Denial::ClientTimeout)));
         };
-        self.timer = None;
+        if let Some(waiting) = self.waiting.take() {
+            self.waited += waiting.since.elapsed();
+        }
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(|_| Denial::ClientAborted)?;
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -115,11 +135,23 @@ impl ClientBody {
         }))
     }
 
-    /// Ready once the client was silent for too long.
+    /// Ready once the client was silent for too long, or is too slow on the whole.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let until = || Instant::now() + self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until())));
-        timer.as_mut().poll(context)
+        let patience = self.pace.patience(self.max - self.left, self.waited);
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let since = Instant::now();
+            Waiting { since, timer: Box::pin(tokio::time::sleep_until(since + patience)) }
+        });
+        waiting.timer.as_mut().poll(context)
+    }
+}
+
+impl Pace {
+    /// How long the next bytes may take, when so many came and so long was waited for them.
+    fn patience(self, received: u64, waited: Duration) -> Duration {
+        let Some(earned) = received.checked_div(self.bytes_per_sec_min) else { return self.idle };
+        let allowed = self.idle.saturating_add(Duration::from_secs(earned));
+        self.idle.min(allowed.saturating_sub(waited))
     }
 }
 
@@ -164,3 +196,20 @@ impl fmt::Display for BrokenBody {
 }
 
 impl std::error::Error for BrokenBody {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trickle_wears_patience_out() {
+        let pace = Pace { idle: Duration::from_secs(30), bytes_per_sec_min: 50 };
+        let secs = Duration::from_secs;
+        assert_eq!(pace.patience(0, secs(0)), secs(30));
+        assert_eq!(pace.patience(29, secs(29)), secs(1), "a byte a second is too slow");
+        assert_eq!(pace.patience(30, secs(30)), secs(0));
+        assert_eq!(pace.patience(10_000, secs(100)), secs(30), "100 bytes a second are fine");
+        let any = Pace { bytes_per_sec_min: 0, ..pace };
+        assert_eq!(any.patience(1, secs(1_000)), secs(30));
+    }
+}

@@ -117,9 +117,9 @@ fn client(backend: &Backend, route: Route) -> DuplexStream {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (backend, route) = (backend.clone(), Rc::clone(&route));
         async move {
-            let idle = backend.0.body_idle;
+            let pace = Pace { idle: backend.0.body_idle, bytes_per_sec_min: 0 };
             let request =
-                request.map(|body| RequestBody::incoming(body, idle).limited(route.body_bytes_max));
+                request.map(|body| RequestBody::incoming(body, pace).limited(route.body_bytes_max));
             Ok::<_, Infallible>(backend.send(request, &route).await.unwrap_or_else(|error| {
                 let body = Backend::response_body(code(&error).into());
                 let mut response = Response::new(body);

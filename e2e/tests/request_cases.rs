@@ -1,0 +1,114 @@
+//! Requests that are malformed or meant to be read differently by two parsers, byte by byte: what
+//! the client gets, what the backend sees, what is charged.
+//!
+//! `cargo xtask cases` prints the same table for nginx and HAProxy beside it.
+
+mod support {
+    #[expect(dead_code, reason = "this test's backend only answers")]
+    pub(crate) mod backend;
+    #[expect(dead_code, reason = "this test neither limits files nor starts stores in vain")]
+    pub(crate) mod gateway;
+    pub(crate) mod process;
+    pub(crate) mod recorder;
+}
+#[path = "request_cases/peers.rs"]
+mod peers;
+#[path = "request_cases/table.rs"]
+mod table;
+#[path = "request_cases/wire.rs"]
+mod wire;
+
+use driftlock_e2e::admin::Organization;
+use serde_json::json;
+use support::backend::Backend;
+use support::gateway::Gateway;
+use support::recorder::Recorder;
+use table::{Case, Verdict, cases};
+use wire::{Outcome, send, trickle};
+
+const CONFIG: &str = "[timeouts]\nclient_head_ms = 1000\nbody_idle_ms = 1000\n";
+
+#[test]
+fn every_case_has_its_verdict() {
+    let recorder = Recorder::start();
+    let gateway = Gateway::start(CONFIG, &format!("http://{}", recorder.address));
+    let target = gateway.target();
+    let organization = Organization::with(&target, json!({"quota": {"included": 1_000}}));
+    let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 10_000}));
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let before = organization.units();
+        let outcome = send(gateway.address(), &recorder, &case, &key.secret);
+        let charged = organization.units() - before;
+        let mut complaint = judge(&case, &outcome);
+        let may_be_charged = !outcome.requests.is_empty() && outcome.status == Some(200);
+        if charged > u64::from(may_be_charged) {
+            complaint = Some(format!("charged {charged}"));
+        }
+        if let Some(complaint) = complaint {
+            wrong.push(format!("{}: {complaint}: {outcome:?}", case.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What is wrong with an outcome.
+fn judge(case: &Case, outcome: &Outcome) -> Option<String> {
+    let Outcome { status, closed, requests, bytes, .. } = outcome;
+    let refused = |statuses: &[u16]| status.is_none_or(|status| statuses.contains(&status));
+    let smuggled = bytes.contains("smuggled");
+    let complaint = match case.verdict {
+        Verdict::Refused(statuses) => {
+            let right = refused(statuses) && *closed && requests.is_empty();
+            (!right).then(|| format!("wanted {statuses:?}, closed, nothing forwarded"))
+        }
+        Verdict::Answered(statuses) => {
+            let right = refused(statuses) && requests.is_empty();
+            (!right).then(|| format!("wanted {statuses:?}, nothing forwarded"))
+        }
+        Verdict::RefusedOrAborted => {
+            let complete = bytes.ends_with("0\r\n\r\n");
+            complete.then(|| "the backend saw a complete body".into())
+        }
+        Verdict::RefusedOr(path) => {
+            let same = requests.iter().all(|line| line == &format!("GET {path} HTTP/1.1"));
+            (!same).then(|| format!("wanted a refusal, or {path}"))
+        }
+        Verdict::ForwardedWith(text) => {
+            let right = requests.len() == 1 && bytes.to_lowercase().contains(text);
+            let forged = bytes.contains("org_forged") || bytes.contains("203.0.113.9");
+            (!right || forged || bytes.contains("zz-zz"))
+                .then(|| format!("wanted it forwarded with {text:?}"))
+        }
+    };
+    complaint.or_else(|| smuggled.then(|| "a second request was smuggled through".into()))
+}
+
+#[test]
+fn a_client_that_trickles_is_told_408_and_costs_nobody_anything() {
+    let backend = Backend::start();
+    let config = "[timeouts]\nclient_head_ms = 400\nbody_idle_ms = 400\n";
+    let gateway = Gateway::start(config, &backend.url);
+    let target = gateway.target();
+    let organization = Organization::with(&target, json!({"quota": {"included": 1_000}}));
+    let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 10_000}));
+    let head = format!(
+        "POST /api/v1/anomalies/detect HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: text/plain\r\nContent-Length: 5000\r\n",
+        key.secret
+    );
+    for (name, at_once) in [("in the head", head.clone()), ("in the body", format!("{head}\r\n"))] {
+        let answer = trickle(gateway.address(), &at_once);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{name}: {answer}");
+        key.call("GET", "/api/v1/health").send().expect(200);
+    }
+    let complete = backend.seen().iter().any(|head| head.starts_with("POST"));
+    assert!(!complete, "the backend saw no complete request");
+    assert_eq!(organization.units(), 0);
+}
+
+#[test]
+#[ignore = "nginx and HAProxy are needed: `cargo xtask cases` runs it"]
+fn beside_nginx_and_haproxy() {
+    peers::print_table();
+}

@@ -1,0 +1,214 @@
+//! The cases: what is sent, and what has to become of it.
+
+/// What has to become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// One of these statuses, the connection closed, nothing forwarded.
+    Refused(&'static [u16]),
+    /// Refused, or, since its head was gone already, the backend never sees a complete body.
+    RefusedOrAborted,
+    /// Refused, or forwarded with this very path.
+    RefusedOr(&'static str),
+    /// Forwarded, with this text in its head.
+    ForwardedWith(&'static str),
+    /// Answered so without being forwarded; the connection may stay.
+    Answered(&'static [u16]),
+}
+
+/// One case; `{key}` stands for an API key.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) verdict: Verdict,
+}
+
+use Verdict::{Answered, ForwardedWith, Refused, RefusedOr, RefusedOrAborted};
+
+const BAD: &[u8] = b"";
+const POST: &str = "POST /api/v1/anomalies/detect HTTP/1.1\r\n";
+const KEYED: &str = "Host: gateway\r\nAuthorization: Bearer {key}\r\nContent-Type: text/plain\r\n";
+
+fn case(name: &'static str, bytes: impl Into<Vec<u8>>, verdict: Verdict) -> Case {
+    Case { name, bytes: bytes.into(), verdict }
+}
+
+/// A metered POST with these further header lines and this body.
+fn post(name: &'static str, lines: &str, body: &str, verdict: Verdict) -> Case {
+    case(name, format!("{POST}{KEYED}{lines}\r\n{body}"), verdict)
+}
+
+/// A GET of this target.
+fn get(name: &'static str, target: &str, verdict: Verdict) -> Case {
+    case(name, format!("GET {target} HTTP/1.1\r\n{KEYED}\r\n"), verdict)
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = framing();
+    all.extend(heads());
+    all.extend(chunks());
+    all.extend(targets());
+    all.extend(bounds());
+    all
+}
+
+fn framing() -> Vec<Case> {
+    let chunked = "4\r\nabcd\r\n0\r\n\r\n";
+    let smuggled = "0\r\n\r\nGET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    let te = "Transfer-Encoding: chunked\r\n";
+    vec![
+        post("CL before TE", &format!("Content-Length: 6\r\n{te}"), smuggled, Refused(&[400])),
+        post("TE before CL", &format!("{te}Content-Length: 6\r\n"), smuggled, Refused(&[400])),
+        post(
+            "TE chunked, identity",
+            "Transfer-Encoding: chunked, identity\r\n",
+            chunked,
+            Refused(&[400, 501]),
+        ),
+        post(
+            "TE identity, chunked",
+            "Transfer-Encoding: identity, chunked\r\n",
+            chunked,
+            Refused(&[400, 501]),
+        ),
+        post("TE xchunked", "Transfer-Encoding: xchunked\r\n", chunked, Refused(&[400, 501])),
+        post("TE twice", &format!("{te}{te}"), chunked, Refused(&[400, 501])),
+        case(
+            "TE on HTTP/1.0",
+            format!("POST /api/v1/anomalies/detect HTTP/1.0\r\n{KEYED}{te}\r\n{chunked}"),
+            Refused(&[400, 501, 505]),
+        ),
+        post(
+            "CL twice, different",
+            "Content-Length: 4\r\nContent-Length: 5\r\n",
+            "abcde",
+            Refused(&[400]),
+        ),
+        post(
+            "CL twice, the same",
+            "Content-Length: 4\r\nContent-Length: 4\r\n",
+            "abcd",
+            Refused(&[400]),
+        ),
+        post("CL 4, 4", "Content-Length: 4, 4\r\n", "abcd", Refused(&[400])),
+        post("CL +4", "Content-Length: +4\r\n", "abcd", Refused(&[400])),
+        post("CL -1", "Content-Length: -1\r\n", "abcd", Refused(&[400])),
+        post(
+            "CL beyond 2^64",
+            "Content-Length: 99999999999999999999999\r\n",
+            "abcd",
+            Refused(&[400, 413]),
+        ),
+    ]
+}
+
+fn heads() -> Vec<Case> {
+    let length = "Content-Length: 4\r\n";
+    vec![
+        post("space before the colon", &format!("{length}X-A : b\r\n"), "abcd", Refused(&[400])),
+        post("obs-fold", &format!("{length}X-A: b\r\n c\r\n"), "abcd", Refused(&[400])),
+        post("bare CR in a value", &format!("{length}X-A: b\rc\r\n"), "abcd", Refused(&[400])),
+        post("NUL in a value", &format!("{length}X-A: b\0c\r\n"), "abcd", Refused(&[400])),
+        case(
+            "no Host",
+            format!("{POST}Authorization: Bearer {{key}}\r\n{length}\r\nabcd"),
+            Refused(&[400]),
+        ),
+        post("two Hosts", &format!("Host: other\r\n{length}"), "abcd", Refused(&[400])),
+        case(
+            "Upgrade, pipelined",
+            format!(
+                "{POST}{KEYED}Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n\
+                 GET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+            ),
+            Refused(&[400, 426, 501]),
+        ),
+        post(
+            "Connection names ours",
+            &format!("Connection: X-Organization-ID, X-Request-ID\r\n{length}"),
+            "abcd",
+            ForwardedWith("x-organization-id: org_"),
+        ),
+        post(
+            "forged X-Organization-ID",
+            &format!("X-Organization-ID: org_forged\r\n{length}"),
+            "abcd",
+            ForwardedWith("x-organization-id: org_0"),
+        ),
+        post(
+            "forged X-Forwarded-For",
+            &format!("X-Forwarded-For: 203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\n{length}"),
+            "abcd",
+            ForwardedWith("x-forwarded-for: 127.0.0.1\r\n"),
+        ),
+        post(
+            "malformed traceparent",
+            &format!("traceparent: 00-zz-zz-01\r\n{length}"),
+            "abcd",
+            ForwardedWith("traceparent: 00-"),
+        ),
+    ]
+}
+
+fn chunks() -> Vec<Case> {
+    let te = "Transfer-Encoding: chunked\r\n";
+    vec![
+        post("chunk size 0x2", te, "0x2\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
+        post("chunk ended by bare LF", te, "2\r\nab\n0\r\n\r\n", RefusedOrAborted),
+        post("LF in a chunk extension", te, "2;a\nb\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
+        post("chunk size overflows", te, "ffffffffffffffffff\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
+        post("chunk size negative", te, "-1\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
+    ]
+}
+
+fn targets() -> Vec<Case> {
+    vec![
+        get("%00 in the path", "/api/v1/anomalies/a%00b", Refused(&[400])),
+        get("%2e%2e", "/api/v1/anomalies/%2e%2e/health", Refused(&[400])),
+        get("..", "/api/v1/anomalies/../health", RefusedOr("/api/v1/health")),
+        get("double slash", "/api//v1/health", RefusedOr("/api/v1/health")),
+        get("semicolon", "/api/v1/anomalies/a;b=c", RefusedOr("/api/v1/anomalies/a;b=c")),
+        get("%2f", "/api/v1/anomalies/a%2fb", RefusedOr("/api/v1/anomalies/a%2Fb")),
+        get("backslash", "/api/v1\\health", Refused(&[400])),
+        get("%5c", "/api/v1/anomalies/a%5cb", Refused(&[400])),
+        case(
+            "invalid UTF-8",
+            [b"GET /api/v1/anomalies/\xff\xfe HTTP/1.1\r\n", KEYED.as_bytes(), b"\r\n"].concat(),
+            Refused(&[400]),
+        ),
+        get("invalid percent-encoding", "/api/v1/anomalies/%zz", Refused(&[400])),
+        get("%ff", "/api/v1/anomalies/%ff", Refused(&[400])),
+        get("absolute form", "http://other/api/v1/health", Refused(&[400])),
+        case("OPTIONS *", format!("OPTIONS * HTTP/1.1\r\n{KEYED}\r\n"), Answered(&[400, 405])),
+        case(
+            "CONNECT",
+            format!("CONNECT other:443 HTTP/1.1\r\n{KEYED}\r\n"),
+            Answered(&[400, 405]),
+        ),
+        case(
+            "TRACE",
+            format!("TRACE /api/v1/health HTTP/1.1\r\n{KEYED}\r\n"),
+            Answered(&[400, 405]),
+        ),
+        case("no HTTP", [b"\x16\x03\x01\x02\x00", BAD].concat(), Refused(&[400])),
+    ]
+}
+
+fn bounds() -> Vec<Case> {
+    let many: String = (0..101).map(|number| format!("X-{number}: 1\r\n")).collect();
+    let large = format!("X-Large: {}\r\n", "x".repeat(64 << 10));
+    let length = "Content-Length: 11000000\r\n";
+    let body = "x".repeat(64 << 10);
+    let chunks = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20)).repeat(11);
+    vec![
+        post("101 header lines", &format!("{many}Content-Length: 0\r\n"), "", Answered(&[431])),
+        post("a 64 KiB header", &format!("{large}Content-Length: 0\r\n"), "", Answered(&[431])),
+        get("a 16 KiB target", &format!("/{}", "x".repeat(16 << 10)), Answered(&[414])),
+        post("a declared body over the limit", length, &body, Refused(&[413])),
+        post(
+            "a chunked body over the limit",
+            "Transfer-Encoding: chunked\r\n",
+            &chunks,
+            RefusedOrAborted,
+        ),
+    ]
+}

@@ -1,0 +1,102 @@
+//! Sending bytes and telling what became of them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use super::support::recorder::Recorder;
+use super::table::Case;
+
+/// How long nothing may come before an open connection counts as kept open.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The answer's status; `None` when the connection closed without one.
+    pub(crate) status: Option<u16>,
+    /// Whether the connection was closed.
+    pub(crate) closed: bool,
+    /// Request lines that the backend saw.
+    pub(crate) requests: Vec<String>,
+    /// Everything that the backend saw.
+    pub(crate) bytes: String,
+}
+
+/// Sends a case and looks at both ends.
+pub(crate) fn send(gateway: &str, recorder: &Recorder, case: &Case, key: &str) -> Outcome {
+    recorder.clear();
+    let mut stream = TcpStream::connect(gateway).expect("it listens");
+    stream.set_read_timeout(Some(QUIET)).expect("a timeout");
+    let mut reading = stream.try_clone().expect("a second handle");
+    let reader = std::thread::spawn(move || read(&mut reading));
+    let bytes = with_key(&case.bytes, key);
+    for part in bytes.chunks(64 << 10) {
+        // A refusal in the middle of a body is what some cases are about.
+        if stream.write_all(part).is_err() || reader.is_finished() {
+            break;
+        }
+    }
+    let (answer, closed) = reader.join().expect("the reader does not panic");
+    let _ = stream.shutdown(Shutdown::Both);
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
+    let mut bytes = recorder.bytes();
+    bytes.truncate(4_096.min(bytes.len()));
+    let whole = recorder.bytes();
+    if whole.ends_with("0\r\n\r\n") && !bytes.ends_with("0\r\n\r\n") {
+        bytes.push_str("…0\r\n\r\n");
+    }
+    Outcome { status, closed, requests: recorder.requests(), bytes }
+}
+
+/// Sends the start at once and then a byte at a time, until there is an answer.
+pub(crate) fn trickle(gateway: &str, start: &str) -> String {
+    let mut stream = TcpStream::connect(gateway).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+    stream.write_all(start.as_bytes()).expect("it reads");
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4_096]);
+    for _ in 0..200 {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if stream.write_all(b"x").is_err() {
+                    break;
+                }
+            }
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads until the other side closes, or nothing has come for a while after the first bytes.
+fn read(stream: &mut TcpStream) -> (Vec<u8>, bool) {
+    let (mut answer, mut buffer, mut quiet) = (Vec::new(), [0; 16 << 10], 0);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return (answer, true),
+            Ok(count) => {
+                answer.extend_from_slice(&buffer[..count]);
+                quiet = 0;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                quiet += 1;
+                if !answer.is_empty() || quiet > 10 {
+                    return (answer, false);
+                }
+            }
+            Err(_) => return (answer, true),
+        }
+    }
+}
+
+fn with_key(bytes: &[u8], key: &str) -> Vec<u8> {
+    let place = bytes.windows(5).position(|five| five == b"{key}");
+    match place {
+        Some(at) => [&bytes[..at], key.as_bytes(), &bytes[at + 5..]].concat(),
+        None => bytes.to_vec(),
+    }
+}
