@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use super::support::recorder::Recorder;
-use super::table::Case;
+use crate::support::recorder::Recorder;
+use crate::table::Case;
 
 /// How long nothing may come before an open connection counts as kept open.
 const QUIET: Duration = Duration::from_millis(300);

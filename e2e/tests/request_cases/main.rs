@@ -5,17 +5,17 @@
 
 mod support {
     #[expect(dead_code, reason = "this test's backend only answers")]
+    #[path = "../../support/backend.rs"]
     pub(crate) mod backend;
     #[expect(dead_code, reason = "this test neither limits files nor starts stores in vain")]
+    #[path = "../../support/gateway.rs"]
     pub(crate) mod gateway;
+    #[path = "../../support/process.rs"]
     pub(crate) mod process;
+    #[path = "../../support/recorder.rs"]
     pub(crate) mod recorder;
 }
-#[path = "request_cases/peers.rs"]
-mod peers;
-#[path = "request_cases/table.rs"]
 mod table;
-#[path = "request_cases/wire.rs"]
 mod wire;
 
 use driftlock_e2e::admin::Organization;
@@ -105,10 +105,4 @@ fn a_client_that_trickles_is_told_408_and_costs_nobody_anything() {
     let complete = backend.seen().iter().any(|head| head.starts_with("POST"));
     assert!(!complete, "the backend saw no complete request");
     assert_eq!(organization.units(), 0);
-}
-
-#[test]
-#[ignore = "nginx and HAProxy are needed: `cargo xtask cases` runs it"]
-fn beside_nginx_and_haproxy() {
-    peers::print_table();
 }
