@@ -3,16 +3,13 @@
 //!
 //! `cargo xtask cases` prints the same table for nginx and HAProxy beside it.
 
+#[path = "../support"]
 mod support {
     #[expect(dead_code, reason = "this test's backend only answers")]
-    #[path = "../../support/backend.rs"]
     pub(crate) mod backend;
     #[expect(dead_code, reason = "this test neither limits files nor starts stores in vain")]
-    #[path = "../../support/gateway.rs"]
     pub(crate) mod gateway;
-    #[path = "../../support/process.rs"]
     pub(crate) mod process;
-    #[path = "../../support/recorder.rs"]
     pub(crate) mod recorder;
 }
 mod table;

@@ -2,13 +2,11 @@
 //! configuration, beside the gateway. A test target that runs when it is asked for by name, since it
 //! needs both: `cargo xtask cases`.
 
+#[path = "../support"]
 mod support {
     #[expect(dead_code, reason = "this test neither limits files nor starts stores in vain")]
-    #[path = "../../support/gateway.rs"]
     pub(crate) mod gateway;
-    #[path = "../../support/process.rs"]
     pub(crate) mod process;
-    #[path = "../../support/recorder.rs"]
     pub(crate) mod recorder;
 }
 #[expect(dead_code, reason = "the table is printed here, not judged")]
