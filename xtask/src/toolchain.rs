@@ -45,7 +45,8 @@ impl Tool {
             println!("installing {package} {version} (some minutes, once)");
             run(workspace
                 .cargo()
-                .args(["install", "--quiet", "--locked", "--version", version, package, "--root"])
+                .args(["install", "--quiet", "--locked", "--debug", "--version", version, package])
+                .arg("--root")
                 .arg(&root)
                 .env("CARGO_TARGET_DIR", workspace.tools.join("build")))
             .with_context(|| format!("cannot install {package} {version}"))?;

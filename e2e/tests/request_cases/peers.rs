@@ -45,6 +45,7 @@ impl Drop for Peer {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the table is what this is run for")]
 fn every_case_beside_nginx_and_haproxy() {
     let (nginx, haproxy) = (nginx(), haproxy());
     let recorder = Recorder::start();
@@ -53,12 +54,12 @@ fn every_case_beside_nginx_and_haproxy() {
     let target = gateway.target();
     let organization = Organization::with(&target, json!({"quota": {"included": 1_000}}));
     let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 10_000}));
-    eprintln!("| case | gateway | nginx | HAProxy |\n|---|---|---|---|");
+    println!("| case | gateway | nginx | HAProxy |\n|---|---|---|---|");
     for case in cases() {
         let ours = send(gateway.address(), &recorder, &case, &key.secret);
         let others = [&nginx, &haproxy]
             .map(|peer| shown(&send(&peer.address, &peer.recorder, &case, &key.secret)));
-        eprintln!("| {} | {} | {} | {} |", case.name, shown(&ours), others[0], others[1]);
+        println!("| {} | {} | {} | {} |", case.name, shown(&ours), others[0], others[1]);
     }
 }
 

@@ -1,0 +1,7 @@
+//! The program as a person meets it: what it prints, what it refuses and how it says so.
+
+mod check;
+mod dev;
+mod readme;
+mod refusals;
+mod support;

@@ -1,0 +1,94 @@
+//! Every command of the README, run as it stands there, in its order, in one shell's environment.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+
+use super::support::{PROGRAM, dev, done, free_address, start};
+
+/// Commands that something else runs: this program's own start is below, the suite is this very run.
+const ELSEWHERE: [&str; 2] = ["cargo run --release -- dev", "cargo xtask test"];
+
+fn commands() -> Vec<String> {
+    let readme = include_str!("../../../../README.md");
+    let mut within = false;
+    let mut commands = Vec::new();
+    for line in readme.lines() {
+        match line {
+            "```sh" => within = true,
+            "```" => within = false,
+            line if within => {
+                let command = line.split("  #").next().unwrap_or_default().trim();
+                commands.push(command.to_owned());
+            }
+            _ => {}
+        }
+    }
+    commands.retain(|command| !command.is_empty());
+    commands
+}
+
+/// `sh` in a folder that holds the project's configuration, with `driftlock` on its path.
+fn shell(folder: &Path, environment: &HashMap<String, String>, line: &str) -> Command {
+    let bin = Path::new(PROGRAM).parent().expect("a folder").display();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(folder).env_clear();
+    command.envs(environment).env("PATH", format!("{bin}:{path}"));
+    command
+}
+
+#[test]
+fn every_command_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::fs::write(folder.join("gateway.toml"), include_str!("../../../../gateway.toml"))
+        .expect("a configuration");
+    let (_dev, backend) = {
+        let (server, url, _) = dev(folder);
+        (server, url)
+    };
+    let (mut environment, mut server) = (HashMap::new(), None);
+    let mut organization = String::new();
+    let mut head = String::new();
+    let (public, admin) = (free_address(), free_address());
+    for written in commands() {
+        if ELSEWHERE.contains(&written.as_str()) {
+            continue;
+        }
+        if let Some((name, value)) = written.strip_prefix("export ").and_then(|e| e.split_once('='))
+        {
+            let value = done(&mut shell(folder, &environment, &format!("printf %s \"{value}\"")));
+            environment.insert(name.to_owned(), value.out);
+            continue;
+        }
+        let remote = format!(" --url http://{public}");
+        let line = written.replace("ORG", &organization).replace("SEQ:HASH", &head);
+        if written.starts_with("driftlock serve") {
+            environment.insert("ENV_GO_BACKEND_URL".into(), backend.clone());
+            let line = format!("exec {line} --listen {public} --admin-listen {admin}");
+            let mut command = shell(folder, &environment, &line);
+            server = Some(start(&mut command, &folder.join("serve.log"), "listens on"));
+            continue;
+        }
+        let local = ["driftlock check", "driftlock migrate"].iter().any(|c| line.starts_with(c));
+        let line = if local { line } else { line + &remote };
+        let outcome = done(&mut shell(folder, &environment, &line));
+        assert!(outcome.success, "{line}: {outcome:?}");
+        if written.starts_with("driftlock org create") {
+            let mut words = outcome.out.split_whitespace();
+            let id = words.rfind(|word| word.starts_with("org_"));
+            organization = id.expect("its id").to_owned();
+        }
+        if written.starts_with("driftlock audit export") {
+            let outcome = done(&mut shell(
+                folder,
+                &environment,
+                &format!("driftlock audit verify {organization} --json{remote}"),
+            ));
+            let told: serde_json::Value = serde_json::from_str(&outcome.out).expect("JSON");
+            head = told["head"].as_str().expect("SEQ:HASH").to_owned();
+        }
+    }
+    assert!(server.is_some() && !head.is_empty(), "the README shows them");
+}
