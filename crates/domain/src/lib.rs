@@ -27,6 +27,7 @@ pub mod receipt;
 pub mod request;
 pub mod rewrite;
 pub mod route;
+pub mod stripe;
 pub mod text;
 pub mod time;
 pub mod usage;

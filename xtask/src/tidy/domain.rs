@@ -34,6 +34,7 @@ const ALLOWED: &[&str] = &[
     "bytes",
     "crc32fast",
     "hex",
+    "hmac",
     "http",
     "ipnet",
     "percent-encoding",

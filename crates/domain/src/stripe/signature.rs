@@ -1,0 +1,172 @@
+//! The `Stripe-Signature` header: HMAC-SHA256 over `<t>.<raw body>`, in constant time.
+//!
+//! The body is the bytes that came in, never text that was made of them: a byte order mark or an
+//! unusual escape is part of what was signed. Several secrets are in force at once while one is
+//! being rotated, and Stripe then sends several `v1`; any pair that matches will do.
+
+use std::fmt;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+/// How far the header's time may lie from ours, either way, in seconds.
+pub const TOLERANCE_SECS: u64 = 300;
+/// The most secrets that are in force at once.
+pub const SECRETS_MAX: usize = 16;
+
+/// The endpoint's signing secrets, `whsec_…`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets(Vec<String>);
+
+/// Text that is no list of signing secrets. The message never repeats the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedSecrets {
+    /// Nothing stands before, between or after the commas.
+    #[error("a secret is empty")]
+    Empty,
+    /// A secret holds a space, a line break or another character that none has.
+    #[error("a secret holds a space or an unprintable character")]
+    Unprintable,
+    /// An API key was given for the endpoint's signing secret.
+    #[error("that is an API key; the endpoint's signing secret begins with whsec_")]
+    ApiKey,
+    /// There are too many.
+    #[error("more than {SECRETS_MAX} secrets")]
+    TooMany,
+}
+
+/// Why a delivery is not Stripe's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// There is not exactly one `t=` in canonical decimal.
+    #[error("Stripe-Signature needs exactly one t=<unix seconds>")]
+    NoTime,
+    /// No `v1=` holds 64 hex digits.
+    #[error("Stripe-Signature needs a v1=<64 hex digits>")]
+    NoSignature,
+    /// Signed too long ago, or in the future.
+    #[error("the signature's time is more than {TOLERANCE_SECS} s from ours")]
+    OutsideTolerance,
+    /// None of the signatures is by one of the secrets over this body.
+    #[error("no signature matches the body")]
+    Mismatch,
+}
+
+impl Secrets {
+    /// Reads secrets separated by commas.
+    ///
+    /// # Errors
+    /// [`MalformedSecrets`] says what is wrong with one of them.
+    pub fn parse(text: &str) -> Result<Self, MalformedSecrets> {
+        let secrets: Vec<String> = text.split(',').map(str::to_owned).collect();
+        if secrets.len() > SECRETS_MAX {
+            return Err(MalformedSecrets::TooMany);
+        }
+        secrets.iter().try_for_each(|secret| check(secret))?;
+        Ok(Self(secrets))
+    }
+}
+
+/// Verifies a delivery at `now` (Unix seconds).
+///
+/// # Errors
+/// [`SignatureError`] says what is missing or wrong.
+pub fn verify(
+    header: impl AsRef<[u8]>,
+    body: &[u8],
+    now: i64,
+    secrets: &Secrets,
+) -> Result<(), SignatureError> {
+    verify_within(header.as_ref(), body, now, secrets, TOLERANCE_SECS)
+}
+
+/// The header's value for a body signed at `time` (Unix seconds) with one secret.
+#[must_use]
+pub fn sign(secret: &str, time: i64, body: &[u8]) -> String {
+    let mac = mac(secret, time.to_string().as_bytes(), body).finalize().into_bytes();
+    format!("t={time},v1={}", hex::encode(mac))
+}
+
+/// [`verify`] with another tolerance (seconds), as test vectors want it.
+///
+/// # Errors
+/// [`SignatureError`] says what is missing or wrong.
+pub fn verify_within(
+    header: &[u8],
+    body: &[u8],
+    now: i64,
+    secrets: &Secrets,
+    tolerance_secs: u64,
+) -> Result<(), SignatureError> {
+    let mut times = Vec::new();
+    let mut signatures = Vec::new();
+    for element in header.split(|byte| *byte == b',') {
+        // An element without `=` and a scheme that nobody here knows are passed over.
+        let Some(at) = element.iter().position(|byte| *byte == b'=') else { continue };
+        let (scheme, value) = (&element[..at], &element[at + 1..]);
+        match scheme {
+            b"t" => times.push(value),
+            b"v1" => signatures.extend(decode(value)),
+            _ => {}
+        }
+    }
+    let [time] = times[..] else { return Err(SignatureError::NoTime) };
+    let seconds = canonical_decimal(time).ok_or(SignatureError::NoTime)?;
+    if signatures.is_empty() {
+        return Err(SignatureError::NoSignature);
+    }
+    if now.abs_diff(seconds) > tolerance_secs {
+        return Err(SignatureError::OutsideTolerance);
+    }
+    for secret in &secrets.0 {
+        let expected = mac(secret, time, body);
+        if signatures.iter().any(|found| expected.clone().verify_slice(found).is_ok()) {
+            return Ok(());
+        }
+    }
+    Err(SignatureError::Mismatch)
+}
+
+fn mac(secret: &str, time: &[u8], body: &[u8]) -> Hmac<Sha256> {
+    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret.as_bytes())
+        .expect("HMAC takes a key of any length");
+    mac.update(time);
+    mac.update(b".");
+    mac.update(body);
+    mac
+}
+
+fn decode(value: &[u8]) -> Option<[u8; 32]> {
+    let mut signature = [0; 32];
+    hex::decode_to_slice(value, &mut signature).ok().map(|()| signature)
+}
+
+/// `007`, `+7` and `7 ` would be other texts for the same time, and another text was signed.
+fn canonical_decimal(value: &[u8]) -> Option<i64> {
+    let text = str::from_utf8(value).ok()?;
+    let number: i64 = text.parse().ok()?;
+    (number >= 0 && number.to_string() == text).then_some(number)
+}
+
+fn check(secret: &str) -> Result<(), MalformedSecrets> {
+    if secret.is_empty() {
+        return Err(MalformedSecrets::Empty);
+    }
+    if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(MalformedSecrets::Unprintable);
+    }
+    if ["sk_", "rk_", "pk_"].iter().any(|prefix| secret.starts_with(prefix)) {
+        return Err(MalformedSecrets::ApiKey);
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({} hidden)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/signature.rs"]
+mod tests;
