@@ -6,4 +6,6 @@
 //! the *set* of its events ([`fold`]), an invoice's a join ([`invoices`]), an organization's
 //! standing a function of both ([`account`]). Storing, fetching and sending are the hosts'.
 
+pub mod event;
+pub mod object;
 pub mod signature;
