@@ -6,6 +6,13 @@
 //! the *set* of its events ([`fold`]), an invoice's a join ([`invoices`]), an organization's
 //! standing a function of both ([`account`]). Storing, fetching and sending are the hosts'.
 
+pub mod account;
+pub mod chain;
 pub mod event;
+pub mod fold;
+pub mod invoices;
 pub mod object;
+pub mod prices;
 pub mod signature;
+pub mod subscription;
+pub mod transition;

@@ -1,0 +1,179 @@
+//! In which order the events of one subscription happened.
+//!
+//! `created` has whole seconds, so events of one second are ordered by what each says of the state
+//! before it: its object with `previous_attributes` put back must be what the one before it left.
+//! Among the orders of a second, the one with the most such links wins, over all seconds at once
+//! (an earlier second's open end is decided by what the next one continues); what is still open is
+//! ordered by id. The result depends on the set of events only, never on the order of arrival.
+
+use serde_json::Value;
+
+use super::event::{Event, EventKind};
+use super::object::{Subscription, covers};
+
+/// Events of one second that are ordered exactly; more of them are chained one after the other.
+const EXACT_MAX: usize = 10;
+/// The whole state before the one event is the state after the other.
+const STRONG: u32 = 2;
+/// The members that changed had the values that the other event left.
+const WEAK: u32 = 1;
+
+struct Node<'a> {
+    event: &'a Event,
+    after: Option<Subscription>,
+    before: Option<Subscription>,
+}
+
+/// One way to order a second's events: how well it links up, and what it continues.
+struct Ending {
+    score: u32,
+    /// Places in the list of nodes; the last is where this order ends.
+    path: Vec<usize>,
+    /// Which ending of the second before it continues.
+    continues: usize,
+}
+
+/// The events of one subscription in the order in which they happened; each id once.
+#[must_use]
+pub fn order<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<&'a Event> {
+    let mut events: Vec<&Event> = events.into_iter().collect();
+    events.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    events.dedup_by(|a, b| a.id == b.id);
+    let nodes: Vec<Node<'_>> = events.into_iter().map(Node::of).collect();
+    let mut seconds: Vec<Vec<Ending>> = Vec::new();
+    let mut first = 0;
+    for group in nodes.chunk_by(|a, b| a.event.created == b.event.created) {
+        let places: Vec<usize> = (first..first + group.len()).collect();
+        first += group.len();
+        let endings = endings(&nodes, &places, seconds.last().map(Vec::as_slice));
+        seconds.push(endings);
+    }
+    trace(&seconds).into_iter().map(|place| nodes[place].event).collect()
+}
+
+/// Follows the best ending of the last second back to the first.
+fn trace(seconds: &[Vec<Ending>]) -> Vec<usize> {
+    let Some(last) = seconds.last() else { return Vec::new() };
+    let mut chosen = best(last.iter().map(|ending| ending.score));
+    let mut reversed = Vec::new();
+    for endings in seconds.iter().rev() {
+        let ending = &endings[chosen];
+        reversed.extend(ending.path.iter().rev());
+        chosen = ending.continues;
+    }
+    reversed.reverse();
+    reversed
+}
+
+fn endings(nodes: &[Node<'_>], places: &[usize], before: Option<&[Ending]>) -> Vec<Ending> {
+    let starts: Vec<(u32, usize)> =
+        places.iter().map(|place| start(nodes, *place, before)).collect();
+    if places.len() > EXACT_MAX {
+        return vec![chained(nodes, places, &starts)];
+    }
+    exact(nodes, places, &starts)
+}
+
+/// The best that the second before offers to an event that comes first in its own.
+fn start(nodes: &[Node<'_>], place: usize, before: Option<&[Ending]>) -> (u32, usize) {
+    let Some(before) = before else { return (link(None, &nodes[place]), 0) };
+    let score = |ending: &Ending| {
+        let last = ending.path.last().map(|last| &nodes[*last]);
+        ending.score + link(last, &nodes[place])
+    };
+    let continues = best(before.iter().map(score));
+    (before.get(continues).map_or(0, score), continues)
+}
+
+/// Held and Karp: for every subset and every last event in it, the best order of that subset.
+fn exact(nodes: &[Node<'_>], places: &[usize], starts: &[(u32, usize)]) -> Vec<Ending> {
+    let count = places.len();
+    let full = (1_usize << count) - 1;
+    let links: Vec<Vec<u32>> = places
+        .iter()
+        .map(|a| places.iter().map(|b| link(Some(&nodes[*a]), &nodes[*b])).collect())
+        .collect();
+    // What was best so far, and which event came before; by subset, then by last event.
+    let mut table = vec![(0_u32, count); (full + 1) * count];
+    for subset in 1..=full {
+        for last in (0..count).filter(|last| subset & (1 << last) != 0) {
+            let rest = subset & !(1 << last);
+            table[subset * count + last] = if rest == 0 {
+                (starts[last].0, count)
+            } else {
+                (0..count)
+                    .filter(|from| rest & (1 << from) != 0)
+                    .map(|from| (table[rest * count + from].0 + links[from][last], from))
+                    .max()
+                    .unwrap_or((0, count))
+            };
+        }
+    }
+    let ending = |last: usize| {
+        let (mut subset, mut at, mut reversed) = (full, last, Vec::new());
+        loop {
+            reversed.push(at);
+            let (_, from) = table[subset * count + at];
+            if from == count {
+                break;
+            }
+            subset &= !(1 << at);
+            at = from;
+        }
+        let continues = starts[at].1;
+        let path = reversed.iter().rev().map(|at| places[*at]).collect();
+        Ending { score: table[full * count + last].0, path, continues }
+    };
+    (0..count).map(ending).collect()
+}
+
+/// Takes what links up best with the event before, again and again.
+fn chained(nodes: &[Node<'_>], places: &[usize], starts: &[(u32, usize)]) -> Ending {
+    let first = first_best(starts.iter().map(|(score, _)| *score));
+    let (mut score, continues) = starts[first];
+    let mut left = places.to_vec();
+    let mut path = vec![left.remove(first)];
+    while let Some(last) = path.last().copied().filter(|_| !left.is_empty()) {
+        let links: Vec<u32> =
+            left.iter().map(|place| link(Some(&nodes[last]), &nodes[*place])).collect();
+        let next = first_best(links.iter().copied());
+        score += links[next];
+        path.push(left.remove(next));
+    }
+    Ending { score, path, continues }
+}
+
+/// How well `to` continues where `from` ended (`None`: nothing is known before it).
+fn link(from: Option<&Node<'_>>, to: &Node<'_>) -> u32 {
+    let begins = to.event.kind == EventKind::SubscriptionCreated;
+    match from {
+        None => u32::from(begins) * STRONG,
+        Some(_) if begins => 0,
+        Some(from) => match &to.event.previous {
+            Some(_) if to.before.is_some() && to.before == from.after => STRONG,
+            Some(previous) => u32::from(covers(&from.event.object, previous)) * WEAK,
+            // It does not say what changed: it may well tell the same change again.
+            None if to.after == from.after => STRONG,
+            None => WEAK,
+        },
+    }
+}
+
+/// The place of the greatest score, the last of equals: ids then stay in order.
+fn best(scores: impl Iterator<Item = u32>) -> usize {
+    scores.enumerate().map(|(at, score)| (score, at)).max().map_or(0, |(_, at)| at)
+}
+
+/// The place of the greatest score, the first of equals.
+fn first_best(scores: impl Iterator<Item = u32>) -> usize {
+    let keyed = scores.enumerate().map(|(at, score)| (score, std::cmp::Reverse(at)));
+    keyed.max().map_or(0, |(_, at)| at.0)
+}
+
+impl<'a> Node<'a> {
+    fn of(event: &'a Event) -> Self {
+        let read = |object: &Value| Subscription::read(object).ok();
+        let before = event.before().as_ref().and_then(read);
+        Self { event, after: read(&event.object), before }
+    }
+}

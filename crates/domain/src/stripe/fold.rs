@@ -1,0 +1,52 @@
+//! A subscription's state without asking Stripe: a fold over all its events.
+//!
+//! Run again over the whole set at each arrival, so that a late event finds its place and a
+//! repeated one changes nothing. `canceled` and `incomplete_expired` are absorbing: whatever comes
+//! after in the order cannot revive that id.
+
+use super::chain;
+use super::event::{Event, EventKind};
+use super::object::Subscription;
+use super::prices::PriceMap;
+use super::subscription::{StateError, SubscriptionState, is_terminal};
+use crate::organization::SubscriptionStatus;
+
+/// The state of the subscription `id` that follows from a set of events, in any order, with any
+/// repetition; events of anything else are passed over. `None` when no event tells of it.
+///
+/// # Errors
+/// [`StateError`] when the last event leaves no plan or no status.
+pub fn fold<'a>(
+    id: &str,
+    events: impl IntoIterator<Item = &'a Event>,
+    prices: &PriceMap,
+) -> Result<Option<SubscriptionState>, StateError> {
+    let own = events
+        .into_iter()
+        .filter(|event| event.kind.is_subscription() && event.object["id"].as_str() == Some(id));
+    let mut last: Option<Subscription> = None;
+    for event in chain::order(own) {
+        let read = read(event)?;
+        let ended = |read: &Subscription| read.status.as_ref().is_some_and(is_terminal);
+        if last.as_ref().is_none_or(|last| !ended(last) || ended(&read)) {
+            last = Some(read);
+        }
+    }
+    last.map(|read| SubscriptionState::of(read, prices)).transpose()
+}
+
+/// A deletion is an end, whatever the object's status says.
+fn read(event: &Event) -> Result<Subscription, StateError> {
+    let mut read = Subscription::read(&event.object)?;
+    if event.kind == EventKind::SubscriptionDeleted {
+        if !read.status.as_ref().is_some_and(is_terminal) {
+            read.status = Some(SubscriptionStatus::Canceled);
+        }
+        read.ended_at = read.ended_at.or(Some(event.created));
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+#[path = "tests/fold.rs"]
+mod tests;

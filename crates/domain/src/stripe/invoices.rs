@@ -1,0 +1,169 @@
+//! Invoices: what is paid, what is not, and since when collecting fails.
+//!
+//! Two accounts of one invoice join into one, and joining is commutative, associative and
+//! idempotent: a status only rises, the first failure only moves back. So events may come in any
+//! order, and `invoice.paid` beside `invoice.payment_succeeded` changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::event::{Event, EventKind};
+use super::object::{Invoice, InvoiceStatus};
+use crate::time::Timestamp;
+
+/// What is known of one invoice. Amounts are in the currency's smallest unit (cents).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoiceState {
+    /// `in_…`.
+    pub id: String,
+    /// The subscription that it is for.
+    pub subscription: Option<String>,
+    /// Who is to pay it.
+    pub customer: Option<String>,
+    /// Its status.
+    pub status: InvoiceStatus,
+    /// The number that people quote.
+    pub number: Option<String>,
+    /// What is due.
+    pub amount_due: i64,
+    /// What was paid.
+    pub amount_paid: i64,
+    /// What is left to pay.
+    pub amount_remaining: i64,
+    /// The total after discounts and tax.
+    pub total: i64,
+    /// `usd`, ….
+    pub currency: Option<String>,
+    /// Where the customer can see and pay it.
+    pub hosted_invoice_url: Option<String>,
+    /// The first instant of what it covers.
+    pub period_start: Option<Timestamp>,
+    /// The end of what it covers.
+    pub period_end: Option<Timestamp>,
+    /// How often collecting was tried.
+    pub attempt_count: u64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When collecting failed for the first time; retries do not move it.
+    pub first_failure_at: Option<Timestamp>,
+    /// When what is known was true.
+    pub as_of: Timestamp,
+    /// The event that told, or empty when Stripe was asked.
+    pub source: String,
+}
+
+/// The invoices that events tell of, by id.
+#[must_use]
+pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<String, InvoiceState> {
+    let mut invoices = BTreeMap::new();
+    for state in events.into_iter().filter_map(InvoiceState::from_event) {
+        let joined = match invoices.remove(&state.id) {
+            Some(known) => state.join(known),
+            None => state,
+        };
+        invoices.insert(joined.id.clone(), joined);
+    }
+    invoices
+}
+
+/// Until when requests pass although payments failed: the first failure of whatever is still
+/// unpaid, plus the grace time. `None` when nothing that failed is unpaid.
+#[must_use]
+pub fn grace_until<'a>(
+    invoices: impl IntoIterator<Item = &'a InvoiceState>,
+    grace: Duration,
+) -> Option<Timestamp> {
+    let unpaid = invoices.into_iter().filter(|invoice| !invoice.status.is_settled());
+    unpaid.filter_map(|invoice| invoice.first_failure_at).min().map(|first| first.plus(grace))
+}
+
+impl InvoiceState {
+    /// What an event tells of an invoice; `None` when it is about none that has an id.
+    #[must_use]
+    pub fn from_event(event: &Event) -> Option<Self> {
+        if !event.kind.is_invoice() {
+            return None;
+        }
+        let read = Invoice::read(&event.object);
+        let status = match (&event.kind, read.status.clone()) {
+            (EventKind::InvoicePaid, _) => InvoiceStatus::Paid,
+            (EventKind::InvoiceVoided, _) => InvoiceStatus::Void,
+            (_, Some(status)) => status,
+            // A success may be a part payment; only an object without a status leaves it at that.
+            (EventKind::InvoicePaymentSucceeded, None) => InvoiceStatus::Paid,
+            (_, None) => InvoiceStatus::Open,
+        };
+        let failed = event.kind == EventKind::InvoicePaymentFailed;
+        let first_failure_at = failed.then_some(event.created);
+        Self::of(read, status, first_failure_at, event.created, event.id.clone())
+    }
+
+    /// What Stripe answered when asked at `as_of`; `None` when the object has no id.
+    #[must_use]
+    pub fn from_object(fetched: &Value, as_of: Timestamp) -> Option<Self> {
+        let read = Invoice::read(fetched);
+        let status = read.status.clone().unwrap_or(InvoiceStatus::Open);
+        Self::of(read, status, None, as_of, String::new())
+    }
+
+    fn of(
+        read: Invoice,
+        status: InvoiceStatus,
+        first_failure_at: Option<Timestamp>,
+        as_of: Timestamp,
+        source: String,
+    ) -> Option<Self> {
+        Some(Self {
+            id: read.id?,
+            subscription: read.subscription,
+            customer: read.customer,
+            status,
+            number: read.number,
+            amount_due: read.amount_due,
+            amount_paid: read.amount_paid,
+            amount_remaining: read.amount_remaining,
+            total: read.total,
+            currency: read.currency,
+            hosted_invoice_url: read.hosted_invoice_url,
+            period_start: read.period_start,
+            period_end: read.period_end,
+            attempt_count: read.attempt_count,
+            created: read.created,
+            first_failure_at,
+            as_of,
+            source,
+        })
+    }
+
+    /// Joins two accounts of the same invoice: the one that came farther, with the earliest failure
+    /// of both. The order of the two does not matter.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        let first_failure_at = match (self.first_failure_at, other.first_failure_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let attempt_count = self.attempt_count.max(other.attempt_count);
+        let (newer, older) =
+            if self.progress() >= other.progress() { (self, other) } else { (other, self) };
+        Self {
+            first_failure_at,
+            attempt_count,
+            subscription: newer.subscription.clone().or(older.subscription),
+            number: newer.number.clone().or(older.number),
+            hosted_invoice_url: newer.hosted_invoice_url.clone().or(older.hosted_invoice_url),
+            ..newer
+        }
+    }
+
+    fn progress(&self) -> (u8, Timestamp, &str) {
+        (self.status.rank(), self.as_of, &self.source)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/invoices.rs"]
+mod tests;

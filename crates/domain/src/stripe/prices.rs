@@ -1,0 +1,141 @@
+//! Which plan a price buys: `[stripe.prices]` of the configuration.
+//!
+//! A price that nobody mapped never becomes a plan silently, and two that map to different plans
+//! are a question for a person. Items whose price is not mapped (a seat fee, a metered price) do
+//! not matter as long as one item's is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::object::{Item, Subscription};
+use crate::period::Period;
+
+/// Price ids, and the plan that each buys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PriceMap(BTreeMap<String, String>);
+
+/// What a subscription buys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purchase {
+    /// The plan's name in the configuration.
+    pub plan: String,
+    /// The price that maps to it.
+    pub price: String,
+    /// The billing period of the item with that price.
+    pub period: Option<Period>,
+}
+
+/// Why a subscription's plan cannot be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// It has no item.
+    #[error("the subscription has no price")]
+    NoPrice,
+    /// None of its prices is mapped.
+    #[error("[stripe.prices] maps none of the subscription's prices: {}", .0.join(", "))]
+    Unmapped(Vec<String>),
+    /// Its prices are mapped to several plans.
+    #[error("the subscription's prices map to several plans: {}", .0.join(", "))]
+    Ambiguous(Vec<String>),
+}
+
+impl PriceMap {
+    /// Maps prices (first) to plans (second).
+    pub fn new<P: Into<String>, N: Into<String>>(pairs: impl IntoIterator<Item = (P, N)>) -> Self {
+        Self(pairs.into_iter().map(|(price, plan)| (price.into(), plan.into())).collect())
+    }
+
+    /// The plan that a price buys.
+    #[must_use]
+    pub fn plan(&self, price: &str) -> Option<&str> {
+        self.0.get(price).map(String::as_str)
+    }
+
+    /// A price that buys this plan; the first by name where there are several.
+    #[must_use]
+    pub fn price(&self, plan: &str) -> Option<&str> {
+        self.iter().find(|(_, mapped)| *mapped == plan).map(|(price, _)| price)
+    }
+
+    /// Every price and its plan, by price.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(price, plan)| (price.as_str(), plan.as_str()))
+    }
+
+    /// What a subscription buys.
+    ///
+    /// # Errors
+    /// [`PlanError`] names the prices or plans that leave no answer.
+    pub fn purchase(&self, subscription: &Subscription) -> Result<Purchase, PlanError> {
+        let mapped = |item: &Item| -> Option<Purchase> {
+            let price = item.price.as_deref()?;
+            let plan = self.plan(price)?.to_owned();
+            Some(Purchase { plan, price: price.to_owned(), period: item.period })
+        };
+        let found: Vec<Purchase> = subscription.items.iter().filter_map(mapped).collect();
+        let plans: BTreeSet<&str> = found.iter().map(|purchase| purchase.plan.as_str()).collect();
+        if plans.len() > 1 {
+            return Err(PlanError::Ambiguous(plans.into_iter().map(str::to_owned).collect()));
+        }
+        found.into_iter().next().ok_or_else(|| {
+            let prices: Vec<String> =
+                subscription.prices().into_iter().map(str::to_owned).collect();
+            if prices.is_empty() { PlanError::NoPrice } else { PlanError::Unmapped(prices) }
+        })
+    }
+}
+
+impl Default for PriceMap {
+    /// The prices that ship with the default plans.
+    fn default() -> Self {
+        Self::new(["standard", "growth", "enterprise"].map(|plan| (format!("price_{plan}"), plan)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn subscription(prices: &[&str]) -> Subscription {
+        let items: Vec<_> = (0..)
+            .zip(prices)
+            .map(|(at, price)| {
+                json!({ "id": format!("si_{at}"), "price": { "id": price },
+                        "current_period_start": 10 + at, "current_period_end": 20 + at })
+            })
+            .collect();
+        Subscription::read(&json!({ "id": "sub_1", "items": { "data": items } })).expect("an id")
+    }
+
+    #[test]
+    fn one_mapped_item_suffices_and_its_period_counts() {
+        let bought = PriceMap::default().purchase(&subscription(&["price_seat", "price_growth"]));
+        let bought = bought.expect("a plan");
+        assert_eq!((bought.plan.as_str(), bought.price.as_str()), ("growth", "price_growth"));
+        assert_eq!(bought.period.expect("a period").start, Timestamp::from_secs(11), "not [0]");
+    }
+
+    #[test]
+    fn an_unknown_price_is_named_and_never_a_silent_plan() {
+        let error = PriceMap::default().purchase(&subscription(&["price_b", "price_a"]));
+        let error = error.expect_err("no plan");
+        assert_eq!(error, PlanError::Unmapped(vec!["price_a".into(), "price_b".into()]));
+        assert!(error.to_string().ends_with("price_a, price_b"));
+        assert_eq!(PriceMap::default().purchase(&subscription(&[])), Err(PlanError::NoPrice));
+    }
+
+    #[test]
+    fn two_plans_at_once_are_an_error_and_two_prices_of_one_plan_are_not() {
+        let error =
+            PriceMap::default().purchase(&subscription(&["price_standard", "price_growth"]));
+        assert_eq!(error, Err(PlanError::Ambiguous(vec!["growth".into(), "standard".into()])));
+        let prices = PriceMap::new([("base", "standard"), ("metered", "standard")]);
+        assert!(prices.purchase(&subscription(&["base", "metered"])).is_ok());
+        assert_eq!(prices.price("standard"), Some("base"));
+    }
+}

@@ -1,0 +1,141 @@
+//! A subscription's state: what a fold of events or a fetched object comes to.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::object::{MissingMember, Subscription};
+use super::prices::{PlanError, PriceMap};
+use crate::organization::{self, SubscriptionStatus};
+use crate::period::Period;
+use crate::time::Timestamp;
+
+/// What is known of one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionState {
+    /// `sub_…`.
+    pub id: String,
+    /// `cus_…`.
+    pub customer: Option<String>,
+    /// The plan that its price maps to; `None` only when it ended and its price is mapped no more.
+    pub plan: Option<String>,
+    /// That price.
+    pub price: Option<String>,
+    /// The status.
+    pub status: SubscriptionStatus,
+    /// The current billing period, of the item with our price.
+    pub period: Option<Period>,
+    /// When it is to end.
+    pub cancel_at: Option<Timestamp>,
+    /// When somebody asked to end it.
+    pub canceled_at: Option<Timestamp>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// When its trial ends or ended.
+    pub trial_end: Option<Timestamp>,
+    /// Its last invoice.
+    pub latest_invoice: Option<String>,
+    /// The organization that its metadata names, unread.
+    pub organization: Option<String>,
+    /// Whether collection is paused while the status stays.
+    pub collection_paused: bool,
+    /// Whether it concerns real money.
+    pub livemode: Option<bool>,
+}
+
+/// Why an object has no state: a dead letter, until a person or the configuration changes it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// It lacks what nothing can be done without.
+    #[error(transparent)]
+    Missing(#[from] MissingMember),
+    /// Its plan cannot be told.
+    #[error("subscription {subscription}: {error}")]
+    Plan {
+        /// Which subscription.
+        subscription: String,
+        /// What is wrong with its prices.
+        error: PlanError,
+    },
+}
+
+impl SubscriptionState {
+    /// The state of a subscription as Stripe answered it when asked.
+    ///
+    /// # Errors
+    /// [`StateError`] when it has no id or no plan.
+    pub fn from_object(fetched: &Value, prices: &PriceMap) -> Result<Self, StateError> {
+        Self::of(Subscription::read(fetched)?, prices)
+    }
+
+    /// The state of a subscription that was read already.
+    ///
+    /// An ended one needs no plan: its end must count even after its price left the configuration.
+    ///
+    /// # Errors
+    /// [`StateError`] when it has no status or no plan.
+    pub fn of(read: Subscription, prices: &PriceMap) -> Result<Self, StateError> {
+        let missing = MissingMember { object: "subscription", member: "status" };
+        let status = read.status.clone().ok_or(missing)?;
+        let purchase = match prices.purchase(&read) {
+            Ok(purchase) => Some(purchase),
+            Err(_) if is_terminal(&status) => None,
+            Err(error) => return Err(StateError::Plan { subscription: read.id, error }),
+        };
+        let any_period = read.items.iter().find_map(|item| item.period);
+        let (plan, price, period) = match purchase {
+            Some(bought) => (Some(bought.plan), Some(bought.price), bought.period.or(any_period)),
+            None => (None, None, any_period),
+        };
+        Ok(Self {
+            ended: if is_terminal(&status) { read.ended_at.or(read.canceled_at) } else { None },
+            id: read.id,
+            customer: read.customer,
+            plan,
+            price,
+            status,
+            period,
+            cancel_at: read.cancel_at,
+            canceled_at: read.canceled_at,
+            created: read.created,
+            trial_end: read.trial_end,
+            latest_invoice: read.latest_invoice,
+            organization: read.organization,
+            collection_paused: read.collection_paused,
+            livemode: read.livemode,
+        })
+    }
+
+    /// Whether it ended for good: such an id never lives again.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        is_terminal(&self.status)
+    }
+
+    /// As the directory keeps it. `plan` stands in for that of an ended subscription whose price is
+    /// mapped no more, and the month it began in for a period that Stripe did not tell.
+    #[must_use]
+    pub fn for_directory(
+        &self,
+        plan: &str,
+        grace_until: Option<Timestamp>,
+    ) -> organization::Subscription {
+        organization::Subscription {
+            id: self.id.clone(),
+            status: self.status.clone(),
+            plan: self.plan.clone().unwrap_or_else(|| plan.to_owned()),
+            period: self
+                .period
+                .unwrap_or_else(|| Period::calendar_month(self.created.unwrap_or_default())),
+            cancel_at: self.cancel_at,
+            grace_until,
+        }
+    }
+}
+
+/// Whether a subscription never leaves this status.
+#[must_use]
+pub const fn is_terminal(status: &SubscriptionStatus) -> bool {
+    matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
+}

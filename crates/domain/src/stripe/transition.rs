@@ -1,0 +1,186 @@
+//! What changed between two standings: rows of the audit log, and what people are told.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::account::Billing;
+use crate::organization::SubscriptionStatus;
+use crate::period::Period;
+use crate::time::Timestamp;
+
+/// One change of an organization's standing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the members are those of the standing, before and after")]
+pub enum Transition {
+    /// Another subscription is the current one.
+    Subscribed { subscription: String, plan: Option<String>, status: Option<SubscriptionStatus> },
+    /// The plan is another.
+    PlanChanged { from: Option<String>, to: Option<String> },
+    /// The first payment came.
+    Activated,
+    /// A new billing period began.
+    Renewed { period: Period },
+    /// A payment failed; requests pass until then.
+    PaymentFailed { grace_until: Timestamp },
+    /// Another invoice's failure decides now until when requests pass.
+    GraceMoved { from: Timestamp, to: Timestamp },
+    /// What had failed is paid.
+    Recovered,
+    /// Stripe gave up collecting.
+    GivenUp,
+    /// It is to end.
+    CancellationScheduled { at: Timestamp },
+    /// It is to go on after all.
+    CancellationWithdrawn,
+    /// It ended.
+    Cancelled,
+    /// Its first payment never came.
+    Expired,
+    /// Its trial will end.
+    TrialEnding { at: Option<Timestamp> },
+    /// Its trial is over and it goes on.
+    TrialEnded,
+    /// It is paused.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// A charge is disputed.
+    Disputed,
+    /// No charge is disputed any more.
+    DisputeClosed,
+    /// The customer was deleted at Stripe.
+    CustomerDeleted,
+    /// Any other change of status.
+    StatusChanged { from: Option<SubscriptionStatus>, to: Option<SubscriptionStatus> },
+}
+
+/// What changed from one standing to the next, in the order in which it is to be told.
+#[must_use]
+pub fn transitions(old: &Billing, new: &Billing) -> Vec<Transition> {
+    let mut found = Vec::new();
+    let same = old.subscription == new.subscription;
+    if !same && let Some(subscription) = new.subscription.clone() {
+        let (plan, status) = (new.plan.clone(), new.status.clone());
+        found.push(Transition::Subscribed { subscription, plan, status });
+    }
+    if old.plan != new.plan && old.subscription.is_some() && new.plan.is_some() {
+        found.push(Transition::PlanChanged { from: old.plan.clone(), to: new.plan.clone() });
+    }
+    if same {
+        found.extend(status(old, new));
+        found.extend(period(old, new));
+        found.extend(cancellation(old, new));
+    }
+    found.extend(grace(old, new));
+    if new.trial_ending && !(same && old.trial_ending) {
+        found.push(Transition::TrialEnding { at: new.trial_ends });
+    }
+    if old.disputed != new.disputed {
+        let closed = Transition::DisputeClosed;
+        found.push(if new.disputed { Transition::Disputed } else { closed });
+    }
+    if new.customer_deleted && !old.customer_deleted {
+        found.push(Transition::CustomerDeleted);
+    }
+    found
+}
+
+impl Transition {
+    /// The audit log's action, `billing.…`.
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::Subscribed { .. } => "billing.subscribed",
+            Self::PlanChanged { .. } => "billing.plan_changed",
+            Self::Activated => "billing.activated",
+            Self::Renewed { .. } => "billing.renewed",
+            Self::PaymentFailed { .. } => "billing.payment_failed",
+            Self::GraceMoved { .. } => "billing.grace_moved",
+            Self::Recovered => "billing.recovered",
+            Self::GivenUp => "billing.given_up",
+            Self::CancellationScheduled { .. } => "billing.cancellation_scheduled",
+            Self::CancellationWithdrawn => "billing.cancellation_withdrawn",
+            Self::Cancelled => "billing.cancelled",
+            Self::Expired => "billing.expired",
+            Self::TrialEnding { .. } => "billing.trial_ending",
+            Self::TrialEnded => "billing.trial_ended",
+            Self::Paused => "billing.paused",
+            Self::Resumed => "billing.resumed",
+            Self::Disputed => "billing.disputed",
+            Self::DisputeClosed => "billing.dispute_closed",
+            Self::CustomerDeleted => "billing.customer_deleted",
+            Self::StatusChanged { .. } => "billing.status_changed",
+        }
+    }
+
+    /// The audit log's details: the change's members, as a JSON object.
+    #[must_use]
+    pub fn details(&self) -> Value {
+        let mut details = serde_json::to_value(self).unwrap_or_default();
+        if let Some(members) = details.as_object_mut() {
+            members.remove("change");
+        }
+        details
+    }
+}
+
+fn status(old: &Billing, new: &Billing) -> Option<Transition> {
+    use SubscriptionStatus as Status;
+    if old.status == new.status {
+        return None;
+    }
+    match (&old.status, new.status.as_ref()?) {
+        (_, Status::Canceled) => Some(Transition::Cancelled),
+        (_, Status::IncompleteExpired) => Some(Transition::Expired),
+        (_, Status::Paused) => Some(Transition::Paused),
+        (_, Status::Unpaid) => Some(Transition::GivenUp),
+        (Some(Status::Paused), Status::Active | Status::Trialing) => Some(Transition::Resumed),
+        (Some(Status::Incomplete), Status::Active | Status::Trialing) => {
+            Some(Transition::Activated)
+        }
+        (Some(Status::Trialing), Status::Active) => Some(Transition::TrialEnded),
+        // The failed payment and its recovery say these already.
+        (Some(Status::Active | Status::Trialing), Status::PastDue) if new.grace_until.is_some() => {
+            None
+        }
+        (Some(Status::PastDue | Status::Unpaid), Status::Active)
+            if old.grace_until.is_some() && new.grace_until.is_none() =>
+        {
+            None
+        }
+        _ => Some(Transition::StatusChanged { from: old.status.clone(), to: new.status.clone() }),
+    }
+}
+
+fn period(old: &Billing, new: &Billing) -> Option<Transition> {
+    let (was, is) = (old.period?, new.period?);
+    (is.start > was.start).then_some(Transition::Renewed { period: is })
+}
+
+fn cancellation(old: &Billing, new: &Billing) -> Option<Transition> {
+    match (old.cancel_at, new.cancel_at) {
+        (was, Some(at)) if was != Some(at) => Some(Transition::CancellationScheduled { at }),
+        (Some(_), None) if new.status != Some(SubscriptionStatus::Canceled) => {
+            Some(Transition::CancellationWithdrawn)
+        }
+        (_, _) => None,
+    }
+}
+
+fn grace(old: &Billing, new: &Billing) -> Option<Transition> {
+    let ended = matches!(
+        new.status,
+        Some(SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
+    );
+    match (old.grace_until, new.grace_until) {
+        (None, Some(grace_until)) => Some(Transition::PaymentFailed { grace_until }),
+        (Some(from), Some(to)) if from != to => Some(Transition::GraceMoved { from, to }),
+        (Some(_), None) if !ended => Some(Transition::Recovered),
+        (_, _) => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/transition.rs"]
+mod tests;
