@@ -13,6 +13,7 @@ pub mod fold;
 pub mod invoices;
 pub mod object;
 pub mod prices;
+pub mod sample;
 pub mod signature;
 pub mod subscription;
 pub mod transition;

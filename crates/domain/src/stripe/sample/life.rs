@@ -1,0 +1,174 @@
+//! One customer's life at Stripe: what is done to it makes events, and it knows the truth.
+//!
+//! Several things may happen in one second: the time moves only by [`Life::wait`].
+
+mod billing;
+mod course;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{ApiShape, Entropy, SampleInvoice, SampleSubscription, envelope};
+use crate::stripe::event::EventKind;
+use crate::time::Timestamp;
+
+/// The length of a sample billing period, in days.
+const PERIOD_DAYS: u64 = 30;
+
+/// A price of the sample catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SamplePrice {
+    /// `price_…`.
+    pub id: String,
+    /// What it costs per period, in cents.
+    pub cents: i64,
+}
+
+/// What a life depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LifeParams {
+    /// What ids follow from.
+    pub seed: u64,
+    /// The API version that the endpoint is set to.
+    pub shape: ApiShape,
+    /// Whether it concerns real money.
+    pub livemode: bool,
+    /// The organization's id, `org_…`.
+    pub organization: String,
+    /// The customer, `cus_…`; made from the seed when there is none yet.
+    pub customer: Option<String>,
+    /// What is bought first.
+    pub price: SamplePrice,
+    /// What an upgrade buys.
+    pub upgrade: SamplePrice,
+    /// When it begins.
+    pub start: Timestamp,
+}
+
+/// How a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Paid at once.
+    Paid,
+    /// With the first payment outstanding.
+    Unpaid,
+    /// With a trial of as many days.
+    Trial(u32),
+}
+
+/// One customer's life at Stripe.
+#[derive(Debug, Clone)]
+pub struct Life {
+    params: LifeParams,
+    entropy: Entropy,
+    now: Timestamp,
+    customer: String,
+    subscriptions: Vec<SampleSubscription>,
+    invoices: Vec<SampleInvoice>,
+    events: Vec<Value>,
+}
+
+impl Life {
+    /// A life in which nothing has happened.
+    #[must_use]
+    pub fn new(params: LifeParams) -> Self {
+        let mut entropy = Entropy::new(params.seed);
+        let made = entropy.id("cus_");
+        Self {
+            customer: params.customer.clone().unwrap_or(made),
+            now: params.start,
+            entropy,
+            params,
+            subscriptions: Vec::new(),
+            invoices: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Every event so far, in the order in which they happened.
+    #[must_use]
+    pub fn events(&self) -> &[Value] {
+        &self.events
+    }
+
+    /// Every event so far.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Value> {
+        self.events
+    }
+
+    /// Every subscription as it is now, in order of creation: the truth.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[SampleSubscription] {
+        &self.subscriptions
+    }
+
+    /// Every invoice as it is now, in order of creation: the truth.
+    #[must_use]
+    pub fn invoices(&self) -> &[SampleInvoice] {
+        &self.invoices
+    }
+
+    /// The customer's id.
+    #[must_use]
+    pub fn customer(&self) -> &str {
+        &self.customer
+    }
+
+    /// What it depends on.
+    #[must_use]
+    pub const fn params(&self) -> &LifeParams {
+        &self.params
+    }
+
+    /// The present.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+    }
+
+    /// From now on the endpoint is set to another version.
+    pub const fn set_shape(&mut self, shape: ApiShape) {
+        self.params.shape = shape;
+    }
+
+    fn emit(&mut self, kind: &EventKind, object: &Value, previous: Option<Value>) {
+        let id = self.entropy.id("evt_");
+        let (now, shape) = (self.now, self.params.shape);
+        self.events.push(envelope::snapshot(&id, kind, now, shape, object, previous));
+    }
+
+    /// Changes the subscription at a place, and tells of it when something did change.
+    fn update(&mut self, place: usize, change: impl FnOnce(&mut SampleSubscription)) {
+        let shape = self.params.shape;
+        let before = self.subscriptions[place].render(shape);
+        change(&mut self.subscriptions[place]);
+        let after = self.subscriptions[place].render(shape);
+        if let Some(previous) = envelope::difference(&before, &after) {
+            self.emit(&EventKind::SubscriptionUpdated, &after, Some(previous));
+        }
+    }
+
+    /// The subscription's state in an event that does not say what changed.
+    fn tell(&mut self, place: usize, kind: &EventKind) {
+        let object = self.subscriptions[place].render(self.params.shape);
+        self.emit(kind, &object, None);
+    }
+
+    fn tell_invoice(&mut self, place: usize, kind: &EventKind) {
+        let object = self.invoices[place].render(self.params.shape);
+        self.emit(kind, &object, None);
+    }
+
+    /// The place of the last subscription, while it lives.
+    fn live(&self) -> Option<usize> {
+        let last = self.subscriptions.len().checked_sub(1)?;
+        (self.subscriptions[last].ended_at.is_none()).then_some(last)
+    }
+}

@@ -1,0 +1,123 @@
+//! Invoices and payments. What cannot happen now does nothing.
+
+use super::Life;
+use crate::stripe::event::EventKind;
+use crate::stripe::sample::SampleInvoice;
+
+impl Life {
+    /// A new period begins (at the end of the last one, or now if that is later); its invoice is
+    /// made, and is still to be paid. A scheduled end ends it instead.
+    pub fn renew(&mut self) {
+        let Some(place) = self.live() else { return };
+        let subscription = &self.subscriptions[place];
+        let renews = ["active", "trialing", "past_due"].contains(&subscription.status.as_str());
+        if !renews {
+            return;
+        }
+        self.now = self.now.max(subscription.period.end);
+        if subscription.cancel_at_period_end {
+            return self.cancel();
+        }
+        let period = self.next_period(self.now);
+        let invoice = self.invoice_of(place, "subscription_cycle", period.start);
+        self.update(place, |subscription| {
+            subscription.period = period;
+            subscription.latest_invoice = Some(invoice);
+            if subscription.status == "trialing" {
+                subscription.status = "active".to_owned();
+            }
+        });
+    }
+
+    /// The last invoice is paid.
+    pub fn pay(&mut self) {
+        let Some(place) = self.open_invoice() else { return };
+        let now = self.now;
+        let invoice = &mut self.invoices[place];
+        invoice.status = "paid".to_owned();
+        invoice.attempt_count += 1;
+        invoice.settled_at = Some(now);
+        self.tell_invoice(place, &EventKind::InvoicePaymentSucceeded);
+        self.tell_invoice(place, &EventKind::InvoicePaid);
+        if self.open_invoice().is_none() {
+            self.settle_status();
+        }
+    }
+
+    /// Collecting the last invoice fails, for the first time or again.
+    pub fn fail(&mut self) {
+        let Some(place) = self.open_invoice() else { return };
+        let now = self.now;
+        let invoice = &mut self.invoices[place];
+        invoice.attempt_count += 1;
+        invoice.first_failure_at = invoice.first_failure_at.or(Some(now));
+        self.tell_invoice(place, &EventKind::InvoicePaymentFailed);
+        if let Some(live) = self.live_as("active") {
+            self.update(live, |subscription| subscription.status = "past_due".to_owned());
+        }
+    }
+
+    /// Stripe gives up collecting.
+    pub fn give_up(&mut self) {
+        if let Some(live) = self.live_as("past_due") {
+            self.update(live, |subscription| subscription.status = "unpaid".to_owned());
+        }
+    }
+
+    /// Nobody has to pay the last invoice.
+    pub fn void(&mut self) {
+        let Some(place) = self.open_invoice() else { return };
+        let now = self.now;
+        let invoice = &mut self.invoices[place];
+        invoice.status = "void".to_owned();
+        invoice.settled_at = Some(now);
+        self.tell_invoice(place, &EventKind::InvoiceVoided);
+        if self.open_invoice().is_none() {
+            self.settle_status();
+        }
+    }
+
+    /// The first invoice of a subscription that its first event tells of.
+    pub(super) fn invoice(&mut self, place: usize, reason: &str) {
+        let start = self.subscriptions[place].period.start;
+        let id = self.invoice_of(place, reason, start);
+        self.subscriptions[place].latest_invoice = Some(id);
+    }
+
+    fn invoice_of(&mut self, place: usize, reason: &str, start: crate::time::Timestamp) -> String {
+        let subscription = self.subscriptions[place].clone();
+        let id = self.entropy.id("in_");
+        let count = self.invoices.len() + 1;
+        self.invoices.push(SampleInvoice {
+            id: id.clone(),
+            line: self.entropy.id("il_"),
+            status: "open".to_owned(),
+            number: format!("DRIFT-{count:04}"),
+            total: subscription.price.cents,
+            attempt_count: 0,
+            created: self.now,
+            period: self.next_period(start),
+            reason: reason.to_owned(),
+            first_failure_at: None,
+            settled_at: None,
+            subscription,
+        });
+        self.tell_invoice(self.invoices.len() - 1, &EventKind::InvoiceFinalized);
+        id
+    }
+
+    /// The oldest unpaid invoice of the live subscription.
+    fn open_invoice(&self) -> Option<usize> {
+        let live = &self.subscriptions[self.live()?].id;
+        self.invoices
+            .iter()
+            .position(|invoice| invoice.status == "open" && invoice.subscription.id == *live)
+    }
+
+    fn settle_status(&mut self) {
+        let waiting = ["incomplete", "past_due", "unpaid"];
+        if let Some(live) = waiting.into_iter().find_map(|status| self.live_as(status)) {
+            self.update(live, |subscription| subscription.status = "active".to_owned());
+        }
+    }
+}

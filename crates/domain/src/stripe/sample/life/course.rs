@@ -1,0 +1,176 @@
+//! The course of subscriptions: begin, change, pause, end. What cannot happen now does nothing.
+
+use std::time::Duration;
+
+use super::{Life, PERIOD_DAYS, SamplePrice, Start};
+use crate::period::Period;
+use crate::stripe::event::EventKind;
+use crate::stripe::sample::{SampleSubscription, extras, thin};
+use crate::time::Timestamp;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Life {
+    /// A Checkout Session is completed: it links organization, customer and last subscription.
+    pub fn checkout(&mut self) {
+        let id = self.entropy.id("cs_test_");
+        let made = self.subscriptions.last().map(|last| last.id.clone());
+        let (organization, livemode) = (self.params.organization.clone(), self.params.livemode);
+        let object = extras::checkout_session(
+            &id,
+            &organization,
+            &self.customer,
+            made.as_deref(),
+            self.now,
+            livemode,
+        );
+        self.emit(&EventKind::CheckoutCompleted, &object, None);
+    }
+
+    /// A subscription begins.
+    pub fn subscribe(&mut self, price: &SamplePrice, start: Start) {
+        let length = match start {
+            Start::Trial(days) => DAY * days,
+            Start::Paid | Start::Unpaid => period_length(),
+        };
+        let period = Period { start: self.now, end: self.now.plus(length) };
+        let (status, trial) = match start {
+            Start::Trial(_) => ("trialing", Some(period)),
+            Start::Paid | Start::Unpaid => ("incomplete", None),
+        };
+        self.subscriptions.push(SampleSubscription {
+            id: self.entropy.id("sub_"),
+            item: self.entropy.id("si_"),
+            customer: self.customer.clone(),
+            organization: Some(self.params.organization.clone()),
+            price: price.clone(),
+            status: status.to_owned(),
+            created: self.now,
+            period,
+            cancel_at_period_end: false,
+            canceled_at: None,
+            ended_at: None,
+            trial,
+            latest_invoice: None,
+            livemode: self.params.livemode,
+        });
+        let place = self.subscriptions.len() - 1;
+        if trial.is_none() {
+            self.invoice(place, "subscription_create");
+        }
+        self.tell(place, &EventKind::SubscriptionCreated);
+        match start {
+            Start::Paid => self.pay(),
+            Start::Unpaid => self.fail(),
+            Start::Trial(_) => {}
+        }
+    }
+
+    /// The live subscription buys another price from now on.
+    pub fn change_price(&mut self, price: &SamplePrice) {
+        if let Some(place) = self.live() {
+            self.update(place, |subscription| subscription.price = price.clone());
+        }
+    }
+
+    /// The trial is about to end.
+    pub fn announce_trial_end(&mut self) {
+        if let Some(place) = self.live_as("trialing") {
+            self.tell(place, &EventKind::TrialWillEnd);
+        }
+    }
+
+    /// The trial ends without a payment method.
+    pub fn pause(&mut self) {
+        if let Some(place) = self.live_as("trialing").or_else(|| self.live_as("active")) {
+            self.update(place, |subscription| subscription.status = "paused".to_owned());
+            self.tell(place, &EventKind::SubscriptionPaused);
+        }
+    }
+
+    /// A paused one goes on.
+    pub fn resume(&mut self) {
+        if let Some(place) = self.live_as("paused") {
+            self.update(place, |subscription| subscription.status = "active".to_owned());
+            self.tell(place, &EventKind::SubscriptionResumed);
+        }
+    }
+
+    /// It is to end with its period.
+    pub fn schedule_cancellation(&mut self) {
+        let now = self.now;
+        if let Some(place) = self.live() {
+            self.update(place, |subscription| {
+                subscription.cancel_at_period_end = true;
+                subscription.canceled_at = Some(now);
+            });
+        }
+    }
+
+    /// It is to go on after all.
+    pub fn withdraw_cancellation(&mut self) {
+        if let Some(place) = self.live() {
+            self.update(place, |subscription| {
+                subscription.cancel_at_period_end = false;
+                subscription.canceled_at = None;
+            });
+        }
+    }
+
+    /// It ends now.
+    pub fn cancel(&mut self) {
+        let now = self.now;
+        let Some(place) = self.live() else { return };
+        let subscription = &mut self.subscriptions[place];
+        let expired = subscription.status == "incomplete";
+        let status = if expired { "incomplete_expired" } else { "canceled" };
+        let end = |subscription: &mut SampleSubscription| {
+            subscription.status = status.to_owned();
+            subscription.canceled_at = subscription.canceled_at.or(Some(now));
+            subscription.ended_at = Some(now);
+        };
+        if expired {
+            self.update(place, end);
+        } else {
+            end(subscription);
+            self.tell(place, &EventKind::SubscriptionDeleted);
+        }
+    }
+
+    /// The customer is deleted, and the live subscription with it.
+    pub fn delete_customer(&mut self) {
+        self.cancel();
+        let (customer, organization) = (self.customer.clone(), self.params.organization.clone());
+        let object =
+            extras::customer(&customer, &organization, self.params.start, self.params.livemode);
+        self.emit(&EventKind::CustomerDeleted, &object, None);
+    }
+
+    /// A charge is disputed.
+    pub fn dispute(&mut self) {
+        let (id, charge) = (self.entropy.id("dp_"), self.entropy.id("ch_"));
+        let object = extras::dispute(&id, &charge, &self.customer, self.now, self.params.livemode);
+        self.emit(&EventKind::DisputeCreated, &object, None);
+    }
+
+    /// Meter events with these identifiers are found invalid.
+    pub fn report_meter_errors(&mut self, identifiers: &[&str]) {
+        let (id, meter) = (self.entropy.id("evt_test_"), self.entropy.id("mtr_test_"));
+        let data = extras::meter_error_report(identifiers, self.now);
+        let kind = EventKind::MeterErrorReport;
+        let related = ("billing.meter", meter.as_str());
+        self.events.push(thin(&id, &kind, self.now, related, self.params.livemode, &data));
+    }
+
+    pub(super) fn live_as(&self, status: &str) -> Option<usize> {
+        self.live().filter(|place| self.subscriptions[*place].status == status)
+    }
+
+    pub(super) fn next_period(&self, start: Timestamp) -> Period {
+        Period { start, end: start.plus(period_length()) }
+    }
+}
+
+fn period_length() -> Duration {
+    DAY * u32::try_from(PERIOD_DAYS).unwrap_or(30)
+}

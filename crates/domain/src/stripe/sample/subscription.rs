@@ -1,0 +1,143 @@
+//! A subscription, rendered in the shape of any version.
+
+use serde_json::{Value, json};
+
+use super::{ApiShape, SamplePrice, money};
+use crate::period::Period;
+use crate::stripe::object::overlay;
+use crate::time::Timestamp;
+
+/// What a sample subscription holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampleSubscription {
+    /// `sub_…`.
+    pub id: String,
+    /// `si_…`.
+    pub item: String,
+    /// `cus_…`.
+    pub customer: String,
+    /// `metadata.organization`.
+    pub organization: Option<String>,
+    /// What it buys.
+    pub price: SamplePrice,
+    /// Stripe's text for its status.
+    pub status: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its billing period.
+    pub period: Period,
+    /// Whether it ends with the period.
+    pub cancel_at_period_end: bool,
+    /// When somebody asked to end it.
+    pub canceled_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its trial.
+    pub trial: Option<Period>,
+    /// `in_…`.
+    pub latest_invoice: Option<String>,
+    /// Whether it concerns real money.
+    pub livemode: bool,
+}
+
+impl SampleSubscription {
+    /// The object as this version shows it.
+    #[must_use]
+    pub fn render(&self, shape: ApiShape) -> Value {
+        let cancel_at = self.cancel_at_period_end.then(|| self.period.end.secs());
+        let mut object = json!({
+            "id": self.id,
+            "object": "subscription",
+            "billing_cycle_anchor": self.created.secs(),
+            "cancel_at": cancel_at,
+            "cancel_at_period_end": self.cancel_at_period_end,
+            "canceled_at": self.canceled_at.map(Timestamp::secs),
+            "cancellation_details": { "comment": null, "feedback": null, "reason": null },
+            "collection_method": "charge_automatically",
+            "created": self.created.secs(),
+            "currency": "usd",
+            "customer": self.customer,
+            "ended_at": self.ended_at.map(Timestamp::secs),
+            "items": {
+                "object": "list",
+                "data": [self.item(shape)],
+                "has_more": false,
+                "total_count": 1,
+                "url": format!("/v1/subscription_items?subscription={}", self.id),
+            },
+            "latest_invoice": self.latest_invoice,
+            "livemode": self.livemode,
+            "metadata": self.metadata(),
+            "quantity": 1,
+            "start_date": self.created.secs(),
+            "status": self.status,
+            "trial_end": self.trial.map(|trial| trial.end.secs()),
+            "trial_start": self.trial.map(|trial| trial.start.secs()),
+        });
+        overlay(&mut object, &unused());
+        if !shape.has_new_paths() {
+            object["current_period_start"] = self.period.start.secs().into();
+            object["current_period_end"] = self.period.end.secs().into();
+            object["plan"] = money::plan(&self.price, self.livemode);
+            object["discount"] = Value::Null;
+        } else if cancel_at.is_some() {
+            // The newer way to schedule an end.
+            object["cancel_at_period_end"] = false.into();
+        }
+        object
+    }
+
+    fn item(&self, shape: ApiShape) -> Value {
+        let mut item = json!({
+            "id": self.item,
+            "object": "subscription_item",
+            "billing_thresholds": null,
+            "created": self.created.secs(),
+            "discounts": [],
+            "metadata": {},
+            "plan": money::plan(&self.price, self.livemode),
+            "price": money::price(&self.price, self.livemode),
+            "quantity": 1,
+            "subscription": self.id,
+            "tax_rates": [],
+        });
+        if shape.has_new_paths() {
+            item["current_period_start"] = self.period.start.secs().into();
+            item["current_period_end"] = self.period.end.secs().into();
+        }
+        item
+    }
+
+    pub(super) fn metadata(&self) -> Value {
+        match &self.organization {
+            Some(organization) => json!({ "organization": organization }),
+            None => json!({}),
+        }
+    }
+}
+
+/// What a sample does not use; a real one has it.
+fn unused() -> Value {
+    json!({
+        "application": null,
+        "application_fee_percent": null,
+        "automatic_tax": { "enabled": false, "liability": null },
+        "billing_cycle_anchor_config": null,
+        "billing_thresholds": null,
+        "days_until_due": null,
+        "default_payment_method": null,
+        "default_source": null,
+        "default_tax_rates": [],
+        "description": null,
+        "discounts": [],
+        "next_pending_invoice_item_invoice": null,
+        "on_behalf_of": null,
+        "pause_collection": null,
+        "pending_setup_intent": null,
+        "pending_update": null,
+        "schedule": null,
+        "test_clock": null,
+        "transfer_data": null,
+        "trial_settings": { "end_behavior": { "missing_payment_method": "pause" } },
+    })
+}
