@@ -151,4 +151,4 @@ const fn liveness(status: &SubscriptionStatus) -> u8 {
 
 #[cfg(test)]
 #[path = "tests/account.rs"]
-mod tests;
+pub(in crate::stripe) mod tests;

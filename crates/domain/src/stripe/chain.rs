@@ -6,13 +6,19 @@
 //! (an earlier second's open end is decided by what the next one continues); what is still open is
 //! ordered by id. The result depends on the set of events only, never on the order of arrival.
 
+mod exact;
+mod walk;
+
 use serde_json::Value;
 
 use super::event::{Event, EventKind};
 use super::object::{Subscription, covers};
 
-/// Events of one second that are ordered exactly; more of them are chained one after the other.
-const EXACT_MAX: usize = 10;
+/// Events of one second among whose orders the best one is searched for; more of them are joined
+/// into a walk.
+const EXACT_MAX: usize = 8;
+/// Events of one second that are walked; no subscription has more, and their ids order those.
+const WALK_MAX: usize = 256;
 /// The whole state before the one event is the state after the other.
 const STRONG: u32 = 2;
 /// The members that changed had the values that the other event left.
@@ -68,10 +74,18 @@ fn trace(seconds: &[Vec<Ending>]) -> Vec<usize> {
 fn endings(nodes: &[Node<'_>], places: &[usize], before: Option<&[Ending]>) -> Vec<Ending> {
     let starts: Vec<(u32, usize)> =
         places.iter().map(|place| start(nodes, *place, before)).collect();
-    if places.len() > EXACT_MAX {
-        return vec![chained(nodes, places, &starts)];
+    if places.len() > WALK_MAX {
+        let (score, continues) = starts[0];
+        return vec![Ending { score, path: places.to_vec(), continues }];
     }
-    exact(nodes, places, &starts)
+    let links: Vec<Vec<u32>> = places
+        .iter()
+        .map(|from| places.iter().map(|to| link(Some(&nodes[*from]), &nodes[*to])).collect())
+        .collect();
+    if places.len() > EXACT_MAX {
+        return vec![walk::join(places, &starts, &links)];
+    }
+    exact::search(places, &starts, &links)
 }
 
 /// The best that the second before offers to an event that comes first in its own.
@@ -83,64 +97,6 @@ fn start(nodes: &[Node<'_>], place: usize, before: Option<&[Ending]>) -> (u32, u
     };
     let continues = best(before.iter().map(score));
     (before.get(continues).map_or(0, score), continues)
-}
-
-/// Held and Karp: for every subset and every last event in it, the best order of that subset.
-fn exact(nodes: &[Node<'_>], places: &[usize], starts: &[(u32, usize)]) -> Vec<Ending> {
-    let count = places.len();
-    let full = (1_usize << count) - 1;
-    let links: Vec<Vec<u32>> = places
-        .iter()
-        .map(|a| places.iter().map(|b| link(Some(&nodes[*a]), &nodes[*b])).collect())
-        .collect();
-    // What was best so far, and which event came before; by subset, then by last event.
-    let mut table = vec![(0_u32, count); (full + 1) * count];
-    for subset in 1..=full {
-        for last in (0..count).filter(|last| subset & (1 << last) != 0) {
-            let rest = subset & !(1 << last);
-            table[subset * count + last] = if rest == 0 {
-                (starts[last].0, count)
-            } else {
-                (0..count)
-                    .filter(|from| rest & (1 << from) != 0)
-                    .map(|from| (table[rest * count + from].0 + links[from][last], from))
-                    .max()
-                    .unwrap_or((0, count))
-            };
-        }
-    }
-    let ending = |last: usize| {
-        let (mut subset, mut at, mut reversed) = (full, last, Vec::new());
-        loop {
-            reversed.push(at);
-            let (_, from) = table[subset * count + at];
-            if from == count {
-                break;
-            }
-            subset &= !(1 << at);
-            at = from;
-        }
-        let continues = starts[at].1;
-        let path = reversed.iter().rev().map(|at| places[*at]).collect();
-        Ending { score: table[full * count + last].0, path, continues }
-    };
-    (0..count).map(ending).collect()
-}
-
-/// Takes what links up best with the event before, again and again.
-fn chained(nodes: &[Node<'_>], places: &[usize], starts: &[(u32, usize)]) -> Ending {
-    let first = first_best(starts.iter().map(|(score, _)| *score));
-    let (mut score, continues) = starts[first];
-    let mut left = places.to_vec();
-    let mut path = vec![left.remove(first)];
-    while let Some(last) = path.last().copied().filter(|_| !left.is_empty()) {
-        let links: Vec<u32> =
-            left.iter().map(|place| link(Some(&nodes[last]), &nodes[*place])).collect();
-        let next = first_best(links.iter().copied());
-        score += links[next];
-        path.push(left.remove(next));
-    }
-    Ending { score, path, continues }
 }
 
 /// How well `to` continues where `from` ended (`None`: nothing is known before it).
@@ -162,12 +118,6 @@ fn link(from: Option<&Node<'_>>, to: &Node<'_>) -> u32 {
 /// The place of the greatest score, the last of equals: ids then stay in order.
 fn best(scores: impl Iterator<Item = u32>) -> usize {
     scores.enumerate().map(|(at, score)| (score, at)).max().map_or(0, |(_, at)| at)
-}
-
-/// The place of the greatest score, the first of equals.
-fn first_best(scores: impl Iterator<Item = u32>) -> usize {
-    let keyed = scores.enumerate().map(|(at, score)| (score, std::cmp::Reverse(at)));
-    keyed.max().map_or(0, |(_, at)| at.0)
 }
 
 impl<'a> Node<'a> {

@@ -17,3 +17,7 @@ pub mod sample;
 pub mod signature;
 pub mod subscription;
 pub mod transition;
+
+#[cfg(test)]
+#[path = "tests/property.rs"]
+mod property;

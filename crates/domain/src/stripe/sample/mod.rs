@@ -80,4 +80,4 @@ impl FromStr for ApiShape {
 
 #[cfg(test)]
 #[path = "../tests/sample.rs"]
-mod tests;
+pub(in crate::stripe) mod tests;

@@ -1,1 +1,138 @@
+use super::*;
+use crate::stripe::event::EventKind;
+use crate::stripe::invoices;
+use crate::stripe::prices::PriceMap;
+use crate::stripe::sample::tests::{params, parse};
+use crate::stripe::sample::{ApiShape, Life, Start};
 
+const GRACE: Duration = Duration::from_secs(7 * 86_400);
+
+/// The standing after a life, as `stripe::transition`'s tests want it too.
+pub(in crate::stripe) fn standing(life: &Life) -> Billing {
+    let states: Vec<SubscriptionState> = life
+        .subscriptions()
+        .iter()
+        .map(|truth| {
+            SubscriptionState::from_object(&truth.render(ApiShape::Basil), &PriceMap::default())
+                .expect("a plan")
+        })
+        .collect();
+    let events = parse(life.events());
+    let invoices: Vec<_> = invoices::fold(&events).into_values().collect();
+    let told = |wanted: EventKind| events.iter().any(|event| event.kind == wanted);
+    let notices: Vec<String> = events
+        .iter()
+        .filter(|event| event.kind == EventKind::TrialWillEnd)
+        .filter_map(|event| event.subject().subscription().map(str::to_owned))
+        .collect();
+    Billing::of(Account {
+        subscriptions: &states,
+        invoices: &invoices,
+        trial_notices: &notices,
+        disputed: told(EventKind::DisputeCreated),
+        customer_deleted: told(EventKind::CustomerDeleted),
+        grace: GRACE,
+    })
+}
+
+pub(in crate::stripe) fn life(start: Start) -> Life {
+    let mut life = Life::new(params(21, ApiShape::Basil));
+    let price = life.params().price.clone();
+    life.subscribe(&price, start);
+    life
+}
+
+fn wait(life: &mut Life, secs: u64) {
+    life.wait(Duration::from_secs(secs));
+}
+
+#[test]
+fn an_old_ones_end_does_not_end_a_new_one() {
+    let mut life = life(Start::Paid);
+    life.cancel();
+    wait(&mut life, 10);
+    let growth = life.params().upgrade.clone();
+    life.subscribe(&growth, Start::Paid);
+    let billing = standing(&life);
+    assert_eq!(billing.plan.as_deref(), Some("growth"));
+    assert_eq!(billing.status, Some(SubscriptionStatus::Active));
+    let mut states: Vec<_> = life
+        .subscriptions()
+        .iter()
+        .map(|truth| truth.render(ApiShape::Y2024))
+        .map(|object| {
+            SubscriptionState::from_object(&object, &PriceMap::default()).expect("a plan")
+        })
+        .collect();
+    let wanted = states[1].id.clone();
+    states.reverse();
+    assert_eq!(current(&states).map(|state| &state.id), Some(&wanted));
+}
+
+#[test]
+fn a_first_payment_that_never_came_does_not_displace_a_paid_one() {
+    let mut life = life(Start::Paid);
+    wait(&mut life, 10);
+    let growth = life.params().upgrade.clone();
+    life.subscribe(&growth, Start::Unpaid);
+    assert_eq!(standing(&life).plan.as_deref(), Some("standard"));
+    life.cancel();
+    assert_eq!(standing(&life).plan.as_deref(), Some("standard"), "nor does its expiry");
+}
+
+#[test]
+fn without_any_there_is_nothing_and_after_the_last_there_is_its_end() {
+    let nothing = Life::new(params(1, ApiShape::Basil));
+    assert_eq!(standing(&nothing), Billing::default());
+    let mut life = life(Start::Paid);
+    life.renew();
+    life.fail();
+    life.cancel();
+    let billing = standing(&life);
+    assert_eq!(billing.status, Some(SubscriptionStatus::Canceled));
+    assert_eq!(billing.grace_until, None, "there is no grace after the end");
+}
+
+#[test]
+fn past_due_has_grace_even_before_the_failure_is_known() {
+    let mut life = life(Start::Paid);
+    life.renew();
+    let began = life.now();
+    wait(&mut life, 3_600);
+    life.fail();
+    let truth = life.subscriptions()[0].render(ApiShape::Basil);
+    let state = SubscriptionState::from_object(&truth, &PriceMap::default()).expect("a plan");
+    let account = |invoices| Account {
+        subscriptions: std::slice::from_ref(&state),
+        invoices,
+        trial_notices: &[],
+        disputed: false,
+        customer_deleted: false,
+        grace: GRACE,
+    };
+    assert_eq!(Billing::of(account(&[])).grace_until, Some(began.plus(GRACE)));
+    assert_eq!(standing(&life).grace_until, Some(life.now().plus(GRACE)));
+    let kept = Billing::of(account(&[])).for_directory(account(&[]), "standard").expect("one");
+    assert_eq!((kept.status, kept.plan.as_str()), (SubscriptionStatus::PastDue, "standard"));
+}
+
+#[test]
+fn another_subscriptions_debt_does_not_count() {
+    let mut life = life(Start::Paid);
+    life.renew();
+    life.fail();
+    life.cancel();
+    wait(&mut life, 10);
+    let price = life.params().price.clone();
+    life.subscribe(&price, Start::Paid);
+    assert_eq!(standing(&life).grace_until, None);
+}
+
+#[test]
+fn a_deleted_customer_has_no_live_subscription() {
+    let mut life = life(Start::Paid);
+    life.delete_customer();
+    let billing = standing(&life);
+    assert!(billing.customer_deleted);
+    assert_eq!(billing.status, Some(SubscriptionStatus::Canceled));
+}
