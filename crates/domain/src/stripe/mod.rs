@@ -11,6 +11,7 @@ pub mod chain;
 pub mod event;
 pub mod fold;
 pub mod invoices;
+pub mod meter;
 pub mod object;
 pub mod prices;
 pub mod sample;
