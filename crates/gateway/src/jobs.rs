@@ -1,18 +1,24 @@
-//! Work that comes round: writing queued audit rows and key uses, upkeep of leases, purging.
+//! Work that comes round: writing queued audit rows and key uses, upkeep of leases, purging, the
+//! audit logs' retention.
 //!
-//! The host calls [`Gateway::tick`] in a steady rhythm on one core, and [`Gateway::flush`] once
-//! before it stops. Nothing here keeps time itself.
+//! The host calls [`Gateway::tick`] in a steady rhythm on one core, [`Gateway::prune_audit`] now and
+//! then, and [`Gateway::flush`] once before it stops. Nothing here keeps time itself.
+
+use std::time::Duration;
 
 use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
 
 use crate::audit::Rows;
 use crate::gateway::Gateway;
-use crate::ports::{Admission, AuditLog, Clock, Directory, Platform, UsageRecords};
+use crate::ports::{Admission, AuditLog, Clock, Directory, Page, Platform, UsageRecords};
 
 /// Expired idempotency records are dropped once in so many ticks.
 const PURGED_EVERY_TICKS: u64 = 600;
 /// Key uses are written once in so many ticks.
 const TOUCHED_EVERY_TICKS: u64 = 10;
+
+const DAY_SECS: u64 = 86_400;
 
 impl<P: Platform> Gateway<P> {
     /// One round of what is due.
@@ -40,6 +46,33 @@ impl<P: Platform> Gateway<P> {
     pub(crate) async fn write_queued_audit(&self) {
         let rows = self.shared.audit.take(self.clock.now());
         self.write_audit(rows).await;
+    }
+
+    /// Removes what the audit logs of `limit` organizations after `after` keep no longer; the last
+    /// of them, or none when all have been through.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub async fn prune_audit(
+        &self,
+        after: Option<OrganizationId>,
+        limit: usize,
+    ) -> Result<Option<OrganizationId>, Fault> {
+        let days = u64::from(self.shared.config.audit.retention_days);
+        if days == 0 {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let before = now.minus(Duration::from_secs(days * DAY_SECS));
+        let organizations = self.directory.organizations(Page { after, limit }).await?;
+        for organization in &organizations {
+            let pruned = self.audit.prune(organization.id, before, now).await?;
+            if pruned > 0 {
+                tracing::info!(organization = %organization.id, pruned, "old audit entries removed");
+            }
+        }
+        let is_full = organizations.len() == limit;
+        Ok(organizations.last().filter(|_| is_full).map(|organization| organization.id))
     }
 
     async fn write_audit(&self, rows: Rows) {

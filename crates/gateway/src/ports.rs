@@ -188,6 +188,16 @@ pub trait AuditLog {
     ) -> Result<Vec<AuditEntry>, Fault>;
     /// The end of the chain.
     async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault>;
+    /// Where the kept part of the chain begins: what [`Self::prune`] removed last.
+    async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault>;
+    /// Removes the oldest entries from before `before`, in portions of at least a day and of some
+    /// thousands at most, and enters the new checkpoint in the same commit; how many there were.
+    async fn prune(
+        &self,
+        organization: OrganizationId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault>;
 }
 
 /// How a response body ended.

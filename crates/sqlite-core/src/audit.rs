@@ -1,6 +1,6 @@
 //! The audit log: rows of an organization's chain.
 
-use driftlock_domain::audit::{AuditEntry, AuditHash, AuditHead, AuditRecord};
+use driftlock_domain::audit::{AuditEntry, AuditHash, AuditHead, AuditRecord, Pruned};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::time::Timestamp;
@@ -49,6 +49,46 @@ impl Books {
         self.heads.insert(organization, head);
         Ok(())
     }
+
+    /// Removes the oldest of an organization's entries from before `before`, some thousands at
+    /// most, and enters where the chain now begins; how many there were.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn prune(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        let oldest = entries(sql, organization, 0, PRUNED_MAX)?;
+        let Some(pruned) = Pruned::of(&oldest, before) else { return Ok(0) };
+        self.append(sql, organization, pruned.record(organization, now))?;
+        let AuditHead { seq, hash } = pruned.checkpoint;
+        let id = organization.as_bytes();
+        let note = "INSERT OR REPLACE INTO audit_checkpoints (organization, seq, hash) \
+                    VALUES (?1, ?2, ?3)";
+        sql.execute(note, &[id.into(), seq.into(), (&hash.0).into()])?;
+        let delete = "DELETE FROM audit_logs WHERE organization = ?1 AND seq <= ?2";
+        sql.execute(delete, &[id.into(), seq.into()])?;
+        Ok(pruned.entries)
+    }
+}
+
+/// Entries removed in one commit.
+const PRUNED_MAX: usize = 5_000;
+
+/// Where the kept part of an organization's chain begins.
+///
+/// # Errors
+/// What the database says.
+pub fn checkpoint(sql: &impl Sql, organization: OrganizationId) -> Result<AuditHead, Fault> {
+    let query = "SELECT seq, hash FROM audit_checkpoints WHERE organization = ?1";
+    let found = sql.first(query, &[organization.as_bytes().into()], |row| {
+        Ok(AuditHead { seq: row.number(0)?, hash: AuditHash(row.bytes(1)?) })
+    })?;
+    Ok(found.unwrap_or(AuditHead::EMPTY))
 }
 
 /// The end of an organization's chain.

@@ -16,7 +16,7 @@ mod settle;
 mod sql;
 mod usage;
 
-pub use audit::{entries, head};
+pub use audit::{checkpoint, entries, head};
 pub use book::Books;
 pub use directory::{
     KEY_BY_HASH, KEY_BY_ID, KEY_EXISTS, KEYS_OF_ORGANIZATION, ORGANIZATION_BY_ID, ORGANIZATIONS,

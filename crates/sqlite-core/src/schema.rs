@@ -1,9 +1,10 @@
 //! Migrations: numbered files, applied in order, each in one transaction.
 
 /// All of them; the version of a database is how many it has.
-pub const MIGRATIONS: [&str; 2] = [
+pub const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_edge.sql"),
+    include_str!("../../../migrations/sqlite/0003_audit_retention.sql"),
 ];
 
 /// The statements of a migration, for a database that takes one at a time and no comments.

@@ -3,6 +3,7 @@
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::AuditLog;
 use driftlock_sqlite_core as core;
 
@@ -30,5 +31,18 @@ impl AuditLog for SqliteStore {
 
     async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
         self.readers().read(move |sql| core::head(sql, organization)).await
+    }
+
+    async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
+        self.readers().read(move |sql| core::checkpoint(sql, organization)).await
+    }
+
+    async fn prune(
+        &self,
+        organization: OrganizationId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        self.writer().write(move |books, sql| books.prune(sql, organization, before, now)).await
     }
 }

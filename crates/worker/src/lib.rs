@@ -26,6 +26,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Context, Env, ScheduleContext, ScheduledEvent, event};
 
 use background::RequestContext;
+use isolate::Isolate;
 
 /// Takes over the text of `gateway.toml`; called once, before anything else.
 #[wasm_bindgen]
@@ -55,6 +56,9 @@ async fn fetch(
     }
 }
 
+/// Organizations whose audit logs a sweep looks at: each is a subrequest, of which it has few.
+const PRUNED_AT_ONCE: usize = 40;
+
 /// The cron: what a request left undone is taken up.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
@@ -64,7 +68,11 @@ async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
 }
 
 async fn sweep(env: &Env, context: RequestContext) -> Result<(), Fault> {
-    let directory = platform::directory(env, platform::objects(env, context)?)?;
+    let isolate = Isolate::get(env).map_err(Fault::store)?;
+    let (gateway, directory) = platform::gateway(&isolate, env, context)?;
     directory.migrate().await?;
-    directory.ship_all().await
+    directory.ship_all().await?;
+    let after = directory.pruned_up_to().await?;
+    let last = gateway.prune_audit(after, PRUNED_AT_ONCE).await?;
+    directory.set_pruned_up_to(last).await
 }

@@ -175,4 +175,17 @@ impl AuditLog for Objects {
     async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
         self.told(organization, &Ask::Head).await
     }
+
+    async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
+        self.told(organization, &Ask::Checkpoint).await
+    }
+
+    async fn prune(
+        &self,
+        organization: OrganizationId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        self.told(organization, &Ask::Prune(before, now)).await
+    }
 }

@@ -45,6 +45,10 @@ pub(crate) enum Ask {
     Entries(u64, usize),
     /// The end of the audit chain.
     Head,
+    /// Where the kept part of the audit chain begins.
+    Checkpoint,
+    /// Removes audit entries from before an instant; it is the other one now.
+    Prune(Timestamp, Timestamp),
 }
 
 /// An answer: what was asked for, or why not.

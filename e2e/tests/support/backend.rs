@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -24,7 +25,12 @@ pub(crate) enum Manner {
     HalfChunked,
     /// An error of its own.
     Fails,
+    /// An error of its own, every second time.
+    FailsHalfTheTime,
 }
+
+/// Whose turn it is to fail.
+static TURN: AtomicBool = AtomicBool::new(false);
 
 /// See the module.
 pub(crate) struct Backend {
@@ -66,9 +72,13 @@ fn serve(mut stream: TcpStream, manner: &Mutex<Manner>, seen: &Mutex<Vec<String>
     let mut waiting: Vec<Box<TcpStream>> = Vec::new();
     while let Some(head) = read_request(&mut stream) {
         seen.lock().expect("no panic holds it").push(head);
-        let manner = *manner.lock().expect("no panic holds it");
+        let manner = match *manner.lock().expect("no panic holds it") {
+            Manner::FailsHalfTheTime if TURN.fetch_xor(true, Ordering::Relaxed) => Manner::Fails,
+            Manner::FailsHalfTheTime => Manner::Answers,
+            manner => manner,
+        };
         let reply: &[u8] = match manner {
-            Manner::Answers => {
+            Manner::Answers | Manner::FailsHalfTheTime => {
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
             }
             Manner::Fails => b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",

@@ -45,9 +45,14 @@ impl Gateway {
         &self.listen
     }
 
+    /// The process, for whoever asks the system about it.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Bounds every file that it writes from now on: `unlimited`, or bytes.
     pub(crate) fn limit_files(&self, bytes: &str) {
-        let pid = self.process.id().to_string();
+        let pid = self.process_id().to_string();
         let arguments = ["--pid", &pid, &format!("--fsize={bytes}:unlimited")];
         let done = Command::new("prlimit").args(arguments).status();
         assert!(done.expect("prlimit (of util-linux) is needed").success());

@@ -145,6 +145,8 @@ pub struct Timeouts {
     pub body_idle_ms: u64,
     /// Bytes per second that a client's body comes with on average; 0 is any.
     pub body_bytes_per_sec_min: u64,
+    /// From a request's head to the end of its answer, event streams excepted.
+    pub request_ms: u64,
     /// Until an idle client connection is closed.
     pub client_idle_ms: u64,
     /// Until a connection to the backend stands.
@@ -163,6 +165,7 @@ impl Default for Timeouts {
             client_head_ms: 10_000,
             body_idle_ms: 30_000,
             body_bytes_per_sec_min: 50,
+            request_ms: 300_000,
             client_idle_ms: 75_000,
             backend_connect_ms: 2_000,
             backend_head_ms: 30_000,

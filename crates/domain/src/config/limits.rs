@@ -108,13 +108,15 @@ pub struct Audit {
     pub coalesce_secs: u64,
     /// After how long the rows of free requests are written.
     pub flush_ms: u64,
+    /// Days that entries are kept; 0 is for ever.
+    pub retention_days: u32,
     /// Rows that may wait to be written; more are dropped and counted.
     pub queue_max: usize,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { coalesce_secs: 10, flush_ms: 100, queue_max: 65_536 }
+        Self { coalesce_secs: 10, flush_ms: 100, retention_days: 400, queue_max: 65_536 }
     }
 }
 

@@ -70,6 +70,7 @@ impl Found {
         self.within(&["keys", "max_stale_secs"], facts.max_stale_secs, facts.fresh_secs, 3_600);
         self.within(&["keys", "cache_entries_max"], wide(facts.cache_entries_max), 1_024, 64 << 20);
         self.within(&["audit", "coalesce_secs"], audit.coalesce_secs, 1, 3_600);
+        self.within(&["audit", "retention_days"], u64::from(audit.retention_days), 0, 36_500);
         self.within(&["audit", "flush_ms"], audit.flush_ms, 1, 10_000);
         self.within(&["audit", "queue_max"], wide(audit.queue_max), 1_024, 16 << 20);
         let most = wide(backend.connections_max);
@@ -89,6 +90,7 @@ impl Found {
         for (name, value) in [
             ("client_head_ms", timeouts.client_head_ms),
             ("body_idle_ms", timeouts.body_idle_ms),
+            ("request_ms", timeouts.request_ms),
             ("client_idle_ms", timeouts.client_idle_ms),
             ("backend_connect_ms", timeouts.backend_connect_ms),
             ("backend_head_ms", timeouts.backend_head_ms),

@@ -59,7 +59,7 @@ pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
     };
     headers.remove(AUTHORIZATION);
     headers.remove(COOKIE);
-    remove_where(headers, |name| is_hop_by_hop(name) || is_forgeable(name));
+    remove_where(headers, |name| is_hop_by_hop(name) || is_forgeable(name) || is_met_here(name));
 
     headers.insert(ORGANIZATION, forward.caller.organization.clone());
     headers.insert(KEY, forward.caller.key.clone());
@@ -73,6 +73,11 @@ pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
     if let Some(host) = forwarded_host.or(host) {
         headers.insert(FORWARDED_HOST, host);
     }
+}
+
+/// The gateway sends `100 Continue` itself, once a request may go on.
+fn is_met_here(name: &str) -> bool {
+    name == "expect"
 }
 
 /// Names that the gateway speaks with, and others that a backend might believe.

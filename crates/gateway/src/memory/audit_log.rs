@@ -1,8 +1,9 @@
 //! The audit log in memory.
 
-use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
+use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord, Pruned};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::time::Timestamp;
 
 use super::{MemoryStore, State};
 use crate::ports::AuditLog;
@@ -30,6 +31,27 @@ impl AuditLog for MemoryStore {
 
     async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
         Ok(self.state().head(organization))
+    }
+
+    async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
+        let state = self.state();
+        Ok(state.checkpoints.get(&organization).copied().unwrap_or(AuditHead::EMPTY))
+    }
+
+    async fn prune(
+        &self,
+        organization: OrganizationId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        let mut state = self.state();
+        let chain = state.audit.get(&organization).map_or(&[][..], Vec::as_slice);
+        let Some(pruned) = Pruned::of(chain, before) else { return Ok(0) };
+        state.append(organization, pruned.record(organization, now));
+        state.checkpoints.insert(organization, pruned.checkpoint);
+        let chain = state.audit.entry(organization).or_default();
+        chain.retain(|entry| entry.seq > pruned.checkpoint.seq);
+        Ok(pruned.entries)
     }
 }
 

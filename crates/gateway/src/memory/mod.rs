@@ -10,7 +10,7 @@ mod ledger;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use driftlock_domain::audit::AuditEntry;
+use driftlock_domain::audit::{AuditEntry, AuditHead};
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::key::{KeyHash, KeyRecord};
@@ -33,6 +33,7 @@ struct State {
     keys: BTreeMap<KeyId, KeyRecord>,
     hashes: HashMap<KeyHash, KeyId>,
     audit: HashMap<OrganizationId, Vec<AuditEntry>>,
+    checkpoints: HashMap<OrganizationId, AuditHead>,
     books: HashMap<OrganizationId, Book>,
     periods: Vec<(OrganizationId, Period)>,
     events: BTreeMap<UsageId, Event>,

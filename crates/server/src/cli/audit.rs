@@ -76,7 +76,7 @@ impl Audit {
                 if remote.json {
                     output::json(&verdict)?;
                 } else {
-                    let names = ["ok", "entries", "head", "first_bad_seq"];
+                    let names = ["ok", "entries", "checkpoint", "head", "first_bad_seq"];
                     output::fields(&names.map(|name| (name, name)), &verdict)?;
                 }
                 Ok(if verdict["ok"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })

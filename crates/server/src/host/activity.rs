@@ -23,6 +23,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     pub(super) idle: Duration,
     pub(super) body: Duration,
+    /// A whole request, event streams excepted.
+    pub(super) request: Duration,
 }
 
 /// The state of one connection.
@@ -40,8 +42,22 @@ enum Phase {
     Idle,
     /// A head has begun.
     Head,
-    /// A request is under way.
+    /// A request is under way, and its answer has not begun: how long that takes is bounded by
+    /// those who wait for its body and for the backend.
     Busy,
+    /// An answer is under way that has to end in time.
+    Answer,
+    /// An answer is under way that may go on for ever.
+    Stream,
+}
+
+/// How long an answer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// It ends.
+    Finite,
+    /// It is a stream of events.
+    Endless,
 }
 
 /// What is due when the connection's timer runs out.
@@ -61,12 +77,13 @@ impl Patience {
             head: Duration::from_millis(timeouts.client_head_ms),
             idle: Duration::from_millis(timeouts.client_idle_ms),
             body: Duration::from_millis(timeouts.body_idle_ms),
+            request: Duration::from_millis(timeouts.request_ms),
         }
     }
 
     /// How long after its start a connection's timer runs out first.
     pub(super) fn shortest(self) -> Duration {
-        self.head.min(self.idle).min(self.body)
+        self.head.min(self.idle).min(self.body).min(self.request)
     }
 }
 
@@ -81,8 +98,16 @@ impl Activity {
 
     /// A head is complete.
     pub(super) fn request_began(&self) {
-        // Since when does not matter for a request under way.
         self.phase.set((Phase::Busy, self.phase.get().1));
+    }
+
+    /// An answer begins.
+    pub(super) fn answer_began(&self, length: Length) {
+        let phase = match length {
+            Length::Finite => Phase::Answer,
+            Length::Endless => Phase::Stream,
+        };
+        self.phase.set((phase, self.phase.get().1));
     }
 
     /// An answer has been handed over to its last byte, or was given up.
@@ -102,7 +127,7 @@ impl Activity {
                 self.head.replace(HeadScan::default());
             }
             Phase::Head => {}
-            Phase::Busy => return,
+            Phase::Busy | Phase::Answer | Phase::Stream => return,
         }
         self.head.borrow_mut().feed(bytes);
     }
@@ -126,7 +151,8 @@ impl Activity {
                 if close <= now { Due::Close } else { Due::Later(close.min(now + patience.head)) }
             }
             (Phase::Head, since) => Self::unless(since + patience.head, now, Due::SlowHead),
-            (Phase::Busy, _) => Due::Later(now + patience.shortest()),
+            (Phase::Answer, since) => Self::unless(since + patience.request, now, Due::Close),
+            (Phase::Busy | Phase::Stream, _) => Due::Later(now + patience.shortest()),
         }
     }
 
@@ -198,6 +224,7 @@ mod tests {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         body: Duration::from_secs(30),
+        request: Duration::from_secs(300),
     };
 
     #[test]
@@ -225,5 +252,18 @@ mod tests {
         activity.wrote(true);
         activity.request_ended(after(540));
         assert_eq!(activity.due(after(541), PATIENCE), Due::Later(after(551)));
+    }
+
+    #[test]
+    fn an_answer_ends_in_time_unless_it_is_a_stream() {
+        let start = Instant::now();
+        let after = |secs| start + Duration::from_secs(secs);
+        let activity = Activity::new(start);
+        activity.request_began();
+        activity.answer_began(Length::Finite);
+        assert_eq!(activity.due(after(10), PATIENCE), Due::Later(after(300)));
+        assert_eq!(activity.due(after(300), PATIENCE), Due::Close);
+        activity.answer_began(Length::Endless);
+        assert_eq!(activity.due(after(500), PATIENCE), Due::Later(after(510)));
     }
 }

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::activity::{Activity, ClientStream, Due, Patience};
+use super::activity::{Activity, ClientStream, Due, Length, Patience};
 use super::clients::Client;
 use super::socket::Socket;
 use super::upstream::{Backend, Pace, RequestBody, ResponseBody};
@@ -59,7 +59,7 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         }
         let patience = Patience::of(&config.timeouts);
         let bytes_per_sec_min = config.timeouts.body_bytes_per_sec_min;
-        let pace = Pace { idle: patience.body, bytes_per_sec_min };
+        let pace = Pace { idle: patience.body, bytes_per_sec_min, total: patience.request };
         Rc::new(Self { gateway, http, patience, pace })
     }
 
@@ -87,6 +87,8 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             async move {
                 let request = request.map(|body| RequestBody::incoming(body, pace));
                 let response = gateway.handle(request, peer, door).await;
+                let endless = response.body().is_endless();
+                activity.answer_began(if endless { Length::Endless } else { Length::Finite });
                 Ok::<_, Infallible>(response.map(|body| Answer { body, activity }))
             }
         });

@@ -10,18 +10,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use driftlock_domain::config::Config;
+use driftlock_domain::id::OrganizationId;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Door, Gateway};
 use futures_util::future::{Either, select};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::background::NativeBackground;
 use super::clients::Clients;
 use super::clock::NativeClock;
 use super::connection::Protocol;
 use super::upstream::{Backend, Backends};
+
+/// How often a portion of the audit logs is looked at for entries to remove.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Organizations in such a portion.
+const RETENTION_PORTION: usize = 1_000;
 
 /// Which core it is: the first one also does the periodic jobs of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,14 +159,40 @@ async fn upkeep(backend: Backend, clock: NativeClock) {
     }
 }
 
+/// The walk over all organizations' audit logs, portion by portion.
+#[derive(Default)]
+struct Retention {
+    last: Option<Instant>,
+    after: Option<OrganizationId>,
+}
+
+impl Retention {
+    async fn tick<P: Platform>(&mut self, gateway: &Gateway<P>, now: Instant) {
+        if self.last.is_some_and(|last| now.duration_since(last) < RETENTION_EVERY) {
+            return;
+        }
+        self.last = Some(now);
+        match gateway.prune_audit(self.after, RETENTION_PORTION).await {
+            Ok(after) => self.after = after,
+            Err(fault) => {
+                tracing::error!(cause = fault.cause, "audit logs are pruned later");
+            }
+        }
+    }
+}
+
 /// A round that has begun is never cut short: it may have taken rows off a queue.
 async fn jobs<P: Platform>(gateway: Gateway<P>, every: Duration, stopped: Rc<Notify>) {
     let mut rounds = tokio::time::interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut retention = Retention::default();
     loop {
         let round = std::pin::pin!(rounds.tick());
         match select(round, std::pin::pin!(stopped.notified())).await {
-            Either::Left(_) => gateway.tick().await,
+            Either::Left((now, _)) => {
+                gateway.tick().await;
+                retention.tick(&gateway, now).await;
+            }
             Either::Right(_) => return,
         }
     }

@@ -1,5 +1,7 @@
 //! I9: one chain per organization, whoever writes to it.
 
+use std::time::Duration;
+
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord, Verdict, Verifier};
 
 use super::Store;
@@ -17,7 +19,11 @@ async fn busy(store: &impl Store) -> Vec<AuditEntry> {
 }
 
 fn verdict(entries: &[AuditEntry], stated: Option<AuditHead>) -> Verdict {
-    let mut verifier = Verifier::new(AuditHead::EMPTY, stated);
+    verdict_from(AuditHead::EMPTY, entries, stated)
+}
+
+fn verdict_from(from: AuditHead, entries: &[AuditEntry], stated: Option<AuditHead>) -> Verdict {
+    let mut verifier = Verifier::new(from, stated);
     entries.iter().for_each(|entry| verifier.step(entry));
     verifier.finish()
 }
@@ -48,4 +54,38 @@ pub(super) async fn tampering_is_found(store: impl Store) {
     assert!(!verdict(&swapped, None).ok);
     assert!(verdict(&entries[..3], None).ok, "a cut tail is found against a head only");
     assert_eq!(verdict(&entries[..3], Some(head)).first_bad_seq, Some(4));
+}
+
+pub(super) async fn old_entries_go_and_the_rest_holds(store: impl Store) {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let id = organization_id(1);
+    let day = |days: u32| now().plus(DAY * days);
+    let row = |days| (id, AuditRecord { at: day(days), ..audit("a") });
+    store.append((0..6).map(row).collect()).await.expect("written");
+    let other = organization_id(2);
+    store.append(vec![(other, audit("b"))]).await.expect("written");
+    assert_eq!(store.checkpoint(id).await.expect("read"), AuditHead::EMPTY);
+    let early = store.prune(id, day(0), day(6)).await.expect("nothing to do");
+    assert_eq!(early, 0, "everything is young enough");
+    let whole = store.head(id).await.expect("read");
+
+    assert_eq!(store.prune(id, day(3), day(6)).await.expect("pruned"), 3);
+    assert_eq!(store.prune(id, day(3), day(6)).await.expect("pruned"), 0, "once");
+    let checkpoint = store.checkpoint(id).await.expect("read");
+    assert_eq!(checkpoint.seq, 3);
+    let rest = store.entries(id, 0, 100).await.expect("read");
+    assert_eq!(rest.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
+    assert_eq!(&*rest[3].record.action, "audit.prune");
+    let found = verdict_from(checkpoint, &rest, Some(whole));
+    assert!(found.ok, "an export's head is still met: {found:?}");
+    assert!(!verdict(&rest, None).ok);
+
+    // All of it may go: what tells of it stays, and the chain goes on.
+    assert_eq!(store.prune(id, day(7), day(9)).await.expect("pruned"), 4);
+    store.append(vec![row(9)]).await.expect("written");
+    let rest = store.entries(id, 0, 100).await.expect("read");
+    assert_eq!(rest.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [8, 9]);
+    let checkpoint = store.checkpoint(id).await.expect("read");
+    assert!(verdict_from(checkpoint, &rest, None).ok);
+    assert_eq!(store.entries(other, 0, 9).await.expect("read").len(), 1, "others keep theirs");
 }

@@ -48,5 +48,6 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         idempotency::voiding_frees_the_key,
         audit::chains_hold_across_all_writers,
         audit::tampering_is_found,
+        audit::old_entries_go_and_the_rest_holds,
     ]
 }

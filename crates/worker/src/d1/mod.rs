@@ -23,6 +23,8 @@ use worker::{D1Database, D1PreparedStatement};
 use crate::js::{JsRow, bound};
 use crate::objects::Objects;
 
+/// The last organization whose audit log was looked at.
+const PRUNED: &str = "audit_pruned_up_to";
 /// How often a change is tried again that another one came before.
 const ATTEMPTS_MAX: usize = 8;
 
@@ -103,6 +105,27 @@ impl D1Directory {
         if let Err(fault) = outbox::ship(&self.database, &self.objects, organization).await {
             tracing::error!(cause = fault.cause, "audit rows wait in the directory's outbox");
         }
+    }
+
+    /// Where the walk over all audit logs goes on.
+    pub(crate) async fn pruned_up_to(&self) -> Result<Option<OrganizationId>, Fault> {
+        let query = "SELECT value FROM meta WHERE name = ?1";
+        let read = |row: Row<'_>| row.bytes(0).map(OrganizationId::from_bytes);
+        self.first(query, &[PRUNED.into()], read).await
+    }
+
+    pub(crate) async fn set_pruned_up_to(&self, last: Option<OrganizationId>) -> Result<(), Fault> {
+        let statement = match &last {
+            Some(last) => {
+                let put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+                prepare(&self.database, put, &[PRUNED.into(), last.as_bytes().into()])?
+            }
+            None => {
+                let delete = "DELETE FROM meta WHERE name = ?1";
+                prepare(&self.database, delete, &[PRUNED.into()])?
+            }
+        };
+        statement.run().await.map(drop).map_err(Fault::store)
     }
 
     /// Brings all audit rows that wait to their chains.

@@ -136,6 +136,8 @@ impl OrganizationObject {
                 said(told(store.entries(organization, after, limit).await))
             }
             Ask::Head => said(told(store.head(organization).await)),
+            Ask::Checkpoint => said(told(store.checkpoint(organization).await)),
+            Ask::Prune(before, now) => said(told(store.prune(organization, before, now).await)),
         }
     }
 

@@ -196,4 +196,17 @@ impl AuditLog for ObjectStore {
     async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
         core::head(self.sql(), organization)
     }
+
+    async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
+        core::checkpoint(self.sql(), organization)
+    }
+
+    async fn prune(
+        &self,
+        organization: OrganizationId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        self.write(|books, sql| books.prune(sql, organization, before, now))
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -74,20 +74,29 @@ impl Lane {
         Ok(lane)
     }
 
-    /// Sends a request and waits for the response's head.
+    /// Sends a request and waits for the response's head: so long after the last piece of the
+    /// request, since a client that takes its time is no fault of the backend's.
     pub(super) async fn exchange(
         &mut self,
         request: Request<RequestBody>,
         timeout: Duration,
     ) -> Result<Response<Incoming>, NoHead> {
         self.arm(timeout);
+        let note = request.body().note();
         let mut sent = std::pin::pin!(self.sender.try_send_request(request));
         let answered = std::future::poll_fn(|context| {
             self.drive(context);
             // Whatever answers it happens while the connection is driven: it needs no waker.
             match sent.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => self.poll_timer().map(|()| None),
+                Poll::Pending => loop {
+                    ready!(self.poll_timer());
+                    let now = Instant::now();
+                    match note.backend_has_until(now, timeout) {
+                        Some(end) => self.arm(end - now),
+                        None => return Poll::Ready(None),
+                    }
+                },
             }
         });
         match answered.await {

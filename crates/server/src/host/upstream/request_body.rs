@@ -3,7 +3,7 @@
 //! What is wrong with a body is the client's doing, but it surfaces as an error of the backend's
 //! connection, which was writing it. So the body leaves a note, which the sender reads first.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -30,6 +30,7 @@ pub(crate) struct ClientBody {
     /// How many bytes may come in all, and how many of them have not yet.
     max: u64,
     left: u64,
+    began: Instant,
     pace: Pace,
     /// How long it was waited for in all; a backend that takes its time does not count.
     waited: Duration,
@@ -44,6 +45,8 @@ pub(crate) struct Pace {
     pub(crate) idle: Duration,
     /// After one such silence, so many bytes per second on average; 0 is any.
     pub(crate) bytes_per_sec_min: u64,
+    /// Until its end.
+    pub(crate) total: Duration,
 }
 
 /// The client is silent.
@@ -52,9 +55,23 @@ struct Waiting {
     timer: Pin<Box<Sleep>>,
 }
 
-/// Why a body failed, for whoever sends it.
-#[derive(Clone, Default)]
-pub(super) struct Note(Option<Rc<RefCell<Option<Denial>>>>);
+/// How a body gets on, for whoever sends it; nothing for one that is there already.
+#[derive(Clone)]
+pub(super) struct Note(Option<Rc<Progress>>);
+
+struct Progress {
+    failed: RefCell<Option<Denial>>,
+    turn: Cell<Turn>,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// The client is silent.
+    Client,
+    /// The backend has been given all that came, since then.
+    Backend(Instant),
+}
 
 /// A request body that broke off. The reason is in its [`Note`].
 #[derive(Debug)]
@@ -66,9 +83,11 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::Full(None);
         }
-        let note = Note(Some(Rc::default()));
+        let began = Instant::now();
+        let turn = Cell::new(Turn::Backend(began));
+        let note = Note(Some(Rc::new(Progress { failed: RefCell::default(), turn })));
         let (max, waited, waiting) = (u64::MAX, Duration::ZERO, None);
-        let body = ClientBody { incoming, max, left: max, pace, waited, waiting, note };
+        let body = ClientBody { incoming, max, left: max, began, pace, waited, waiting, note };
         Self::Client(Box::new(body))
     }
 
@@ -102,30 +121,49 @@ impl RequestBody {
 impl Note {
     /// Takes what was noted.
     pub(super) fn take(&self) -> Option<Denial> {
-        self.0.as_ref()?.borrow_mut().take()
+        self.0.as_ref()?.failed.borrow_mut().take()
     }
 
     /// Whether anything was noted.
     pub(super) fn is_written(&self) -> bool {
-        self.0.as_ref().is_some_and(|slot| slot.borrow().is_some())
+        self.0.as_ref().is_some_and(|progress| progress.failed.borrow().is_some())
     }
 
     fn write(&self, denial: Denial) -> BrokenBody {
-        if let Some(slot) = &self.0 {
-            slot.replace(Some(denial));
+        if let Some(progress) = &self.0 {
+            progress.failed.replace(Some(denial));
         }
         BrokenBody
+    }
+
+    fn turn(&self, turn: Turn) {
+        if let Some(progress) = &self.0 {
+            progress.turn.set(turn);
+        }
+    }
+
+    /// Until when the backend may still take its time at `now`, at least, if that long is allowed
+    /// between the last piece of the request and the answer.
+    pub(super) fn backend_has_until(&self, now: Instant, allowed: Duration) -> Option<Instant> {
+        let end = match self.0.as_ref()?.turn.get() {
+            Turn::Client => now + allowed,
+            Turn::Backend(since) => since + allowed,
+        };
+        (end > now).then_some(end)
     }
 }
 
 impl ClientBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Denial>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            self.note.turn(Turn::Client);
             ready!(self.poll_silence(context));
             return Poll::Ready(Some(Err(Denial::ClientTimeout)));
         };
+        let now = Instant::now();
+        self.note.turn(Turn::Backend(now));
         if let Some(waiting) = self.waiting.take() {
-            self.waited += waiting.since.elapsed();
+            self.waited += now - waiting.since;
         }
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(|_| Denial::ClientAborted)?;
@@ -137,9 +175,10 @@ impl ClientBody {
 
     /// Ready once the client was silent for too long, or is too slow on the whole.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let patience = self.pace.patience(self.max - self.left, self.waited);
         let waiting = self.waiting.get_or_insert_with(|| {
             let since = Instant::now();
+            let received = self.max - self.left;
+            let patience = self.pace.patience(received, self.waited, since - self.began);
             Waiting { since, timer: Box::pin(tokio::time::sleep_until(since + patience)) }
         });
         waiting.timer.as_mut().poll(context)
@@ -147,11 +186,13 @@ impl ClientBody {
 }
 
 impl Pace {
-    /// How long the next bytes may take, when so many came and so long was waited for them.
-    fn patience(self, received: u64, waited: Duration) -> Duration {
-        let Some(earned) = received.checked_div(self.bytes_per_sec_min) else { return self.idle };
+    /// How long the next bytes may take, when so many came, so long was waited for them, and so
+    /// long ago the body began.
+    fn patience(self, received: u64, waited: Duration, age: Duration) -> Duration {
+        let longest = self.idle.min(self.total.saturating_sub(age));
+        let Some(earned) = received.checked_div(self.bytes_per_sec_min) else { return longest };
         let allowed = self.idle.saturating_add(Duration::from_secs(earned));
-        self.idle.min(allowed.saturating_sub(waited))
+        longest.min(allowed.saturating_sub(waited))
     }
 }
 
@@ -203,13 +244,16 @@ mod tests {
 
     #[test]
     fn a_trickle_wears_patience_out() {
-        let pace = Pace { idle: Duration::from_secs(30), bytes_per_sec_min: 50 };
         let secs = Duration::from_secs;
-        assert_eq!(pace.patience(0, secs(0)), secs(30));
-        assert_eq!(pace.patience(29, secs(29)), secs(1), "a byte a second is too slow");
-        assert_eq!(pace.patience(30, secs(30)), secs(0));
-        assert_eq!(pace.patience(10_000, secs(100)), secs(30), "100 bytes a second are fine");
+        let pace = Pace { idle: secs(30), bytes_per_sec_min: 50, total: secs(300) };
+        let (none, some) = (secs(0), secs(100));
+        assert_eq!(pace.patience(0, none, none), secs(30));
+        assert_eq!(pace.patience(29, secs(29), some), secs(1), "a byte a second is too slow");
+        assert_eq!(pace.patience(30, secs(30), some), none);
+        assert_eq!(pace.patience(10_000, secs(100), some), secs(30), "100 bytes a second are fine");
+        assert_eq!(pace.patience(10_000, secs(100), secs(290)), secs(10), "but not for ever");
         let any = Pace { bytes_per_sec_min: 0, ..pace };
-        assert_eq!(any.patience(1, secs(1_000)), secs(30));
+        assert_eq!(any.patience(1, secs(1_000), none), secs(30));
+        assert_eq!(any.patience(1, secs(1_000), secs(1_000)), none);
     }
 }

@@ -101,6 +101,17 @@ impl ResponseBody {
         Self::Prefixed(Box::new(Prefixed { read, rest: rest.map_err(Some) }))
     }
 
+    /// Whether it may go on for ever: a stream of events, or an export.
+    pub(crate) fn is_endless(&self) -> bool {
+        match self {
+            Self::Full(_) => false,
+            Self::Made(_) => true,
+            Self::Backend(body) => body.idle.is_none(),
+            Self::Prefixed(body) => body.rest.as_ref().is_ok_and(Self::is_endless),
+            Self::Watched(body) => body.body.is_endless(),
+        }
+    }
+
     /// A body that tells how it ended, once.
     pub(super) fn watched(self, ended: Box<dyn FnOnce(BodyEnd)>) -> Self {
         Self::Watched(Box::new(Watched { body: self, ended: Some(ended) }))

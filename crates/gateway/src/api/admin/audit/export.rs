@@ -18,10 +18,11 @@ pub(in super::super) async fn export<P: Platform>(call: AdminCall<'_, P>, id: &s
     let organization = call.organization(id).await?;
     call.gateway.write_queued_audit().await;
     let head = call.gateway.audit.head(organization.id).await?;
+    let checkpoint = call.gateway.audit.checkpoint(organization.id).await?;
     let pages = super::pages(call.gateway.clone(), organization.id, head.seq);
     let lines = pages.and_then(|entries| std::future::ready(lines(&entries)));
     // Whoever reads it sees by its last line that it is whole.
-    let last = Bytes::from(format!("{}\n", json!({ "head": head })));
+    let last = Bytes::from(format!("{}\n", json!({ "checkpoint": checkpoint, "head": head })));
     let whole = lines.chain(stream::iter([Ok(last)]));
     let mut response = Response::new(P::Upstream::stream_body(whole));
     let headers = response.headers_mut();

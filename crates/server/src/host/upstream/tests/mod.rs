@@ -117,7 +117,11 @@ fn client(backend: &Backend, route: Route) -> DuplexStream {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (backend, route) = (backend.clone(), Rc::clone(&route));
         async move {
-            let pace = Pace { idle: backend.0.body_idle, bytes_per_sec_min: 0 };
+            let pace = Pace {
+                idle: backend.0.body_idle,
+                bytes_per_sec_min: 0,
+                total: Duration::from_secs(60),
+            };
             let request =
                 request.map(|body| RequestBody::incoming(body, pace).limited(route.body_bytes_max));
             Ok::<_, Infallible>(backend.send(request, &route).await.unwrap_or_else(|error| {

@@ -4,12 +4,16 @@
 //! dropping or reordering a row is found by walking the chain; cutting the tail off is found
 //! against a head that an export stated.
 
+mod retention;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::time::Timestamp;
+
+pub use retention::Pruned;
 
 /// The hash before the first entry.
 pub const GENESIS: AuditHash = AuditHash([0; 32]);
@@ -72,6 +76,8 @@ pub struct Verdict {
     pub entries: u64,
     /// The end that was reached.
     pub head: AuditHead,
+    /// Where the walk began: what retention removed last, or before the first entry.
+    pub checkpoint: AuditHead,
     /// The first entry that does not follow from the one before it.
     pub first_bad_seq: Option<u64>,
 }
@@ -94,6 +100,9 @@ impl AuditHead {
 /// Walks a chain, entry by entry, so that a log of any length is verified in constant memory.
 #[derive(Debug)]
 pub struct Verifier {
+    checkpoint: AuditHead,
+    /// The checkpoint that the entries name last.
+    named: Option<AuditHead>,
     head: AuditHead,
     entries: u64,
     first_bad_seq: Option<u64>,
@@ -107,7 +116,15 @@ impl Verifier {
     #[must_use]
     pub fn new(from: AuditHead, stated: Option<AuditHead>) -> Self {
         let stated_met = stated.is_none_or(|head| head == from);
-        Self { head: from, entries: 0, first_bad_seq: None, stated, stated_met }
+        Self {
+            checkpoint: from,
+            named: None,
+            head: from,
+            entries: 0,
+            first_bad_seq: None,
+            stated,
+            stated_met,
+        }
     }
 
     /// Takes the next entry in order of number.
@@ -119,6 +136,7 @@ impl Verifier {
         if !follows && self.first_bad_seq.is_none() {
             self.first_bad_seq = Some(entry.seq);
         }
+        self.named = retention::named(&entry.record).or(self.named);
         self.head = AuditHead { seq: entry.seq, hash: entry.hash };
         if self.stated == Some(self.head) {
             self.stated_met = true;
@@ -132,9 +150,11 @@ impl Verifier {
             Some(stated) if !self.stated_met => Some(stated.seq),
             Some(_) | None => None,
         };
-        let first_bad_seq = self.first_bad_seq.or(missing);
-        let ok = first_bad_seq.is_none();
-        Verdict { ok, entries: self.entries, head: self.head, first_bad_seq }
+        let whole = self.checkpoint == AuditHead::EMPTY || self.named == Some(self.checkpoint);
+        let moved = (!whole).then_some(self.checkpoint.seq);
+        let first_bad_seq = self.first_bad_seq.or(moved).or(missing);
+        let (ok, Self { checkpoint, entries, head, .. }) = (first_bad_seq.is_none(), self);
+        Verdict { ok, entries, head, checkpoint, first_bad_seq }
     }
 }
 

@@ -1,0 +1,136 @@
+//! Clients that are slow on purpose, in three forms, beside ordinary ones: these go on as before,
+//! and nobody's connection costs much.
+//!
+//! `DRIFTLOCK_SLOW_CLIENTS=2000 cargo test --release -p driftlock-e2e --test slow_clients -- --nocapture`
+//! prints the figures at full size.
+
+#[path = "support"]
+mod support {
+    #[expect(dead_code, reason = "this test's backend only answers")]
+    pub(crate) mod backend;
+    #[expect(dead_code, reason = "stores that are refused are another test's matter")]
+    pub(crate) mod gateway;
+    pub(crate) mod process;
+}
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use driftlock_e2e::admin::{DETECT, Key, LIST, Organization};
+use serde_json::json;
+use support::backend::Backend;
+use support::gateway::Gateway;
+
+const SLOW: usize = 150;
+const NORMAL: usize = 32;
+const ROUNDS: usize = 40;
+/// Between two bytes of a slow client: quick enough not to be closed for its silence.
+const DRIP: Duration = Duration::from_millis(200);
+/// As much as one idle connection may hold, in bytes.
+const IDLE_MAX: u64 = 32 << 10;
+/// Nothing of a slow client may make an ordinary request wait for its own timeouts.
+const P99_MAX: Duration = Duration::from_secs(1);
+
+fn slow_clients() -> usize {
+    let asked = std::env::var("DRIFTLOCK_SLOW_CLIENTS").ok();
+    asked.map_or(SLOW, |text| text.parse().expect("DRIFTLOCK_SLOW_CLIENTS is a number"))
+}
+
+fn resident_bytes(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("KiB") << 10
+}
+
+fn connect(gateway: &Gateway) -> TcpStream {
+    TcpStream::connect(gateway.address()).expect("it listens")
+}
+
+/// The latency that 99 of 100 requests of ordinary clients stay under.
+fn p99(gateway: &Gateway, request: &str) -> Duration {
+    let mut all: Vec<Duration> = thread::scope(|scope| {
+        let client = || {
+            let mut stream = connect(gateway);
+            let mut buffer = [0; 4_096];
+            let ask = |_| {
+                let began = Instant::now();
+                stream.write_all(request.as_bytes()).expect("it reads");
+                let count = stream.read(&mut buffer).expect("it answers");
+                assert!(buffer[..count].starts_with(b"HTTP/1.1 200 "));
+                began.elapsed()
+            };
+            (0..ROUNDS).map(ask).collect::<Vec<_>>()
+        };
+        let clients: Vec<_> = (0..NORMAL).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
+    });
+    all.sort();
+    all[all.len() * 99 / 100]
+}
+
+/// Clients that send a head, send a body, or read an answer as slowly as they may.
+fn drip(slow: &mut [TcpStream], key: &Key<'_>, over: &AtomicBool) {
+    let authorization = format!("Host: x\r\nAuthorization: Bearer {}\r\n", key.secret);
+    for (place, stream) in slow.iter_mut().enumerate() {
+        let start = match place % 3 {
+            0 => "GET / HTTP/1.1\r\nX-Slow: ".to_owned(),
+            1 => format!(
+                "POST {DETECT} HTTP/1.1\r\n{authorization}Content-Type: text/plain\r\n\
+                 Content-Length: 100000\r\n\r\n"
+            ),
+            _ => format!("GET {LIST} HTTP/1.1\r\n{authorization}\r\n").repeat(8),
+        };
+        let _ = stream.write_all(start.as_bytes());
+    }
+    let mut buffer = [0; 1];
+    while !over.load(Ordering::Relaxed) {
+        for (place, stream) in slow.iter_mut().enumerate() {
+            // Those that were closed meanwhile have had their time.
+            let _ = match place % 3 {
+                2 => stream.read(&mut buffer).map(drop),
+                _ => stream.write_all(b"x"),
+            };
+        }
+        thread::sleep(DRIP);
+    }
+}
+
+#[test]
+fn slow_clients_cost_nobody_anything() {
+    let backend = Backend::start();
+    let gateway = Gateway::start("", &backend.url);
+    let target = gateway.target();
+    let organization = Organization::with(&target, json!({"quota": {"included": 1_000}}));
+    let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 10_000_000}));
+    let request =
+        format!("GET {LIST} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", key.secret);
+    let count = slow_clients();
+
+    p99(&gateway, &request);
+    let resident = resident_bytes(gateway.process_id());
+    let idle: Vec<TcpStream> = (0..count).map(|_| connect(&gateway)).collect();
+    let before = p99(&gateway, &request);
+    let each = resident_bytes(gateway.process_id()).saturating_sub(resident) / count as u64;
+    drop(idle);
+
+    let mut slow: Vec<TcpStream> = (0..count).map(|_| connect(&gateway)).collect();
+    let over = AtomicBool::new(false);
+    let during = thread::scope(|scope| {
+        scope.spawn(|| drip(&mut slow, &key, &over));
+        thread::sleep(DRIP * 3);
+        let during = p99(&gateway, &request);
+        over.store(true, Ordering::Relaxed);
+        during
+    });
+    eprintln!(
+        "{count} slow clients beside {NORMAL}: p99 {before:.1?} before, {during:.1?} during; \
+         {each} bytes per idle connection"
+    );
+    assert!(during < P99_MAX.max(before * 10), "p99 {before:?} before, {during:?} during");
+    assert!(each < IDLE_MAX, "{each} bytes per idle connection");
+    assert_eq!(organization.units(), 0, "what never came was not charged");
+}
