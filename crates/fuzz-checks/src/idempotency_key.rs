@@ -1,0 +1,27 @@
+//! Idempotency-Key: bounded, one text per key, and quoted or bare the same.
+
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::idempotency::{KEY_CHARS_MAX, fingerprint, parse, scoped};
+
+use crate::lines::header;
+
+/// # Panics
+/// If a key out of bounds is taken, or two keys become one.
+pub fn check(bytes: &[u8]) {
+    let Some(headers) = header("idempotency-key", bytes) else { return };
+    let Ok(Some(key)) = parse(&headers) else { return };
+    assert!((1..=KEY_CHARS_MAX).contains(&key.chars().count()), "{key:?}");
+    assert!(key.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{key:?}");
+    let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
+    let again = header("idempotency-key", quoted.as_bytes()).map(|headers| parse(&headers));
+    assert_eq!(again, Some(Ok(Some(key.clone()))), "quoted, it is the same key");
+    let organization = OrganizationId::from_bytes([1; 16]);
+    let own = scoped(organization, "POST /a", &key);
+    assert_ne!(own, scoped(organization, "POST /a", &format!("{key}x")));
+    assert_ne!(own, scoped(OrganizationId::from_bytes([2; 16]), "POST /a", &key));
+    // Parts that run into each other are other parts.
+    let (one, two) = key.split_at(key.len() / 2);
+    let both = fingerprint([one.as_bytes(), two.as_bytes(), b"", b"", b""]);
+    let moved = fingerprint([key.as_bytes(), b"", b"", b"", b""]);
+    assert!(two.is_empty() || both != moved);
+}

@@ -1,0 +1,35 @@
+//! What must hold for any bytes from outside, one module per parser.
+//!
+//! Each `check` panics when it does not. The fuzzer calls them (`fuzz/fuzz_targets`), and so does an
+//! ordinary test over the corpora, the findings of the past and thousands of mutations of both.
+
+pub mod addresses;
+pub mod audit_head;
+pub mod config;
+pub mod headers;
+pub mod idempotency_key;
+pub mod ids;
+pub mod key;
+mod lines;
+pub mod path_route;
+pub mod rate_limit;
+pub mod stripe_event;
+pub mod stripe_signature;
+
+/// A check of any bytes.
+pub type Check = fn(&[u8]);
+
+/// All of them by name; a corpus is a folder of that name.
+pub const ALL: [(&str, Check); 11] = [
+    ("addresses", addresses::check),
+    ("audit_head", audit_head::check),
+    ("config", config::check),
+    ("headers", headers::check),
+    ("idempotency_key", idempotency_key::check),
+    ("ids", ids::check),
+    ("key", key::check),
+    ("path_route", path_route::check),
+    ("rate_limit", rate_limit::check),
+    ("stripe_event", stripe_event::check),
+    ("stripe_signature", stripe_signature::check),
+];

@@ -1,0 +1,25 @@
+//! Headers out of lines of text, as a client could have sent them.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Lines of `name: value`; what HTTP would not take is left out, as the server before the gateway's
+/// own code does.
+pub(crate) fn headers(bytes: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').take(64) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// One header of this name, if the bytes can be its value.
+pub(crate) fn header(name: &'static str, value: &[u8]) -> Option<HeaderMap> {
+    let value = HeaderValue::from_bytes(value).ok()?;
+    Some(HeaderMap::from_iter([(HeaderName::from_static(name), value)]))
+}

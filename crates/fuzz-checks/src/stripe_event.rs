@@ -1,0 +1,15 @@
+//! Stripe's events: read or refused, never half-read.
+
+use driftlock_domain::stripe::event::Event;
+
+/// # Panics
+/// If an event that is read has no usable id, or its subject cannot be asked for.
+pub fn check(bytes: &[u8]) {
+    let Ok(event) = Event::parse(bytes) else { return };
+    assert!((1..=255).contains(&event.id.len()), "{:?}", event.id);
+    let subject = event.subject();
+    let _ = (subject.subscription(), subject.customer(), subject.organization());
+    let _ = event.before();
+    let again = Event::parse(bytes);
+    assert!(again.is_ok_and(|again| again.id == event.id && again.kind == event.kind));
+}
