@@ -13,6 +13,11 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(i64);
 
+/// 0000-01-01T00:00:00Z: RFC 3339 has no text for what is earlier …
+const FIRST_MICROS: i64 = -62_167_219_200_000_000;
+/// … nor for what is later than the last microsecond of the year 9999.
+const LAST_MICROS: i64 = 253_402_300_799_999_999;
+
 /// Text that is no RFC 3339 instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 time such as 2026-01-31T12:00:00Z")]
@@ -72,20 +77,23 @@ impl Timestamp {
         Self::from_secs(self.secs() - self.secs().rem_euclid(width_secs))
     }
 
-    /// The calendar time in UTC.
+    /// The calendar time in UTC; the nearest that has a text form for instants that have none.
     #[must_use]
     pub fn date_time(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+        let micros = self.0.clamp(FIRST_MICROS, LAST_MICROS);
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// Reads RFC 3339 text.
     ///
     /// # Errors
-    /// [`MalformedTime`] for anything else.
+    /// [`MalformedTime`] for anything else, and for what its offset moves out of the years 0 to 9999.
     pub fn parse(text: &str) -> Result<Self, MalformedTime> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| MalformedTime)?;
-        i64::try_from(parsed.unix_timestamp_nanos() / 1_000).map(Self).map_err(|_| MalformedTime)
+        let micros = i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000));
+        let micros = micros.ok().filter(|at| (FIRST_MICROS..=LAST_MICROS).contains(at));
+        micros.map(Self).ok_or(MalformedTime)
     }
 }
 
@@ -130,6 +138,21 @@ mod tests {
         assert_eq!(instant.to_string(), "2023-11-14T22:13:20.123456Z");
         assert_eq!(Timestamp::parse(&instant.to_string()), Ok(instant));
         assert_eq!(Timestamp::parse("yesterday"), Err(MalformedTime));
+    }
+
+    #[test]
+    fn every_instant_has_a_text() {
+        for out in ["0000-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"] {
+            assert_eq!(Timestamp::parse(out), Err(MalformedTime), "{out}");
+        }
+        for text in ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"] {
+            assert_eq!(Timestamp::parse(text).map(|at| at.to_string()).as_deref(), Ok(text));
+        }
+        for (micros, text) in
+            [(i64::MIN, "0000-01-01T00:00:00Z"), (i64::MAX, "9999-12-31T23:59:59.999999Z")]
+        {
+            assert_eq!(Timestamp::from_micros(micros).to_string(), text);
+        }
     }
 
     #[test]
