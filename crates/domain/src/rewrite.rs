@@ -37,8 +37,13 @@ impl Rewrite {
         let inner = text.strip_prefix('/').ok_or_else(|| RewriteError::NoPath(text.to_owned()))?;
         let mut parts = Vec::new();
         let mut literal = String::new();
-        for segment in inner.split('/') {
+        let mut segments = inner.split('/').peekable();
+        while let Some(segment) = segments.next() {
             literal.push('/');
+            // As in a client's path: a slash at the very end, but no empty segment between two.
+            if segment.is_empty() && segments.peek().is_some() {
+                return Err(RewriteError::NoPath(text.to_owned()));
+            }
             match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
                 Some(name) => {
                     let place = template.split('/').position(|known| known == segment);
@@ -95,12 +100,13 @@ mod tests {
         assert_eq!(applied("/v1/anomaly/{id}", template, path), "/v1/anomaly/a%20b");
         assert_eq!(applied("/{id}/done", template, path), "/a%20b/done");
         assert_eq!(applied("/", template, path), "/");
+        assert_eq!(applied("/{id}/", template, path), "/a%20b/");
     }
 
     #[test]
     fn what_is_none() {
         let template = "/api/v1/anomalies/{id}";
-        for wrong in ["v1", "/a b", "/a/../b", "/a?b", "/{id}x"] {
+        for wrong in ["v1", "/a b", "/a/../b", "/a?b", "/{id}x", "/a//b", "//a"] {
             let error = Rewrite::parse(wrong, template).expect_err(wrong);
             assert_eq!(error, RewriteError::NoPath(wrong.to_owned()));
         }
