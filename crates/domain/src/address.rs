@@ -52,8 +52,9 @@ impl Networks {
     /// The set of these.
     #[must_use]
     pub fn new(networks: &[IpNet]) -> Self {
+        let networks: Vec<IpNet> = networks.iter().map(canonical).collect();
         // Aggregated networks are sorted and do not overlap.
-        Self(IpNet::aggregate(&networks.to_vec()))
+        Self(IpNet::aggregate(&networks))
     }
 
     /// Whether an address is in one of them.
@@ -63,6 +64,18 @@ impl Networks {
         let after = self.0.partition_point(|network| network.network() <= ip);
         after.checked_sub(1).is_some_and(|place| self.0[place].contains(&ip))
     }
+}
+
+/// A network of IPv4 addresses written as IPv6 ones, `::ffff:10.0.0.0/104`, is the one of IPv4:
+/// addresses are looked up in that form.
+fn canonical(network: &IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
+    };
+    mapped
+        .and_then(|(address, prefix)| IpNet::new(IpAddr::V4(address), prefix).ok())
+        .unwrap_or(*network)
 }
 
 fn address(text: &[u8]) -> Option<IpAddr> {
@@ -87,6 +100,8 @@ mod tests {
             assert!(!set.contains(ip(outside)), "{outside}");
         }
         assert!(!Networks::default().contains(ip("10.0.0.1")));
+        let mapped = Networks::new(&["::ffff:10.0.0.0/104".parse().expect("a network")]);
+        assert!(mapped.contains(ip("10.9.9.9")) && !mapped.contains(ip("11.0.0.0")));
     }
 
     fn ip(text: &str) -> IpAddr {
