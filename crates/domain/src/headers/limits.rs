@@ -16,6 +16,10 @@ const OLD_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const OLD_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const OLD_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
+/// The greatest integer of RFC 9651 (section 3.3.1): with a greater one the whole field would be
+/// void, so that more than this is stated as this.
+const INTEGER_MAX: u64 = 999_999_999_999_999;
+
 /// Longer than the three limits get with every number at its greatest.
 const CHARS_MAX: usize = 192;
 
@@ -44,9 +48,9 @@ pub fn write_limits(headers: &mut HeaderMap, limits: &LimitsNow) {
 fn item(text: &mut Text<CHARS_MAX>, name: &str, first: &str, one: u64, second: &str, two: u64) {
     text.push_str(name);
     text.push_str(first);
-    text.push_number(one);
+    text.push_number(one.min(INTEGER_MAX));
     text.push_str(second);
-    text.push_number(two);
+    text.push_number(two.min(INTEGER_MAX));
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, text: &Text<CHARS_MAX>) {
@@ -83,5 +87,22 @@ mod tests {
             headers["ratelimit"],
             r#""key";r=299;t=1, "organization";r=8;t=7, "quota";r=249999;t=1209600"#
         );
+    }
+    #[test]
+    fn numbers_stay_within_the_field_s_grammar() {
+        let quota = QuotaState {
+            included: 1 << 53,
+            remaining: u64::MAX,
+            window_secs: u64::MAX,
+            reset_secs: 1,
+        };
+        let key = LimitState { limit: 1, window_secs: 60, remaining: 1, reset_secs: 0 };
+        let mut headers = HeaderMap::new();
+        write_limits(&mut headers, &LimitsNow { key, organization: None, quota });
+        assert_eq!(
+            headers["ratelimit-policy"],
+            r#""key";q=1;w=60, "quota";q=999999999999999;w=999999999999999"#
+        );
+        assert_eq!(headers["ratelimit"], r#""key";r=1;t=0, "quota";r=999999999999999;t=1"#);
     }
 }
