@@ -59,7 +59,7 @@ pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
     };
     headers.remove(AUTHORIZATION);
     headers.remove(COOKIE);
-    remove_where(headers, |name| is_hop_by_hop(name) || is_forgeable(name) || is_met_here(name));
+    remove_where(headers, |name| is_hop_by_hop(name) || is_forged(name) || is_met_here(name));
 
     headers.insert(ORGANIZATION, forward.caller.organization.clone());
     headers.insert(KEY, forward.caller.key.clone());
@@ -78,6 +78,11 @@ pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
 /// The gateway sends `100 Continue` itself, once a request may go on.
 fn is_met_here(name: &str) -> bool {
     name == "expect"
+}
+
+/// A backend behind CGI or WSGI sees no difference between `x_organization_id` and ours.
+fn is_forged(name: &str) -> bool {
+    is_forgeable(name) || (name.contains('_') && is_forgeable(&name.replace('_', "-")))
 }
 
 /// Names that the gateway speaks with, and others that a backend might believe.
@@ -143,6 +148,8 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-for", "7.7.7.7"),
             ("x-real-ip", "6.6.6.6"),
+            ("x_organization_id", "org_evil"),
+            ("x-forwarded_for", "6.6.6.6"),
             ("x-forwarded-proto", "https"),
             ("authorization", "Bearer dlk_x"),
             ("cookie", "a=b"),
@@ -157,7 +164,7 @@ mod tests {
         assert_eq!(found["x-forwarded-proto"], "http");
         assert_eq!(found["x-forwarded-host"], "api.example");
         assert_eq!(found["accept"], "*/*");
-        for gone in ["authorization", "cookie", "host"] {
+        for gone in ["authorization", "cookie", "host", "x_organization_id", "x-forwarded_for"] {
             assert!(!found.contains_key(gone), "{gone}");
         }
     }
