@@ -1,28 +1,89 @@
-//! The client's address: what a stranger claims is not believed.
+//! Addresses: what a stranger claims is not believed, and a list of networks is no more and no less
+//! than its networks.
+//!
+//! The lines of the input are headers, networks and addresses, each for what it can be read as.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use driftlock_domain::address::{Networks, abuse_key, client_ip};
+use driftlock_domain::id::{KeyId, OrganizationId};
+use driftlock_domain::key::KeyRecord;
+use driftlock_domain::time::Timestamp;
+use ipnet::IpNet;
 
 use crate::lines;
 
 /// # Panics
-/// If a header of an untrusted peer changes its address.
+/// If a header of an untrusted peer changes its address, or a network is not what it says.
 pub fn check(bytes: &[u8]) {
     let headers = lines::headers(bytes);
+    let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+    let trusted = ["127.0.0.0/8".parse().expect("a network")];
+    assert_eq!(client_ip(&headers, stranger, &trusted), stranger);
+    let told = client_ip(&headers, Ipv4Addr::LOCALHOST.into(), &trusted);
+    assert_eq!(told, told.to_canonical());
+    let text = String::from_utf8_lossy(bytes);
+    let networks: Vec<IpNet> = text.lines().take(64).filter_map(|line| line.parse().ok()).collect();
     let mut octets = [0; 16];
     bytes.iter().zip(&mut octets).for_each(|(from, to)| *to = *from);
-    let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
-    let proxy = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let trusted = ["127.0.0.0/8".parse().unwrap_or_else(|_| panic!("a network"))];
-    assert_eq!(client_ip(&headers, stranger, &trusted), stranger);
-    let told = client_ip(&headers, proxy, &trusted);
-    for ip in [told, IpAddr::V6(Ipv6Addr::from(octets))] {
+    let mut addresses = vec![told, IpAddr::V6(Ipv6Addr::from(octets))];
+    addresses.extend(text.lines().take(64).filter_map(|line| line.parse::<IpAddr>().ok()));
+    addresses.extend(networks.iter().flat_map(edges));
+    let set = Networks::new(&networks);
+    for ip in addresses {
         let key = abuse_key(ip);
         assert_eq!(abuse_key(key), key, "{ip} has one key");
-        let everything: Vec<_> =
-            ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok()).collect();
-        assert!(Networks::new(&everything).contains(ip));
         assert!(!Networks::new(&[]).contains(ip));
+        let wanted = networks.iter().any(|net| holds(net, ip));
+        assert_eq!(set.contains(ip), wanted, "{ip} in {networks:?}");
+        let allowed = record(&networks).check(Timestamp::default(), ip, None).is_ok();
+        assert!(!allowed || wanted || networks.is_empty(), "{ip} in {networks:?}");
+        let believed = client_ip(&headers, ip, &networks);
+        assert!(wanted || believed == ip.to_canonical(), "{ip} is no proxy of {networks:?}");
+    }
+}
+
+/// Whether a network holds an address, bit by bit; IPv4 written as IPv6 is IPv4.
+fn holds(net: &IpNet, ip: IpAddr) -> bool {
+    let (net, prefix) = match (net.addr(), net.addr().to_canonical(), net.prefix_len()) {
+        (IpAddr::V6(_), mapped @ IpAddr::V4(_), prefix) if prefix >= 96 => (mapped, prefix - 96),
+        (net, _, prefix) => (net, prefix),
+    };
+    match (net, ip.to_canonical()) {
+        (IpAddr::V4(net), IpAddr::V4(ip)) => {
+            (net.to_bits() ^ ip.to_bits()).leading_zeros() >= u32::from(prefix)
+        }
+        (IpAddr::V6(net), IpAddr::V6(ip)) => {
+            (net.to_bits() ^ ip.to_bits()).leading_zeros() >= u32::from(prefix)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+/// The first and the last address of a network, and those just outside.
+fn edges(net: &IpNet) -> Vec<IpAddr> {
+    let step = |ip: IpAddr, by: i8| -> IpAddr {
+        match ip {
+            IpAddr::V4(v4) => Ipv4Addr::from(v4.to_bits().wrapping_add_signed(by.into())).into(),
+            IpAddr::V6(v6) => Ipv6Addr::from(v6.to_bits().wrapping_add_signed(by.into())).into(),
+        }
+    };
+    let (first, last) = (net.network(), net.broadcast());
+    vec![first, last, step(first, -1), step(last, 1)]
+}
+
+fn record(ip_allow: &[IpNet]) -> KeyRecord {
+    KeyRecord {
+        id: KeyId::from_bytes([1; 16]),
+        organization: OrganizationId::from_bytes([2; 16]),
+        name: String::new(),
+        prefix: String::new(),
+        scopes: Vec::new(),
+        requests_per_minute: None,
+        ip_allow: ip_allow.to_vec(),
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        created_at: Timestamp::default(),
     }
 }

@@ -1,6 +1,8 @@
 //! `gateway.toml`: read or refused with a line that the file has, and the same after a round trip.
 
+use driftlock_domain::address::Networks;
 use driftlock_domain::config::Config;
+use driftlock_domain::cors::Cors;
 
 /// # Panics
 /// If a mistake lies outside the file, or an accepted configuration does not survive.
@@ -18,9 +20,26 @@ pub fn check(bytes: &[u8]) {
             return;
         }
     };
-    assert!(config.route_table().is_ok(), "accepted, it makes a table of routes");
-    let shown = serde_json::to_value(&config).unwrap_or_else(|error| panic!("not shown: {error}"));
-    let again: Config = serde_json::from_value(shown)
-        .unwrap_or_else(|error| panic!("what is shown is no configuration: {error}"));
+    consistent(&config);
+    let written = toml::to_string(&config).expect("what came from TOML can be written as TOML");
+    assert_eq!(Config::parse(&written).as_ref(), Ok(&config), "{written}");
+    let shown = serde_json::to_value(&config).expect("it can be shown");
+    let again: Config = serde_json::from_value(shown).expect("what is shown is a configuration");
     assert_eq!(again, config);
+}
+
+/// What hosts rely on once a configuration is accepted.
+fn consistent(config: &Config) {
+    let table = config.route_table().expect("accepted, it makes a table of routes");
+    assert_eq!(table.iter().count(), config.routes.len());
+    for route in &config.routes {
+        let made = route.to_route(&config.timeouts);
+        assert_eq!(made.method.as_str(), route.method);
+        assert_eq!(made.rewrite.is_some(), route.rewrite.is_some(), "{route:?}");
+    }
+    assert!(config.plan(&config.metering.default_plan).is_some());
+    let resolved = config.backend.resolved_headers(|_| Some("hunter2hunter2".to_owned()));
+    assert!(!format!("{resolved:?}").contains("hunter2"), "a header's value is printed");
+    let _ = Networks::new(&config.filter.denied_addresses);
+    let _ = Cors::new(&config.cors);
 }

@@ -15,8 +15,16 @@ pub fn check(bytes: &[u8]) {
     let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
     let again = header("idempotency-key", quoted.as_bytes()).map(|headers| parse(&headers));
     assert_eq!(again, Some(Ok(Some(key.clone()))), "quoted, it is the same key");
+    let bare = header("idempotency-key", key.as_bytes()).map(|headers| parse(&headers));
+    if let Some(Ok(Some(bare))) = bare
+        && !key.trim_start().starts_with('"')
+    {
+        assert_eq!(bare, key.trim(), "bare, it is the same key");
+    }
     let organization = OrganizationId::from_bytes([1; 16]);
     let own = scoped(organization, "POST /a", &key);
+    assert_eq!(own, scoped(organization, "POST /a", &key.clone()));
+    assert_ne!(own, scoped(organization, "POST /", &format!("a{key}")));
     assert_ne!(own, scoped(organization, "POST /a", &format!("{key}x")));
     assert_ne!(own, scoped(OrganizationId::from_bytes([2; 16]), "POST /a", &key));
     // Parts that run into each other are other parts.

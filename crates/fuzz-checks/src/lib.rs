@@ -6,6 +6,7 @@
 pub mod addresses;
 pub mod audit_head;
 pub mod config;
+pub mod head_filter;
 pub mod headers;
 pub mod idempotency_key;
 pub mod ids;
@@ -15,15 +16,17 @@ pub mod path_route;
 pub mod rate_limit;
 pub mod stripe_event;
 pub mod stripe_signature;
+pub mod times;
 
 /// A check of any bytes.
 pub type Check = fn(&[u8]);
 
 /// All of them by name; a corpus is a folder of that name.
-pub const ALL: [(&str, Check); 11] = [
+pub const ALL: [(&str, Check); 13] = [
     ("addresses", addresses::check),
     ("audit_head", audit_head::check),
     ("config", config::check),
+    ("head_filter", head_filter::check),
     ("headers", headers::check),
     ("idempotency_key", idempotency_key::check),
     ("ids", ids::check),
@@ -32,4 +35,5 @@ pub const ALL: [(&str, Check); 11] = [
     ("rate_limit", rate_limit::check),
     ("stripe_event", stripe_event::check),
     ("stripe_signature", stripe_signature::check),
+    ("times", times::check),
 ];

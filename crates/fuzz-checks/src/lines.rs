@@ -2,11 +2,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+/// More than the filter lets through.
+const LINES_MAX: usize = 128;
+
 /// Lines of `name: value`; what HTTP would not take is left out, as the server before the gateway's
 /// own code does.
 pub(crate) fn headers(bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for line in bytes.split(|byte| *byte == b'\n').take(64) {
+    for line in bytes.split(|byte| *byte == b'\n').take(LINES_MAX) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if let (Ok(name), Ok(value)) =

@@ -14,8 +14,7 @@ pub fn check(bytes: &[u8]) {
             eight[0], eight[1], eight[2], eight[3], eight[4], eight[5], eight[6], eight[7],
         ])
     });
-    // Structured integers end at 15 digits; quotas and seconds of ours are below.
-    let mut number = || words.next().unwrap_or(1) % 1_000_000_000_000_000;
+    let mut number = || words.next().unwrap_or(1);
     let quota = QuotaState {
         included: number(),
         remaining: number(),
@@ -23,9 +22,9 @@ pub fn check(bytes: &[u8]) {
         reset_secs: number(),
     };
     let mut rate = || LimitState {
-        limit: number() as u32,
+        limit: short(number()),
         window_secs: number(),
-        remaining: number() as u32,
+        remaining: short(number()),
         reset_secs: number(),
     };
     let (key, organization) = (rate(), (bytes.len() % 2 == 1).then_some(rate()));
@@ -42,12 +41,31 @@ pub fn check(bytes: &[u8]) {
     current.push(("quota", quota.remaining, quota.reset_secs));
     assert_eq!(read(&headers, "ratelimit-policy", ["q", "w"]), owned(&policies));
     assert_eq!(read(&headers, "ratelimit", ["r", "t"]), owned(&current));
+    for (name, number) in [
+        ("x-ratelimit-limit", u64::from(key.limit)),
+        ("x-ratelimit-remaining", u64::from(key.remaining)),
+        ("x-ratelimit-reset", key.reset_secs),
+    ] {
+        assert_eq!(headers[name], *number.to_string(), "{name}");
+    }
+}
+
+/// Numbers beyond the 15 digits of a structured integer are stated as the greatest.
+fn stated(number: u64) -> u64 {
+    number.min(999_999_999_999_999)
+}
+
+fn short(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 type Member = (String, u64, u64);
 
 fn owned(members: &[(&str, u64, u64)]) -> Vec<Member> {
-    members.iter().map(|(name, one, two)| ((*name).to_owned(), *one, *two)).collect()
+    members
+        .iter()
+        .map(|(name, one, two)| ((*name).to_owned(), stated(*one), stated(*two)))
+        .collect()
 }
 
 fn read(headers: &HeaderMap, name: &str, parameters: [&str; 2]) -> Vec<Member> {
