@@ -48,7 +48,9 @@ impl Problem {
         Self { status, code, title, detail, retry_after: None, allow: None }
     }
 
-    fn after(mut self, wait: Duration) -> Self {
+    /// With a time after which trying again may help.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }

@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
 use crate::proxy::Trail;
 use crate::shared::Shared;
-use crate::{api, cors, health, proxy, reply};
+use crate::{api, cors, health, proxy, reply, webhook};
 
 /// The client's body on this platform.
 pub(crate) type RequestBody<P> = <<P as Platform>::Upstream as Upstream>::RequestBody;
@@ -52,6 +52,8 @@ pub struct Parts<P: Platform> {
     pub usage: P::Usage,
     /// The audit log.
     pub audit: P::Audit,
+    /// Stripe's events.
+    pub inbox: P::Inbox,
     /// The way to the backend.
     pub upstream: P::Upstream,
     /// The time.
@@ -154,6 +156,9 @@ impl<P: Platform> Gateway<P> {
                     Some(answer) => answer,
                     None => proxy::proxy(self, arrival, trail).await,
                 }
+            }
+            _ if webhook::is_webhook(path) && door == Door::Public => {
+                Box::pin(webhook::answer(self, arrival)).await
             }
             _ => {
                 proxy::filter(self, &arrival)?;

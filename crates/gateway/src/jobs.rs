@@ -18,6 +18,8 @@ const PURGED_EVERY_TICKS: u64 = 600;
 /// Key uses are written once in so many ticks.
 const TOUCHED_EVERY_TICKS: u64 = 10;
 
+/// Stripe's events that wait are taken up once in so many ticks, and at the first.
+const BILLED_EVERY_TICKS: u64 = 10;
 const DAY_SECS: u64 = 86_400;
 
 impl<P: Platform> Gateway<P> {
@@ -28,6 +30,9 @@ impl<P: Platform> Gateway<P> {
         note("tending leases", self.admission.tend().await);
         if round.is_multiple_of(TOUCHED_EVERY_TICKS) {
             self.write_touched().await;
+        }
+        if round % BILLED_EVERY_TICKS == 1 {
+            self.process_due_events().await;
         }
         if round.is_multiple_of(PURGED_EVERY_TICKS) {
             note("purging idempotency keys", self.usage.purge_kept(self.clock.now()).await);

@@ -6,6 +6,7 @@
 mod admin_token;
 mod api;
 mod audit;
+mod billing;
 mod cells;
 mod cors;
 mod facts;
@@ -20,6 +21,7 @@ mod recall;
 mod reply;
 mod shared;
 mod shield;
+mod webhook;
 mod words;
 
 pub use admin_token::{AdminTokens, MalformedAdminToken};

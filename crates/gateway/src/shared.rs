@@ -11,6 +11,7 @@ use driftlock_domain::id::OrganizationId;
 use driftlock_domain::key::KeyHash;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::route::RouteTable;
+use driftlock_domain::stripe::signature;
 use http::{HeaderName, HeaderValue};
 
 use crate::admin_token::AdminTokens;
@@ -26,6 +27,8 @@ pub struct Secrets {
     pub admin_tokens: AdminTokens,
     /// Headers that every forwarded request gets.
     pub backend_headers: Vec<(HeaderName, HeaderValue)>,
+    /// What Stripe signs its deliveries with; without one they are not taken.
+    pub webhook_secrets: Option<signature::Secrets>,
 }
 
 /// Configuration, remembered facts, abuse counts and queues.
@@ -36,6 +39,7 @@ pub struct Shared {
     pub(crate) backend_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) keys: Facts<KeyHash, Arc<KeyFacts>>,
     pub(crate) organizations: Facts<OrganizationId, Arc<Organization>>,
+    pub(crate) webhook_secrets: Option<signature::Secrets>,
     pub(crate) cors: Cors,
     pub(crate) response_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) refused_addresses: Networks,
@@ -51,7 +55,7 @@ impl Shared {
     /// The shared state of a validated configuration and its table of routes.
     #[must_use]
     pub fn new(config: Config, routes: RouteTable, secrets: Secrets) -> Arc<Self> {
-        let Secrets { admin_tokens, backend_headers } = secrets;
+        let Secrets { admin_tokens, backend_headers, webhook_secrets } = secrets;
         let ages = Ages {
             fresh: Duration::from_secs(config.keys.fresh_secs),
             stale_max: Duration::from_secs(config.keys.max_stale_secs),
@@ -72,6 +76,7 @@ impl Shared {
             touched: TouchedKeys::default(),
             rounds: AtomicU64::new(0),
             admin_tokens,
+            webhook_secrets,
             backend_headers,
             routes,
             config,

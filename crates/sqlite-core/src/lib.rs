@@ -9,6 +9,7 @@ mod book;
 mod counters;
 mod directory;
 mod idempotency;
+pub mod inbox;
 mod period;
 mod rows;
 mod schema;

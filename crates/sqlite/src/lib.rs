@@ -9,6 +9,7 @@
 
 mod audit_log;
 mod directory;
+mod inbox;
 mod ledger;
 mod open;
 mod own;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use driftlock_domain::config::{Config, Urls};
+use driftlock_domain::stripe::signature;
 use driftlock_gateway::{AdminTokens, Secrets, Shared};
 use worker::Env;
 
@@ -70,7 +71,13 @@ impl Isolate {
         }
         let backend_headers = config.backend.resolved_headers(|name| variable(env, name));
         let backend_headers = backend_headers.map_err(|error| error.to_string())?;
-        let secrets = Secrets { admin_tokens: tokens.unwrap_or_default(), backend_headers };
+        let webhook_secrets = variable(env, "ENV_STRIPE_WEBHOOK_SECRET");
+        let webhook_secrets = webhook_secrets.map(|text| signature::Secrets::parse(&text));
+        let webhook_secrets = webhook_secrets
+            .transpose()
+            .map_err(|error| format!("ENV_STRIPE_WEBHOOK_SECRET: {error}"))?;
+        let admin_tokens = tokens.unwrap_or_default();
+        let secrets = Secrets { admin_tokens, backend_headers, webhook_secrets };
         Ok(Self { shared: Shared::new(config, routes, secrets), backends })
     }
 }

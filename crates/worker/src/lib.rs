@@ -72,6 +72,7 @@ async fn sweep(env: &Env, context: RequestContext) -> Result<(), Fault> {
     let (gateway, directory) = platform::gateway(&isolate, env, context)?;
     directory.migrate().await?;
     directory.ship_all().await?;
+    gateway.process_due_events().await;
     let after = directory.pruned_up_to().await?;
     let last = gateway.prune_audit(after, PRUNED_AT_ONCE).await?;
     directory.set_pruned_up_to(last).await

@@ -21,6 +21,7 @@ impl Platform for Edge {
     type Admission = Objects;
     type Usage = EdgeUsage;
     type Audit = Objects;
+    type Inbox = D1Directory;
     type Upstream = EdgeUpstream;
     type Clock = EdgeClock;
     type Entropy = EdgeEntropy;
@@ -64,6 +65,7 @@ pub(crate) fn gateway(
         admission: objects.clone(),
         usage: EdgeUsage { objects: objects.clone(), directory: directory.clone() },
         audit: objects,
+        inbox: directory.clone(),
         upstream: EdgeUpstream::new(isolate.backends.clone(), context.clone()),
         clock: EdgeClock,
         entropy: EdgeEntropy,

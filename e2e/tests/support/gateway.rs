@@ -22,10 +22,16 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with this configuration before this backend.
     pub(crate) fn start(config: &str, backend: &str) -> Self {
+        Self::start_with(config, backend, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(config: &str, backend: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
         let listen = free_address();
         let mut command = command(directory.path(), &listen, backend);
+        command.envs(environment.iter().copied());
         let process = command.spawn().expect("the gateway starts");
         let mut gateway = Self { process, listen, directory };
         eventually("the gateway is ready", || {

@@ -10,6 +10,7 @@ mod front;
 mod limits;
 mod plans;
 mod routes;
+mod stripe;
 mod validate;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use front::{Cors, Responses};
 pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering};
 pub use plans::Plans;
 pub use routes::RouteConfig;
+pub use stripe::Stripe;
 
 use crate::plan::Plan;
 use crate::route::{RouteError, RouteTable};
@@ -48,6 +50,8 @@ pub struct Config {
     pub audit: Audit,
     /// The admin API.
     pub admin: Admin,
+    /// Billing by Stripe.
+    pub stripe: Stripe,
     /// The plans, by name.
     pub plans: Plans,
     /// The routes; listing any replaces them all.
@@ -67,6 +71,7 @@ impl Default for Config {
             metering: Metering::default(),
             audit: Audit::default(),
             admin: Admin::default(),
+            stripe: Stripe::default(),
             plans: Plans::default(),
             routes: routes::defaults(),
         }

@@ -70,6 +70,7 @@ impl Found {
         self.within(&["keys", "max_stale_secs"], facts.max_stale_secs, facts.fresh_secs, 3_600);
         self.within(&["keys", "cache_entries_max"], wide(facts.cache_entries_max), 1_024, 64 << 20);
         self.within(&["audit", "coalesce_secs"], audit.coalesce_secs, 1, 3_600);
+        self.within(&["stripe", "grace_days"], u64::from(config.stripe.grace_days), 0, 365);
         self.within(&["audit", "retention_days"], u64::from(audit.retention_days), 0, 36_500);
         self.within(&["audit", "flush_ms"], audit.flush_ms, 1, 10_000);
         self.within(&["audit", "queue_max"], wide(audit.queue_max), 1_024, 16 << 20);

@@ -7,8 +7,11 @@
 //! standing a function of both ([`account`]). Storing, fetching and sending are the hosts'.
 
 pub mod account;
+pub mod apply;
 pub mod chain;
+pub mod delivery;
 pub mod event;
+pub mod file;
 pub mod fold;
 pub mod invoices;
 pub mod meter;

@@ -5,6 +5,7 @@
 
 mod audit_log;
 mod directory;
+mod inbox;
 mod ledger;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,7 @@ struct State {
     hashes: HashMap<KeyHash, KeyId>,
     audit: HashMap<OrganizationId, Vec<AuditEntry>>,
     checkpoints: HashMap<OrganizationId, AuditHead>,
+    inbox: inbox::Inbox,
     books: HashMap<OrganizationId, Book>,
     periods: Vec<(OrganizationId, Period)>,
     events: BTreeMap<UsageId, Event>,

@@ -33,6 +33,8 @@ pub(super) struct Api {
 
 /// The file that `dev` keeps its token in.
 pub(super) const TOKEN_FILE: &str = "admin-token";
+/// The file that `dev` keeps what sample events are signed with in.
+pub(super) const WEBHOOK_SECRET_FILE: &str = "webhook-secret";
 /// Until any answer has come.
 const TIMEOUT: Duration = Duration::from_secs(30);
 

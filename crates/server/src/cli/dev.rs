@@ -77,7 +77,8 @@ impl Dev {
         let greet = |addresses: host::Addresses| {
             told = greet(addresses.public, backend.address, &self.data, token);
         };
-        let secrets = Secrets { admin_tokens: tokens, backend_headers };
+        let webhook_secrets = Some(token::webhook_secret(&self.data)?);
+        let secrets = Secrets { admin_tokens: tokens, backend_headers, webhook_secrets };
         host::serve(&setup, store, secrets, greet, host::stop_signal())
             .context("--listen chooses another address")?;
         told

@@ -13,6 +13,7 @@ mod output;
 mod receipt;
 mod serve;
 mod store;
+mod stripe;
 mod usage;
 
 use std::process::ExitCode;
@@ -50,6 +51,9 @@ enum Command {
     /// The audit log of an organization
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Stripe's events
+    #[command(subcommand)]
+    Stripe(stripe::Stripe),
     /// Run the reference backend alone
     Detector(detector::Detector),
 }
@@ -73,6 +77,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Usage(command) => command.run(),
         Command::Receipt(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::Stripe(command) => command.run(),
         Command::Detector(command) => command.run(),
     };
     match outcome {

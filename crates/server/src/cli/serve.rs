@@ -46,6 +46,7 @@ impl Serve {
         let backends = Backends::new(&urls, &config.backend)?;
         let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
         let store = store::open(&environment, &config)?;
+        let webhook_secrets = environment.webhook_secrets;
         let tokens = environment.admin_tokens.unwrap_or_default();
         if tokens.is_empty() {
             tracing::warn!("no ENV_ADMIN_TOKEN: there is no admin API");
@@ -62,7 +63,7 @@ impl Serve {
         host::serve(
             &setup,
             &store,
-            Secrets { admin_tokens: tokens, backend_headers },
+            Secrets { admin_tokens: tokens, backend_headers, webhook_secrets },
             |addresses| {
                 told = output::line(&format!("gateway listens on http://{}", addresses.public));
                 if let Some(admin) = addresses.admin {

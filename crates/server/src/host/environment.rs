@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use driftlock_domain::config::Urls;
+use driftlock_domain::stripe::signature;
 use driftlock_gateway::AdminTokens;
 
 use super::upstream::{BackendUrl, MalformedBackendUrl};
@@ -20,6 +21,8 @@ pub(crate) struct Environment {
     pub(crate) store: Option<StoreUrl>,
     /// `ENV_ADMIN_TOKEN`.
     pub(crate) admin_tokens: Option<AdminTokens>,
+    /// `ENV_STRIPE_WEBHOOK_SECRET`, of which there may be several.
+    pub(crate) webhook_secrets: Option<signature::Secrets>,
     /// `ENV_CONFIG`: the path of `gateway.toml`.
     pub(crate) config: Option<PathBuf>,
     /// Whether `ENV_SUPABASE_URL` is set.
@@ -56,6 +59,7 @@ impl fmt::Debug for Environment {
             .field("backend", &self.backend)
             .field("store", &self.store)
             .field("admin_tokens", &self.admin_tokens.as_ref().map(|_| "…"))
+            .field("webhook_secrets", &self.webhook_secrets.as_ref().map(|_| "…"))
             .field("config", &self.config)
             .finish()
     }
@@ -79,11 +83,12 @@ impl Environment {
         let backend = reader.read(BACKEND_URL, urls);
         let store = reader.read(DATABASE_URL, store_url);
         let admin_tokens = reader.read(ADMIN_TOKEN, AdminTokens::parse);
+        let webhook_secrets = reader.read(WEBHOOK_SECRET, signature::Secrets::parse);
         let config = reader.read(CONFIG, |text| Ok::<_, String>(PathBuf::from(text)));
         let supabase = reader.read(SUPABASE_URL, |_| Ok::<_, String>(())).is_some();
         reader.read(REDIS_URL, |_| Err::<(), _>("not supported by this version; unset it"));
         if reader.found.is_empty() {
-            Ok(Self { backend, store, admin_tokens, config, supabase })
+            Ok(Self { backend, store, admin_tokens, webhook_secrets, config, supabase })
         } else {
             Err(reader.found)
         }
@@ -111,6 +116,8 @@ pub(crate) const BACKEND_URL: &str = "ENV_GO_BACKEND_URL";
 pub(crate) const DATABASE_URL: &str = "ENV_DATABASE_URL";
 /// The admin API's token.
 pub(crate) const ADMIN_TOKEN: &str = "ENV_ADMIN_TOKEN";
+/// What Stripe signs with.
+pub(crate) const WEBHOOK_SECRET: &str = "ENV_STRIPE_WEBHOOK_SECRET";
 /// The configuration's path.
 pub(crate) const CONFIG: &str = "ENV_CONFIG";
 

@@ -18,6 +18,7 @@ impl Platform for Native {
     type Admission = LocalCells<SqliteStore, NativeClock>;
     type Usage = SqliteStore;
     type Audit = SqliteStore;
+    type Inbox = SqliteStore;
     type Upstream = Backend;
     type Clock = NativeClock;
     type Entropy = NativeEntropy;
@@ -45,6 +46,7 @@ pub(crate) fn serve(
             admission: cells.clone(),
             usage: store.clone(),
             audit: store.clone(),
+            inbox: store.clone(),
             upstream: core.backend,
             clock: core.clock,
             entropy: NativeEntropy,

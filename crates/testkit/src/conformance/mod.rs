@@ -3,14 +3,15 @@
 mod audit;
 mod directory;
 mod idempotency;
+mod inbox;
 mod ledger;
 
-use driftlock_gateway::ports::{AuditLog, Directory, Ledger, UsageRecords};
+use driftlock_gateway::ports::{AuditLog, Directory, EventInbox, Ledger, UsageRecords};
 use futures_executor::block_on;
 
-/// All three ports of a store.
-pub trait Store: Directory + Ledger + UsageRecords + AuditLog {}
-impl<S: Directory + Ledger + UsageRecords + AuditLog> Store for S {}
+/// All ports of a store.
+pub trait Store: Directory + Ledger + UsageRecords + AuditLog + EventInbox {}
+impl<S: Directory + Ledger + UsageRecords + AuditLog + EventInbox> Store for S {}
 
 macro_rules! cases {
     ($make:expr; $($module:ident::$case:ident),+ $(,)?) => {{
@@ -49,5 +50,8 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         audit::chains_hold_across_all_writers,
         audit::tampering_is_found,
         audit::old_entries_go_and_the_rest_holds,
+        inbox::an_event_is_kept_once,
+        inbox::of_two_commits_from_one_reading_the_first_counts,
+        inbox::what_cannot_be_processed_waits_dies_and_is_replayed,
     ]
 }

@@ -3,6 +3,7 @@
 //! A change and its audit row commit together, in one batch; the row waits in an outbox there until
 //! it has joined its chain, which lives in the organization's object.
 
+mod inbox;
 mod outbox;
 mod schema;
 

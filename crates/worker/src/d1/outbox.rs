@@ -30,6 +30,17 @@ pub(super) fn insert(
     prepare(database, insert, &[organization.as_bytes().into(), record.into()])
 }
 
+/// Writes a row, whatever else is in the batch.
+pub(super) fn entry(
+    database: &D1Database,
+    organization: OrganizationId,
+    record: &AuditRecord,
+) -> Result<D1PreparedStatement, Fault> {
+    let record = serde_json::to_string(record).map_err(Fault::store)?;
+    let insert = "INSERT INTO audit_outbox (organization, record) VALUES (?1, ?2)";
+    prepare(database, insert, &[organization.as_bytes().into(), record.into()])
+}
+
 /// Brings an organization's rows to its object, oldest first.
 pub(super) async fn ship(
     database: &D1Database,

@@ -10,6 +10,7 @@ mod input;
 mod keys;
 mod organizations;
 mod receipt;
+mod stripe;
 mod usage;
 
 use driftlock_domain::denial::Denial;
@@ -63,9 +64,18 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["organizations", id, "audit", "verify"] if call.is(&get) => {
             audit::verify::verify(call, id).await
         }
+        ["organizations", id, "invoices"] if call.is(&get) => {
+            stripe::invoices::invoices(call, id).await
+        }
+        ["stripe", "events"] if call.is(&get) => stripe::events::events(call).await,
+        ["stripe", "events", id, "replay"] if call.is(&post) => {
+            stripe::replay::replay(call, id).await
+        }
+        ["stripe", "events", _, "replay"] => Err(not_allowed([post])),
         ["receipts", id] if call.is(&get) => receipt::receipt(call, id).await,
-        ["organizations", _, "usage" | "audit"]
+        ["organizations", _, "usage" | "audit" | "invoices"]
         | ["organizations", _, "audit", "export" | "verify"]
+        | ["stripe", "events"]
         | ["receipts", _] => Err(not_allowed([get])),
         _ => Err(Denial::NotFound.into()),
     }

@@ -1,4 +1,4 @@
-//! The admin token of `dev`, kept in its data folder for its owner's eyes only.
+//! The secrets of `dev`, kept in its data folder for its owner's eyes only.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -7,19 +7,31 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::cli::api::TOKEN_FILE;
+use driftlock_domain::stripe::signature::Secrets;
 
-/// The token of an earlier start, or a new one.
+use crate::cli::api::{TOKEN_FILE, WEBHOOK_SECRET_FILE};
+
+/// The admin token of an earlier start, or a new one.
 pub(super) fn load_or_make(data: &Path) -> Result<String> {
-    let path = data.join(TOKEN_FILE);
-    if let Ok(token) = fs::read_to_string(&path) {
+    secret(&data.join(TOKEN_FILE), "")
+}
+
+/// What sample events of Stripe's are signed with here.
+pub(super) fn webhook_secret(data: &Path) -> Result<Secrets> {
+    let text = secret(&data.join(WEBHOOK_SECRET_FILE), "whsec_")?;
+    Secrets::parse(&text).context("the webhook secret in the data folder")
+}
+
+fn secret(path: &Path, prefix: &str) -> Result<String> {
+    if let Ok(token) = fs::read_to_string(path) {
         return Ok(token.trim().to_owned());
     }
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no entropy: {error}"))?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = format!("{prefix}{digits}");
     let written = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         writeln!(file, "{token}")?;
         file.sync_all()
     };

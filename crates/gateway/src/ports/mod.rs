@@ -9,6 +9,10 @@
     reason = "the traits are used generically inside this workspace, and need no Send futures"
 )]
 
+mod inbox;
+
+pub use inbox::EventInbox;
+
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
@@ -298,6 +302,8 @@ pub trait Platform: 'static {
     type Usage: UsageRecords;
     /// The audit log.
     type Audit: AuditLog;
+    /// Stripe's events.
+    type Inbox: EventInbox;
     /// The backend.
     type Upstream: Upstream;
     /// The time.

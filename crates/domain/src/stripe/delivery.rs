@@ -1,0 +1,141 @@
+//! A delivery of Stripe's, from the moment it is verified.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Event, EventKind, MalformedEvent};
+use super::object::Subject;
+use crate::time::Timestamp;
+
+/// What the inbox keeps of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event's id: a second delivery of it is a duplicate.
+    pub event: String,
+    /// The event's type.
+    pub kind: String,
+    /// When it happened.
+    pub created: Timestamp,
+    /// Whether it concerns real money, where it says so.
+    pub livemode: Option<bool>,
+    /// The customer that it is about.
+    pub customer: Option<String>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// The bytes that were signed.
+    pub body: Vec<u8>,
+    /// What is to become of it.
+    pub state: DeliveryState,
+    /// Why it is not to be processed, if it is not.
+    pub note: Option<String>,
+}
+
+/// A delivery as it is listed: everything but its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxEntry {
+    /// The event's id.
+    pub id: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// When it happened.
+    pub created: Timestamp,
+    /// Whether it concerns real money, where it says so.
+    pub livemode: Option<bool>,
+    /// The customer that it is about.
+    pub customer: Option<String>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// How far it got.
+    pub state: DeliveryState,
+    /// How often processing it was tried in vain.
+    pub attempts: u32,
+    /// When it had its effect.
+    pub processed_at: Option<Timestamp>,
+    /// What is wrong with it.
+    pub error: Option<String>,
+}
+
+/// How far a delivery got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// To be processed.
+    Pending,
+    /// Its effect is in.
+    Done,
+    /// Kept, and of no effect: of a type or mode that is not ours.
+    Ignored,
+    /// It cannot be processed until a person has looked at it.
+    Dead,
+}
+
+impl DeliveryState {
+    /// As stores and people write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Done => "done",
+            Self::Ignored => "ignored",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// A text that names no state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a state; there are pending, done, ignored and dead")]
+pub struct UnknownState;
+
+impl std::str::FromStr for DeliveryState {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        let all = [Self::Pending, Self::Done, Self::Ignored, Self::Dead];
+        all.into_iter().find(|state| state.as_str() == text).ok_or(UnknownState)
+    }
+}
+
+impl Delivery {
+    /// Reads a verified body. With `livemode` only events of that mode have an effect.
+    ///
+    /// # Errors
+    /// [`MalformedEvent`] names what is missing or malformed.
+    pub fn read(
+        body: &[u8],
+        now: Timestamp,
+        livemode: Option<bool>,
+    ) -> Result<Self, MalformedEvent> {
+        let event = Event::parse(body)?;
+        let subject = event.subject();
+        let customer = subject.customer().map(str::to_owned);
+        let other_mode =
+            livemode.is_some() && event.livemode.is_some() && event.livemode != livemode;
+        let (state, note) = if !event.kind.is_handled() {
+            (DeliveryState::Ignored, None)
+        } else if other_mode {
+            (DeliveryState::Ignored, Some("it is of the other livemode".to_owned()))
+        } else if let Subject::Unreadable(missing) = &subject {
+            (DeliveryState::Dead, Some(missing.to_string()))
+        } else if event.kind == EventKind::MeterErrorReport {
+            (DeliveryState::Done, None)
+        } else if customer.is_none() {
+            let anonymous = matches!(&subject, Subject::Checkout(_));
+            let state = if anonymous { DeliveryState::Ignored } else { DeliveryState::Dead };
+            (state, Some("it names no customer".to_owned()))
+        } else {
+            (DeliveryState::Pending, None)
+        };
+        Ok(Self {
+            event: event.id,
+            kind: event.kind.as_str().to_owned(),
+            created: event.created,
+            livemode: event.livemode,
+            customer,
+            received_at: now,
+            body: body.to_vec(),
+            state,
+            note,
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! A customer's file: what a store hands out to be worked on, and what it gets back.
+
+use std::collections::BTreeMap;
+
+use super::account::Billing;
+use super::delivery::DeliveryState;
+use super::invoices::InvoiceState;
+use crate::audit::AuditRecord;
+use crate::id::OrganizationId;
+use crate::organization::Subscription;
+use crate::time::Timestamp;
+
+/// What is known of a customer.
+#[derive(Debug, Clone, Default)]
+pub struct CustomerFile {
+    /// How often something was committed for it.
+    pub revision: u64,
+    /// Whose it is.
+    pub organization: Option<OrganizationId>,
+    /// Its standing at the last commit.
+    pub standing: Billing,
+    /// All its events that may have an effect.
+    pub events: Vec<FiledEvent>,
+}
+
+/// An event in a customer's file.
+#[derive(Debug, Clone)]
+pub struct FiledEvent {
+    /// How far it got.
+    pub state: DeliveryState,
+    /// How often processing it was tried in vain.
+    pub attempts: u32,
+    /// The bytes that were signed.
+    pub body: Vec<u8>,
+}
+
+/// What is committed for a customer.
+#[derive(Debug, Clone)]
+pub struct BillingCommit {
+    /// The customer.
+    pub customer: String,
+    /// The file's revision that it follows from.
+    pub revision: u64,
+    /// Whose customer it is.
+    pub organization: OrganizationId,
+    /// The new standing.
+    pub standing: Billing,
+    /// The organization's subscription; `None` leaves it.
+    pub subscription: Option<Subscription>,
+    /// Invoices, to be mirrored.
+    pub invoices: Vec<InvoiceState>,
+    /// Rows of the organization's audit log.
+    pub audit: Vec<AuditRecord>,
+    /// Events that had their effect, by id.
+    pub done: Vec<String>,
+    /// Events that have none, by id, and why.
+    pub dead: BTreeMap<String, String>,
+    /// The time of the commit.
+    pub at: Timestamp,
+}
+
+/// Why and until when a customer's events wait.
+#[derive(Debug, Clone)]
+pub struct Postponed {
+    /// What is in the way.
+    pub error: String,
+    /// When to try again; `None` gives them up.
+    pub until: Option<Timestamp>,
+}

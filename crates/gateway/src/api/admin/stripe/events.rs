@@ -1,0 +1,18 @@
+//! `GET /admin/v1/stripe/events?state=dead`: the inbox, in order of the events' ids.
+
+use driftlock_domain::stripe::delivery::DeliveryState;
+use http::StatusCode;
+
+use super::super::call::{AdminCall, Reply};
+use super::super::input::{List, Query};
+use crate::ports::{EventInbox, Page, Platform};
+use crate::reply;
+
+pub(in super::super) async fn events<P: Platform>(call: AdminCall<'_, P>) -> Reply<P> {
+    let query = Query::of(&call.head.uri, &["limit", "cursor", "state"])?;
+    let state: Option<DeliveryState> = query.get("state")?;
+    let Page { after, limit } = query.page::<String>()?;
+    let rows = call.gateway.inbox.events(state, Page { after, limit: limit + 1 }).await?;
+    let list = List::cut(rows, limit, |row| row.id.clone());
+    Ok(reply::json::<P>(StatusCode::OK, &list)?)
+}

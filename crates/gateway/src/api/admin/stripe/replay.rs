@@ -1,0 +1,20 @@
+//! `POST /admin/v1/stripe/events/{id}/replay`: processes an event again, at once.
+
+use http::StatusCode;
+
+use super::super::call::{AdminCall, Failure, Reply};
+use crate::ports::{EventInbox, Platform};
+use crate::reply;
+
+pub(in super::super) async fn replay<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
+    let gateway = call.gateway;
+    let found = gateway.inbox.replay(id, call.at).await?;
+    let entry = found.ok_or_else(|| Failure::not_found("event"))?;
+    let Some(customer) = &entry.customer else {
+        return Err(Failure::conflict("The event names no customer: there is nothing to do."));
+    };
+    gateway.process_customer(customer).await;
+    // As it is now: done, or pending with the reason.
+    let now = gateway.inbox.event(id).await?;
+    Ok(reply::json::<P>(StatusCode::OK, &now.unwrap_or(entry))?)
+}

@@ -1,0 +1,163 @@
+//! From the inbox to an organization's standing.
+//!
+//! What follows is computed anew from all events of a customer and committed only if nobody else
+//! committed since they were read; so events may come in any order, twice, or while another node
+//! is at work, and a crash between any two steps loses nothing: whatever is pending is taken up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::organization::Organization;
+use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply};
+use driftlock_domain::stripe::delivery::DeliveryState;
+use driftlock_domain::stripe::event::Event;
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Postponed};
+use driftlock_domain::stripe::meter::backoff;
+use driftlock_domain::stripe::transition::Transition;
+use driftlock_domain::time::Timestamp;
+
+use crate::gateway::Gateway;
+use crate::ports::{Clock, Directory, Entropy, EventInbox, Platform};
+
+/// Customers taken up in one round.
+const CUSTOMERS_MAX: usize = 100;
+/// How often a commit is tried again that another one came before.
+const CONFLICTS_MAX: usize = 8;
+/// How often an event is tried before it is given up: about three days, as Stripe's deliveries.
+const ATTEMPTS_MAX: u32 = 300;
+
+impl<P: Platform> Gateway<P> {
+    /// Processes what is due of Stripe's events.
+    pub async fn process_due_events(&self) {
+        match self.inbox.due(self.clock.now(), CUSTOMERS_MAX).await {
+            Ok(customers) => {
+                for customer in customers {
+                    self.process_customer(&customer).await;
+                }
+            }
+            Err(fault) => tracing::error!(cause = fault.cause, "Stripe's events wait"),
+        }
+    }
+
+    /// Processes all events of one customer. What fails stays in the inbox, and comes round again.
+    pub(crate) async fn process_customer(&self, customer: &str) {
+        for _ in 0..CONFLICTS_MAX {
+            match self.try_customer(customer).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(fault) => {
+                    tracing::error!(customer, cause = fault.cause, "Stripe's events wait");
+                    return;
+                }
+            }
+        }
+        tracing::warn!(customer, "others commit all the time: Stripe's events wait");
+    }
+
+    /// Whether it is done; `false` when somebody else was faster.
+    async fn try_customer(&self, customer: &str) -> Result<bool, Fault> {
+        let file = self.inbox.customer(customer).await?;
+        let now = self.clock.now();
+        let stripe = &self.shared.config.stripe;
+        let grace = Duration::from_secs(u64::from(stripe.grace_days) * 86_400);
+        let rules = Rules { prices: &stripe.prices, grace };
+        let events = read(&file.events);
+        let known =
+            Customer { organization: file.organization, standing: &file.standing, events: &events };
+        let plan = &self.shared.config.metering.default_plan;
+        let applied = match apply(known, rules, plan) {
+            Ok(applied) => applied,
+            Err(unlinked) => {
+                return self.postpone(customer, &file, unlinked.to_string(), now).await;
+            }
+        };
+        let organization = self.directory.organization(applied.organization).await?;
+        if let Err(obstacle) = belongs(organization.as_ref(), customer, &applied) {
+            return self.postpone(customer, &file, obstacle, now).await;
+        }
+        let commit = commit(customer, &file, applied, &events, now);
+        let id = commit.organization;
+        let is_committed = self.inbox.commit(commit).await?;
+        self.shared.organizations.invalidate(&id);
+        Ok(is_committed)
+    }
+
+    async fn postpone(
+        &self,
+        customer: &str,
+        file: &CustomerFile,
+        error: String,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let pending = file.events.iter().filter(|event| event.state == DeliveryState::Pending);
+        let attempts = pending.map(|event| event.attempts).max().unwrap_or(0);
+        let mut random = [0; 8];
+        self.entropy.fill(&mut random);
+        let wait = backoff(attempts, u64::from_le_bytes(random));
+        let until = (attempts < ATTEMPTS_MAX).then(|| now.plus(wait));
+        tracing::warn!(customer, error, attempts, "Stripe's events cannot be processed yet");
+        self.inbox.postpone(customer, Postponed { error, until }).await?;
+        Ok(true)
+    }
+}
+
+/// What is kept was read before it was kept.
+fn read(filed: &[FiledEvent]) -> Vec<Event> {
+    filed.iter().filter_map(|event| Event::parse(&event.body).ok()).collect()
+}
+
+/// Why a customer's events must not change this organization.
+fn belongs(
+    organization: Option<&Organization>,
+    customer: &str,
+    applied: &Applied,
+) -> Result<(), String> {
+    let Some(organization) = organization else {
+        return Err(format!("there is no organization {}", applied.organization));
+    };
+    match organization.stripe_customer_id.as_deref() {
+        Some(other) if other != customer && organization.subscription.is_some() => Err(format!(
+            "organization {} is customer {other} already; set its stripe_customer_id if this is \
+             the right one",
+            organization.id
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn commit(
+    customer: &str,
+    file: &CustomerFile,
+    applied: Applied,
+    events: &[Event],
+    now: Timestamp,
+) -> BillingCommit {
+    let Applied { organization, standing, subscription, transitions, invoices, dead } = applied;
+    let resource: Arc<str> = standing.subscription.as_deref().unwrap_or(customer).into();
+    let row = |transition: &Transition| AuditRecord {
+        at: now,
+        actor: "stripe".into(),
+        action: transition.action().into(),
+        resource: Arc::clone(&resource),
+        outcome: "ok".into(),
+        request_id: "".into(),
+        ip: "".into(),
+        details: transition.details().to_string().into(),
+    };
+    let audit = transitions.iter().map(row).collect();
+    let done = events.iter().map(|event| event.id.clone());
+    BillingCommit {
+        customer: customer.to_owned(),
+        revision: file.revision,
+        done: done.filter(|event| !dead.contains_key(event)).collect(),
+        organization,
+        standing,
+        subscription,
+        invoices,
+        audit,
+        dead,
+        at: now,
+    }
+}

@@ -1,0 +1,193 @@
+//! Stripe's events in memory.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Postponed};
+use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
+
+use super::MemoryStore;
+use crate::ports::{EventInbox, Page};
+
+/// Stripe's side of the store.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    events: BTreeMap<String, Kept>,
+    customers: BTreeMap<String, (u64, OrganizationId, Billing)>,
+    invoices: BTreeMap<String, (OrganizationId, InvoiceState)>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    entry: InboxEntry,
+    due_at: Timestamp,
+    body: Vec<u8>,
+}
+
+impl EventInbox for MemoryStore {
+    async fn receive(&self, delivery: Delivery) -> Result<bool, Fault> {
+        let mut state = self.state();
+        if state.inbox.events.contains_key(&delivery.event) {
+            return Ok(false);
+        }
+        let entry = InboxEntry {
+            id: delivery.event.clone(),
+            kind: delivery.kind,
+            created: delivery.created,
+            livemode: delivery.livemode,
+            customer: delivery.customer,
+            received_at: delivery.received_at,
+            state: delivery.state,
+            attempts: 0,
+            processed_at: None,
+            error: delivery.note,
+        };
+        let kept = Kept { entry, due_at: delivery.received_at, body: delivery.body };
+        state.inbox.events.insert(delivery.event, kept);
+        Ok(true)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        let state = self.state();
+        let mut waiting: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for kept in state.inbox.events.values() {
+            if let (DeliveryState::Pending, true, Some(customer)) =
+                (kept.entry.state, kept.due_at <= now, kept.entry.customer.as_deref())
+            {
+                let since = waiting.entry(customer).or_insert(kept.due_at);
+                *since = kept.due_at.min(*since);
+            }
+        }
+        let mut waiting: Vec<_> = waiting.into_iter().collect();
+        waiting.sort_by_key(|(_, since)| *since);
+        Ok(waiting.into_iter().take(limit).map(|(customer, _)| customer.to_owned()).collect())
+    }
+
+    async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {
+        let state = self.state();
+        let own = |kept: &&Kept| {
+            kept.entry.customer.as_deref() == Some(customer)
+                && kept.entry.state != DeliveryState::Ignored
+        };
+        let filed = |kept: &Kept| FiledEvent {
+            state: kept.entry.state,
+            attempts: kept.entry.attempts,
+            body: kept.body.clone(),
+        };
+        let mut own: Vec<&Kept> = state.inbox.events.values().filter(own).collect();
+        own.sort_by_key(|kept| kept.entry.created);
+        let events = own.into_iter().map(filed).collect();
+        if let Some((revision, organization, standing)) = state.inbox.customers.get(customer) {
+            let (organization, standing) = (Some(*organization), standing.clone());
+            return Ok(CustomerFile { revision: *revision, organization, standing, events });
+        }
+        let is_it = |id: &Option<String>| id.as_deref() == Some(customer);
+        let mut organizations = state.organizations.values();
+        let linked = organizations.find(|found| is_it(&found.stripe_customer_id));
+        let organization = linked.map(|found| found.id);
+        Ok(CustomerFile { organization, events, ..CustomerFile::default() })
+    }
+
+    async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
+        let mut state = self.state();
+        let known = state.inbox.customers.get(&commit.customer);
+        if known.map_or(0, |(revision, ..)| *revision) != commit.revision {
+            return Ok(false);
+        }
+        let id = commit.organization;
+        let file = (commit.revision + 1, id, commit.standing);
+        state.inbox.customers.insert(commit.customer.clone(), file);
+        if let Some(organization) = state.organizations.get_mut(&id) {
+            if let Some(subscription) = commit.subscription {
+                organization.plan.clone_from(&subscription.plan);
+                organization.subscription = Some(subscription);
+            }
+            organization.stripe_customer_id = Some(commit.customer);
+        }
+        for invoice in commit.invoices {
+            state.inbox.invoices.insert(invoice.id.clone(), (id, invoice));
+        }
+        for event in &commit.done {
+            if let Some(kept) = state.inbox.events.get_mut(event)
+                && kept.entry.state != DeliveryState::Done
+            {
+                kept.entry.state = DeliveryState::Done;
+                kept.entry.processed_at = Some(commit.at);
+                kept.entry.error = None;
+            }
+        }
+        for (event, error) in commit.dead {
+            if let Some(kept) = state.inbox.events.get_mut(&event) {
+                kept.entry.state = DeliveryState::Dead;
+                kept.entry.error = Some(error);
+            }
+        }
+        for record in commit.audit {
+            state.append(id, record);
+        }
+        Ok(true)
+    }
+
+    async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault> {
+        let mut state = self.state();
+        for kept in state.inbox.events.values_mut() {
+            let own = kept.entry.customer.as_deref() == Some(customer);
+            if own && kept.entry.state == DeliveryState::Pending {
+                kept.entry.attempts += 1;
+                kept.entry.error = Some(postponed.error.clone());
+                match postponed.until {
+                    Some(until) => kept.due_at = until,
+                    None => kept.entry.state = DeliveryState::Dead,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn events(
+        &self,
+        state: Option<DeliveryState>,
+        page: Page<String>,
+    ) -> Result<Vec<InboxEntry>, Fault> {
+        let store = self.state();
+        let after = page.after.unwrap_or_default();
+        let later =
+            store.inbox.events.range::<str, _>((Bound::Excluded(&*after), Bound::Unbounded));
+        let wanted = |entry: &&InboxEntry| state.is_none_or(|state| entry.state == state);
+        let entries = later.map(|(_, kept)| &kept.entry).filter(wanted);
+        Ok(entries.take(page.limit).cloned().collect())
+    }
+
+    async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault> {
+        Ok(self.state().inbox.events.get(event).map(|kept| kept.entry.clone()))
+    }
+
+    async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
+        let mut state = self.state();
+        let Some(kept) = state.inbox.events.get_mut(event) else { return Ok(None) };
+        if kept.entry.customer.is_some() {
+            kept.due_at = now;
+            kept.entry.state = DeliveryState::Pending;
+            kept.entry.attempts = 0;
+            kept.entry.error = None;
+        }
+        Ok(Some(kept.entry.clone()))
+    }
+
+    async fn invoices(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<InvoiceState>, Fault> {
+        let state = self.state();
+        let own = state.inbox.invoices.values().filter(|(id, _)| *id == organization);
+        let mut own: Vec<InvoiceState> = own.map(|(_, invoice)| invoice.clone()).collect();
+        own.sort_by_key(|invoice| (invoice.created, invoice.id.clone()));
+        Ok(own.into_iter().rev().take(limit).collect())
+    }
+}

@@ -1,0 +1,41 @@
+//! The port of Stripe's events: an inbox that loses nothing, and what follows from it.
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Postponed};
+use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
+
+use super::Page;
+
+/// Stripe's events and what followed from them.
+pub trait EventInbox {
+    /// Keeps a delivery; whether its event is new. A known one changes nothing.
+    async fn receive(&self, delivery: Delivery) -> Result<bool, Fault>;
+    /// Customers with events to be processed at `now`, at most `limit`.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault>;
+    /// Everything that is known of a customer.
+    async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault>;
+    /// Commits what follows from a customer's events, all of it or nothing; `false` when somebody
+    /// else committed since the file was read.
+    async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault>;
+    /// Notes that a customer's pending events could not be processed.
+    async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault>;
+    /// A page of the events in one state, or in any.
+    async fn events(
+        &self,
+        state: Option<DeliveryState>,
+        page: Page<String>,
+    ) -> Result<Vec<InboxEntry>, Fault>;
+    /// One event.
+    async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault>;
+    /// Makes an event pending again, of whatever state; as it then is, if there is one.
+    async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault>;
+    /// An organization's invoices, the newest first; at most `limit`.
+    async fn invoices(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<InvoiceState>, Fault>;
+}

@@ -1,0 +1,107 @@
+//! `POST /` and `POST /webhooks/stripe`: what Stripe delivers is verified over its very bytes, kept,
+//! and acknowledged once it is committed. Processing comes after, from the inbox (`billing.rs`).
+//!
+//! An answer other than 2xx makes Stripe deliver again, for up to three days: so only what we have
+//! lost is refused with 5xx, and what will never be right with 4xx.
+
+use std::time::Duration;
+
+use driftlock_domain::denial::Denial;
+use driftlock_domain::filter::{check_head, declared_length, is_accepted_type};
+use driftlock_domain::problem::Problem;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
+use driftlock_domain::stripe::signature::verify;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::gateway::{Answer, Arrival, Gateway};
+use crate::ports::{Background, EventInbox, Platform, Refusal, Upstream};
+use crate::shield::Count;
+use crate::{proxy, reply};
+
+/// The greatest delivery taken, in bytes.
+const BODY_BYTES_MAX: u64 = 512 << 10;
+const SIGNATURE: &str = "stripe-signature";
+/// When Stripe may ask again while no secret is configured.
+const UNCONFIGURED_WAIT: Duration = Duration::from_secs(60);
+
+/// Whether a path is for deliveries.
+pub(crate) fn is_webhook(path: &str) -> bool {
+    matches!(path, "/" | "/webhooks/stripe")
+}
+
+pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P>) -> Answer<P> {
+    let shared = &gateway.shared;
+    let (ip, at, id) = (arrival.ip, arrival.at, arrival.id.clone());
+    let refused = |problem: &Problem| Ok(reply::problem::<P>(problem, &id));
+    if arrival.head.method != Method::POST {
+        proxy::filter(gateway, &arrival)?;
+        return Err(Denial::MethodNotAllowed(vec![Method::POST]).into());
+    }
+    if shared.webhook_secrets.is_none() {
+        proxy::filter(gateway, &arrival)?;
+        return refused(&unconfigured());
+    }
+    match receive(gateway, arrival).await? {
+        Ok(receipt) => Ok(reply::json::<P>(StatusCode::OK, &receipt)?),
+        Err(problem) => {
+            // Only what was not Stripe's counts against an address.
+            shared.shield.count(ip, Count::Failed, at)?;
+            refused(&problem)
+        }
+    }
+}
+
+/// Keeps a delivery; the outer error is of the flow, the inner one what the sender did wrong.
+async fn receive<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: Arrival<P>,
+) -> Result<Result<Value, Problem>, Refusal> {
+    let Arrival { at, head, body, .. } = arrival;
+    check_head(&head, &gateway.shared.config.filter).map_err(Denial::from)?;
+    let json_only = ["application/json".to_owned()];
+    if !is_accepted_type(&head.headers, &json_only) {
+        return Err(Denial::ContentType(json_only.into()).into());
+    }
+    if declared_length(&head.headers).is_some_and(|length| length > BODY_BYTES_MAX) {
+        return Err(Denial::BodyTooLarge(BODY_BYTES_MAX).into());
+    }
+    let Some(signature) = head.headers.get(SIGNATURE) else {
+        return Ok(Err(invalid(
+            "There is no Stripe-Signature header: `t=<Unix seconds>,v1=<hex HMAC-SHA256>` belongs \
+             there, made with this endpoint's whsec_… secret.",
+        )));
+    };
+    let body = gateway.upstream.collect(body, BODY_BYTES_MAX).await?;
+    let shared = &gateway.shared;
+    let Some(secrets) = &shared.webhook_secrets else { return Ok(Err(unconfigured())) };
+    if let Err(error) = verify(signature, &body, at.secs(), secrets) {
+        return Ok(Err(invalid(&format!("The Stripe-Signature header: {error}."))));
+    }
+    let delivery = match Delivery::read(&body, at, shared.config.stripe.livemode) {
+        Ok(delivery) => delivery,
+        Err(error) => return Ok(Err(invalid(&format!("The event: {error}.")))),
+    };
+    let (state, customer) = (delivery.state, delivery.customer.clone());
+    if state == DeliveryState::Dead {
+        tracing::error!(event = delivery.event, note = delivery.note, "a dead letter of Stripe's");
+    }
+    let is_new = gateway.inbox.receive(delivery).await?;
+    if let (DeliveryState::Pending, Some(customer), true) = (state, customer, is_new) {
+        let work = gateway.clone();
+        gateway.background.spawn(async move { work.process_customer(&customer).await });
+    }
+    Ok(Ok(json!({ "received": true, "duplicate": !is_new })))
+}
+
+fn invalid(detail: &str) -> Problem {
+    let title = "The delivery cannot be taken";
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-webhook", title, detail.to_owned())
+}
+
+fn unconfigured() -> Problem {
+    let detail = "No ENV_STRIPE_WEBHOOK_SECRET is set: deliveries cannot be verified yet.";
+    let title = "Webhooks are not configured";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "webhook-unconfigured", title, detail.to_owned())
+        .after(UNCONFIGURED_WAIT)
+}

@@ -1,0 +1,189 @@
+//! Stripe's events, and what followed from them.
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::file::{BillingCommit, FiledEvent, Postponed};
+use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
+
+use crate::rows::json;
+use crate::sql::{Row, Statement, Value};
+
+/// Customers with pending events that are due, the longest waiting first.
+pub const DUE: &str = "SELECT customer FROM stripe_events \
+     WHERE state = 'pending' AND due_at <= ?1 AND customer IS NOT NULL \
+     GROUP BY customer ORDER BY min(due_at) LIMIT ?2";
+/// A customer's link, standing and revision.
+pub const CUSTOMER: &str =
+    "SELECT revision, organization, standing FROM billing_customers WHERE customer = ?1";
+/// The organization that has this customer, as an operator or an earlier checkout set it.
+pub const ORGANIZATION_OF_CUSTOMER: &str =
+    "SELECT id FROM organizations WHERE stripe_customer_id = ?1 LIMIT 1";
+/// A customer's events that may have an effect.
+pub const EVENTS_OF_CUSTOMER: &str = "SELECT state, attempts, body FROM stripe_events \
+     WHERE customer = ?1 AND state <> 'ignored' ORDER BY created, id";
+/// Events after an id, of one state or of any.
+pub const EVENTS: &str = "SELECT id, type, created, livemode, customer, received_at, state, \
+     attempts, processed_at, error FROM stripe_events \
+     WHERE id > ?1 AND (?2 IS NULL OR state = ?2) ORDER BY id LIMIT ?3";
+/// One event.
+pub const EVENT: &str = "SELECT id, type, created, livemode, customer, received_at, state, \
+     attempts, processed_at, error FROM stripe_events WHERE id = ?1";
+/// Makes an event pending again.
+pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?2, attempts = 0, \
+     error = NULL WHERE id = ?1 AND customer IS NOT NULL";
+/// An organization's invoices, the newest first.
+pub const INVOICES: &str = "SELECT invoice FROM invoices_mirror WHERE organization = ?1 \
+     ORDER BY created DESC, id DESC LIMIT ?2";
+
+const RECEIVE: &str = "INSERT OR IGNORE INTO stripe_events (id, type, created, livemode, customer, \
+     received_at, state, due_at, error, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+const POSTPONE: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, due_at = ?3, \
+     state = ?4 WHERE customer = ?1 AND state = 'pending'";
+/// Fails as a whole, with all that it is committed with, when the revision was made before.
+const NEXT_REVISION: &str = "INSERT INTO billing_revisions (customer, revision) VALUES (?1, ?2)";
+const FORMER_REVISIONS: &str =
+    "DELETE FROM billing_revisions WHERE customer = ?1 AND revision < ?2";
+const STANDING: &str = "INSERT OR REPLACE INTO billing_customers \
+     (customer, organization, standing, revision) VALUES (?1, ?2, ?3, ?4)";
+const SUBSCRIPTION: &str = "UPDATE organizations SET subscription = coalesce(?2, subscription), \
+     stripe_customer_id = ?3, plan = coalesce(?4, plan), revision = revision + 1 WHERE id = ?1";
+const INVOICE: &str = "INSERT OR REPLACE INTO invoices_mirror (id, organization, created, invoice) \
+     VALUES (?1, ?2, ?3, ?4)";
+const DONE: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
+     WHERE id = ?1 AND state <> 'done'";
+const DEAD: &str = "UPDATE stripe_events SET state = 'dead', error = ?2 WHERE id = ?1";
+
+/// Keeps a delivery, if its event is new.
+#[must_use]
+pub fn receive(delivery: &Delivery) -> Statement {
+    let received = delivery.received_at.micros();
+    let values = vec![
+        delivery.event.clone().into(),
+        delivery.kind.clone().into(),
+        delivery.created.micros().into(),
+        delivery.livemode.map(i64::from).into(),
+        delivery.customer.clone().into(),
+        received.into(),
+        delivery.state.as_str().to_owned().into(),
+        received.into(),
+        delivery.note.clone().into(),
+        Value::from(&delivery.body[..]).into_owned(),
+    ];
+    Statement { sql: RECEIVE, values }
+}
+
+/// Notes that a customer's pending events could not be processed.
+#[must_use]
+pub fn postpone(customer: &str, postponed: &Postponed) -> Statement {
+    let (state, until) = match postponed.until {
+        Some(until) => (DeliveryState::Pending, until.micros()),
+        None => (DeliveryState::Dead, 0),
+    };
+    let values = vec![
+        customer.to_owned().into(),
+        postponed.error.clone().into(),
+        until.into(),
+        state.as_str().to_owned().into(),
+    ];
+    Statement { sql: POSTPONE, values }
+}
+
+/// Everything that a commit writes, but for its audit rows; the first statement fails when
+/// somebody else committed since.
+///
+/// # Errors
+/// When something cannot be written as JSON.
+pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
+    let customer = || Value::from(commit.customer.clone());
+    let organization = || Value::from(commit.organization.as_bytes()).into_owned();
+    let revision = commit.revision + 1;
+    let subscription = commit.subscription.as_ref().map(json).transpose()?;
+    // What is bought is the plan; what ended leaves it, and its end is what refuses requests.
+    let plan = commit.subscription.as_ref().map(|subscription| subscription.plan.clone());
+    let mut statements = vec![
+        Statement { sql: NEXT_REVISION, values: vec![customer(), revision.into()] },
+        Statement { sql: FORMER_REVISIONS, values: vec![customer(), revision.into()] },
+        Statement {
+            sql: STANDING,
+            values: vec![
+                customer(),
+                organization(),
+                json(&commit.standing)?.into(),
+                revision.into(),
+            ],
+        },
+        Statement {
+            sql: SUBSCRIPTION,
+            values: vec![organization(), subscription.into(), customer(), plan.into()],
+        },
+    ];
+    for invoice in &commit.invoices {
+        let created = invoice.created.unwrap_or(invoice.as_of).micros();
+        let id = invoice.id.clone().into();
+        let values = vec![id, organization(), created.into(), json(invoice)?.into()];
+        statements.push(Statement { sql: INVOICE, values });
+    }
+    for event in &commit.done {
+        let values = vec![event.clone().into(), commit.at.micros().into()];
+        statements.push(Statement { sql: DONE, values });
+    }
+    for (event, error) in &commit.dead {
+        let values = vec![event.clone().into(), error.clone().into()];
+        statements.push(Statement { sql: DEAD, values });
+    }
+    Ok(statements)
+}
+
+/// A row of [`EVENTS_OF_CUSTOMER`].
+///
+/// # Errors
+/// When it holds something else.
+pub fn filed_event(row: Row<'_>) -> Result<FiledEvent, Fault> {
+    Ok(FiledEvent {
+        state: state(&row.text(0)?)?,
+        attempts: row.number(1)?,
+        body: row.maybe_blob(2)?.unwrap_or_default().into_owned(),
+    })
+}
+
+/// A row of [`EVENTS`] or [`EVENT`].
+///
+/// # Errors
+/// When it holds something else.
+pub fn inbox_entry(row: Row<'_>) -> Result<InboxEntry, Fault> {
+    Ok(InboxEntry {
+        id: row.text(0)?.into(),
+        kind: row.text(1)?.into(),
+        created: Timestamp::from_micros(row.int(2)?),
+        livemode: row.maybe_int(3)?.map(|flag| flag != 0),
+        customer: row.maybe_text(4)?.map(Into::into),
+        received_at: Timestamp::from_micros(row.int(5)?),
+        state: state(&row.text(6)?)?,
+        attempts: row.number(7)?,
+        processed_at: row.maybe_int(8)?.map(Timestamp::from_micros),
+        error: row.maybe_text(9)?.map(Into::into),
+    })
+}
+
+/// A row of [`INVOICES`].
+///
+/// # Errors
+/// When it holds something else.
+pub fn invoice(row: Row<'_>) -> Result<InvoiceState, Fault> {
+    row.json(0)
+}
+
+/// A row of [`CUSTOMER`].
+///
+/// # Errors
+/// When it holds something else.
+pub fn customer(row: Row<'_>) -> Result<(u64, OrganizationId, Billing), Fault> {
+    Ok((row.number(0)?, OrganizationId::from_bytes(row.bytes(1)?), row.json(2)?))
+}
+
+fn state(text: &str) -> Result<DeliveryState, Fault> {
+    text.parse().map_err(Fault::store)
+}

@@ -1,0 +1,120 @@
+//! Stripe's events: each commit follows from all events of a customer, or is not made.
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Postponed};
+use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{EventInbox, Page};
+use driftlock_sqlite_core::{Sql, Statement, inbox};
+
+use crate::sql::Native;
+use crate::store::SqliteStore;
+
+impl EventInbox for SqliteStore {
+    async fn receive(&self, delivery: Delivery) -> Result<bool, Fault> {
+        self.writer().write(move |_, sql| Ok(run(sql, &inbox::receive(&delivery))? > 0)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        self.readers()
+            .read(move |sql| {
+                let values = [now.micros().into(), (limit as u64).into()];
+                sql.query(inbox::DUE, &values, |row| Ok(row.text(0)?.into_owned()))
+            })
+            .await
+    }
+
+    async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {
+        let customer = customer.to_owned();
+        self.readers().read(move |sql| file(sql, &customer)).await
+    }
+
+    async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
+        self.writer()
+            .write(move |books, sql| {
+                let known = sql.first(inbox::CUSTOMER, &[(&*commit.customer).into()], |row| {
+                    row.number::<u64>(0)
+                })?;
+                if known.unwrap_or(0) != commit.revision {
+                    return Ok(false);
+                }
+                for statement in inbox::commit(&commit)? {
+                    run(sql, &statement)?;
+                }
+                for record in commit.audit {
+                    books.append(sql, commit.organization, record)?;
+                }
+                Ok(true)
+            })
+            .await
+    }
+
+    async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault> {
+        let statement = inbox::postpone(customer, &postponed);
+        self.writer().write(move |_, sql| run(sql, &statement).map(drop)).await
+    }
+
+    async fn events(
+        &self,
+        state: Option<DeliveryState>,
+        page: Page<String>,
+    ) -> Result<Vec<InboxEntry>, Fault> {
+        self.readers()
+            .read(move |sql| {
+                let after = page.after.unwrap_or_default();
+                let state = state.map(DeliveryState::as_str);
+                let values = [after.into(), state.into(), (page.limit as u64).into()];
+                sql.query(inbox::EVENTS, &values, inbox::inbox_entry)
+            })
+            .await
+    }
+
+    async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault> {
+        let event = event.to_owned();
+        self.readers()
+            .read(move |sql| sql.first(inbox::EVENT, &[(&*event).into()], inbox::inbox_entry))
+            .await
+    }
+
+    async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
+        let event = event.to_owned();
+        self.writer()
+            .write(move |_, sql| {
+                sql.execute(inbox::REPLAY, &[(&*event).into(), now.micros().into()])?;
+                sql.first(inbox::EVENT, &[(&*event).into()], inbox::inbox_entry)
+            })
+            .await
+    }
+
+    async fn invoices(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<InvoiceState>, Fault> {
+        self.readers()
+            .read(move |sql| {
+                let values = [organization.as_bytes().into(), (limit as u64).into()];
+                sql.query(inbox::INVOICES, &values, inbox::invoice)
+            })
+            .await
+    }
+}
+
+fn file(sql: &Native<'_>, customer: &str) -> Result<CustomerFile, Fault> {
+    let known = sql.first(inbox::CUSTOMER, &[customer.into()], inbox::customer)?;
+    let events = sql.query(inbox::EVENTS_OF_CUSTOMER, &[customer.into()], inbox::filed_event)?;
+    if let Some((revision, organization, standing)) = known {
+        let organization = Some(organization);
+        return Ok(CustomerFile { revision, organization, standing, events });
+    }
+    let organization = sql.first(inbox::ORGANIZATION_OF_CUSTOMER, &[customer.into()], |row| {
+        row.bytes(0).map(OrganizationId::from_bytes)
+    })?;
+    Ok(CustomerFile { organization, events, ..CustomerFile::default() })
+}
+
+fn run(sql: &Native<'_>, statement: &Statement) -> Result<u64, Fault> {
+    sql.execute(statement.sql, &statement.values)
+}

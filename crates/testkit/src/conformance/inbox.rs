@@ -1,0 +1,116 @@
+//! Stripe's events: kept once, committed whole or not at all, listed and replayed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use driftlock_domain::organization::{Subscription, SubscriptionStatus};
+use driftlock_domain::period::Period;
+use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
+use driftlock_domain::stripe::file::{BillingCommit, Postponed};
+use driftlock_gateway::ports::{Directory, Page};
+
+use super::Store;
+use crate::make::{audit, now, organization, organization_id};
+
+const CUSTOMER: &str = "cus_1";
+
+fn delivery(event: &str, state: DeliveryState) -> Delivery {
+    Delivery {
+        event: event.into(),
+        kind: "invoice.paid".into(),
+        created: now(),
+        livemode: Some(false),
+        customer: Some(CUSTOMER.into()),
+        received_at: now(),
+        body: event.as_bytes().to_vec(),
+        state,
+        note: None,
+    }
+}
+
+fn commit(revision: u64, done: &[&str]) -> BillingCommit {
+    BillingCommit {
+        customer: CUSTOMER.into(),
+        revision,
+        organization: organization_id(1),
+        standing: Billing { subscription: Some("sub_1".into()), ..Billing::default() },
+        subscription: Some(Subscription {
+            id: "sub_1".into(),
+            status: SubscriptionStatus::Active,
+            plan: "standard".into(),
+            period: Period::calendar_month(now()),
+            cancel_at: None,
+            grace_until: None,
+        }),
+        invoices: Vec::new(),
+        audit: vec![audit("billing.subscribed")],
+        done: done.iter().map(|event| (*event).to_owned()).collect(),
+        dead: BTreeMap::new(),
+        at: now(),
+    }
+}
+
+pub(super) async fn an_event_is_kept_once(store: impl Store) {
+    let pending = delivery("evt_1", DeliveryState::Pending);
+    assert!(store.receive(pending.clone()).await.expect("kept"));
+    assert!(!store.receive(pending).await.expect("known"), "a second delivery is a duplicate");
+    store.receive(delivery("evt_2", DeliveryState::Ignored)).await.expect("kept");
+    assert_eq!(store.due(now(), 9).await.expect("read"), [CUSTOMER]);
+    let file = store.customer(CUSTOMER).await.expect("read");
+    assert_eq!((file.revision, file.organization, file.events.len()), (0, None, 1));
+    assert_eq!(file.events[0].body, b"evt_1", "the very bytes");
+    let page = Page { after: None, limit: 9 };
+    let all = store.events(None, page.clone()).await.expect("read");
+    assert_eq!(all.iter().map(|entry| &*entry.id).collect::<Vec<_>>(), ["evt_1", "evt_2"]);
+    let ignored = store.events(Some(DeliveryState::Ignored), page).await.expect("read");
+    assert_eq!(ignored.len(), 1);
+    let rest = Page { after: Some("evt_1".into()), limit: 9 };
+    assert_eq!(store.events(None, rest).await.expect("read").len(), 1);
+}
+
+pub(super) async fn of_two_commits_from_one_reading_the_first_counts(store: impl Store) {
+    let id = organization_id(1);
+    store.create_organization(&organization(1), audit("organization.create")).await.expect("made");
+    store.receive(delivery("evt_1", DeliveryState::Pending)).await.expect("kept");
+    assert!(store.commit(commit(0, &["evt_1"])).await.expect("committed"));
+    let mut late = commit(0, &[]);
+    late.standing = Billing::default();
+    assert!(!store.commit(late).await.expect("answered"), "somebody else came first");
+
+    let file = store.customer(CUSTOMER).await.expect("read");
+    assert_eq!((file.revision, file.organization), (1, Some(id)));
+    assert_eq!(file.standing.subscription.as_deref(), Some("sub_1"));
+    assert_eq!(file.events[0].state, DeliveryState::Done);
+    assert_eq!(store.due(now(), 9).await.expect("read"), [""; 0]);
+    let linked = Directory::organization(&store, id).await.expect("read").expect("there");
+    assert_eq!(linked.stripe_customer_id.as_deref(), Some(CUSTOMER));
+    assert_eq!(linked.plan, "standard", "what is bought is the plan");
+    assert_eq!(linked.subscription.map(|found| found.id).as_deref(), Some("sub_1"));
+    let entries = store.entries(id, 0, 9).await.expect("read");
+    let actions: Vec<&str> = entries.iter().map(|entry| &*entry.record.action).collect();
+    assert_eq!(actions, ["organization.create", "billing.subscribed"], "once");
+    assert!(store.commit(commit(1, &[])).await.expect("committed"), "and the next one follows");
+}
+
+pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: impl Store) {
+    store.receive(delivery("evt_1", DeliveryState::Pending)).await.expect("kept");
+    let later = now().plus(Duration::from_secs(60));
+    let wait = Postponed { error: "nobody's".into(), until: Some(later) };
+    store.postpone(CUSTOMER, wait).await.expect("noted");
+    assert_eq!(store.due(now(), 9).await.expect("read"), [""; 0]);
+    assert_eq!(store.due(later, 9).await.expect("read"), [CUSTOMER]);
+    let entry = store.event("evt_1").await.expect("read").expect("there");
+    assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("nobody's")));
+
+    let enough = Postponed { error: "nobody's".into(), until: None };
+    store.postpone(CUSTOMER, enough).await.expect("noted");
+    let dead = store.event("evt_1").await.expect("read").expect("there");
+    assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 2));
+    assert_eq!(store.due(later, 9).await.expect("read"), [""; 0]);
+
+    let again = store.replay("evt_1", now()).await.expect("replayed").expect("there");
+    assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
+    assert_eq!(store.due(now(), 9).await.expect("read"), [CUSTOMER]);
+    assert!(store.replay("evt_9", now()).await.expect("answered").is_none());
+}

@@ -1,0 +1,101 @@
+//! Stripe's events in D1. A commit is one batch; its first statement fails, and with it the batch,
+//! when another commit from the same reading came first.
+
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Postponed};
+use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{EventInbox, Page};
+use driftlock_sqlite_core::{Row, Statement, Value, inbox};
+use worker::D1PreparedStatement;
+
+use super::{D1Directory, conflict, outbox, prepare};
+
+impl D1Directory {
+    async fn change(&self, sql: &str, values: &[Value<'_>]) -> Result<bool, Fault> {
+        let done = prepare(&self.database, sql, values)?.run().await.map_err(Fault::store)?;
+        let meta = done.meta().map_err(Fault::store)?;
+        Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+    }
+}
+
+impl EventInbox for D1Directory {
+    async fn receive(&self, delivery: Delivery) -> Result<bool, Fault> {
+        let Statement { sql, values } = inbox::receive(&delivery);
+        self.change(sql, &values).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        let values = [now.micros().into(), (limit as u64).into()];
+        self.query(inbox::DUE, &values, |row| Ok(row.text(0)?.into_owned())).await
+    }
+
+    async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {
+        let name = [customer.into()];
+        // The standing first: an event that comes in between is in the file, or makes its own.
+        let known = self.first(inbox::CUSTOMER, &name, inbox::customer).await?;
+        let events = self.query(inbox::EVENTS_OF_CUSTOMER, &name, inbox::filed_event).await?;
+        if let Some((revision, organization, standing)) = known {
+            let organization = Some(organization);
+            return Ok(CustomerFile { revision, organization, standing, events });
+        }
+        let id = |row: Row<'_>| row.bytes(0).map(OrganizationId::from_bytes);
+        let organization = self.first(inbox::ORGANIZATION_OF_CUSTOMER, &name, id).await?;
+        Ok(CustomerFile { organization, events, ..CustomerFile::default() })
+    }
+
+    async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
+        let statements = inbox::commit(&commit)?;
+        let mut batch: Vec<D1PreparedStatement> = Vec::with_capacity(statements.len());
+        for Statement { sql, values } in &statements {
+            batch.push(prepare(&self.database, sql, values)?);
+        }
+        for record in &commit.audit {
+            batch.push(outbox::entry(&self.database, commit.organization, record)?);
+        }
+        match self.database.batch(batch).await.map_err(conflict) {
+            Ok(_) => {
+                self.ship(commit.organization).await;
+                Ok(true)
+            }
+            Err(fault) if fault.kind == FaultKind::Conflict => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault> {
+        let Statement { sql, values } = inbox::postpone(customer, &postponed);
+        self.change(sql, &values).await.map(drop)
+    }
+
+    async fn events(
+        &self,
+        state: Option<DeliveryState>,
+        page: Page<String>,
+    ) -> Result<Vec<InboxEntry>, Fault> {
+        let after = page.after.unwrap_or_default();
+        let state = state.map(DeliveryState::as_str);
+        let values = [after.into(), state.into(), (page.limit as u64).into()];
+        self.query(inbox::EVENTS, &values, inbox::inbox_entry).await
+    }
+
+    async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault> {
+        self.first(inbox::EVENT, &[event.into()], inbox::inbox_entry).await
+    }
+
+    async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
+        self.change(inbox::REPLAY, &[event.into(), now.micros().into()]).await?;
+        self.event(event).await
+    }
+
+    async fn invoices(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<InvoiceState>, Fault> {
+        let values = [organization.as_bytes().into(), (limit as u64).into()];
+        self.query(inbox::INVOICES, &values, inbox::invoice).await
+    }
+}

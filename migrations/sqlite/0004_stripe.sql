@@ -1,0 +1,41 @@
+-- What Stripe delivered, as it was signed. A row is never changed but for what became of it.
+CREATE TABLE stripe_events (
+    id           TEXT PRIMARY KEY,
+    type         TEXT NOT NULL,
+    created      INTEGER NOT NULL,
+    livemode     INTEGER,
+    customer     TEXT,
+    received_at  INTEGER NOT NULL,
+    state        TEXT NOT NULL,
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    due_at       INTEGER NOT NULL,
+    processed_at INTEGER,
+    error        TEXT,
+    body         BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX stripe_events_of_customer ON stripe_events (customer);
+CREATE INDEX stripe_events_due ON stripe_events (due_at) WHERE state = 'pending';
+
+-- A customer's standing as it was committed last: what the next commit is compared with.
+CREATE TABLE billing_customers (
+    customer     TEXT PRIMARY KEY,
+    organization BLOB NOT NULL,
+    standing     TEXT NOT NULL, -- JSON
+    revision     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Each revision is made once: of two commits from the same reading the second fails as a whole.
+CREATE TABLE billing_revisions (
+    customer TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (customer, revision)
+) STRICT, WITHOUT ROWID;
+
+-- Stripe's invoices, mirrored.
+CREATE TABLE invoices_mirror (
+    id           TEXT PRIMARY KEY,
+    organization BLOB NOT NULL,
+    created      INTEGER NOT NULL,
+    invoice      TEXT NOT NULL -- JSON
+) STRICT, WITHOUT ROWID;
+CREATE INDEX invoices_of_organization ON invoices_mirror (organization, created);
