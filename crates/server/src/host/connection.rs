@@ -84,13 +84,14 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
                 request.extensions_mut().insert(AmbiguousFraming);
             }
             let (gateway, activity) = (gateway.clone(), Rc::clone(&noted));
-            async move {
+            // Boxed, so that an idle connection does not hold the room that a request takes.
+            Box::pin(async move {
                 let request = request.map(|body| RequestBody::incoming(body, pace));
                 let response = gateway.handle(request, peer, door).await;
                 let endless = response.body().is_endless();
                 activity.answer_began(if endless { Length::Endless } else { Length::Finite });
                 Ok::<_, Infallible>(response.map(|body| Answer { body, activity }))
-            }
+            })
         });
         let mut connection = self.http.serve_connection(io, service);
         let mut timer = Box::pin(tokio::time::sleep(self.patience.shortest()));

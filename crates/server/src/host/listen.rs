@@ -9,8 +9,9 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait to be accepted, per core; the kernel's own bound is often lower.
-const BACKLOG: i32 = 4_096;
+/// Connections that may wait to be accepted, as many as the system allows: whom it drops there believes
+/// to be connected, and waits for seconds.
+const BACKLOG: i32 = 65_535;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
