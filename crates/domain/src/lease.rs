@@ -98,6 +98,12 @@ impl LeaseBook {
         self.terms.period
     }
 
+    /// The terms that units were leased under last.
+    #[must_use]
+    pub const fn terms(&self) -> Terms {
+        self.terms
+    }
+
     /// Units settled in the period.
     #[must_use]
     pub const fn used(&self) -> u64 {

@@ -5,6 +5,7 @@
 //! strung together belongs to `driftlock-gateway`.
 
 pub mod address;
+pub mod alert;
 pub mod audit;
 pub mod cell;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod filter;
 pub mod headers;
 pub mod id;
 pub mod idempotency;
+pub mod invoice;
 pub mod key;
 pub mod lease;
 pub mod limit;

@@ -54,6 +54,12 @@ pub struct Parts<P: Platform> {
     pub audit: P::Audit,
     /// Stripe's events.
     pub inbox: P::Inbox,
+    /// Usage on its way to Stripe.
+    pub reports: P::Reports,
+    /// What people are to be told.
+    pub alerts: P::Alerts,
+    /// The way to Stripe.
+    pub http: P::Http,
     /// The way to the backend.
     pub upstream: P::Upstream,
     /// The time.

@@ -1,17 +1,23 @@
 //! Work that comes round: writing queued audit rows and key uses, upkeep of leases, purging, the
 //! audit logs' retention.
 //!
-//! The host calls [`Gateway::tick`] in a steady rhythm on one core, [`Gateway::prune_audit`] now and
+//! The host calls [`Gateway::tick`] in a steady rhythm on one core, [`Gateway::look_after`] now and
 //! then, and [`Gateway::flush`] once before it stops. Nothing here keeps time itself.
 
 use std::time::Duration;
 
+use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::organization::Organization;
+use serde_json::json;
 
 use crate::audit::Rows;
 use crate::gateway::Gateway;
-use crate::ports::{Admission, AuditLog, Clock, Directory, Page, Platform, UsageRecords};
+use crate::ports::{
+    Admission, Alerts, AuditLog, Background, Clock, Directory, Page, Platform, UsageRecords,
+};
+use crate::shared::Job;
 
 /// Expired idempotency records are dropped once in so many ticks.
 const PURGED_EVERY_TICKS: u64 = 600;
@@ -20,7 +26,11 @@ const TOUCHED_EVERY_TICKS: u64 = 10;
 
 /// Stripe's events that wait are taken up once in so many ticks, and at the first.
 const BILLED_EVERY_TICKS: u64 = 10;
+/// Stripe is told of usage once in so many ticks, and at the first.
+const REPORTED_EVERY_TICKS: u64 = 600;
 const DAY_SECS: u64 = 86_400;
+/// How long before the grace time is over people are told.
+const GRACE_NOTICE: Duration = Duration::from_secs(DAY_SECS);
 
 impl<P: Platform> Gateway<P> {
     /// One round of what is due.
@@ -32,11 +42,32 @@ impl<P: Platform> Gateway<P> {
             self.write_touched().await;
         }
         if round % BILLED_EVERY_TICKS == 1 {
-            self.process_due_events().await;
+            self.run_apart(
+                Job::Events,
+                |gateway| async move { gateway.process_due_events().await },
+            );
+        }
+        if self.has_stripe() && round % REPORTED_EVERY_TICKS == 1 {
+            self.run_apart(Job::Reports, |gateway| async move { gateway.report_usage().await });
+        }
+        if self.has_stripe() && self.shared.is_reconciliation_due(self.clock.now()) {
+            self.run_apart(Job::Reconciliation, |gateway| async move {
+                gateway.reconcile_and_tell().await;
+            });
         }
         if round.is_multiple_of(PURGED_EVERY_TICKS) {
             note("purging idempotency keys", self.usage.purge_kept(self.clock.now()).await);
         }
+    }
+
+    /// Runs a job that waits for others beside the round, unless it still runs.
+    fn run_apart<F: Future<Output = ()> + 'static>(&self, job: Job, work: impl FnOnce(Self) -> F) {
+        let Some(running) = self.shared.begin(job) else { return };
+        let work = work(self.clone());
+        self.background.spawn(async move {
+            let _running = running;
+            work.await;
+        });
     }
 
     /// Writes everything that is queued: the process stops.
@@ -53,31 +84,56 @@ impl<P: Platform> Gateway<P> {
         self.write_audit(rows).await;
     }
 
-    /// Removes what the audit logs of `limit` organizations after `after` keep no longer; the last
-    /// of them, or none when all have been through.
+    /// Looks after `limit` organizations after `after`: removes what their audit logs keep no
+    /// longer, and notes whose grace time is about to end; the last of them, or none when all have
+    /// been through.
     ///
     /// # Errors
     /// What the stores say.
-    pub async fn prune_audit(
+    pub async fn look_after(
         &self,
         after: Option<OrganizationId>,
         limit: usize,
     ) -> Result<Option<OrganizationId>, Fault> {
-        let days = u64::from(self.shared.config.audit.retention_days);
-        if days == 0 {
-            return Ok(None);
-        }
-        let now = self.clock.now();
-        let before = now.minus(Duration::from_secs(days * DAY_SECS));
         let organizations = self.directory.organizations(Page { after, limit }).await?;
         for organization in &organizations {
-            let pruned = self.audit.prune(organization.id, before, now).await?;
-            if pruned > 0 {
-                tracing::info!(organization = %organization.id, pruned, "old audit entries removed");
-            }
+            self.prune_audit(organization.id).await?;
+            self.note_grace(organization).await?;
         }
         let is_full = organizations.len() == limit;
         Ok(organizations.last().filter(|_| is_full).map(|organization| organization.id))
+    }
+
+    async fn prune_audit(&self, organization: OrganizationId) -> Result<(), Fault> {
+        let days = u64::from(self.shared.config.audit.retention_days);
+        if days == 0 {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let before = now.minus(Duration::from_secs(days * DAY_SECS));
+        let pruned = self.audit.prune(organization, before, now).await?;
+        if pruned > 0 {
+            tracing::info!(%organization, pruned, "old audit entries removed");
+        }
+        Ok(())
+    }
+
+    async fn note_grace(&self, organization: &Organization) -> Result<(), Fault> {
+        let now = self.clock.now();
+        let until = organization.subscription.as_ref().and_then(|found| found.grace_until);
+        let Some(until) = until.filter(|until| now < *until && *until <= now.plus(GRACE_NOTICE))
+        else {
+            return Ok(());
+        };
+        self.alerts
+            .raise(Alert {
+                organization: organization.id,
+                kind: AlertKind::GraceEnding,
+                subject: until.secs().to_string(),
+                at: now,
+                details: json!({ "grace_until": until }),
+            })
+            .await
     }
 
     async fn write_audit(&self, rows: Rows) {

@@ -6,7 +6,6 @@
 mod admin_token;
 mod api;
 mod audit;
-mod billing;
 mod cells;
 mod cors;
 mod facts;
@@ -21,6 +20,7 @@ mod recall;
 mod reply;
 mod shared;
 mod shield;
+mod stripe;
 mod webhook;
 mod words;
 

@@ -1,7 +1,7 @@
 //! What all cores of one process share; on the Worker, what one isolate has.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use driftlock_domain::address::Networks;
@@ -11,7 +11,8 @@ use driftlock_domain::id::OrganizationId;
 use driftlock_domain::key::KeyHash;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::route::RouteTable;
-use driftlock_domain::stripe::signature;
+use driftlock_domain::stripe::{api, signature};
+use driftlock_domain::time::Timestamp;
 use http::{HeaderName, HeaderValue};
 
 use crate::admin_token::AdminTokens;
@@ -29,6 +30,8 @@ pub struct Secrets {
     pub backend_headers: Vec<(HeaderName, HeaderValue)>,
     /// What Stripe signs its deliveries with; without one they are not taken.
     pub webhook_secrets: Option<signature::Secrets>,
+    /// The way into Stripe's API; without one nothing is fetched, reported or reconciled.
+    pub stripe: Option<api::Access>,
 }
 
 /// Configuration, remembered facts, abuse counts and queues.
@@ -40,6 +43,7 @@ pub struct Shared {
     pub(crate) keys: Facts<KeyHash, Arc<KeyFacts>>,
     pub(crate) organizations: Facts<OrganizationId, Arc<Organization>>,
     pub(crate) webhook_secrets: Option<signature::Secrets>,
+    pub(crate) stripe: Option<api::Access>,
     pub(crate) cors: Cors,
     pub(crate) response_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) refused_addresses: Networks,
@@ -49,13 +53,35 @@ pub struct Shared {
     pub(crate) audit: AuditQueue,
     pub(crate) touched: TouchedKeys,
     rounds: AtomicU64,
+    running: [AtomicBool; 3],
+    reconciliation_due: AtomicI64,
+}
+
+/// A job that runs beside the rounds, once at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Stripe's events are processed.
+    Events,
+    /// Stripe is told of usage.
+    Reports,
+    /// Everything is compared with Stripe.
+    Reconciliation,
+}
+
+/// A job that runs, until this is dropped.
+pub(crate) struct Running(Arc<Shared>, Job);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running[self.1 as usize].store(false, Ordering::Release);
+    }
 }
 
 impl Shared {
     /// The shared state of a validated configuration and its table of routes.
     #[must_use]
     pub fn new(config: Config, routes: RouteTable, secrets: Secrets) -> Arc<Self> {
-        let Secrets { admin_tokens, backend_headers, webhook_secrets } = secrets;
+        let Secrets { admin_tokens, backend_headers, webhook_secrets, stripe } = secrets;
         let ages = Ages {
             fresh: Duration::from_secs(config.keys.fresh_secs),
             stale_max: Duration::from_secs(config.keys.max_stale_secs),
@@ -75,12 +101,33 @@ impl Shared {
             audit: AuditQueue::new(&config.audit),
             touched: TouchedKeys::default(),
             rounds: AtomicU64::new(0),
+            running: Default::default(),
+            reconciliation_due: AtomicI64::new(0),
             admin_tokens,
             webhook_secrets,
+            stripe,
             backend_headers,
             routes,
             config,
         })
+    }
+
+    /// Begins a job, unless it runs already.
+    pub(crate) fn begin(self: &Arc<Self>, job: Job) -> Option<Running> {
+        let was_running = self.running[job as usize].swap(true, Ordering::Acquire);
+        (!was_running).then(|| Running(Arc::clone(self), job))
+    }
+
+    /// Whether everything is to be compared with Stripe: at the start, and then so often as the
+    /// configuration says. Whoever is told so does it.
+    pub(crate) fn is_reconciliation_due(&self, now: Timestamp) -> bool {
+        let every = Duration::from_secs(u64::from(self.config.stripe.reconcile_hours) * 3_600);
+        let due = self.reconciliation_due.load(Ordering::Relaxed);
+        if now.micros() < due {
+            return false;
+        }
+        self.reconciliation_due.store(now.plus(every).micros(), Ordering::Relaxed);
+        true
     }
 
     /// The number of this round of jobs, from 1.

@@ -4,10 +4,11 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, FiledEvent, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, FiledEvent, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
+use crate::alerts;
 use crate::rows::json;
 use crate::sql::{Row, Statement, Value};
 
@@ -15,6 +16,12 @@ use crate::sql::{Row, Statement, Value};
 pub const DUE: &str = "SELECT customer FROM stripe_events \
      WHERE state = 'pending' AND due_at <= ?1 AND customer IS NOT NULL \
      GROUP BY customer ORDER BY min(due_at) LIMIT ?2";
+/// Pending events that are due and have no customer yet.
+pub const ORPHANS: &str = "SELECT id, attempts, body FROM stripe_events \
+     WHERE state = 'pending' AND due_at <= ?1 AND customer IS NULL ORDER BY due_at, id LIMIT ?2";
+/// Gives an orphan its customer.
+pub const ASSIGN: &str =
+    "UPDATE stripe_events SET customer = ?2, error = NULL WHERE id = ?1 AND customer IS NULL";
 /// A customer's link, standing and revision.
 pub const CUSTOMER: &str =
     "SELECT revision, organization, standing FROM billing_customers WHERE customer = ?1";
@@ -33,7 +40,7 @@ pub const EVENT: &str = "SELECT id, type, created, livemode, customer, received_
      attempts, processed_at, error FROM stripe_events WHERE id = ?1";
 /// Makes an event pending again.
 pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?2, attempts = 0, \
-     error = NULL WHERE id = ?1 AND customer IS NOT NULL";
+     error = NULL WHERE id = ?1 AND (customer IS NOT NULL OR type = 'charge.dispute.created')";
 /// An organization's invoices, the newest first.
 pub const INVOICES: &str = "SELECT invoice FROM invoices_mirror WHERE organization = ?1 \
      ORDER BY created DESC, id DESC LIMIT ?2";
@@ -42,6 +49,8 @@ const RECEIVE: &str = "INSERT OR IGNORE INTO stripe_events (id, type, created, l
      received_at, state, due_at, error, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const POSTPONE: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, due_at = ?3, \
      state = ?4 WHERE customer = ?1 AND state = 'pending'";
+const POSTPONE_ORPHAN: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, \
+     due_at = ?3, state = ?4 WHERE id = ?1 AND state = 'pending'";
 /// Fails as a whole, with all that it is committed with, when the revision was made before.
 const NEXT_REVISION: &str = "INSERT INTO billing_revisions (customer, revision) VALUES (?1, ?2)";
 const FORMER_REVISIONS: &str =
@@ -91,6 +100,12 @@ pub fn postpone(customer: &str, postponed: &Postponed) -> Statement {
     Statement { sql: POSTPONE, values }
 }
 
+/// Notes that an orphan's customer could not be learned.
+#[must_use]
+pub fn postpone_orphan(event: &str, postponed: &Postponed) -> Statement {
+    Statement { sql: POSTPONE_ORPHAN, ..postpone(event, postponed) }
+}
+
 /// Everything that a commit writes, but for its audit rows; the first statement fails when
 /// somebody else committed since.
 ///
@@ -134,6 +149,7 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
         let values = vec![event.clone().into(), error.clone().into()];
         statements.push(Statement { sql: DEAD, values });
     }
+    statements.extend(commit.alerts.iter().map(alerts::raise));
     Ok(statements)
 }
 
@@ -144,6 +160,18 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
 pub fn filed_event(row: Row<'_>) -> Result<FiledEvent, Fault> {
     Ok(FiledEvent {
         state: state(&row.text(0)?)?,
+        attempts: row.number(1)?,
+        body: row.maybe_blob(2)?.unwrap_or_default().into_owned(),
+    })
+}
+
+/// A row of [`ORPHANS`].
+///
+/// # Errors
+/// When it holds something else.
+pub fn orphan(row: Row<'_>) -> Result<Orphan, Fault> {
+    Ok(Orphan {
+        event: row.text(0)?.into(),
         attempts: row.number(1)?,
         body: row.maybe_blob(2)?.unwrap_or_default().into_owned(),
     })

@@ -4,12 +4,14 @@
 //! Statements, the rows they yield and the order in which they run are here, once; a host brings
 //! [`Sql`], transactions, and the decision of when to commit. Nothing here waits or reads a clock.
 
+pub mod alerts;
 mod audit;
 mod book;
 mod counters;
 mod directory;
 mod idempotency;
 pub mod inbox;
+pub mod meter;
 mod period;
 mod rows;
 mod schema;
@@ -27,4 +29,4 @@ pub use idempotency::{keep_answer, kept, purge_kept};
 pub use rows::{key, organization};
 pub use schema::{MIGRATIONS, statements};
 pub use sql::{Cell, Columns, Row, Sql, Statement, Value};
-pub use usage::{outbox_units, receipt, summary};
+pub use usage::{receipt, summary};

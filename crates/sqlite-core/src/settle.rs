@@ -1,5 +1,6 @@
 //! Settling: usage, audit row, idempotency record and outbox in one commit.
 
+use driftlock_domain::alert::crossed;
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
@@ -7,6 +8,7 @@ use driftlock_domain::period::PeriodId;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 
+use crate::alerts;
 use crate::book::Books;
 use crate::counters::{Change, Place, hour};
 use crate::idempotency;
@@ -67,12 +69,15 @@ impl Books {
             return Ok(Ok(Settled::Refused));
         }
         book.last_at = at;
+        let (used, terms) = (book.lease.used(), book.lease.terms());
         let place = Place { organization: *organization, period, hour: hour(at), key: *key, route };
         self.counters.count(place, *units, Change::Add);
         self.counters.settled(period, at);
         if let Some(claim) = &settlement.claim {
             idempotency::store(sql, claim, *usage, at)?;
         }
+        let before = used.saturating_sub(u64::from(*units));
+        alerts::raise_all(sql, crossed(*organization, terms, before, used, at))?;
         self.append(sql, *organization, settlement.audit)?;
         Ok(Ok(Settled::Committed { at, period }))
     }

@@ -1,4 +1,4 @@
-//! What the usage API shows: sums of a period, receipts, what waits for Stripe.
+//! What the usage API shows: sums of a period, receipts.
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
@@ -44,22 +44,6 @@ pub fn receipt(sql: &impl Sql, usage: UsageId) -> Result<Option<Receipt>, Fault>
             at: Timestamp::from_micros(row.int(6)?),
         })
     })
-}
-
-/// Units in the outbox for Stripe, of the period that holds `at`.
-///
-/// # Errors
-/// What the database says.
-pub fn outbox_units(
-    sql: &impl Sql,
-    organization: OrganizationId,
-    at: Timestamp,
-) -> Result<u64, Fault> {
-    let Some((id, _)) = period_at(sql, organization, at)? else { return Ok(0) };
-    let query = "SELECT coalesce(sum(units), 0) FROM meter_outbox \
-                 WHERE organization = ?1 AND period = ?2";
-    let values = [organization.as_bytes().into(), id.into()];
-    Ok(sql.first(query, &values, |row| row.number(0))?.unwrap_or(0))
 }
 
 /// The period that holds an instant; of several the one learned last.

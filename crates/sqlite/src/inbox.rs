@@ -3,7 +3,7 @@
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -24,6 +24,29 @@ impl EventInbox for SqliteStore {
                 sql.query(inbox::DUE, &values, |row| Ok(row.text(0)?.into_owned()))
             })
             .await
+    }
+
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+        self.readers()
+            .read(move |sql| {
+                let values = [now.micros().into(), (limit as u64).into()];
+                sql.query(inbox::ORPHANS, &values, inbox::orphan)
+            })
+            .await
+    }
+
+    async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault> {
+        let (event, customer) = (event.to_owned(), customer.to_owned());
+        self.writer()
+            .write(move |_, sql| {
+                sql.execute(inbox::ASSIGN, &[(&*event).into(), (&*customer).into()]).map(drop)
+            })
+            .await
+    }
+
+    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        let statement = inbox::postpone_orphan(event, &postponed);
+        self.writer().write(move |_, sql| run(sql, &statement).map(drop)).await
     }
 
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {

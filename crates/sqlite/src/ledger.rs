@@ -70,12 +70,4 @@ impl UsageRecords for SqliteStore {
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {
         self.writer().write(move |_, sql| core::purge_kept(sql, now)).await
     }
-
-    async fn outbox_units(
-        &self,
-        organization: OrganizationId,
-        at: Timestamp,
-    ) -> Result<u64, Fault> {
-        self.readers().read(move |sql| core::outbox_units(sql, organization, at)).await
-    }
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod open;
 mod own;
 mod reader;
+mod reports;
 mod schema;
 mod sql;
 mod store;

@@ -6,9 +6,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use driftlock_domain::config::{Config, Urls};
-use driftlock_domain::stripe::signature;
+use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::{AdminTokens, Secrets, Shared};
 use worker::Env;
 
@@ -18,6 +19,10 @@ pub(crate) struct Isolate {
     pub(crate) shared: Arc<Shared>,
     /// Base URLs, without a slash at their ends.
     pub(crate) backends: Rc<[Rc<str>]>,
+    /// Whether Stripe can be asked.
+    pub(crate) has_stripe: bool,
+    /// How often everything is compared with it.
+    pub(crate) reconciled_every: Duration,
 }
 
 thread_local! {
@@ -77,9 +82,26 @@ impl Isolate {
             .transpose()
             .map_err(|error| format!("ENV_STRIPE_WEBHOOK_SECRET: {error}"))?;
         let admin_tokens = tokens.unwrap_or_default();
-        let secrets = Secrets { admin_tokens, backend_headers, webhook_secrets };
-        Ok(Self { shared: Shared::new(config, routes, secrets), backends })
+        let stripe = stripe(env)?;
+        let secrets = Secrets { admin_tokens, backend_headers, webhook_secrets, stripe };
+        let has_stripe = secrets.stripe.is_some();
+        let hours = u64::from(config.stripe.reconcile_hours);
+        let reconciled_every = Duration::from_secs(hours * 3_600);
+        let shared = Shared::new(config, routes, secrets);
+        Ok(Self { shared, backends, has_stripe, reconciled_every })
     }
+}
+
+/// The way into Stripe's API, if there is a key to it.
+fn stripe(env: &Env) -> Result<Option<api::Access>, String> {
+    let base = variable(env, "ENV_STRIPE_API_BASE");
+    let base = base.as_deref().unwrap_or(api::API_BASE);
+    let key = variable(env, "ENV_STRIPE_SECRET_KEY");
+    let access = key.map(|key| api::Access::new(&key, base)).transpose();
+    access.map_err(|error| match error {
+        api::MalformedAccess::Base => format!("ENV_STRIPE_API_BASE: {error}"),
+        _ => format!("ENV_STRIPE_SECRET_KEY: {error}"),
+    })
 }
 
 /// A backend's base URL.

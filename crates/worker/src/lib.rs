@@ -11,12 +11,14 @@ mod clock;
 mod d1;
 mod exchange;
 mod headers;
+mod http_client;
 mod isolate;
 mod js;
 mod log;
 mod object;
 mod objects;
 mod platform;
+mod reports;
 mod upstream;
 mod usage;
 mod wire;
@@ -73,7 +75,11 @@ async fn sweep(env: &Env, context: RequestContext) -> Result<(), Fault> {
     directory.migrate().await?;
     directory.ship_all().await?;
     gateway.process_due_events().await;
+    gateway.report_usage().await;
+    if isolate.has_stripe && directory.is_reconciliation_due(isolate.reconciled_every).await? {
+        gateway.reconcile_and_tell().await;
+    }
     let after = directory.pruned_up_to().await?;
-    let last = gateway.prune_audit(after, PRUNED_AT_ONCE).await?;
+    let last = gateway.look_after(after, PRUNED_AT_ONCE).await?;
     directory.set_pruned_up_to(last).await
 }

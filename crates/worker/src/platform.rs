@@ -8,8 +8,10 @@ use worker::Env;
 use crate::background::RequestContext;
 use crate::clock::{EdgeClock, EdgeEntropy};
 use crate::d1::D1Directory;
+use crate::http_client::EdgeHttp;
 use crate::isolate::Isolate;
 use crate::objects::Objects;
+use crate::reports::EdgeReports;
 use crate::upstream::EdgeUpstream;
 use crate::usage::EdgeUsage;
 
@@ -22,6 +24,9 @@ impl Platform for Edge {
     type Usage = EdgeUsage;
     type Audit = Objects;
     type Inbox = D1Directory;
+    type Reports = EdgeReports;
+    type Alerts = EdgeReports;
+    type Http = EdgeHttp;
     type Upstream = EdgeUpstream;
     type Clock = EdgeClock;
     type Entropy = EdgeEntropy;
@@ -64,8 +69,11 @@ pub(crate) fn gateway(
         directory: directory.clone(),
         admission: objects.clone(),
         usage: EdgeUsage { objects: objects.clone(), directory: directory.clone() },
-        audit: objects,
         inbox: directory.clone(),
+        reports: EdgeReports { objects: objects.clone(), directory: directory.clone() },
+        alerts: EdgeReports { objects: objects.clone(), directory: directory.clone() },
+        http: EdgeHttp,
+        audit: objects,
         upstream: EdgeUpstream::new(isolate.backends.clone(), context.clone()),
         clock: EdgeClock,
         entropy: EdgeEntropy,

@@ -30,7 +30,7 @@ use crate::js::thrown;
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_name = fetch)]
-    fn global_fetch(request: &web_sys::Request) -> js_sys::Promise;
+    pub(crate) fn global_fetch(request: &web_sys::Request) -> js_sys::Promise;
 }
 
 thread_local! {

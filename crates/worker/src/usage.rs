@@ -61,12 +61,4 @@ impl UsageRecords for EdgeUsage {
         // Each object purges its own, by its alarm.
         Ok(0)
     }
-
-    async fn outbox_units(
-        &self,
-        organization: OrganizationId,
-        at: Timestamp,
-    ) -> Result<u64, Fault> {
-        self.objects.told(organization, &Ask::OutboxUnits(at)).await
-    }
 }

@@ -9,6 +9,8 @@ use driftlock_domain::denial::{Denial, Fault, FaultKind, LimitScope};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::UsageId;
 use driftlock_domain::idempotency::{Claim, IdempotencyKey, KeptAnswer};
+use driftlock_domain::period::Period;
+use driftlock_domain::stripe::meter::{Next, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settlement};
 use driftlock_gateway::ports::Refusal;
@@ -35,8 +37,18 @@ pub(crate) enum Ask {
     Kept(IdempotencyKey),
     /// Adds the answer to what settling kept.
     KeepAnswer(IdempotencyKey, KeptAnswer),
-    /// Units in the outbox for Stripe.
-    OutboxUnits(Timestamp),
+    /// Seals the buckets that have done growing.
+    Seal(SealRule),
+    /// Takes the report that is due longest.
+    TakeReport,
+    /// What became of a report.
+    AnswerReport(String, Next),
+    /// Reports whose time lies in a window.
+    Reports(Period),
+    /// Sums of so many periods.
+    ReportSums(usize),
+    /// So many alerts, the newest first.
+    Alerts(usize),
     /// Appends audit records in order.
     Append(Vec<AuditRecord>),
     /// Appends audit records of the directory, each once, in order of its number there.

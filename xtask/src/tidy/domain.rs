@@ -33,6 +33,7 @@ const ALLOWED: &[&str] = &[
     "base64",
     "bytes",
     "crc32fast",
+    "form_urlencoded",
     "hex",
     "hmac",
     "http",

@@ -1,7 +1,10 @@
 //! `[stripe]`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::stripe::meter::ReportMode;
 use crate::stripe::prices::PriceMap;
 
 /// Billing by Stripe.
@@ -10,14 +13,31 @@ use crate::stripe::prices::PriceMap;
 pub struct Stripe {
     /// Which plan a price buys.
     pub prices: PriceMap,
+    /// The price that a plan's usage is billed by, where that is one of its own: a checkout gets it
+    /// as a second line.
+    pub metered_prices: BTreeMap<String, String>,
     /// Days that requests pass after a failed payment.
     pub grace_days: u32,
     /// Only events of this mode have an effect; unset, of both.
     pub livemode: Option<bool>,
+    /// The `event_name` of the meter that usage is told to.
+    pub meter_event_name: String,
+    /// What Stripe is told of usage.
+    pub report_usage: ReportMode,
+    /// Hours between two comparisons of everything with Stripe's lists and sums.
+    pub reconcile_hours: u32,
 }
 
 impl Default for Stripe {
     fn default() -> Self {
-        Self { prices: PriceMap::default(), grace_days: 7, livemode: None }
+        Self {
+            prices: PriceMap::default(),
+            metered_prices: BTreeMap::new(),
+            grace_days: 7,
+            livemode: None,
+            meter_event_name: "driftlock_units".to_owned(),
+            report_usage: ReportMode::Total,
+            reconcile_hours: 24,
+        }
     }
 }

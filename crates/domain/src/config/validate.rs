@@ -7,6 +7,7 @@ use crate::filter::is_media_range;
 use crate::plan::Plan;
 use crate::quota::QuotaPolicy;
 use crate::rewrite::Rewrite;
+use crate::stripe::prices::PriceMap;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const UNITS_MAX: u32 = 1_000_000;
@@ -25,6 +26,7 @@ pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
     found.table(config);
     found.front(config);
     found.backend(&config.backend);
+    found.stripe(config);
     if config.plan(&config.metering.default_plan).is_none() {
         let (wanted, names) = (&config.metering.default_plan, config.plans.names());
         let message = format!("there is no plan `{wanted}`; the plans are {names}");
@@ -70,7 +72,6 @@ impl Found {
         self.within(&["keys", "max_stale_secs"], facts.max_stale_secs, facts.fresh_secs, 3_600);
         self.within(&["keys", "cache_entries_max"], wide(facts.cache_entries_max), 1_024, 64 << 20);
         self.within(&["audit", "coalesce_secs"], audit.coalesce_secs, 1, 3_600);
-        self.within(&["stripe", "grace_days"], u64::from(config.stripe.grace_days), 0, 365);
         self.within(&["audit", "retention_days"], u64::from(audit.retention_days), 0, 36_500);
         self.within(&["audit", "flush_ms"], audit.flush_ms, 1, 10_000);
         self.within(&["audit", "queue_max"], wide(audit.queue_max), 1_024, 16 << 20);
@@ -178,6 +179,32 @@ impl Found {
                 self.add(path, format!("`{name}` is no header name"));
             } else if http::HeaderValue::try_from(value).is_err() {
                 self.add(path, "a header's value is one line of visible characters");
+            }
+        }
+    }
+
+    fn stripe(&mut self, config: &Config) {
+        let Config { stripe, plans, .. } = config;
+        self.within(&["stripe", "grace_days"], u64::from(stripe.grace_days), 0, 365);
+        self.within(&["stripe", "reconcile_hours"], u64::from(stripe.reconcile_hours), 1, 24 * 30);
+        if stripe.meter_event_name.is_empty() || stripe.meter_event_name.len() > 100 {
+            let message = "1 to 100 characters: the event_name of a meter at Stripe";
+            self.add(keys(&["stripe", "meter_event_name"]), message);
+        }
+        for plan in stripe.metered_prices.keys() {
+            if config.plan(plan).is_none() {
+                let message = format!("there is no plan `{plan}`; the plans are {}", plans.names());
+                self.add(keys(&["stripe", "metered_prices", plan]), message);
+            }
+        }
+        // The shipped prices are of the shipped plans, which a configuration may have replaced.
+        if stripe.prices == PriceMap::default() {
+            return;
+        }
+        for (price, plan) in stripe.prices.iter() {
+            if config.plan(plan).is_none() {
+                let message = format!("there is no plan `{plan}`; the plans are {}", plans.names());
+                self.add(keys(&["stripe", "prices", price]), message);
             }
         }
     }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::account::{Account, Billing};
 use super::event::{Event, EventKind};
 use super::fold::fold;
@@ -16,6 +18,7 @@ use super::subscription::SubscriptionState;
 use super::transition::{Transition, transitions};
 use crate::id::OrganizationId;
 use crate::organization::Subscription;
+use crate::time::Timestamp;
 
 /// What is known of a customer.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +29,20 @@ pub struct Customer<'a> {
     pub standing: &'a Billing,
     /// All events that name it, in any order.
     pub events: &'a [Event],
+    /// What Stripe answered when asked after these were read; `None` where nobody can ask.
+    pub fetched: Option<&'a Fetched>,
+}
+
+/// What Stripe says of a customer now. It is newer than anything that was committed before it was
+/// asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// All its subscriptions, ended ones too.
+    pub subscriptions: Vec<Value>,
+    /// Its invoices, the newest first.
+    pub invoices: Vec<Value>,
+    /// When they were asked for.
+    pub as_of: Timestamp,
 }
 
 /// What the configuration says of billing.
@@ -52,6 +69,8 @@ pub struct Applied {
     pub invoices: Vec<InvoiceState>,
     /// Events without effect, by id: what is wrong with them.
     pub dead: BTreeMap<String, String>,
+    /// Subscriptions that have no effect, whether or not an event told of them.
+    pub problems: Vec<String>,
 }
 
 /// No event says whose customer it is, yet.
@@ -67,10 +86,13 @@ pub struct Unlinked;
 /// # Errors
 /// [`Unlinked`] while nobody knows whose customer it is.
 pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<Applied, Unlinked> {
-    let Customer { organization, standing, events } = customer;
-    let organization = organization.or_else(|| linked(events)).ok_or(Unlinked)?;
-    let (subscriptions, dead) = subscriptions(events, rules.prices);
-    let invoices: Vec<InvoiceState> = invoices::fold(events).into_values().collect();
+    let Customer { organization, standing, events, fetched } = customer;
+    let nothing = Fetched::default();
+    let fetched = fetched.unwrap_or(&nothing);
+    let Read { subscriptions, dead, problems } = subscriptions(events, fetched, rules.prices);
+    let named = || subscriptions.iter().find_map(|state| state.organization.as_ref()?.parse().ok());
+    let organization = organization.or_else(|| linked(events)).or_else(named).ok_or(Unlinked)?;
+    let invoices = invoices(events, fetched);
     let noticed = events.iter().filter(|event| event.kind == EventKind::TrialWillEnd);
     let trial_notices: Vec<String> =
         noticed.filter_map(|event| event.subject().subscription().map(str::to_owned)).collect();
@@ -91,6 +113,7 @@ pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<App
         standing: new,
         invoices,
         dead,
+        problems,
     })
 }
 
@@ -103,27 +126,57 @@ fn linked(events: &[Event]) -> Option<OrganizationId> {
     named.min().map(|(_, _, organization)| organization)
 }
 
-/// Every subscription's state, and the events of those that have none.
-fn subscriptions(
-    events: &[Event],
-    prices: &PriceMap,
-) -> (Vec<SubscriptionState>, BTreeMap<String, String>) {
+/// Invoices as events and Stripe tell of them: only events know when collecting failed first.
+fn invoices(events: &[Event], fetched: &Fetched) -> Vec<InvoiceState> {
+    let mut known = invoices::fold(events);
+    for object in &fetched.invoices {
+        let Some(state) = InvoiceState::from_object(object, fetched.as_of) else { continue };
+        let joined = match known.remove(&state.id) {
+            Some(told) => state.join(told),
+            None => state,
+        };
+        known.insert(joined.id.clone(), joined);
+    }
+    known.into_values().collect()
+}
+
+#[derive(Default)]
+struct Read {
+    subscriptions: Vec<SubscriptionState>,
+    dead: BTreeMap<String, String>,
+    problems: Vec<String>,
+}
+
+/// Every subscription's state, and the events of those that have none. What was fetched stands; of
+/// one that Stripe no longer lists, what its events come to.
+fn subscriptions(events: &[Event], fetched: &Fetched, prices: &PriceMap) -> Read {
+    let mut read = Read::default();
     let about = |event: &Event| match event.subject() {
         Subject::Subscription(read) => Some(read.id),
         _ => None,
     };
-    let ids: BTreeSet<String> = events.iter().filter_map(about).collect();
-    let (mut states, mut dead) = (Vec::new(), BTreeMap::new());
-    for id in ids {
-        match fold(&id, events, prices) {
-            Ok(state) => states.extend(state),
+    let mut found = BTreeMap::new();
+    for object in &fetched.subscriptions {
+        if let Some(id) = object["id"].as_str() {
+            let state = SubscriptionState::from_object(object, prices).map(Some);
+            found.insert(id.to_owned(), state);
+        }
+    }
+    for id in events.iter().filter_map(about).collect::<BTreeSet<String>>() {
+        let folded = |id: &String| fold(id, events, prices);
+        found.entry(id).or_insert_with_key(folded);
+    }
+    for (id, state) in found {
+        match state {
+            Ok(state) => read.subscriptions.extend(state),
             Err(error) => {
                 let own = events.iter().filter(|event| about(event).as_ref() == Some(&id));
-                dead.extend(own.map(|event| (event.id.clone(), error.to_string())));
+                read.dead.extend(own.map(|event| (event.id.clone(), error.to_string())));
+                read.problems.push(error.to_string());
             }
         }
     }
-    (states, dead)
+    read
 }
 
 #[cfg(test)]

@@ -119,6 +119,9 @@ impl Delivery {
             (DeliveryState::Dead, Some(missing.to_string()))
         } else if event.kind == EventKind::MeterErrorReport {
             (DeliveryState::Done, None)
+        } else if customer.is_none() && event.kind == EventKind::DisputeCreated {
+            // It names a charge, and the charge a customer: processing looks it up.
+            (DeliveryState::Pending, None)
         } else if customer.is_none() {
             let anonymous = matches!(&subject, Subject::Checkout(_));
             let state = if anonymous { DeliveryState::Ignored } else { DeliveryState::Dead };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::account::Billing;
 use super::delivery::DeliveryState;
 use super::invoices::InvoiceState;
+use crate::alert::Alert;
 use crate::audit::AuditRecord;
 use crate::id::OrganizationId;
 use crate::organization::Subscription;
@@ -34,6 +35,17 @@ pub struct FiledEvent {
     pub body: Vec<u8>,
 }
 
+/// An event of which nobody knows yet whose it is.
+#[derive(Debug, Clone)]
+pub struct Orphan {
+    /// Its id.
+    pub event: String,
+    /// How often its customer was looked for in vain.
+    pub attempts: u32,
+    /// The bytes that were signed.
+    pub body: Vec<u8>,
+}
+
 /// What is committed for a customer.
 #[derive(Debug, Clone)]
 pub struct BillingCommit {
@@ -51,6 +63,8 @@ pub struct BillingCommit {
     pub invoices: Vec<InvoiceState>,
     /// Rows of the organization's audit log.
     pub audit: Vec<AuditRecord>,
+    /// What people are to be told.
+    pub alerts: Vec<Alert>,
     /// Events that had their effect, by id.
     pub done: Vec<String>,
     /// Events that have none, by id, and why.

@@ -7,6 +7,7 @@
 //! standing a function of both ([`account`]). Storing, fetching and sending are the hosts'.
 
 pub mod account;
+pub mod api;
 pub mod apply;
 pub mod chain;
 pub mod delivery;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::account::Billing;
+use crate::alert::AlertKind;
 use crate::organization::SubscriptionStatus;
 use crate::period::Period;
 use crate::time::Timestamp;
@@ -111,6 +112,20 @@ impl Transition {
             Self::DisputeClosed => "billing.dispute_closed",
             Self::CustomerDeleted => "billing.customer_deleted",
             Self::StatusChanged { .. } => "billing.status_changed",
+        }
+    }
+
+    /// What people are to be told of it, and what makes that one of its kind; `resource` is the
+    /// subscription or customer.
+    #[must_use]
+    pub fn alert(&self, resource: &str) -> Option<(AlertKind, String)> {
+        match self {
+            Self::PaymentFailed { grace_until } => {
+                Some((AlertKind::PaymentFailed, grace_until.secs().to_string()))
+            }
+            Self::TrialEnding { .. } => Some((AlertKind::TrialEnding, resource.to_owned())),
+            Self::Disputed => Some((AlertKind::ChargeDisputed, resource.to_owned())),
+            _ => None,
         }
     }
 

@@ -7,7 +7,7 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
@@ -27,6 +27,17 @@ struct Kept {
     entry: InboxEntry,
     due_at: Timestamp,
     body: Vec<u8>,
+}
+
+impl Kept {
+    fn postpone(&mut self, postponed: &Postponed) {
+        self.entry.attempts += 1;
+        self.entry.error = Some(postponed.error.clone());
+        match postponed.until {
+            Some(until) => self.due_at = until,
+            None => self.entry.state = DeliveryState::Dead,
+        }
+    }
 }
 
 impl EventInbox for MemoryStore {
@@ -66,6 +77,39 @@ impl EventInbox for MemoryStore {
         let mut waiting: Vec<_> = waiting.into_iter().collect();
         waiting.sort_by_key(|(_, since)| *since);
         Ok(waiting.into_iter().take(limit).map(|(customer, _)| customer.to_owned()).collect())
+    }
+
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+        let state = self.state();
+        let waits = |kept: &&Kept| {
+            let is_due = kept.entry.state == DeliveryState::Pending && kept.due_at <= now;
+            is_due && kept.entry.customer.is_none()
+        };
+        let orphan = |kept: &Kept| Orphan {
+            event: kept.entry.id.clone(),
+            attempts: kept.entry.attempts,
+            body: kept.body.clone(),
+        };
+        Ok(state.inbox.events.values().filter(waits).take(limit).map(orphan).collect())
+    }
+
+    async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault> {
+        if let Some(kept) = self.state().inbox.events.get_mut(event)
+            && kept.entry.customer.is_none()
+        {
+            kept.entry.customer = Some(customer.to_owned());
+            kept.entry.error = None;
+        }
+        Ok(())
+    }
+
+    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        if let Some(kept) = self.state().inbox.events.get_mut(event)
+            && kept.entry.state == DeliveryState::Pending
+        {
+            kept.postpone(&postponed);
+        }
+        Ok(())
     }
 
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {
@@ -130,6 +174,9 @@ impl EventInbox for MemoryStore {
         for record in commit.audit {
             state.append(id, record);
         }
+        for alert in commit.alerts {
+            state.outbox.raise(alert);
+        }
         Ok(true)
     }
 
@@ -138,12 +185,7 @@ impl EventInbox for MemoryStore {
         for kept in state.inbox.events.values_mut() {
             let own = kept.entry.customer.as_deref() == Some(customer);
             if own && kept.entry.state == DeliveryState::Pending {
-                kept.entry.attempts += 1;
-                kept.entry.error = Some(postponed.error.clone());
-                match postponed.until {
-                    Some(until) => kept.due_at = until,
-                    None => kept.entry.state = DeliveryState::Dead,
-                }
+                kept.postpone(&postponed);
             }
         }
         Ok(())
@@ -170,7 +212,7 @@ impl EventInbox for MemoryStore {
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
         let mut state = self.state();
         let Some(kept) = state.inbox.events.get_mut(event) else { return Ok(None) };
-        if kept.entry.customer.is_some() {
+        if kept.entry.customer.is_some() || kept.entry.kind == "charge.dispute.created" {
             kept.due_at = now;
             kept.entry.state = DeliveryState::Pending;
             kept.entry.attempts = 0;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use driftlock_domain::alert::crossed;
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
@@ -51,9 +52,14 @@ impl Ledger for MemoryStore {
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
         let mut state = self.state();
+        let state = &mut *state;
         let Some(event) = state.events.get_mut(&usage).filter(|event| !event.voided) else {
             return Ok(());
         };
+        let at = event.receipt.at;
+        if state.outbox.is_sealed(organization, event.period, at) {
+            return Err(Fault::store(format!("{usage} is in a sealed bucket")));
+        }
         event.voided = true;
         let (units, period, at) = (event.receipt.units, event.period, event.receipt.at);
         if let Some(book) = state.books.get_mut(&organization)
@@ -131,16 +137,6 @@ impl UsageRecords for MemoryStore {
         state.kept.retain(|_, (_, at)| *at >= oldest(now));
         Ok((before - state.kept.len()) as u64)
     }
-
-    async fn outbox_units(
-        &self,
-        organization: OrganizationId,
-        at: Timestamp,
-    ) -> Result<u64, Fault> {
-        let state = self.state();
-        let Some((id, _)) = state.period_at(organization, at) else { return Ok(0) };
-        Ok(state.counted(organization, id).map(|receipt| u64::from(receipt.units)).sum())
-    }
 }
 
 impl State {
@@ -161,6 +157,11 @@ impl State {
         }
         book.last_at = at;
         let period = book.lease.period_id();
+        let (used, terms) = (book.lease.used(), book.lease.terms());
+        let before = used.saturating_sub(u64::from(settlement.units));
+        for alert in crossed(organization, terms, before, used, at) {
+            self.outbox.raise(alert);
+        }
         if let Some(claim) = settlement.claim {
             let (fingerprint, usage) = (claim.fingerprint, settlement.usage);
             self.kept.insert(claim.key, (Kept { fingerprint, usage, answer: None }, at));
@@ -204,7 +205,9 @@ impl State {
         });
         let id = PeriodId(i64::try_from(place).unwrap_or(i64::MAX) + 1);
         for event in self.events.values_mut() {
-            if event.receipt.organization_id == organization && period.contains(event.receipt.at) {
+            let at = event.receipt.at;
+            let own = event.receipt.organization_id == organization && period.contains(at);
+            if own && !self.outbox.is_sealed(organization, event.period, at) {
                 event.period = id;
             }
         }
@@ -218,7 +221,7 @@ impl State {
         Some((PeriodId(i64::try_from(place).ok()? + 1), self.periods[place].1))
     }
 
-    fn counted(
+    pub(super) fn counted(
         &self,
         organization: OrganizationId,
         period: PeriodId,

@@ -7,6 +7,7 @@ mod audit_log;
 mod directory;
 mod inbox;
 mod ledger;
+mod reports;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,7 @@ struct State {
     audit: HashMap<OrganizationId, Vec<AuditEntry>>,
     checkpoints: HashMap<OrganizationId, AuditHead>,
     inbox: inbox::Inbox,
+    outbox: reports::Outbox,
     books: HashMap<OrganizationId, Book>,
     periods: Vec<(OrganizationId, Period)>,
     events: BTreeMap<UsageId, Event>,

@@ -3,7 +3,7 @@
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
@@ -15,6 +15,12 @@ pub trait EventInbox {
     async fn receive(&self, delivery: Delivery) -> Result<bool, Fault>;
     /// Customers with events to be processed at `now`, at most `limit`.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault>;
+    /// Events due at `now` of which nobody knows yet whose they are, with the bytes that were signed.
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault>;
+    /// Whose an orphan is.
+    async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault>;
+    /// Notes that an orphan's customer could not be learned.
+    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault>;
     /// Everything that is known of a customer.
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault>;
     /// Commits what follows from a customer's events, all of it or nothing; `false` when somebody

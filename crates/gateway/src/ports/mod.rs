@@ -10,8 +10,10 @@
 )]
 
 mod inbox;
+mod reports;
 
 pub use inbox::EventInbox;
+pub use reports::{Alerts, UsageReports};
 
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
@@ -174,9 +176,6 @@ pub trait UsageRecords {
     ) -> Result<(), Fault>;
     /// Drops idempotency records older than 24 hours; how many.
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault>;
-    /// Units in the outbox for Stripe, of the period that holds `at`.
-    async fn outbox_units(&self, organization: OrganizationId, at: Timestamp)
-    -> Result<u64, Fault>;
 }
 
 /// The audit log, a hash chain per organization.
@@ -292,6 +291,17 @@ pub fn id_entropy(entropy: &impl Entropy) -> [u8; 10] {
     bytes
 }
 
+/// Calls of other services: Stripe's API.
+pub trait HttpClient {
+    /// Sends a request and reads its answer, both within the host's bounds of time and size.
+    async fn call(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, NoAnswer>;
+}
+
+/// No answer came, and why; whether the request had its effect is unknown. Never with a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAnswer(pub String);
+
 /// A host's choice of adapters.
 pub trait Platform: 'static {
     /// Organizations and keys.
@@ -304,6 +314,12 @@ pub trait Platform: 'static {
     type Audit: AuditLog;
     /// Stripe's events.
     type Inbox: EventInbox;
+    /// Usage on its way to Stripe.
+    type Reports: UsageReports;
+    /// What people are to be told.
+    type Alerts: Alerts;
+    /// The way to Stripe.
+    type Http: HttpClient;
     /// The backend.
     type Upstream: Upstream;
     /// The time.

@@ -78,7 +78,8 @@ impl Dev {
             told = greet(addresses.public, backend.address, &self.data, token);
         };
         let webhook_secrets = Some(token::webhook_secret(&self.data)?);
-        let secrets = Secrets { admin_tokens: tokens, backend_headers, webhook_secrets };
+        let stripe = store::environment()?.stripe;
+        let secrets = Secrets { admin_tokens: tokens, backend_headers, webhook_secrets, stripe };
         host::serve(&setup, store, secrets, greet, host::stop_signal())
             .context("--listen chooses another address")?;
         told

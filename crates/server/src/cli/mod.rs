@@ -1,11 +1,13 @@
 //! The command line. Commands that administer are clients of the admin API, so that they work
 //! against every host; only `serve`, `dev`, `detector`, `check` and `migrate` work in place.
 
+mod alerts;
 mod api;
 mod audit;
 mod check;
 mod detector;
 mod dev;
+mod invoice;
 mod key;
 mod migrate;
 mod org;
@@ -46,6 +48,8 @@ enum Command {
     Key(key::Key),
     /// Usage, quota and cost of a billing period
     Usage(usage::Usage),
+    /// What an organization was to be told: thresholds, failing payments
+    Alerts(alerts::Alerts),
     /// A metered request, by its receipt
     Receipt(receipt::Receipt),
     /// The audit log of an organization
@@ -75,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Org(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Usage(command) => command.run(),
+        Command::Alerts(command) => command.run(),
         Command::Receipt(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Stripe(command) => command.run(),

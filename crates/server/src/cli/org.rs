@@ -96,7 +96,7 @@ enum Status {
     Suspended,
 }
 
-const FIELDS: [(&str, &str); 12] = [
+const FIELDS: [(&str, &str); 17] = [
     ("id", "id"),
     ("name", "name"),
     ("plan", "plan"),
@@ -108,6 +108,11 @@ const FIELDS: [(&str, &str); 12] = [
     ("requests per minute", "requests_per_minute"),
     ("subscription", "subscription.status"),
     ("period end", "subscription.period.end"),
+    ("cancels at", "subscription.cancel_at"),
+    ("grace until", "subscription.grace_until"),
+    ("trial ends", "billing.trial_ends"),
+    ("disputed", "billing.disputed"),
+    ("deleted at Stripe", "billing.customer_deleted"),
     ("Stripe customer", "stripe_customer_id"),
 ];
 

@@ -63,7 +63,12 @@ impl Serve {
         host::serve(
             &setup,
             &store,
-            Secrets { admin_tokens: tokens, backend_headers, webhook_secrets },
+            Secrets {
+                admin_tokens: tokens,
+                backend_headers,
+                webhook_secrets,
+                stripe: environment.stripe,
+            },
             |addresses| {
                 told = output::line(&format!("gateway listens on http://{}", addresses.public));
                 if let Some(admin) = addresses.admin {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::api::Remote;
-use super::output;
+use super::{invoice, output};
 
 #[derive(Args)]
 pub(super) struct Usage {
@@ -19,6 +19,9 @@ pub(super) struct Usage {
     /// The billing period that holds this time (RFC 3339); the current one unless given
     #[arg(long)]
     at: Option<String>,
+    /// What the current period will cost, line by line
+    #[arg(long, conflicts_with_all = ["by", "at"])]
+    invoice: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -33,7 +36,10 @@ enum By {
 
 impl Usage {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let Self { organization, by, at, remote } = self;
+        let Self { organization, by, at, invoice, remote } = self;
+        if invoice {
+            return invoice::show(&organization, &remote);
+        }
         let (by, heading, member) = match by {
             By::Hour => ("hour", "hour", "start"),
             By::Day => ("day", "day", "start"),

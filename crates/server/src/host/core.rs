@@ -24,7 +24,7 @@ use super::clock::NativeClock;
 use super::connection::Protocol;
 use super::upstream::{Backend, Backends};
 
-/// How often a portion of the audit logs is looked at for entries to remove.
+/// How often a portion of the organizations is looked after: their audit logs, their grace time.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Organizations in such a portion.
 const RETENTION_PORTION: usize = 1_000;
@@ -159,7 +159,7 @@ async fn upkeep(backend: Backend, clock: NativeClock) {
     }
 }
 
-/// The walk over all organizations' audit logs, portion by portion.
+/// The walk over all organizations, portion by portion.
 #[derive(Default)]
 struct Retention {
     last: Option<Instant>,
@@ -172,10 +172,10 @@ impl Retention {
             return;
         }
         self.last = Some(now);
-        match gateway.prune_audit(self.after, RETENTION_PORTION).await {
+        match gateway.look_after(self.after, RETENTION_PORTION).await {
             Ok(after) => self.after = after,
             Err(fault) => {
-                tracing::error!(cause = fault.cause, "audit logs are pruned later");
+                tracing::error!(cause = fault.cause, "organizations are looked after later");
             }
         }
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use driftlock_domain::config::Urls;
-use driftlock_domain::stripe::signature;
+use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::AdminTokens;
 
 use super::upstream::{BackendUrl, MalformedBackendUrl};
@@ -23,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) admin_tokens: Option<AdminTokens>,
     /// `ENV_STRIPE_WEBHOOK_SECRET`, of which there may be several.
     pub(crate) webhook_secrets: Option<signature::Secrets>,
+    /// `ENV_STRIPE_SECRET_KEY`, at `ENV_STRIPE_API_BASE`.
+    pub(crate) stripe: Option<api::Access>,
     /// `ENV_CONFIG`: the path of `gateway.toml`.
     pub(crate) config: Option<PathBuf>,
     /// Whether `ENV_SUPABASE_URL` is set.
@@ -60,6 +62,7 @@ impl fmt::Debug for Environment {
             .field("store", &self.store)
             .field("admin_tokens", &self.admin_tokens.as_ref().map(|_| "…"))
             .field("webhook_secrets", &self.webhook_secrets.as_ref().map(|_| "…"))
+            .field("stripe", &self.stripe)
             .field("config", &self.config)
             .finish()
     }
@@ -84,11 +87,14 @@ impl Environment {
         let store = reader.read(DATABASE_URL, store_url);
         let admin_tokens = reader.read(ADMIN_TOKEN, AdminTokens::parse);
         let webhook_secrets = reader.read(WEBHOOK_SECRET, signature::Secrets::parse);
+        let base = reader.read(STRIPE_API_BASE, stripe_base);
+        let base = base.as_deref().unwrap_or(api::API_BASE);
+        let stripe = reader.read(STRIPE_SECRET_KEY, |key| api::Access::new(key, base));
         let config = reader.read(CONFIG, |text| Ok::<_, String>(PathBuf::from(text)));
         let supabase = reader.read(SUPABASE_URL, |_| Ok::<_, String>(())).is_some();
         reader.read(REDIS_URL, |_| Err::<(), _>("not supported by this version; unset it"));
         if reader.found.is_empty() {
-            Ok(Self { backend, store, admin_tokens, webhook_secrets, config, supabase })
+            Ok(Self { backend, store, admin_tokens, webhook_secrets, stripe, config, supabase })
         } else {
             Err(reader.found)
         }
@@ -118,6 +124,10 @@ pub(crate) const DATABASE_URL: &str = "ENV_DATABASE_URL";
 pub(crate) const ADMIN_TOKEN: &str = "ENV_ADMIN_TOKEN";
 /// What Stripe signs with.
 pub(crate) const WEBHOOK_SECRET: &str = "ENV_STRIPE_WEBHOOK_SECRET";
+/// The secret key to Stripe's API.
+pub(crate) const STRIPE_SECRET_KEY: &str = "ENV_STRIPE_SECRET_KEY";
+/// Where Stripe's API is, if not at Stripe.
+pub(crate) const STRIPE_API_BASE: &str = "ENV_STRIPE_API_BASE";
 /// The configuration's path.
 pub(crate) const CONFIG: &str = "ENV_CONFIG";
 
@@ -156,6 +166,11 @@ fn urls(text: &str) -> Result<Urls, MalformedBackendUrl> {
     let urls = Urls::of_list(text);
     urls.0.iter().try_for_each(|url| BackendUrl::parse(url).map(drop))?;
     if urls.is_empty() { Err(MalformedBackendUrl::NotUrl) } else { Ok(urls) }
+}
+
+/// A base URL by itself, so that a wrong one is named as such.
+fn stripe_base(text: &str) -> Result<String, api::MalformedAccess> {
+    api::Access::new("sk_", text).map(|_| text.to_owned())
 }
 
 fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
@@ -216,6 +231,11 @@ mod tests {
         assert!(shown[1].starts_with("ENV_ADMIN_TOKEN: "), "{shown:?}");
         assert!(!shown[1].contains("too-short-a-secret"), "{shown:?}");
         assert!(shown.iter().all(|line| !line.contains('\n')), "{shown:?}");
+        let stripe = read(&[(STRIPE_SECRET_KEY, "hunter2"), (STRIPE_API_BASE, "api.stripe.com")]);
+        let stripe = stripe.expect_err("malformed");
+        let named: Vec<&str> = stripe.iter().map(|mistake| mistake.variable).collect();
+        assert_eq!(named, [STRIPE_API_BASE, STRIPE_SECRET_KEY]);
+        assert!(stripe.iter().all(|mistake| !mistake.to_string().contains("hunter2")));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod core;
 mod entropy;
 mod environment;
 mod head_scan;
+mod http_client;
 mod listen;
 mod platform;
 mod serve;

@@ -7,6 +7,7 @@ use driftlock_sqlite::SqliteStore;
 use super::background::NativeBackground;
 use super::clock::NativeClock;
 use super::entropy::NativeEntropy;
+use super::http_client::NativeHttp;
 use super::serve::{self, Addresses, ServeError, Setup};
 use super::upstream::Backend;
 
@@ -19,6 +20,9 @@ impl Platform for Native {
     type Usage = SqliteStore;
     type Audit = SqliteStore;
     type Inbox = SqliteStore;
+    type Reports = SqliteStore;
+    type Alerts = SqliteStore;
+    type Http = NativeHttp;
     type Upstream = Backend;
     type Clock = NativeClock;
     type Entropy = NativeEntropy;
@@ -39,6 +43,7 @@ pub(crate) fn serve(
     let routes = setup.config.route_table().expect("a validated configuration has a route table");
     let shared = Shared::new(setup.config.clone(), routes, secrets);
     let cells = LocalCells::new(store.clone(), setup.clock.clone(), store.node());
+    let http = NativeHttp::new();
     let make = |core: super::core::CoreParts| {
         Gateway::<Native>::new(Parts {
             shared: shared.clone(),
@@ -47,6 +52,9 @@ pub(crate) fn serve(
             usage: store.clone(),
             audit: store.clone(),
             inbox: store.clone(),
+            reports: store.clone(),
+            alerts: store.clone(),
+            http: http.clone(),
             upstream: core.backend,
             clock: core.clock,
             entropy: NativeEntropy,

@@ -45,6 +45,7 @@ fn commit(revision: u64, done: &[&str]) -> BillingCommit {
         }),
         invoices: Vec::new(),
         audit: vec![audit("billing.subscribed")],
+        alerts: Vec::new(),
         done: done.iter().map(|event| (*event).to_owned()).collect(),
         dead: BTreeMap::new(),
         at: now(),

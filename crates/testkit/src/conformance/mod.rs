@@ -5,13 +5,22 @@ mod directory;
 mod idempotency;
 mod inbox;
 mod ledger;
+mod reports;
 
-use driftlock_gateway::ports::{AuditLog, Directory, EventInbox, Ledger, UsageRecords};
+use driftlock_gateway::ports::{
+    Alerts, AuditLog, Directory, EventInbox, Ledger, UsageRecords, UsageReports,
+};
 use futures_executor::block_on;
 
 /// All ports of a store.
-pub trait Store: Directory + Ledger + UsageRecords + AuditLog + EventInbox {}
-impl<S: Directory + Ledger + UsageRecords + AuditLog + EventInbox> Store for S {}
+pub trait Store:
+    Directory + Ledger + UsageRecords + AuditLog + EventInbox + UsageReports + Alerts
+{
+}
+impl<S> Store for S where
+    S: Directory + Ledger + UsageRecords + AuditLog + EventInbox + UsageReports + Alerts
+{
+}
 
 macro_rules! cases {
     ($make:expr; $($module:ident::$case:ident),+ $(,)?) => {{
@@ -53,5 +62,10 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         inbox::an_event_is_kept_once,
         inbox::of_two_commits_from_one_reading_the_first_counts,
         inbox::what_cannot_be_processed_waits_dies_and_is_replayed,
+        reports::buckets_are_sealed_once_and_for_good,
+        reports::overage_adds_up_whatever_is_raised,
+        reports::an_attempt_is_entered_before_it_is_made,
+        reports::a_new_period_ends_the_old_ones_last_bucket,
+        reports::thresholds_are_told_once_with_the_unit_that_reaches_them,
     ]
 }

@@ -4,7 +4,7 @@
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -30,6 +30,20 @@ impl EventInbox for D1Directory {
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
         let values = [now.micros().into(), (limit as u64).into()];
         self.query(inbox::DUE, &values, |row| Ok(row.text(0)?.into_owned())).await
+    }
+
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+        let values = [now.micros().into(), (limit as u64).into()];
+        self.query(inbox::ORPHANS, &values, inbox::orphan).await
+    }
+
+    async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault> {
+        self.change(inbox::ASSIGN, &[event.into(), customer.into()]).await.map(drop)
+    }
+
+    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        let Statement { sql, values } = inbox::postpone_orphan(event, &postponed);
+        self.change(sql, &values).await.map(drop)
     }
 
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {

@@ -8,23 +8,26 @@ mod outbox;
 mod schema;
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Directory, Page};
-use driftlock_sqlite_core::{self as core, Row, Statement, Value};
+use driftlock_gateway::ports::{Clock, Directory, Page};
+use driftlock_sqlite_core::{self as core, Row, Statement, Value, alerts};
 use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{D1Database, D1PreparedStatement};
 
+use crate::clock::EdgeClock;
 use crate::js::{JsRow, bound};
 use crate::objects::Objects;
 
-/// The last organization whose audit log was looked at.
+/// The last organization that was looked after.
 const PRUNED: &str = "audit_pruned_up_to";
 /// How often a change is tried again that another one came before.
 const ATTEMPTS_MAX: usize = 8;
@@ -108,7 +111,35 @@ impl D1Directory {
         }
     }
 
-    /// Where the walk over all audit logs goes on.
+    /// Organizations that are customers at Stripe.
+    pub(crate) async fn customers(
+        &self,
+        page: Page<OrganizationId>,
+    ) -> Result<Vec<OrganizationId>, Fault> {
+        let query = "SELECT id FROM organizations WHERE stripe_customer_id IS NOT NULL \
+                     AND id > ?1 ORDER BY id LIMIT ?2";
+        let after = page.after.map_or([0; 16], |id| *id.as_bytes());
+        let values = [(&after).into(), (page.limit as u64).into()];
+        self.query(query, &values, |row| row.bytes(0).map(OrganizationId::from_bytes)).await
+    }
+
+    /// Enters an alert, unless there is one of its kind and subject.
+    pub(crate) async fn raise(&self, alert: &Alert) -> Result<(), Fault> {
+        let Statement { sql, values } = alerts::raise(alert);
+        prepare(&self.database, sql, &values)?.run().await.map(drop).map_err(Fault::store)
+    }
+
+    /// The alerts that the directory keeps of an organization, the newest first.
+    pub(crate) async fn alerts(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Alert>, Fault> {
+        let values = [organization.as_bytes().into(), (limit as u64).into()];
+        self.query(alerts::ALERTS, &values, alerts::alert).await
+    }
+
+    /// Where the walk over all organizations goes on.
     pub(crate) async fn pruned_up_to(&self) -> Result<Option<OrganizationId>, Fault> {
         let query = "SELECT value FROM meta WHERE name = ?1";
         let read = |row: Row<'_>| row.bytes(0).map(OrganizationId::from_bytes);
@@ -127,6 +158,18 @@ impl D1Directory {
             }
         };
         statement.run().await.map(drop).map_err(Fault::store)
+    }
+
+    /// Whether everything is to be compared with Stripe; whoever is told so does it.
+    pub(crate) async fn is_reconciliation_due(&self, every: Duration) -> Result<bool, Fault> {
+        let now = EdgeClock.now();
+        let claim = "INSERT INTO meta (name, value) VALUES ('reconciled_at', ?1) \
+                     ON CONFLICT DO UPDATE SET value = excluded.value WHERE value <= ?2";
+        let [now, before] = [now, now.minus(every)].map(|at| at.micros().to_be_bytes());
+        let values = [(&now).into(), (&before).into()];
+        let claimed = prepare(&self.database, claim, &values)?.run().await.map_err(Fault::store)?;
+        let meta = claimed.meta().map_err(Fault::store)?;
+        Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) > 0)
     }
 
     /// Brings all audit rows that wait to their chains.

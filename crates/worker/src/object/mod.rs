@@ -126,7 +126,14 @@ impl OrganizationObject {
             Ask::KeepAnswer(key, answer) => {
                 said(told(store.keep_answer(organization, &key, &answer).await))
             }
-            Ask::OutboxUnits(at) => said(told(store.outbox_units(organization, at).await)),
+            Ask::Seal(rule) => said(told(store.seal(organization, rule, EdgeClock.now()))),
+            Ask::TakeReport => said(told(store.take_report(organization, EdgeClock.now()))),
+            Ask::AnswerReport(identifier, next) => {
+                said(told(store.answer_report(&identifier, &next, EdgeClock.now())))
+            }
+            Ask::Reports(window) => said(told(store.reports(organization, window))),
+            Ask::ReportSums(limit) => said(told(store.report_sums(organization, limit))),
+            Ask::Alerts(limit) => said(told(store.alerts(organization, limit))),
             Ask::Append(records) => {
                 let records = records.into_iter().map(|record| (organization, record)).collect();
                 said(told(store.append(records).await))

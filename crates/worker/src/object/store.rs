@@ -7,17 +7,20 @@
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
+use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
+use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
 use driftlock_gateway::ports::{AuditLog, Ledger, UsageRecords};
-use driftlock_sqlite_core::{self as core, Books, Sql};
+use driftlock_sqlite_core::{self as core, Books, Sql, alerts, meter};
 use worker::Storage;
 
 use super::sql::ObjectSql;
@@ -74,6 +77,57 @@ impl ObjectStore {
             }
             super::schema::set_shipped(sql, last)
         })
+    }
+
+    pub(super) fn seal(
+        &self,
+        organization: OrganizationId,
+        rule: SealRule,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        self.write(|_, sql| meter::seal(sql, organization, rule, now))
+    }
+
+    pub(super) fn take_report(
+        &self,
+        organization: OrganizationId,
+        now: Timestamp,
+    ) -> Result<Option<Report>, Fault> {
+        self.write(|_, sql| meter::take(sql, organization, now))
+    }
+
+    pub(super) fn answer_report(
+        &self,
+        identifier: &str,
+        next: &Next,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        self.write(|_, sql| meter::answered(sql, identifier, next, now))
+    }
+
+    pub(super) fn reports(
+        &self,
+        organization: OrganizationId,
+        window: Period,
+    ) -> Result<Vec<Report>, Fault> {
+        meter::reports(self.sql(), organization, window)
+    }
+
+    pub(super) fn report_sums(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<PeriodSums>, Fault> {
+        meter::sums(self.sql(), organization, limit)
+    }
+
+    pub(super) fn alerts(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Alert>, Fault> {
+        let values = [organization.as_bytes().into(), (limit as u64).into()];
+        self.sql().query(alerts::ALERTS, &values, alerts::alert)
     }
 
     fn write<T>(
@@ -164,14 +218,6 @@ impl UsageRecords for ObjectStore {
 
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {
         self.write(|_, sql| core::purge_kept(sql, now))
-    }
-
-    async fn outbox_units(
-        &self,
-        organization: OrganizationId,
-        at: Timestamp,
-    ) -> Result<u64, Fault> {
-        core::outbox_units(self.sql(), organization, at)
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 /// What becomes of a row after an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
     /// Stripe has it.
     Done,
@@ -39,6 +39,13 @@ pub enum Next {
     RetryAt(Timestamp),
     /// It is compared with Stripe's sums.
     Reconcile,
+    /// The sums do not tell, yet: it is compared again later.
+    Unclear {
+        /// What they say.
+        message: String,
+    },
+    /// Stripe does not have it: it is sent as if for the first time.
+    Resend,
     /// A person has to look at it.
     DeadLetter {
         /// Stripe's code.

@@ -10,10 +10,12 @@ mod delivery;
 mod event;
 mod outcome;
 mod reconcile;
+mod report;
 mod seal;
 
 pub use delivery::{Attempts, Next, Step, backoff};
 pub use event::{MeterEvent, Untimely, timestamp};
 pub use outcome::{Answer, Outcome};
 pub use reconcile::{Found, UNCERTAIN_MAX, reconcile, summary_window};
-pub use seal::{Bucket, ReportMode, Reported, Sealed, is_due, seal};
+pub use report::{PeriodSums, Report, ReportState, SealRule, UnknownState};
+pub use seal::{Bucket, ReportMode, Reported, Sealed, is_due, organization_of, seal};

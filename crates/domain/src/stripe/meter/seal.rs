@@ -79,16 +79,24 @@ pub fn seal(
     included: u64,
     now: Timestamp,
 ) -> Result<Sealed, Untimely> {
-    let value = match mode {
-        ReportMode::Total => bucket.units,
-        ReportMode::Overage => before
-            .units
-            .saturating_add(bucket.units)
-            .saturating_sub(included)
-            .saturating_sub(before.value),
-    };
+    let value = mode.value(bucket, before, included);
     let timestamp = timestamp(bucket.hour, bucket.period, now)?;
     Ok(Sealed { identifier: bucket.identifier(), value, timestamp })
+}
+
+impl ReportMode {
+    /// What is told of a bucket, in units; see [`seal`].
+    #[must_use]
+    pub(super) const fn value(self, bucket: &Bucket, before: Reported, included: u64) -> u64 {
+        match self {
+            Self::Total => bucket.units,
+            Self::Overage => before
+                .units
+                .saturating_add(bucket.units)
+                .saturating_sub(included)
+                .saturating_sub(before.value),
+        }
+    }
 }
 
 impl Bucket {
@@ -104,6 +112,14 @@ impl Bucket {
             self.part
         )
     }
+}
+
+/// The organization whose bucket an identifier is of; `None` for one that is not ours.
+#[must_use]
+pub fn organization_of(identifier: &str) -> Option<OrganizationId> {
+    let name = identifier.strip_prefix("dl-")?.split('-').next()?;
+    let bytes: [u8; 16] = hex::decode(name).ok()?.try_into().ok()?;
+    Some(OrganizationId::from_bytes(bytes))
 }
 
 impl Sealed {

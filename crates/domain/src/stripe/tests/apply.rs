@@ -24,7 +24,8 @@ fn events(scenario: Scenario, price: &str) -> Vec<Event> {
 fn applied(events: &[Event]) -> Result<Applied, Unlinked> {
     let (standing, prices) = (Billing::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
-    apply(Customer { organization: None, standing: &standing, events }, rules, "developer")
+    let customer = Customer { organization: None, standing: &standing, events, fetched: None };
+    apply(customer, rules, "developer")
 }
 
 #[test]
@@ -75,6 +76,6 @@ fn a_customer_whom_nobody_linked_waits() {
     let (standing, prices) = (Billing::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
     let organization = Some(ORGANIZATION.parse().expect("an id"));
-    let customer = Customer { organization, standing: &standing, events: &events };
+    let customer = Customer { organization, standing: &standing, events: &events, fetched: None };
     assert!(apply(customer, rules, "developer").is_ok(), "an operator may link it");
 }

@@ -3,6 +3,7 @@
 //! One endpoint, one file. Every change is committed together with its audit row, and what nodes
 //! remember of it is forgotten before the answer leaves (I5).
 
+mod alerts;
 mod audit;
 mod authorize;
 mod call;
@@ -67,13 +68,26 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["organizations", id, "invoices"] if call.is(&get) => {
             stripe::invoices::invoices(call, id).await
         }
+        ["organizations", id, "invoices", "upcoming"] if call.is(&get) => {
+            stripe::upcoming::upcoming(call, id).await
+        }
+        ["organizations", id, "checkout"] if call.is(&post) => {
+            stripe::checkout::checkout(call, id).await
+        }
+        ["organizations", id, "portal"] if call.is(&post) => stripe::portal::portal(call, id).await,
+        ["organizations", id, "alerts"] if call.is(&get) => alerts::alerts(call, id).await,
+        ["stripe", "reconcile"] if call.is(&post) => stripe::reconcile::reconcile(call).await,
+        ["organizations", _, "checkout" | "portal"] | ["stripe", "reconcile"] => {
+            Err(not_allowed([post]))
+        }
         ["stripe", "events"] if call.is(&get) => stripe::events::events(call).await,
         ["stripe", "events", id, "replay"] if call.is(&post) => {
             stripe::replay::replay(call, id).await
         }
         ["stripe", "events", _, "replay"] => Err(not_allowed([post])),
         ["receipts", id] if call.is(&get) => receipt::receipt(call, id).await,
-        ["organizations", _, "usage" | "audit" | "invoices"]
+        ["organizations", _, "usage" | "audit" | "invoices" | "alerts"]
+        | ["organizations", _, "invoices", "upcoming"]
         | ["organizations", _, "audit", "export" | "verify"]
         | ["stripe", "events"]
         | ["receipts", _] => Err(not_allowed([get])),

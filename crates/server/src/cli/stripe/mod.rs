@@ -1,6 +1,7 @@
 //! `driftlock stripe`: the inbox of Stripe's events, and sample events to try it with.
 
 mod events;
+mod reconcile;
 mod trigger;
 
 use std::process::ExitCode;
@@ -14,6 +15,8 @@ pub(super) enum Stripe {
     Events(events::Events),
     /// Process an event again
     Replay(events::Replay),
+    /// Compare everything with Stripe, and repair what can be
+    Reconcile(reconcile::Reconcile),
     /// Sign and send sample events to a gateway, one or a whole life cycle
     Trigger(trigger::Trigger),
 }
@@ -23,6 +26,7 @@ impl Stripe {
         match self {
             Self::Events(command) => command.run(),
             Self::Replay(command) => command.run(),
+            Self::Reconcile(command) => command.run(),
             Self::Trigger(command) => command.run(),
         }
     }

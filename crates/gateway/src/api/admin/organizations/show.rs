@@ -4,11 +4,16 @@ use http::StatusCode;
 
 use super::super::call::{AdminCall, Reply};
 use super::view::OrganizationView;
-use crate::ports::Platform;
+use crate::ports::{EventInbox, Platform};
 use crate::reply;
 
 pub(in super::super) async fn show<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
     let organization = call.organization(id).await?;
+    let standing = match &organization.stripe_customer_id {
+        Some(customer) => Some(call.gateway.inbox.customer(customer).await?.standing),
+        None => None,
+    };
     let view = OrganizationView::of(organization, &call.gateway.shared.config);
+    let view = view.with_billing(standing);
     Ok(reply::json::<P>(StatusCode::OK, &view)?)
 }

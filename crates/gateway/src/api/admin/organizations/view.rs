@@ -4,6 +4,7 @@ use driftlock_domain::config::Config;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::{Organization, OrganizationStatus, Subscription};
 use driftlock_domain::quota::{Quota, QuotaPolicy};
+use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::time::Timestamp;
 use serde::Serialize;
 
@@ -18,6 +19,17 @@ pub(super) struct OrganizationView {
     stripe_customer_id: Option<String>,
     subscription: Option<Subscription>,
     created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    billing: Option<BillingView>,
+}
+
+/// What Stripe's events say beside the subscription.
+#[derive(Serialize)]
+struct BillingView {
+    trial_ends: Option<Timestamp>,
+    trial_ending: bool,
+    disputed: bool,
+    customer_deleted: bool,
 }
 
 /// The quota in force: the plan's, with the organization's own settings over it.
@@ -48,6 +60,17 @@ impl OrganizationView {
             stripe_customer_id: organization.stripe_customer_id,
             subscription: organization.subscription,
             created_at: organization.created_at,
+            billing: None,
         }
+    }
+
+    pub(super) fn with_billing(mut self, standing: Option<Billing>) -> Self {
+        self.billing = standing.map(|standing| BillingView {
+            trial_ends: standing.trial_ends,
+            trial_ending: standing.trial_ending,
+            disputed: standing.disputed,
+            customer_deleted: standing.customer_deleted,
+        });
+        self
     }
 }

@@ -1,5 +1,10 @@
-//! Stripe's events: `/admin/v1/stripe/events`, and the invoices that they told of.
+//! Stripe: its events, invoices, links to its pages, and the comparison with it.
 
+pub(super) mod checkout;
 pub(super) mod events;
+mod failure;
 pub(super) mod invoices;
+pub(super) mod portal;
+pub(super) mod reconcile;
 pub(super) mod replay;
+pub(super) mod upcoming;

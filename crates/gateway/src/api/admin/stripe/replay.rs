@@ -1,5 +1,6 @@
 //! `POST /admin/v1/stripe/events/{id}/replay`: processes an event again, at once.
 
+use driftlock_domain::stripe::delivery::DeliveryState;
 use http::StatusCode;
 
 use super::super::call::{AdminCall, Failure, Reply};
@@ -10,10 +11,15 @@ pub(in super::super) async fn replay<P: Platform>(call: AdminCall<'_, P>, id: &s
     let gateway = call.gateway;
     let found = gateway.inbox.replay(id, call.at).await?;
     let entry = found.ok_or_else(|| Failure::not_found("event"))?;
-    let Some(customer) = &entry.customer else {
-        return Err(Failure::conflict("The event names no customer: there is nothing to do."));
-    };
-    gateway.process_customer(customer).await;
+    match &entry.customer {
+        Some(customer) => {
+            gateway.process_customer(customer).await;
+        }
+        None if entry.state == DeliveryState::Pending => gateway.adopt_orphans().await,
+        None => {
+            return Err(Failure::conflict("The event names no customer: there is nothing to do."));
+        }
+    }
     // As it is now: done, or pending with the reason.
     let now = gateway.inbox.event(id).await?;
     Ok(reply::json::<P>(StatusCode::OK, &now.unwrap_or(entry))?)

@@ -3,12 +3,18 @@
 //! What follows is computed anew from all events of a customer and committed only if nobody else
 //! committed since they were read; so events may come in any order, twice, or while another node
 //! is at work, and a crash between any two steps loses nothing: whatever is pending is taken up.
+//!
+//! Where Stripe can be asked, it is asked after the events were read: so its answer is newer than
+//! all that was committed before, and a commit in between makes this one void. No lock is held over
+//! the network.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply};
 use driftlock_domain::stripe::delivery::DeliveryState;
@@ -26,11 +32,28 @@ const CUSTOMERS_MAX: usize = 100;
 /// How often a commit is tried again that another one came before.
 const CONFLICTS_MAX: usize = 8;
 /// How often an event is tried before it is given up: about three days, as Stripe's deliveries.
-const ATTEMPTS_MAX: u32 = 300;
+pub(super) const ATTEMPTS_MAX: u32 = 300;
+
+/// What became of a customer's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Processed {
+    /// They have their effect.
+    Committed {
+        /// Whose customer it is.
+        organization: OrganizationId,
+        /// What changed.
+        transitions: Vec<Transition>,
+        /// What has no effect.
+        problems: Vec<String>,
+    },
+    /// They wait, for this reason.
+    Waiting(String),
+}
 
 impl<P: Platform> Gateway<P> {
     /// Processes what is due of Stripe's events.
     pub async fn process_due_events(&self) {
+        self.adopt_orphans().await;
         match self.inbox.due(self.clock.now(), CUSTOMERS_MAX).await {
             Ok(customers) => {
                 for customer in customers {
@@ -42,30 +65,40 @@ impl<P: Platform> Gateway<P> {
     }
 
     /// Processes all events of one customer. What fails stays in the inbox, and comes round again.
-    pub(crate) async fn process_customer(&self, customer: &str) {
+    pub(crate) async fn process_customer(&self, customer: &str) -> Processed {
         for _ in 0..CONFLICTS_MAX {
             match self.try_customer(customer).await {
-                Ok(true) => return,
-                Ok(false) => {}
+                Ok(Some(processed)) => return processed,
+                Ok(None) => {}
                 Err(fault) => {
                     tracing::error!(customer, cause = fault.cause, "Stripe's events wait");
-                    return;
+                    return Processed::Waiting("the store does not answer".to_owned());
                 }
             }
         }
         tracing::warn!(customer, "others commit all the time: Stripe's events wait");
+        Processed::Waiting("others commit all the time".to_owned())
     }
 
-    /// Whether it is done; `false` when somebody else was faster.
-    async fn try_customer(&self, customer: &str) -> Result<bool, Fault> {
+    /// What became of it; `None` when somebody else was faster.
+    async fn try_customer(&self, customer: &str) -> Result<Option<Processed>, Fault> {
         let file = self.inbox.customer(customer).await?;
+        let fetched = self.fetch_customer(customer).await;
         let now = self.clock.now();
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => return self.postpone(customer, &file, error.to_string(), now).await,
+        };
         let stripe = &self.shared.config.stripe;
         let grace = Duration::from_secs(u64::from(stripe.grace_days) * 86_400);
         let rules = Rules { prices: &stripe.prices, grace };
         let events = read(&file.events);
-        let known =
-            Customer { organization: file.organization, standing: &file.standing, events: &events };
+        let known = Customer {
+            organization: file.organization,
+            standing: &file.standing,
+            events: &events,
+            fetched: fetched.as_ref(),
+        };
         let plan = &self.shared.config.metering.default_plan;
         let applied = match apply(known, rules, plan) {
             Ok(applied) => applied,
@@ -77,11 +110,16 @@ impl<P: Platform> Gateway<P> {
         if let Err(obstacle) = belongs(organization.as_ref(), customer, &applied) {
             return self.postpone(customer, &file, obstacle, now).await;
         }
+        let processed = Processed::Committed {
+            organization: applied.organization,
+            transitions: applied.transitions.clone(),
+            problems: applied.problems.clone(),
+        };
         let commit = commit(customer, &file, applied, &events, now);
         let id = commit.organization;
         let is_committed = self.inbox.commit(commit).await?;
         self.shared.organizations.invalidate(&id);
-        Ok(is_committed)
+        Ok(is_committed.then_some(processed))
     }
 
     async fn postpone(
@@ -90,7 +128,7 @@ impl<P: Platform> Gateway<P> {
         file: &CustomerFile,
         error: String,
         now: Timestamp,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Option<Processed>, Fault> {
         let pending = file.events.iter().filter(|event| event.state == DeliveryState::Pending);
         let attempts = pending.map(|event| event.attempts).max().unwrap_or(0);
         let mut random = [0; 8];
@@ -98,8 +136,9 @@ impl<P: Platform> Gateway<P> {
         let wait = backoff(attempts, u64::from_le_bytes(random));
         let until = (attempts < ATTEMPTS_MAX).then(|| now.plus(wait));
         tracing::warn!(customer, error, attempts, "Stripe's events cannot be processed yet");
+        let processed = Processed::Waiting(error.clone());
         self.inbox.postpone(customer, Postponed { error, until }).await?;
-        Ok(true)
+        Ok(Some(processed))
     }
 }
 
@@ -134,7 +173,7 @@ fn commit(
     events: &[Event],
     now: Timestamp,
 ) -> BillingCommit {
-    let Applied { organization, standing, subscription, transitions, invoices, dead } = applied;
+    let Applied { organization, standing, subscription, transitions, invoices, dead, .. } = applied;
     let resource: Arc<str> = standing.subscription.as_deref().unwrap_or(customer).into();
     let row = |transition: &Transition| AuditRecord {
         at: now,
@@ -147,6 +186,12 @@ fn commit(
         details: transition.details().to_string().into(),
     };
     let audit = transitions.iter().map(row).collect();
+    let alert = |transition: &Transition| {
+        let (kind, subject) = transition.alert(&resource)?;
+        let details = transition.details();
+        Some(Alert { organization, kind, subject, at: now, details })
+    };
+    let alerts = transitions.iter().filter_map(alert).collect();
     let done = events.iter().map(|event| event.id.clone());
     BillingCommit {
         customer: customer.to_owned(),
@@ -157,6 +202,7 @@ fn commit(
         subscription,
         invoices,
         audit,
+        alerts,
         dead,
         at: now,
     }

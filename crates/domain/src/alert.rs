@@ -1,0 +1,171 @@
+//! What people are to be told, each once: thresholds of usage, failing payments, reports that
+//! Stripe does not take.
+//!
+//! An alert is kept with the commit that it follows from, so that none is lost in a crash; its kind
+//! and subject make it one, however often the cause is seen.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::entitlement::Terms;
+use crate::id::OrganizationId;
+use crate::time::Timestamp;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// 70 % of the included units are used.
+    #[serde(rename = "usage_70_percent")]
+    Usage70Percent,
+    /// 90 % of them.
+    #[serde(rename = "usage_90_percent")]
+    Usage90Percent,
+    /// All of them.
+    #[serde(rename = "usage_100_percent")]
+    Usage100Percent,
+    /// The first unit beyond them.
+    OverageStarted,
+    /// The last unit before requests are denied.
+    CapReached,
+    /// A payment failed; requests pass until the grace time is over.
+    PaymentFailed,
+    /// The grace time is over within a day.
+    GraceEnding,
+    /// The trial is about to end.
+    TrialEnding,
+    /// A charge is disputed.
+    ChargeDisputed,
+    /// Stripe refuses a usage report for good, or found an accepted one wrong.
+    MeterError,
+    /// Stripe's sums and the ledger differ.
+    UsageDrift,
+}
+
+/// One alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Whom it is about.
+    pub organization: OrganizationId,
+    /// What happened.
+    pub kind: AlertKind,
+    /// What makes it one of its kind: a period's start, an invoice, a bucket.
+    pub subject: String,
+    /// When.
+    pub at: Timestamp,
+    /// More, by kind.
+    pub details: Value,
+}
+
+impl AlertKind {
+    /// Its name in the store and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage70Percent => "usage_70_percent",
+            Self::Usage90Percent => "usage_90_percent",
+            Self::Usage100Percent => "usage_100_percent",
+            Self::OverageStarted => "overage_started",
+            Self::CapReached => "cap_reached",
+            Self::PaymentFailed => "payment_failed",
+            Self::GraceEnding => "grace_ending",
+            Self::TrialEnding => "trial_ending",
+            Self::ChargeDisputed => "charge_disputed",
+            Self::MeterError => "meter_error",
+            Self::UsageDrift => "usage_drift",
+        }
+    }
+}
+
+/// The alerts of the thresholds that are reached when an organization's units go from `before` to
+/// `after` under these terms.
+pub fn crossed(
+    organization: OrganizationId,
+    terms: Terms,
+    before: u64,
+    after: u64,
+    at: Timestamp,
+) -> impl Iterator<Item = Alert> {
+    thresholds(terms).into_iter().filter_map(move |(kind, units)| {
+        let units = units.filter(|units| before < *units && *units <= after)?;
+        Some(Alert {
+            organization,
+            kind,
+            subject: terms.period.start.secs().to_string(),
+            at,
+            details: json!({
+                "threshold_units": units,
+                "included": terms.included,
+                "cap": terms.cap,
+                "period": terms.period,
+            }),
+        })
+    })
+}
+
+/// How many units reach each threshold; nothing is a share of no included units.
+fn thresholds(terms: Terms) -> [(AlertKind, Option<u64>); 5] {
+    let Terms { included, cap, .. } = terms;
+    let share = |percent: u128| {
+        let units = (u128::from(included) * percent).div_ceil(100);
+        (included > 0).then(|| u64::try_from(units).unwrap_or(u64::MAX))
+    };
+    let beyond = included.checked_add(1).filter(|first| cap.is_none_or(|cap| cap >= *first));
+    [
+        (AlertKind::Usage70Percent, share(70)),
+        (AlertKind::Usage90Percent, share(90)),
+        (AlertKind::Usage100Percent, share(100)),
+        (AlertKind::OverageStarted, beyond),
+        (AlertKind::CapReached, cap),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::period::Period;
+
+    fn reached(included: u64, cap: Option<u64>, before: u64, after: u64) -> Vec<AlertKind> {
+        let period = Period::calendar_month(Timestamp::from_secs(1_800_000_000));
+        let terms = Terms { period, included, cap };
+        let id = OrganizationId::from_bytes([7; 16]);
+        crossed(id, terms, before, after, Timestamp::default()).map(|alert| alert.kind).collect()
+    }
+
+    #[test]
+    fn each_threshold_is_reached_by_exactly_one_unit() {
+        use AlertKind::{
+            CapReached, OverageStarted, Usage70Percent, Usage90Percent, Usage100Percent,
+        };
+        let steps = |included, cap, until: u64| -> Vec<(u64, AlertKind)> {
+            let step = |unit| reached(included, cap, unit - 1, unit).into_iter();
+            (1..=until).flat_map(|unit| step(unit).map(move |kind| (unit, kind))).collect()
+        };
+        let soft = [
+            (7, Usage70Percent),
+            (9, Usage90Percent),
+            (10, Usage100Percent),
+            (11, OverageStarted),
+            (12, CapReached),
+        ];
+        assert_eq!(steps(10, Some(12), 20), soft);
+        assert_eq!(reached(10, Some(12), 0, 12), soft.map(|(_, kind)| kind), "all at once, too");
+        let block =
+            [(3, Usage70Percent), (3, Usage90Percent), (3, Usage100Percent), (3, CapReached)];
+        assert_eq!(steps(3, Some(3), 5), block, "shares are rounded up");
+        assert_eq!(steps(0, None, 3), [(1, OverageStarted)], "nothing is a share of nothing");
+        assert_eq!(reached(u64::MAX, None, 0, u64::MAX).len(), 3);
+    }
+
+    #[test]
+    fn names_are_the_same_everywhere() {
+        for (kind, _) in thresholds(Terms {
+            period: Period::calendar_month(Timestamp::default()),
+            included: 1,
+            cap: None,
+        }) {
+            assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.as_str());
+        }
+        assert_eq!(serde_json::to_value(AlertKind::UsageDrift).expect("JSON"), "usage_drift");
+    }
+}

@@ -1,0 +1,298 @@
+//! Calls of Stripe's API, as plain requests and answers: form-encoded, at a pinned version.
+//!
+//! Whoever sends them is a host's business. A call that changes something carries an
+//! `Idempotency-Key`, so that repeating it after a lost answer changes nothing more.
+//! <https://docs.stripe.com/api>
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use serde_json::Value;
+
+use super::meter::{Answer, Outcome};
+
+/// The API version whose shapes are asked for. Reading knows older and newer ones, too.
+pub const API_VERSION: &str = "2025-08-27.basil";
+/// Where the API is.
+pub const API_BASE: &str = "https://api.stripe.com";
+const KEY_CHARS_MAX: usize = 255;
+
+/// Where Stripe is, and the secret key to it.
+#[derive(Clone)]
+pub struct Access {
+    base: String,
+    authorization: HeaderValue,
+}
+
+/// Text that is no way to Stripe's API. The message never repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedAccess {
+    /// It is no secret key.
+    #[error("no secret key; Stripe's begin with sk_ or rk_")]
+    Key,
+    /// It is a key that may be shown to anybody.
+    #[error("that is a publishable key; the secret one begins with sk_ or rk_")]
+    Publishable,
+    /// It is no base URL.
+    #[error("no base URL; https://api.stripe.com would be right")]
+    Base,
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    method: Method,
+    path: String,
+    fields: Vec<(String, String)>,
+    idempotency_key: Option<String>,
+}
+
+/// Why a call brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// No answer came: whether the call had its effect is unknown.
+    #[error("Stripe cannot be reached: {0}")]
+    Unanswered(String),
+    /// Stripe has too much to do, or is out of order.
+    #[error("Stripe answers {status}: {message}")]
+    Transient {
+        /// The status.
+        status: u16,
+        /// Stripe's message.
+        message: String,
+        /// How long it asks us to wait.
+        after: Option<Duration>,
+    },
+    /// Our key is refused.
+    #[error("Stripe refuses ENV_STRIPE_SECRET_KEY: {0}")]
+    KeyRefused(String),
+    /// There is no such object.
+    #[error("Stripe knows no such object: {0}")]
+    Missing(String),
+    /// The call is wrong, and will be the next time.
+    #[error("Stripe refuses the call with {status}: {message}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Stripe's message.
+        message: String,
+    },
+    /// The answer is no JSON, or not what was asked for.
+    #[error("Stripe's answer cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Access {
+    /// Reads a secret key, and where the API is.
+    ///
+    /// # Errors
+    /// [`MalformedAccess`] says what is wrong.
+    pub fn new(key: &str, base: &str) -> Result<Self, MalformedAccess> {
+        let key = key.trim();
+        if key.starts_with("pk_") {
+            return Err(MalformedAccess::Publishable);
+        }
+        let is_secret = key.starts_with("sk_") || key.starts_with("rk_");
+        let plain = key.len() <= KEY_CHARS_MAX && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_secret || !plain {
+            return Err(MalformedAccess::Key);
+        }
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| MalformedAccess::Key)?;
+        authorization.set_sensitive(true);
+        let base = base.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().map_err(|_| MalformedAccess::Base)?;
+        let is_http = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        let is_base = is_http && uri.query().is_none();
+        if is_base { Ok(Self { base, authorization }) } else { Err(MalformedAccess::Base) }
+    }
+
+    /// The request of a call.
+    ///
+    /// # Errors
+    /// [`ApiError::Refused`] when its path or a value cannot be sent, which none of ours is.
+    pub fn request(&self, call: &Call) -> Result<Request<Bytes>, ApiError> {
+        let form =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
+        let is_get = call.method == Method::GET;
+        let query = if is_get && !form.is_empty() { format!("?{form}") } else { String::new() };
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(format!("{}{}{query}", self.base, call.path))
+            .header(header::AUTHORIZATION, self.authorization.clone())
+            .header("stripe-version", API_VERSION);
+        if !is_get {
+            let kind = "application/x-www-form-urlencoded";
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        if let Some(key) = &call.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        let body = if is_get { Bytes::new() } else { form.into() };
+        let malformed =
+            |error: http::Error| ApiError::Refused { status: 0, message: error.to_string() };
+        request.body(body).map_err(malformed)
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    /// Asks for an object or a list.
+    pub fn get(path: impl Into<String>) -> Self {
+        let (fields, idempotency_key) = (Vec::new(), None);
+        Self { method: Method::GET, path: path.into(), fields, idempotency_key }
+    }
+
+    /// Makes or changes something, once per idempotency key (at most 255 characters).
+    pub fn post(path: impl Into<String>, idempotency_key: impl Into<String>) -> Self {
+        let idempotency_key = Some(idempotency_key.into());
+        Self { method: Method::POST, path: path.into(), fields: Vec::new(), idempotency_key }
+    }
+
+    /// With a field, in Stripe's notation (`metadata[organization]`).
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.fields.push((name.into(), value.into()));
+        self
+    }
+
+    /// With a field, if there is a value.
+    #[must_use]
+    pub fn maybe(self, name: &str, value: Option<impl Into<String>>) -> Self {
+        match value {
+            Some(value) => self.field(name, value),
+            None => self,
+        }
+    }
+
+    /// The path, for the log.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// What an answer brings.
+///
+/// # Errors
+/// [`ApiError`] says why it brings nothing.
+pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
+    let status = answer.status().as_u16();
+    let body = serde_json::from_slice::<Value>(answer.body());
+    if answer.status().is_success() {
+        return body.map_err(|error| ApiError::Unreadable(error.to_string()));
+    }
+    let said = body.unwrap_or_default();
+    let message = said["error"]["message"].as_str().unwrap_or("no message").to_owned();
+    Err(match outcome(answer) {
+        Outcome::KeyRefused => ApiError::KeyRefused(message),
+        Outcome::Retry { after } => ApiError::Transient { status, message, after },
+        Outcome::Reconcile => ApiError::Transient { status, message, after: None },
+        _ if status == 404 => ApiError::Missing(message),
+        _ => ApiError::Refused { status, message },
+    })
+}
+
+/// What an answer to a meter event means; see [`Outcome::of`].
+#[must_use]
+pub fn outcome(answer: &Response<Bytes>) -> Outcome {
+    let text = |name| header_text(answer.headers(), name);
+    Outcome::of(Answer {
+        status: answer.status().as_u16(),
+        should_retry: text("stripe-should-retry"),
+        retry_after: text("retry-after"),
+        body: answer.body(),
+    })
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The rows of a list, and the id to go on after if there are more.
+///
+/// # Errors
+/// [`ApiError::Unreadable`] when it is no list.
+pub fn page(mut answer: Value) -> Result<(Vec<Value>, Option<String>), ApiError> {
+    let Value::Array(rows) = answer["data"].take() else {
+        return Err(ApiError::Unreadable("a list without data".to_owned()));
+    };
+    let more = answer["has_more"] == Value::Bool(true);
+    let last = rows.last().filter(|_| more).and_then(|row| row["id"].as_str());
+    let next = last.map(str::to_owned);
+    Ok((rows, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_bases_are_checked_and_never_shown() {
+        let access = Access::new(" sk_test_hunter2 ", "https://api.stripe.com/").expect("right");
+        assert!(!format!("{access:?}").contains("hunter2"));
+        let wrong = |key, base| Access::new(key, base).map(drop).expect_err("malformed");
+        assert_eq!(wrong("pk_live_1", API_BASE), MalformedAccess::Publishable);
+        for key in ["", "whsec_1", "sk_a b"] {
+            assert_eq!(wrong(key, API_BASE), MalformedAccess::Key, "{key}");
+        }
+        for base in ["", "api.stripe.com", "ftp://h", "https://h/?a=1"] {
+            assert_eq!(wrong("sk_1", base), MalformedAccess::Base, "{base}");
+        }
+    }
+
+    #[test]
+    fn calls_become_requests() {
+        let access = Access::new("sk_1", API_BASE).expect("right");
+        let get = Call::get("/v1/subscriptions").field("customer", "cus_1").field("status", "all");
+        let request = access.request(&get).expect("a request");
+        assert_eq!(
+            request.uri(),
+            "https://api.stripe.com/v1/subscriptions?customer=cus_1&status=all"
+        );
+        assert!(request.body().is_empty() && !request.headers().contains_key("idempotency-key"));
+        let post = Call::post("/v1/customers", "k1")
+            .field("metadata[organization]", "a&b")
+            .maybe("email", None::<&str>);
+        let request = access.request(&post).expect("a request");
+        assert_eq!(&request.body()[..], b"metadata%5Borganization%5D=a%26b");
+        assert_eq!(request.headers()["idempotency-key"], "k1");
+        assert_eq!(request.headers()["stripe-version"], API_VERSION);
+        assert_eq!(request.headers()["authorization"], "Bearer sk_1");
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let of = |status: u16, body: &str| {
+            let answer = Response::builder().status(status).header("retry-after", "3");
+            read(&answer.body(Bytes::copy_from_slice(body.as_bytes())).expect("an answer"))
+        };
+        let message = r#"{"error":{"message":"m"}}"#;
+        assert_eq!(of(200, r#"{"id":"x"}"#).expect("an object")["id"], "x");
+        assert!(matches!(of(200, "<html>"), Err(ApiError::Unreadable(_))));
+        assert_eq!(of(401, message), Err(ApiError::KeyRefused("m".into())));
+        assert_eq!(of(404, message), Err(ApiError::Missing("m".into())));
+        assert_eq!(of(400, message), Err(ApiError::Refused { status: 400, message: "m".into() }));
+        let after = Some(Duration::from_secs(3));
+        assert_eq!(
+            of(429, message),
+            Err(ApiError::Transient { status: 429, message: "m".into(), after })
+        );
+        assert!(matches!(of(502, "<html>"), Err(ApiError::Transient { .. })));
+    }
+
+    #[test]
+    fn lists_say_where_to_go_on() {
+        let list = |more: bool| serde_json::json!({ "data": [{ "id": "a" }, { "id": "b" }], "has_more": more });
+        assert_eq!(page(list(true)).expect("a list").1.as_deref(), Some("b"));
+        assert_eq!(page(list(false)).expect("a list").1, None);
+        page(serde_json::json!({ "data": 1 })).expect_err("no list");
+    }
+}

@@ -1,0 +1,135 @@
+//! Reports: sealed buckets on their way to Stripe, as a store keeps them.
+
+use serde::{Deserialize, Serialize};
+
+use super::delivery::{Attempts, Step};
+use super::seal::{Bucket, ReportMode, Reported, Sealed, seal};
+use crate::id::OrganizationId;
+use crate::period::Period;
+use crate::time::Timestamp;
+
+/// How an organization's buckets are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealRule {
+    /// What Stripe is told.
+    pub mode: ReportMode,
+    /// Units included in a period: what is beyond them is overage.
+    pub included: u64,
+}
+
+/// How far a report came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportState {
+    /// It is to be sent.
+    Pending,
+    /// Whether Stripe has it is unknown: it is compared with Stripe's sums.
+    Reconcile,
+    /// Stripe has it, or there was nothing to tell.
+    Done,
+    /// A person has to look at it.
+    Dead,
+}
+
+/// A report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Whose usage it is.
+    pub organization: OrganizationId,
+    /// What is told.
+    pub sealed: Sealed,
+    /// The units that it stands for.
+    pub units: u64,
+    /// How far it came.
+    pub state: ReportState,
+    /// What was tried.
+    pub attempts: Attempts,
+    /// What is wrong with it.
+    pub error: Option<String>,
+}
+
+/// Sums over one period of an organization, in units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeriodSums {
+    /// The period.
+    pub period: Period,
+    /// Settled: what the usage API shows.
+    pub settled: u64,
+    /// Of these in sealed buckets.
+    pub sealed: u64,
+    /// Of these in buckets that are still to be sealed.
+    pub open: u64,
+    /// Values of sealed buckets that Stripe acknowledged.
+    pub acknowledged: u64,
+    /// Values of sealed buckets that are still to be told, or of unknown outcome.
+    pub outstanding: u64,
+    /// Values of those that a person has to look at.
+    pub dead: u64,
+}
+
+impl Report {
+    /// A bucket's report, as it is entered; one that Stripe takes no time for any more is dead from
+    /// the beginning, and one of no units is done.
+    #[must_use]
+    pub fn of(bucket: &Bucket, rule: SealRule, before: Reported, now: Timestamp) -> Self {
+        let (sealed, late) = match seal(bucket, rule.mode, before, rule.included, now) {
+            Ok(sealed) => (sealed, None),
+            Err(untimely) => {
+                let (identifier, timestamp) = (bucket.identifier(), bucket.hour);
+                let value = rule.mode.value(bucket, before, rule.included);
+                (Sealed { identifier, value, timestamp }, Some(untimely.to_string()))
+            }
+        };
+        let state = match &late {
+            _ if !sealed.is_to_be_sent() => ReportState::Done,
+            Some(_) => ReportState::Dead,
+            None => ReportState::Pending,
+        };
+        Self {
+            organization: bucket.organization,
+            units: bucket.units,
+            error: late.filter(|_| state == ReportState::Dead),
+            sealed,
+            state,
+            attempts: Attempts::default(),
+        }
+    }
+
+    /// The same with one more attempt, to be entered before it is made; or to be compared, if its
+    /// first one is too long ago for Stripe to recognize a repetition.
+    #[must_use]
+    pub fn attempted(self, now: Timestamp) -> Self {
+        match self.attempts.step(now) {
+            Step::Send => Self { attempts: self.attempts.and_one(now), ..self },
+            Step::Reconcile => Self { state: ReportState::Reconcile, ..self },
+        }
+    }
+}
+
+impl ReportState {
+    /// Its name in a store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Reconcile => "reconcile",
+            Self::Done => "done",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// No report is in such a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is none of pending, reconcile, done, dead")]
+pub struct UnknownState(String);
+
+impl std::str::FromStr for ReportState {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        let all = [Self::Pending, Self::Reconcile, Self::Done, Self::Dead];
+        let found = all.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| UnknownState(text.to_owned()))
+    }
+}

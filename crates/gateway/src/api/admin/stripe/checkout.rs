@@ -1,0 +1,57 @@
+//! `POST /admin/v1/organizations/{id}/checkout`: a link to Stripe's checkout for a plan. Makes the
+//! organization's customer at its first one.
+
+use driftlock_domain::id::uuid_v7;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::call::{AdminCall, Failure, Reply};
+use super::super::input;
+use super::failure::{browser_url, stripe_needed};
+use crate::ports::{Platform, id_entropy};
+use crate::reply;
+use crate::stripe::links::Checkout;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    plan: String,
+    success_url: String,
+    cancel_url: String,
+}
+
+pub(in super::super) async fn checkout<P: Platform>(
+    mut call: AdminCall<'_, P>,
+    id: &str,
+) -> Reply<P> {
+    let body = call.body().await?;
+    let body: Body = input::json(&body)?;
+    stripe_needed(&call)?;
+    browser_url("success_url", &body.success_url)?;
+    browser_url("cancel_url", &body.cancel_url)?;
+    let gateway = call.gateway;
+    let stripe = &gateway.shared.config.stripe;
+    let price = stripe.prices.price(&body.plan).ok_or_else(|| {
+        let plans: Vec<&str> = stripe.prices.iter().map(|(_, plan)| plan).collect();
+        let plans = plans.join(", ");
+        Failure::invalid(format!("`plan`: no price buys `{}`; there are {plans}.", body.plan))
+    })?;
+    let organization = call.organization(id).await?;
+    let audit = |customer: &str| {
+        let resource = organization.id.to_string();
+        call.audit("organization.customer", resource, &json!({ "stripe_customer_id": customer }))
+    };
+    let customer = gateway.ensure_customer(&organization, audit).await?;
+    let key = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
+    let wanted = Checkout {
+        price,
+        metered_price: stripe.metered_prices.get(&body.plan).map(String::as_str),
+        success_url: &body.success_url,
+        cancel_url: &body.cancel_url,
+        idempotency_key: &key,
+    };
+    let (session, url) = gateway.checkout(&organization, &customer, &wanted).await?;
+    let answer = json!({ "id": session, "url": url, "stripe_customer_id": customer });
+    Ok(reply::json::<P>(StatusCode::CREATED, &answer)?)
+}

@@ -1,0 +1,35 @@
+//! `POST /admin/v1/organizations/{id}/portal`: a link to Stripe's customer portal.
+
+use driftlock_domain::id::uuid_v7;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::call::{AdminCall, Failure, Reply};
+use super::super::input;
+use super::failure::{browser_url, stripe_needed};
+use crate::ports::{Platform, id_entropy};
+use crate::reply;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    return_url: String,
+}
+
+pub(in super::super) async fn portal<P: Platform>(
+    mut call: AdminCall<'_, P>,
+    id: &str,
+) -> Reply<P> {
+    let body = call.body().await?;
+    let body: Body = input::json(&body)?;
+    stripe_needed(&call)?;
+    browser_url("return_url", &body.return_url)?;
+    let organization = call.organization(id).await?;
+    let customer = organization.stripe_customer_id.as_deref().ok_or_else(|| {
+        Failure::conflict("The organization is no customer yet: a checkout makes it one.")
+    })?;
+    let key = uuid_v7(call.at, id_entropy(&call.gateway.entropy)).to_string();
+    let url = call.gateway.portal(customer, &body.return_url, &key).await?;
+    Ok(reply::json::<P>(StatusCode::CREATED, &json!({ "url": url }))?)
+}

@@ -1,0 +1,67 @@
+//! `GET /admin/v1/organizations/{id}/invoices/upcoming`: what the period will cost, by our own count
+//! and prices, and Stripe's preview where it can be had (prorations, tax and credits are its alone).
+
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::entitlement::period;
+use driftlock_domain::id::uuid_v7;
+use driftlock_domain::invoice::{lines, total_cents};
+use driftlock_domain::quota::Quota;
+use driftlock_domain::usage::Grouping;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::call::{AdminCall, Reply};
+use super::super::input::Query;
+use crate::ports::{Platform, UsageRecords, id_entropy};
+use crate::reply;
+
+pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
+    Query::of(&call.head.uri, &[])?;
+    let organization = call.organization(id).await?;
+    let gateway = call.gateway;
+    let plan = gateway.shared.config.plan(&organization.plan).ok_or_else(|| {
+        Fault::new(FaultKind::Internal, "the organization's plan is not configured")
+    })?;
+    let quota = Quota::in_force(plan, &organization.quota);
+    let usage = gateway.usage.usage(organization.id, call.at, Grouping::Day).await?;
+    let units = usage.as_ref().map_or(0, |usage| usage.units);
+    let period = usage.map_or_else(|| period(&organization, call.at), |usage| usage.period);
+    let lines = lines(&quota, units);
+    let mut preview = None;
+    if let (Some(customer), Some(subscription)) =
+        (&organization.stripe_customer_id, &organization.subscription)
+    {
+        let key = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
+        preview = gateway.invoice_preview(customer, &subscription.id, &key).await?;
+    }
+    let answer = json!({
+        "period": period,
+        "plan": organization.plan,
+        "units": units,
+        "currency": "usd",
+        "amount_micros": quota.amount_micros(units),
+        "amount_cents": total_cents(&lines),
+        "lines": lines,
+        "stripe_preview": preview.as_ref().map(shown),
+    });
+    Ok(reply::json::<P>(StatusCode::OK, &answer)?)
+}
+
+/// What matters of Stripe's preview; amounts are in the currency's smallest unit (cents).
+fn shown(preview: &Value) -> Value {
+    let line = |line: &Value| {
+        json!({
+            "description": line["description"],
+            "quantity": line["quantity"],
+            "amount": line["amount"],
+        })
+    };
+    let lines = preview["lines"]["data"].as_array();
+    json!({
+        "currency": preview["currency"],
+        "subtotal": preview["subtotal"],
+        "total": preview["total"],
+        "amount_due": preview["amount_due"],
+        "lines": lines.map(|lines| lines.iter().map(line).collect::<Vec<_>>()),
+    })
+}

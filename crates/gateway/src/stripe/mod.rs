@@ -1,0 +1,83 @@
+//! Stripe: its events into standings, usage out to its meters, and both compared with what it says.
+//!
+//! Without `ENV_STRIPE_SECRET_KEY` nobody is asked: standings follow from the events alone, and
+//! usage stays in the outbox.
+
+mod billing;
+mod fetch;
+pub(crate) mod links;
+mod orphans;
+pub(crate) mod preview;
+pub(crate) mod reconcile;
+mod report;
+
+use driftlock_domain::stripe::api::{self, ApiError, Call};
+use driftlock_domain::stripe::meter::Outcome;
+use serde_json::Value;
+
+use crate::gateway::Gateway;
+use crate::ports::{HttpClient, Platform};
+
+/// Pages of a list that are read, of 100 rows each.
+const PAGES_MAX: usize = 1_000;
+/// How often a call is made whose outcome is not known; the idempotency key makes it one.
+const TRIES: usize = 2;
+
+impl<P: Platform> Gateway<P> {
+    /// Whether Stripe can be asked.
+    pub(crate) fn has_stripe(&self) -> bool {
+        self.shared.stripe.is_some()
+    }
+
+    /// Makes a call, and once more where its outcome is unknown or Stripe asks for it.
+    pub(crate) async fn stripe(&self, call: &Call) -> Result<Value, ApiError> {
+        let mut outcome = self.stripe_once(call).await;
+        for _ in 1..TRIES {
+            match &outcome {
+                Err(ApiError::Unanswered(_) | ApiError::Transient { after: None, .. }) => {
+                    outcome = self.stripe_once(call).await;
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+        outcome
+    }
+
+    async fn stripe_once(&self, call: &Call) -> Result<Value, ApiError> {
+        api::read(&self.send_to_stripe(call).await?)
+    }
+
+    /// Tells Stripe of usage: one attempt, whose outcome says what is to become of the report.
+    pub(crate) async fn tell_stripe(&self, call: &Call) -> Outcome {
+        match self.send_to_stripe(call).await {
+            Ok(answer) => api::outcome(&answer),
+            Err(error) => {
+                tracing::warn!(%error, path = call.path(), "Stripe did not answer");
+                Outcome::unanswered()
+            }
+        }
+    }
+
+    async fn send_to_stripe(&self, call: &Call) -> Result<http::Response<bytes::Bytes>, ApiError> {
+        let access = self.shared.stripe.as_ref();
+        let access = access
+            .ok_or_else(|| ApiError::KeyRefused("no ENV_STRIPE_SECRET_KEY is set".to_owned()))?;
+        let request = access.request(call)?;
+        self.http.call(request).await.map_err(|error| ApiError::Unanswered(error.0))
+    }
+
+    /// All rows of a list.
+    pub(crate) async fn stripe_list(&self, call: &Call) -> Result<Vec<Value>, ApiError> {
+        let (mut rows, mut after) = (Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let page = call.clone().field("limit", "100").maybe("starting_after", after);
+            let (mut more, next) = api::page(self.stripe(&page).await?)?;
+            rows.append(&mut more);
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(rows),
+            }
+        }
+        Err(ApiError::Unreadable(format!("a list of more than {PAGES_MAX} pages")))
+    }
+}

@@ -1,0 +1,97 @@
+//! Events that do not say whose they are: a dispute names a charge, and the charge its customer.
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::stripe::api::{ApiError, Call};
+use driftlock_domain::stripe::event::Event;
+use driftlock_domain::stripe::file::{Orphan, Postponed};
+use driftlock_domain::stripe::meter::backoff;
+use driftlock_domain::stripe::object::Subject;
+
+use super::billing::ATTEMPTS_MAX;
+use crate::gateway::Gateway;
+use crate::ports::{Clock, Entropy, EventInbox, Platform};
+
+/// Orphans taken up in one round.
+const ORPHANS_MAX: usize = 100;
+
+impl<P: Platform> Gateway<P> {
+    /// Looks for the customers of events that name none.
+    pub(crate) async fn adopt_orphans(&self) {
+        let orphans = self.inbox.orphans(self.clock.now(), ORPHANS_MAX).await;
+        let adopted = async {
+            for orphan in orphans? {
+                self.adopt(&orphan).await?;
+            }
+            Ok::<(), Fault>(())
+        };
+        if let Err(fault) = adopted.await {
+            tracing::error!(cause = fault.cause, "Stripe's events wait");
+        }
+    }
+
+    async fn adopt(&self, orphan: &Orphan) -> Result<(), Fault> {
+        let error = match self.customer_of(orphan).await {
+            Ok(Some(customer)) => {
+                self.inbox.assign(&orphan.event, &customer).await?;
+                self.process_customer(&customer).await;
+                return Ok(());
+            }
+            Ok(None) => Hopeless("its charge has no customer".to_owned()),
+            Err(Lookup::NotPossible(why)) => Hopeless(why),
+            Err(Lookup::Api(error)) => Later(error.to_string()),
+        };
+        let mut random = [0; 8];
+        self.entropy.fill(&mut random);
+        let now = self.clock.now();
+        let wait = backoff(orphan.attempts, u64::from_le_bytes(random));
+        let (error, until) = match error {
+            Later(why) if orphan.attempts < ATTEMPTS_MAX => (why, Some(now.plus(wait))),
+            Later(why) | Hopeless(why) => (why, None),
+        };
+        tracing::warn!(event = orphan.event, error, "whose event of Stripe's this is, is unknown");
+        self.inbox.postpone_orphan(&orphan.event, Postponed { error, until }).await
+    }
+
+    async fn customer_of(&self, orphan: &Orphan) -> Result<Option<String>, Lookup> {
+        let event = Event::parse(&orphan.body);
+        let event = event.map_err(|error| Lookup::NotPossible(error.to_string()))?;
+        let Subject::Dispute(dispute) = event.subject() else {
+            return Err(Lookup::NotPossible("it names no customer".to_owned()));
+        };
+        if dispute.customer.is_some() {
+            return Ok(dispute.customer);
+        }
+        let Some(charge) = dispute.charge else {
+            return Err(Lookup::NotPossible("the dispute names no charge".to_owned()));
+        };
+        if !self.has_stripe() {
+            return Err(Lookup::NotPossible(format!(
+                "the dispute names only charge {charge}; set ENV_STRIPE_SECRET_KEY, by which its \
+                 customer can be looked up, and replay the event"
+            )));
+        }
+        let charge = self.stripe(&Call::get(format!("/v1/charges/{charge}"))).await?;
+        Ok(charge["customer"].as_str().map(str::to_owned))
+    }
+}
+
+/// What is in the way of an orphan: for a while, or for good.
+enum Obstacle {
+    Later(String),
+    Hopeless(String),
+}
+use Obstacle::{Hopeless, Later};
+
+enum Lookup {
+    NotPossible(String),
+    Api(ApiError),
+}
+
+impl From<ApiError> for Lookup {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Missing(why) => Self::NotPossible(why),
+            other => Self::Api(other),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Stripe's preview of the next invoice: what only Stripe knows (prorations, tax, credits).
+
+use driftlock_domain::stripe::api::{ApiError, Call};
+use serde_json::Value;
+
+use crate::gateway::Gateway;
+use crate::ports::Platform;
+
+impl<P: Platform> Gateway<P> {
+    /// The preview of a subscription's next invoice, if Stripe can be asked and has one.
+    pub(crate) async fn invoice_preview(
+        &self,
+        customer: &str,
+        subscription: &str,
+        idempotency_key: &str,
+    ) -> Result<Option<Value>, ApiError> {
+        if !self.has_stripe() {
+            return Ok(None);
+        }
+        let call = Call::post("/v1/invoices/create_preview", idempotency_key)
+            .field("customer", customer)
+            .field("subscription", subscription);
+        match self.stripe(&call).await {
+            Ok(preview) => Ok(Some(preview)),
+            Err(ApiError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

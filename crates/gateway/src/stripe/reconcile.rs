@@ -1,0 +1,233 @@
+//! Comparing everything with Stripe: standings are repaired, usage that differs is told.
+
+use driftlock_domain::alert::{Alert, AlertKind};
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::organization::Organization;
+use driftlock_domain::period::Period;
+use driftlock_domain::stripe::api::{ApiError, Call};
+use driftlock_domain::stripe::meter::{PeriodSums, ReportState};
+use driftlock_domain::time::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::billing::Processed;
+use crate::gateway::Gateway;
+use crate::ports::{Alerts, Clock, Directory, Page, Platform, UsageReports};
+
+const ORGANIZATIONS_MAX: usize = 500;
+/// Billing periods of each organization whose usage is compared.
+const PERIODS: usize = 2;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What a comparison found. All amounts are in units.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Reconciliation {
+    /// Whether nothing is left that a person has to look at.
+    pub(crate) ok: bool,
+    /// Organizations that are customers.
+    pub(crate) customers: usize,
+    /// Those whose standing was not Stripe's, and is now.
+    pub(crate) repaired: Vec<Repair>,
+    /// Customers with a subscription that belong to no organization.
+    pub(crate) unlinked: BTreeSet<String>,
+    /// What could not be done, and why.
+    pub(crate) problems: Vec<Problem>,
+    /// Usage by organization and period.
+    pub(crate) usage: Vec<Usage>,
+}
+
+/// A repaired standing.
+#[derive(Debug, Serialize)]
+pub(crate) struct Repair {
+    organization: OrganizationId,
+    customer: String,
+    changes: Vec<&'static str>,
+}
+
+/// Something that a person has to look at.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    organization: OrganizationId,
+    customer: String,
+    problem: String,
+}
+
+/// One period's usage, here and at Stripe.
+#[derive(Debug, Serialize)]
+pub(crate) struct Usage {
+    organization: OrganizationId,
+    #[serde(flatten)]
+    sums: PeriodSums,
+    /// What Stripe has.
+    stripe: u64,
+    /// What Stripe has beyond what it acknowledged; negative when it misses some.
+    drift: i128,
+}
+
+impl<P: Platform> Gateway<P> {
+    /// Compares every customer with Stripe, repairs what can be, and logs what it found.
+    pub async fn reconcile_and_tell(&self) {
+        match self.reconcile().await {
+            Ok(found) if found.ok => {
+                let (customers, repaired) = (found.customers, found.repaired.len());
+                tracing::info!(customers, repaired, "everything is as Stripe has it");
+            }
+            Ok(found) => tracing::error!(
+                problems = found.problems.len(),
+                unlinked = found.unlinked.len(),
+                "not everything is as Stripe has it; `driftlock stripe reconcile` tells more"
+            ),
+            Err(Failed::Api(error)) => tracing::warn!(%error, "nothing is compared with Stripe"),
+            Err(Failed::Fault(fault)) => {
+                tracing::error!(cause = fault.cause, "nothing is compared with Stripe");
+            }
+        }
+    }
+
+    /// Compares every customer with Stripe, and repairs what can be.
+    pub(crate) async fn reconcile(&self) -> Result<Reconciliation, Failed> {
+        let (mut found, mut known) = (Reconciliation::default(), BTreeSet::new());
+        let mut after = None;
+        loop {
+            let page = Page { after, limit: ORGANIZATIONS_MAX };
+            let organizations = self.directory.organizations(page).await?;
+            after = organizations.last().map(|organization| organization.id);
+            for organization in &organizations {
+                if let Some(customer) = &organization.stripe_customer_id {
+                    known.insert(customer.clone());
+                    self.reconcile_one(organization, customer, &mut found).await?;
+                }
+            }
+            if organizations.len() < ORGANIZATIONS_MAX {
+                break;
+            }
+        }
+        let subscriptions = self.stripe_list(&Call::get("/v1/subscriptions")).await?;
+        let customers = subscriptions.iter().filter_map(|found| found["customer"].as_str());
+        let unlinked = customers.filter(|customer| !known.contains(*customer));
+        found.unlinked = unlinked.map(str::to_owned).collect();
+        found.ok = found.problems.is_empty() && found.unlinked.is_empty();
+        found.ok &= found.usage.iter().all(Usage::is_settled);
+        Ok(found)
+    }
+
+    async fn reconcile_one(
+        &self,
+        organization: &Organization,
+        customer: &str,
+        found: &mut Reconciliation,
+    ) -> Result<(), Failed> {
+        found.customers += 1;
+        let id = organization.id;
+        let problem =
+            |problem: String| Problem { organization: id, customer: customer.to_owned(), problem };
+        match self.process_customer(customer).await {
+            Processed::Committed { transitions, problems, .. } => {
+                if !transitions.is_empty() {
+                    let changes = transitions.iter().map(|change| change.action()).collect();
+                    let customer = customer.to_owned();
+                    found.repaired.push(Repair { organization: id, customer, changes });
+                }
+                found.problems.extend(problems.into_iter().map(problem));
+            }
+            Processed::Waiting(why) => found.problems.push(problem(why)),
+        }
+        if self.own_included(organization) {
+            found.problems.push(problem(
+                "it has included units of its own, which a graduated price does not know: set \
+                 [stripe] report_usage = \"overage\""
+                    .to_owned(),
+            ));
+        }
+        for sums in self.reports.report_sums(id, PERIODS).await? {
+            match self.compare_period(id, customer, sums).await? {
+                Ok(usage) => {
+                    self.note_drift(&usage).await?;
+                    found.usage.push(usage);
+                }
+                Err(error) => found.problems.push(problem(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stripe sums up whole minutes: what is compared with it is what was told of the same ones.
+    async fn compare_period(
+        &self,
+        organization: OrganizationId,
+        customer: &str,
+        sums: PeriodSums,
+    ) -> Result<Result<Usage, ApiError>, Fault> {
+        let end = sums.period.end.min(self.clock.now().plus(MINUTE));
+        let start: Timestamp = sums.period.start.floor_to(60);
+        let window = Period { start, end: end.plus(MINUTE).floor_to(60).max(start.plus(MINUTE)) };
+        let stripe = match self.meter_sum(customer, window).await {
+            Ok(stripe) => stripe,
+            Err(error) => return Ok(Err(error)),
+        };
+        let reports = self.reports.reports(organization, window).await?;
+        let told = reports.iter().filter(|report| report.state == ReportState::Done);
+        let told: u64 = told.map(|report| report.sealed.value).sum();
+        let drift = i128::from(stripe) - i128::from(told);
+        Ok(Ok(Usage { organization, sums, stripe, drift }))
+    }
+
+    async fn note_drift(&self, usage: &Usage) -> Result<(), Fault> {
+        if usage.is_settled() {
+            return Ok(());
+        }
+        tracing::error!(
+            organization = %usage.organization,
+            drift = %usage.drift,
+            dead = usage.sums.dead,
+            "what Stripe was told differs from what was counted"
+        );
+        let details = json!({
+            "period": usage.sums.period,
+            "stripe": usage.stripe,
+            "drift": usage.drift.to_string(),
+            "dead": usage.sums.dead,
+        });
+        self.alerts
+            .raise(Alert {
+                organization: usage.organization,
+                kind: AlertKind::UsageDrift,
+                subject: usage.sums.period.start.secs().to_string(),
+                at: self.clock.now(),
+                details,
+            })
+            .await
+    }
+}
+
+impl Usage {
+    /// Whether what Stripe has is what it acknowledged, give or take what is on its way.
+    fn is_settled(&self) -> bool {
+        let on_the_way = i128::from(self.sums.outstanding);
+        self.sums.dead == 0 && (0..=on_the_way).contains(&self.drift)
+    }
+}
+
+/// Why nothing can be compared.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// Stripe.
+    Api(ApiError),
+    /// Ours.
+    Fault(Fault),
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

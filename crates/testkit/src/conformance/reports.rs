@@ -1,0 +1,182 @@
+//! What leaves: sealed buckets on their way to Stripe (I7), and alerts, each once.
+
+use std::time::Duration;
+
+use driftlock_domain::alert::{Alert, AlertKind};
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::lease::LeaseAsk;
+use driftlock_domain::organization::OrganizationPatch;
+use driftlock_domain::period::Period;
+use driftlock_domain::stripe::meter::{Next, ReportMode, ReportState, SealRule};
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::Settled;
+use driftlock_gateway::ports::Page;
+
+use super::Store;
+use crate::make::{ask, audit, node, now, organization, organization_id, settlement, terms};
+
+const TOTAL: SealRule = SealRule { mode: ReportMode::Total, included: 0 };
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// An organization that is a customer, with a lease.
+async fn customer(store: &impl Store, cap: Option<u64>) {
+    let made = organization(1);
+    store.create_organization(&made, audit("organization.create")).await.expect("made");
+    let patch = OrganizationPatch {
+        stripe_customer_id: Some(Some("cus_1".into())),
+        ..OrganizationPatch::default()
+    };
+    store.patch_organization(made.id, patch, audit("organization.update")).await.expect("patched");
+    store.lease(made.id, node(1), &ask(cap, 0, 100), now()).await.expect("leased");
+}
+
+async fn use_units(store: &impl Store, number: u64, units: u32, at: Timestamp) {
+    let mut settlement = settlement(1, number);
+    settlement.units = units;
+    let settled = store.settle(settlement, at).await.expect("settled");
+    assert!(matches!(settled, Settled::Committed { .. }));
+}
+
+async fn reporting(store: &impl Store, at: Timestamp) -> usize {
+    store.reporting(at, Page { after: None, limit: 9 }).await.expect("read").len()
+}
+
+/// Takes all that is due and has it acknowledged; the values, in order of their hours.
+async fn tell_all(store: &impl Store, at: Timestamp) -> Vec<u64> {
+    let mut told = Vec::new();
+    while let Some(report) = store.take_report(organization_id(1), at).await.expect("taken") {
+        let identifier = report.sealed.identifier;
+        store
+            .answer_report(organization_id(1), &identifier, Next::Done, at)
+            .await
+            .expect("answered");
+        told.push((report.sealed.timestamp, report.sealed.value));
+    }
+    told.sort_unstable();
+    told.into_iter().map(|(_, value)| value).collect()
+}
+
+pub(super) async fn buckets_are_sealed_once_and_for_good(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    use_units(&store, 1, 3, now()).await;
+    use_units(&store, 2, 4, now().plus(HOUR)).await;
+    assert_eq!(store.seal(id, TOTAL, now()).await.expect("sealed"), 0, "both may still grow");
+    let later = now().plus(HOUR);
+    assert_eq!(reporting(&store, later).await, 1);
+    assert_eq!(store.seal(id, TOTAL, later).await.expect("sealed"), 1, "the first hour is over");
+    assert_eq!(store.seal(id, TOTAL, later).await.expect("sealed"), 0, "once");
+
+    // A straggler into the sealed hour is told by itself.
+    use_units(&store, 3, 5, later).await;
+    let end = now().plus(4 * HOUR);
+    assert_eq!(store.seal(id, TOTAL, end).await.expect("sealed"), 1);
+    let sums = store.report_sums(id, 9).await.expect("read")[0];
+    assert_eq!((sums.settled, sums.sealed, sums.open), (12, 12, 0));
+    assert_eq!((sums.acknowledged, sums.outstanding, sums.dead), (0, 12, 0));
+    assert_eq!(tell_all(&store, end).await, [3, 9]);
+    let sums = store.report_sums(id, 9).await.expect("read")[0];
+    assert_eq!((sums.acknowledged, sums.outstanding), (12, 0), "what was told is what counts");
+    assert_eq!(reporting(&store, end).await, 0);
+
+    use_units(&store, 4, 2, end).await;
+    let voided = settlement(1, 3).usage;
+    store.void(id, voided).await.expect_err("what was told cannot be taken back");
+    let window = Period { start: now().floor_to(3_600), end };
+    let told = store.reports(id, window).await.expect("read");
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|report| report.state == ReportState::Done));
+}
+
+pub(super) async fn overage_adds_up_whatever_is_raised(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    for hour in 0..4 {
+        use_units(&store, hour, 10, now().plus(HOUR * u32::try_from(hour).expect("small"))).await;
+    }
+    let end = now().plus(9 * HOUR);
+    let rule = SealRule { mode: ReportMode::Overage, included: 25 };
+    assert_eq!(store.seal(id, rule, end).await.expect("sealed"), 4);
+    assert_eq!(tell_all(&store, end).await, [5, 10], "nothing is told of what is included");
+    // With more included afterwards, nothing more is told until that is used up, too.
+    let raised = SealRule { included: 35, ..rule };
+    use_units(&store, 9, 12, end).await;
+    store.seal(id, raised, end.plus(2 * HOUR)).await.expect("sealed");
+    assert_eq!(tell_all(&store, end.plus(2 * HOUR)).await, [2], "52 - 35 = 17 in all");
+}
+
+pub(super) async fn an_attempt_is_entered_before_it_is_made(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    use_units(&store, 1, 3, now()).await;
+    let end = now().plus(2 * HOUR);
+    store.seal(id, TOTAL, end).await.expect("sealed");
+    let first = store.take_report(id, end).await.expect("taken").expect("there");
+    assert_eq!((first.attempts.count, first.attempts.first_at), (1, Some(end)));
+    assert!(store.take_report(id, end).await.expect("read").is_none(), "somebody has it");
+    // Whoever had it crashed: it comes again, the same to the last byte.
+    let again = store.take_report(id, end.plus(HOUR)).await.expect("taken").expect("there");
+    assert_eq!((&again.sealed, again.attempts.count), (&first.sealed, 2));
+    // After a day Stripe would not recognize it: it is no longer sent, but compared.
+    let day = end.plus(24 * HOUR);
+    let old = store.take_report(id, day).await.expect("taken").expect("there");
+    assert_eq!((old.state, old.attempts.count), (ReportState::Reconcile, 2));
+    let identifier = &*old.sealed.identifier;
+    store.answer_report(id, identifier, Next::Resend, day).await.expect("answered");
+    let fresh = store.take_report(id, day).await.expect("taken").expect("there");
+    assert_eq!((fresh.state, fresh.attempts.count), (ReportState::Pending, 1), "as if new");
+
+    let dead = Next::DeadLetter { code: None, message: "no such meter".into() };
+    store.answer_report(id, identifier, dead, day).await.expect("answered");
+    assert!(store.take_report(id, day.plus(24 * HOUR)).await.expect("read").is_none());
+    let sums = store.report_sums(id, 9).await.expect("read")[0];
+    assert_eq!((sums.acknowledged, sums.outstanding, sums.dead), (0, 0, 3));
+}
+
+pub(super) async fn a_new_period_ends_the_old_ones_last_bucket(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    use_units(&store, 1, 3, now()).await;
+    let start = now().plus(Duration::from_secs(600));
+    let period = Period { start, end: start.plus(720 * HOUR) };
+    let ask = LeaseAsk { terms: Terms { period, included: 9, cap: None }, keep: 0, want: 1 };
+    store.lease(id, node(1), &ask, start).await.expect("leased");
+    use_units(&store, 2, 4, start).await;
+    let end = now().plus(2 * HOUR);
+    assert_eq!(store.seal(id, TOTAL, end).await.expect("sealed"), 2, "one hour, two periods");
+    let reports = store.reports(id, Period { start: now().floor_to(3_600), end }).await;
+    let reports = reports.expect("read");
+    let old = reports.iter().find(|report| report.units == 3).expect("there");
+    let new = reports.iter().find(|report| report.units == 4).expect("there");
+    assert!(old.sealed.timestamp < start, "not stamped into the period that it is not of");
+    assert!(new.sealed.timestamp >= start);
+    assert_ne!(old.sealed.identifier, new.sealed.identifier);
+}
+
+pub(super) async fn thresholds_are_told_once_with_the_unit_that_reaches_them(store: impl Store) {
+    let id = organization_id(1);
+    let ask = LeaseAsk { terms: Terms { included: 10, ..terms(Some(12)) }, keep: 0, want: 100 };
+    store.lease(id, node(1), &ask, now()).await.expect("leased");
+    let kinds = async |store: &_| -> Vec<AlertKind> {
+        let alerts: Vec<Alert> = told(store).await;
+        alerts.iter().map(|alert| alert.kind).collect()
+    };
+    use_units(&store, 1, 6, now()).await;
+    assert_eq!(kinds(&store).await, []);
+    use_units(&store, 2, 1, now()).await;
+    assert_eq!(kinds(&store).await, [AlertKind::Usage70Percent]);
+    store.void(id, settlement(1, 2).usage).await.expect("voided");
+    use_units(&store, 3, 1, now()).await;
+    assert_eq!(kinds(&store).await.len(), 1, "reached again, told once");
+    use_units(&store, 4, 5, now().plus(HOUR)).await;
+    let all = kinds(&store).await;
+    assert_eq!(all.len(), 5, "{all:?}");
+    assert_eq!(all[4], AlertKind::Usage70Percent, "the newest come first");
+    let again = told(&store).await.remove(0);
+    store.raise(Alert { at: now().plus(9 * HOUR), ..again.clone() }).await.expect("known");
+    assert_eq!(told(&store).await[0], again);
+}
+
+async fn told(store: &impl Store) -> Vec<Alert> {
+    store.alerts(organization_id(1), 9).await.expect("read")
+}
