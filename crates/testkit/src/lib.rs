@@ -1,6 +1,8 @@
 //! What every store has to do, as a suite that each runs; and what tests need: a clock that is set,
-//! and makers of ordinary records.
+//! makers of ordinary records, a double of Stripe, and a gateway in virtual time.
 
 pub mod clock;
 pub mod conformance;
 pub mod make;
+pub mod sim;
+pub mod stripe;

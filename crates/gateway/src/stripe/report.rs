@@ -95,7 +95,10 @@ impl<P: Platform> Gateway<P> {
     async fn tell(&self, customer: &str, report: &Report) -> Next {
         let event_name = &self.shared.config.stripe.meter_event_name;
         let event = MeterEvent { event_name, customer, sealed: &report.sealed };
-        let call = Call::post("/v1/billing/meter_events", &*report.sealed.identifier);
+        // Stripe repeats what it answered to an idempotency key, a failure too: what makes a
+        // repetition one is the event's identifier.
+        let key = format!("{}-{}", report.sealed.identifier, report.attempts.count);
+        let call = Call::post("/v1/billing/meter_events", key);
         let call =
             event.form().into_iter().fold(call, |call, (name, value)| call.field(name, value));
         let outcome = self.tell_stripe(&call).await;

@@ -1,0 +1,201 @@
+//! I7 over a month in virtual time: three organizations use a million units while the gateway crashes
+//! and Stripe fails, refuses repetitions and is away for 30 hours; in the end Stripe has been told
+//! exactly what was counted.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftlock_domain::config::Config;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::invoice::{lines, total_cents};
+use driftlock_domain::lease::LeaseAsk;
+use driftlock_domain::organization::Organization;
+use driftlock_domain::period::Period;
+use driftlock_domain::quota::Quota;
+use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, LifeParams, SamplePrice, Start};
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::Settlement;
+use driftlock_gateway::ports::{Clock, Directory, Ledger, Page, UsageReports};
+use driftlock_sqlite::{Options, SqliteStore};
+use driftlock_testkit::clock::VirtualClock;
+use driftlock_testkit::make::{audit, node, now, organization, settlement, usage};
+use driftlock_testkit::sim::{Asking, Sim, run, run_for};
+use driftlock_testkit::stripe::{Fault, Faults, SECRET_KEY, StripeDouble};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const HOURS: u64 = 720;
+/// What each organization uses in the month; a million in all.
+const UNITS: [u64; 3] = [275_000, 425_000, 300_000];
+
+struct Customer {
+    owner: Organization,
+    life: Life,
+    left: u64,
+}
+
+#[test]
+fn a_million_units_reach_stripe_exactly() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options =
+        Options { durability: driftlock_domain::config::Durability::Process, ..Options::default() };
+    let store = SqliteStore::open(&directory.path().join("a.db"), options).expect("opened");
+    let clock = VirtualClock::at(now().floor_to(3_600).plus(Duration::from_secs(90)));
+    let double = StripeDouble::new(1, {
+        let clock = clock.clone();
+        move || clock.now()
+    });
+    let start = || Sim::start(&store, &clock, &double, Asking::Online, &Config::default());
+    let mut customers: Vec<Customer> = (1..)
+        .zip(UNITS)
+        .map(|(number, units)| sign_up(&start(), &store, &double, number, units, &clock))
+        .collect();
+    let period = customers[0].life.subscriptions()[0].period;
+    let away = clock.now().plus(HOUR * 240);
+    double.set_outage(Some(Period { start: away, end: away.plus(30 * HOUR) }));
+    double.set_faults(Faults::of(
+        7,
+        150,
+        vec![
+            Fault::Before(500),
+            Fault::After(500),
+            Fault::Before(429),
+            Fault::After(503),
+            Fault::BreakBefore,
+            Fault::BreakAfter,
+        ],
+    ));
+
+    let (mut entropy, mut sim, mut crashes, mut number) = (Entropy::new(3), start(), 0, 0);
+    for hour in 0..HOURS {
+        for customer in &mut customers {
+            let share =
+                if hour + 1 == HOURS { customer.left } else { customer.left / (HOURS - hour) };
+            use_units(&store, customer, share, period, &clock, &mut number, &mut entropy);
+        }
+        clock.advance(
+            HOUR.min(period.end.since(clock.now()).saturating_sub(Duration::from_millis(1))),
+        );
+        if entropy.below(3) == 0 {
+            let _ = run_for(entropy.below(3_000), sim.gateway.report_usage());
+            sim = start();
+            crashes += 1;
+        } else {
+            run(sim.gateway.report_usage());
+        }
+    }
+    let mut rounds = 0;
+    while !run(store.reporting(clock.now(), Page { after: None, limit: 9 }))
+        .expect("read")
+        .is_empty()
+        || rounds < 3
+    {
+        clock.advance(HOUR);
+        run(sim.gateway.report_usage());
+        rounds += 1;
+        assert!(rounds < 100, "it never ends");
+    }
+    check(&store, &double, &customers, period);
+    let told = double.meter_events();
+    let calls = double.calls().iter().filter(|call| call.ends_with("/meter_events")).count();
+    let compared = double.calls().iter().filter(|call| call.ends_with("/event_summaries")).count();
+    println!(
+        "{} units in {} meter events by {calls} calls; {crashes} crashes, {compared} comparisons, \
+         done {rounds} h after the end",
+        told.iter().map(|event| event.value).sum::<u64>(),
+        told.len(),
+    );
+    assert!(crashes > 100 && compared > 0 && calls > told.len() + 100, "it was a hard month");
+}
+
+fn sign_up(
+    sim: &Sim<SqliteStore>,
+    store: &SqliteStore,
+    double: &StripeDouble,
+    number: u8,
+    left: u64,
+    clock: &VirtualClock,
+) -> Customer {
+    let owner = organization(number);
+    run(store.create_organization(&owner, audit("organization.create"))).expect("made");
+    let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
+    let mut life = Life::new(LifeParams {
+        seed: number.into(),
+        shape: ApiShape::Basil,
+        livemode: false,
+        organization: owner.id.to_string(),
+        customer: None,
+        price: price("standard", 4_900),
+        upgrade: price("growth", 24_900),
+        start: Timestamp::from_secs(clock.now().secs()),
+    });
+    life.subscribe(&price("standard", 4_900), Start::Paid);
+    life.checkout();
+    double.put(&life);
+    for event in life.events() {
+        assert_eq!(run(sim.deliver(event.to_string().as_bytes())), 200);
+    }
+    sim.later.finish();
+    let linked = run(store.organization(owner.id)).expect("read").expect("there");
+    assert_eq!(linked.stripe_customer_id.as_deref(), Some(life.customer()));
+    Customer { owner: linked, life, left }
+}
+
+/// Units that are settled over the hour, in a few requests.
+fn use_units(
+    store: &SqliteStore,
+    customer: &mut Customer,
+    share: u64,
+    period: Period,
+    clock: &VirtualClock,
+    number: &mut u64,
+    entropy: &mut Entropy,
+) {
+    let id = customer.owner.id;
+    let ask = LeaseAsk { terms: Terms { period, included: 250_000, cap: None }, keep: 0, want: 1 };
+    run(store.lease(id, node(1), &ask, clock.now())).expect("leased");
+    let mut rest = share;
+    while rest > 0 {
+        let units = u32::try_from(rest.min(100 + entropy.below(400) as u64)).expect("small");
+        *number += 1;
+        settle(store, id, units, *number, clock.now());
+        rest -= u64::from(units);
+    }
+    customer.left -= share;
+}
+
+fn settle(store: &SqliteStore, id: OrganizationId, units: u32, number: u64, at: Timestamp) {
+    let one = settlement(1, number);
+    let one = Settlement { organization: id, units, usage: usage(at, number), ..one };
+    run(store.settle(one, at)).expect("settled");
+}
+
+fn check(store: &SqliteStore, double: &StripeDouble, customers: &[Customer], period: Period) {
+    let config = Config::default();
+    for (customer, units) in customers.iter().zip(UNITS) {
+        let sums = run(store.report_sums(customer.owner.id, 9)).expect("read");
+        assert_eq!(sums.len(), 1, "{sums:?}");
+        assert_eq!((sums[0].settled, sums[0].acknowledged), (units, units), "{:?}", sums[0]);
+        assert_eq!((sums[0].open, sums[0].outstanding, sums[0].dead), (0, 0, 0));
+        assert_eq!(double.metered(customer.life.customer(), period), units, "inside the period");
+        let quota =
+            Quota::in_force(config.plan("standard").expect("shipped"), &customer.owner.quota);
+        let ours = total_cents(&lines(&quota, units));
+        assert_eq!(preview(double, customer), ours, "Stripe's invoice is ours");
+        if units == 275_000 {
+            assert_eq!(ours, 13_650, "$136.50");
+        }
+    }
+}
+
+fn preview(double: &StripeDouble, customer: &Customer) -> u64 {
+    double.set_faults(Faults::none());
+    let form = format!("subscription={}", customer.life.subscriptions()[0].id);
+    let request = http::Request::post("/v1/invoices/create_preview")
+        .header("authorization", format!("Bearer {SECRET_KEY}"))
+        .header("idempotency-key", customer.life.customer())
+        .body(Bytes::from(form));
+    let answer = double.answer(&request.expect("a request")).expect("no fault");
+    let invoice: serde_json::Value = serde_json::from_slice(answer.body()).expect("JSON");
+    invoice["total"].as_u64().unwrap_or_else(|| panic!("no total: {invoice}"))
+}

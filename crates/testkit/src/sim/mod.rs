@@ -1,0 +1,96 @@
+//! A gateway in virtual time, over any store and the double of Stripe: what it waits for ends when
+//! the test lets it, and a crash is that it never goes on.
+
+mod platform;
+mod run;
+mod upstream;
+
+use bytes::Bytes;
+use driftlock_domain::config::Config;
+use driftlock_domain::stripe::{api, signature};
+use driftlock_gateway::ports::Clock;
+use driftlock_gateway::{Door, Gateway, LocalCells, Parts, Secrets, Shared};
+use http::{Request, Response};
+
+pub use platform::{Seeded, SimPlatform, SimStore, ToDouble};
+pub use run::{Later, run, run_for};
+pub use upstream::Echo;
+
+use crate::clock::VirtualClock;
+use crate::make::node;
+use crate::stripe::{SECRET_KEY, StripeDouble};
+
+/// What deliveries are signed with.
+pub const WEBHOOK_SECRET: &str = "whsec_of_the_simulation_0123456789";
+
+/// Whether the gateway asks Stripe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// It has a secret key.
+    Online,
+    /// It knows only what events tell.
+    Offline,
+}
+
+/// One process of the gateway.
+pub struct Sim<S: SimStore> {
+    /// The gateway.
+    pub gateway: Gateway<SimPlatform<S>>,
+    /// What it left for later.
+    pub later: Later,
+    clock: VirtualClock,
+}
+
+impl<S: SimStore> Sim<S> {
+    /// Starts one over a store.
+    ///
+    /// # Panics
+    /// When the configuration is wrong.
+    #[must_use]
+    pub fn start(
+        store: &S,
+        clock: &VirtualClock,
+        double: &StripeDouble,
+        asking: Asking,
+        config: &Config,
+    ) -> Self {
+        let routes = config.route_table().expect("it is valid");
+        let access = api::Access::new(SECRET_KEY, "http://stripe.invalid").expect("well-formed");
+        let secrets = Secrets {
+            webhook_secrets: Some(signature::Secrets::parse(WEBHOOK_SECRET).expect("well-formed")),
+            stripe: (asking == Asking::Online).then_some(access),
+            ..Secrets::default()
+        };
+        let later = Later::default();
+        let parts = Parts {
+            shared: Shared::new(config.clone(), routes, secrets),
+            directory: store.clone(),
+            admission: LocalCells::new(store.clone(), clock.clone(), node(1)),
+            usage: store.clone(),
+            audit: store.clone(),
+            inbox: store.clone(),
+            reports: store.clone(),
+            alerts: store.clone(),
+            http: ToDouble(double.clone()),
+            upstream: Echo,
+            clock: clock.clone(),
+            entropy: Seeded::default(),
+            background: later.clone(),
+        };
+        Self { gateway: Gateway::new(parts), later, clock: clock.clone() }
+    }
+
+    /// Delivers an event, signed now; the status of the answer.
+    pub async fn deliver(&self, event: &[u8]) -> u16 {
+        let signed = signature::sign(WEBHOOK_SECRET, self.clock.now().secs(), event);
+        let request = Request::post("/webhooks/stripe")
+            .header("host", "gateway")
+            .header("content-type", "application/json")
+            .header("stripe-signature", signed)
+            .body(Bytes::copy_from_slice(event))
+            .expect("a request");
+        let peer = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
+        let answer: Response<Bytes> = self.gateway.handle(request, peer, Door::Public).await;
+        answer.status().as_u16()
+    }
+}

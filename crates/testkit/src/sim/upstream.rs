@@ -1,0 +1,50 @@
+//! A backend that answers 200 and nothing, over bodies that are bytes.
+
+use bytes::Bytes;
+use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::route::Route;
+use driftlock_gateway::ports::{BodyEnd, Collected, SendError, Upstream};
+use futures_util::Stream;
+use http::{Request, Response};
+
+/// See the module.
+pub struct Echo;
+
+impl Upstream for Echo {
+    type RequestBody = Bytes;
+    type ResponseBody = Bytes;
+
+    async fn send(&self, _: Request<Bytes>, _: &Route) -> Result<Response<Bytes>, SendError> {
+        Ok(Response::new(Bytes::new()))
+    }
+
+    async fn collect(&self, body: Bytes, max: u64) -> Result<Bytes, Denial> {
+        if body.len() as u64 > max { Err(Denial::BodyTooLarge(max)) } else { Ok(body) }
+    }
+
+    fn request_body(bytes: Bytes) -> Bytes {
+        bytes
+    }
+
+    fn limited(body: Bytes, _: u64) -> Bytes {
+        body
+    }
+
+    fn response_body(bytes: Bytes) -> Bytes {
+        bytes
+    }
+
+    fn stream_body(parts: impl Stream<Item = Result<Bytes, Fault>> + 'static) -> Bytes {
+        let parts = futures_executor::block_on_stream(Box::pin(parts));
+        parts.map_while(Result::ok).flatten().collect()
+    }
+
+    async fn collect_answer(&self, body: Bytes, max: usize) -> Collected<Bytes> {
+        if body.len() > max { Collected::Greater(body) } else { Collected::Whole(body) }
+    }
+
+    fn watch(body: Bytes, ended: Box<dyn FnOnce(BodyEnd)>) -> Bytes {
+        ended(BodyEnd::Complete);
+        body
+    }
+}
