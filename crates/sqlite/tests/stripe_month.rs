@@ -20,7 +20,7 @@ use driftlock_gateway::ports::{Clock, Directory, Ledger, Page, UsageReports};
 use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_testkit::clock::VirtualClock;
 use driftlock_testkit::make::{audit, node, now, organization, settlement, usage};
-use driftlock_testkit::sim::{Asking, Sim, run, run_for};
+use driftlock_testkit::sim::{Asking, Sim, config, run, run_for};
 use driftlock_testkit::stripe::{Fault, Faults, SECRET_KEY, StripeDouble};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -45,7 +45,7 @@ fn a_million_units_reach_stripe_exactly() {
         let clock = clock.clone();
         move || clock.now()
     });
-    let start = || Sim::start(&store, &clock, &double, Asking::Online, &Config::default());
+    let start = || Sim::start(&store, &clock, &double, Asking::Online, &config());
     let mut customers: Vec<Customer> = (1..)
         .zip(UNITS)
         .map(|(number, units)| sign_up(&start(), &store, &double, number, units, &clock))
@@ -99,7 +99,7 @@ fn a_million_units_reach_stripe_exactly() {
     let told = double.meter_events();
     let calls = double.calls().iter().filter(|call| call.ends_with("/meter_events")).count();
     let compared = double.calls().iter().filter(|call| call.ends_with("/event_summaries")).count();
-    println!(
+    eprintln!(
         "{} units in {} meter events by {calls} calls; {crashes} crashes, {compared} comparisons, \
          done {rounds} h after the end",
         told.iter().map(|event| event.value).sum::<u64>(),

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use driftlock_domain::config::Config;
 use driftlock_domain::lease::Sharing;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::account::{Account, Billing};
@@ -19,7 +18,7 @@ use driftlock_gateway::memory::MemoryStore;
 use driftlock_gateway::ports::Clock;
 use driftlock_testkit::clock::VirtualClock;
 use driftlock_testkit::make::{audit, now, organization};
-use driftlock_testkit::sim::{Asking, Sim, SimStore, run};
+use driftlock_testkit::sim::{Asking, Sim, SimStore, config, run};
 use driftlock_testkit::stripe::StripeDouble;
 use serde_json::Value;
 
@@ -50,7 +49,7 @@ fn any_order_with_restarts_comes_to_stripes_state() {
             }
         }
     }
-    println!("{lives} lives, {runs} runs, {repaired} repaired by a comparison with Stripe");
+    eprintln!("{lives} lives, {runs} runs, {repaired} repaired by a comparison with Stripe");
     assert_eq!(repaired, 0, "created and previous_attributes determine the order of all of these");
 }
 
@@ -67,8 +66,8 @@ fn live<S: SimStore>(store: &S, seed: u64, order: u64, asking: Asking) -> Course
         network: Network { pending: Vec::new(), told: 0 },
         // What happens follows from the seed, how it is told from the order.
         entropy: Entropy::new(seed.wrapping_mul(31) ^ order.wrapping_mul(0x9e37_79b9)),
-        sim: Sim::start(store, &clock, &double, asking, &Config::default()),
-        restart: Box::new(|| Sim::start(store, &clock, &double, asking, &Config::default())),
+        sim: Sim::start(store, &clock, &double, asking, &config()),
+        restart: Box::new(|| Sim::start(store, &clock, &double, asking, &config())),
         clock: &clock,
         double: &double,
     };
@@ -93,7 +92,7 @@ fn live<S: SimStore>(store: &S, seed: u64, order: u64, asking: Asking) -> Course
         "seed {seed}, order {order}: {:#?}\n{truth:#?}",
         standing()
     );
-    let online = Sim::start(store, &clock, &double, Asking::Online, &Config::default());
+    let online = Sim::start(store, &clock, &double, Asking::Online, &config());
     run(online.gateway.reconcile_and_tell());
     assert_eq!(standing(), truth, "seed {seed}, order {order}: not even repaired");
     Course::Repaired

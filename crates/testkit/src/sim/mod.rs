@@ -41,6 +41,22 @@ pub struct Sim<S: SimStore> {
     clock: VirtualClock,
 }
 
+/// The process is gone, and with it what it had left for later, which holds on to the gateway.
+impl<S: SimStore> Drop for Sim<S> {
+    fn drop(&mut self) {
+        self.later.forget();
+    }
+}
+
+/// The defaults, with tables of the least size: a test starts many gateways.
+#[must_use]
+pub fn config() -> Config {
+    let mut config = Config::default();
+    config.limits.addresses_max = 1_024;
+    config.keys.cache_entries_max = 1_024;
+    config
+}
+
 impl<S: SimStore> Sim<S> {
     /// Starts one over a store.
     ///

@@ -32,6 +32,11 @@ impl Later {
         }
     }
 
+    /// Forgets it all.
+    pub(super) fn forget(&self) {
+        drop(self.0.take());
+    }
+
     /// Does it all, each only so far: the process stops in the midst of it.
     pub fn stop_after(&self, turns: usize) {
         for work in self.0.take() {
