@@ -4,5 +4,6 @@
 pub mod clock;
 pub mod conformance;
 pub mod make;
+pub mod postgres;
 pub mod sim;
 pub mod stripe;

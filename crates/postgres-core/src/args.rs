@@ -1,0 +1,59 @@
+//! Values as the functions take and give them: ids as UUIDs, times as microseconds, bytes as hex.
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::time::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// What a function answered, as what it stands for.
+pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
+    serde_json::from_value(value)
+        .map_err(|error| Fault::store(format!("the database answered something else: {error}")))
+}
+
+/// A value as JSON.
+pub(crate) fn write(value: &impl serde::Serialize) -> Result<Value, Fault> {
+    serde_json::to_value(value).map_err(Fault::store)
+}
+
+/// An id's text form without its prefix, which PostgreSQL reads as a UUID.
+macro_rules! uuid {
+    ($id:expr) => {
+        $id.uuid().to_string()
+    };
+}
+pub(crate) use uuid;
+
+/// A number as PostgreSQL counts; nothing that is counted here comes near 2^63.
+pub(crate) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The UUID before all others: where a list without a cursor begins.
+pub(crate) const FIRST_UUID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// A record with its details as the text that the chain's hash covers.
+pub(crate) fn record(record: &AuditRecord) -> Value {
+    let AuditRecord { at, actor, action, resource, outcome, request_id, ip, details } = record;
+    json!({
+        "at": at.micros(), "actor": actor, "action": action, "resource": resource,
+        "outcome": outcome, "request_id": request_id, "ip": ip, "details": &**details,
+    })
+}
+
+/// Times that are kept as microseconds.
+pub(crate) fn micros(time: Option<Timestamp>) -> Option<i64> {
+    time.map(Timestamp::micros)
+}
+
+/// Bytes that were written as hex.
+pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
+    hex::decode(text).map_err(Fault::store)
+}
+
+/// So many bytes that were written as hex.
+pub(crate) fn exact<const N: usize>(text: &str) -> Result<[u8; N], Fault> {
+    let wrong = |_| Fault::store("bytes of another length were wanted of the database");
+    bytes(text)?.try_into().map_err(wrong)
+}

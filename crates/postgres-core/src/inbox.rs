@@ -1,0 +1,151 @@
+//! Stripe's events, and what follows from them.
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::file::{
+    BillingCommit, CustomerFile, FiledEvent, Orphan, Postponed,
+};
+use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{EventInbox, Page};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::args::{bytes, micros, read, record, uuid, write};
+use crate::reports::alert;
+use crate::{Call, FunctionStore};
+
+#[derive(Deserialize)]
+struct File {
+    known: Option<Known>,
+    organization: Option<OrganizationId>,
+    events: Vec<Filed>,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    revision: u64,
+    organization: OrganizationId,
+    standing: Billing,
+}
+
+#[derive(Deserialize)]
+struct Filed {
+    state: DeliveryState,
+    attempts: u32,
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct Unowned {
+    event: String,
+    attempts: u32,
+    body: String,
+}
+
+impl<C: Call> EventInbox for FunctionStore<C> {
+    async fn receive(&self, delivery: Delivery) -> Result<bool, Fault> {
+        let args = json!({
+            "event": delivery.event, "kind": delivery.kind, "created": delivery.created.micros(),
+            "livemode": delivery.livemode, "customer": delivery.customer,
+            "received_at": delivery.received_at.micros(), "state": delivery.state,
+            "note": delivery.note, "body": hex::encode(&delivery.body),
+        });
+        read(self.call.call("driftlock_receive", args).await?)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        let args = json!({ "now": now.micros(), "limit": limit });
+        read(self.call.call("driftlock_due", args).await?)
+    }
+
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+        let args = json!({ "now": now.micros(), "limit": limit });
+        let found: Vec<Unowned> = read(self.call.call("driftlock_orphans", args).await?)?;
+        let orphan = |Unowned { event, attempts, body }| {
+            Ok(Orphan { event, attempts, body: bytes(&body)? })
+        };
+        found.into_iter().map(orphan).collect()
+    }
+
+    async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault> {
+        let args = json!({ "event": event, "customer": customer });
+        self.call.call("driftlock_assign", args).await.map(drop)
+    }
+
+    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        let Postponed { error, until } = postponed;
+        let args = json!({ "event": event, "error": error, "until": micros(until) });
+        self.call.call("driftlock_postpone", args).await.map(drop)
+    }
+
+    async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {
+        let args = json!({ "customer": customer });
+        let File { known, organization, events } =
+            read(self.call.call("driftlock_customer", args).await?)?;
+        let filed = |Filed { state, attempts, body }| {
+            Ok(FiledEvent { state, attempts, body: bytes(&body)? })
+        };
+        let events = events.into_iter().map(filed).collect::<Result<_, Fault>>()?;
+        Ok(match known {
+            Some(Known { revision, organization, standing }) => {
+                CustomerFile { revision, organization: Some(organization), standing, events }
+            }
+            None => CustomerFile { organization, events, ..CustomerFile::default() },
+        })
+    }
+
+    async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
+        let invoices = commit.invoices.iter().map(invoice).collect::<Result<Vec<_>, _>>()?;
+        let args = json!({
+            "customer": commit.customer, "revision": commit.revision,
+            "organization": uuid!(commit.organization), "standing": write(&commit.standing)?,
+            "subscription": write(&commit.subscription)?, "invoices": invoices,
+            "audit": commit.audit.iter().map(record).collect::<Vec<_>>(),
+            "alerts": commit.alerts.iter().map(alert).collect::<Vec<_>>(),
+            "done": commit.done, "dead": commit.dead, "at": commit.at.micros(),
+        });
+        read(self.call.call("driftlock_commit", args).await?)
+    }
+
+    async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault> {
+        let Postponed { error, until } = postponed;
+        let args = json!({ "customer": customer, "error": error, "until": micros(until) });
+        self.call.call("driftlock_postpone", args).await.map(drop)
+    }
+
+    async fn events(
+        &self,
+        state: Option<DeliveryState>,
+        page: Page<String>,
+    ) -> Result<Vec<InboxEntry>, Fault> {
+        let after = page.after.unwrap_or_default();
+        let args = json!({ "state": state, "after": after, "limit": page.limit });
+        read(self.call.call("driftlock_events", args).await?)
+    }
+
+    async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault> {
+        read(self.call.call("driftlock_event", json!({ "event": event })).await?)
+    }
+
+    async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
+        let args = json!({ "event": event, "now": now.micros() });
+        read(self.call.call("driftlock_replay", args).await?)
+    }
+
+    async fn invoices(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<InvoiceState>, Fault> {
+        let args = json!({ "organization": uuid!(organization), "limit": limit });
+        read(self.call.call("driftlock_invoices", args).await?)
+    }
+}
+
+fn invoice(invoice: &InvoiceState) -> Result<Value, Fault> {
+    let created = invoice.created.unwrap_or(invoice.as_of).micros();
+    Ok(json!({ "id": invoice.id, "created": created, "invoice": write(invoice)? }))
+}

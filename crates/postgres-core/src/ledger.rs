@@ -1,0 +1,118 @@
+//! Leases and settlement. Nodes get chunks, so that each admits without asking.
+
+use std::time::Duration;
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::period::PeriodId;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
+use driftlock_gateway::ports::Ledger;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::args::{int, read, record, uuid};
+use crate::{Call, FunctionStore};
+
+/// How long a lease lives: what a node holds when it crashes is back after this.
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
+
+#[derive(Deserialize)]
+struct Granted {
+    period: i64,
+    reserved: Option<u64>,
+    used: u64,
+    /// Microseconds.
+    ttl: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Outcome {
+    Committed { at: i64, period: i64 },
+    Not(NotSettled),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NotSettled {
+    Refused,
+    Unleased,
+}
+
+impl<C: Call> Ledger for FunctionStore<C> {
+    async fn lease(
+        &self,
+        organization: OrganizationId,
+        node: NodeId,
+        ask: &LeaseAsk,
+        now: Timestamp,
+    ) -> Result<LeaseGrant, Fault> {
+        let terms = ask.terms;
+        let args = json!({
+            "organization": uuid!(organization), "node": uuid!(node), "now": self.stamp(now),
+            "start": terms.period.start.micros(), "end": terms.period.end.micros(),
+            "included": int(terms.included), "cap": terms.cap.map(int),
+            "keep": int(ask.keep), "want": int(ask.want),
+            "ttl": int(LEASE_TTL.as_micros().try_into().unwrap_or(u64::MAX)),
+        });
+        let granted: Granted = read(self.call.call("driftlock_lease", args).await?)?;
+        Ok(LeaseGrant {
+            period: PeriodId(granted.period),
+            terms,
+            reserved: granted.reserved,
+            used: granted.used,
+            ttl: Duration::from_micros(granted.ttl),
+            retry_after: Duration::ZERO,
+        })
+    }
+
+    async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
+        let claim = settlement.claim.as_ref();
+        let one = json!({
+            "usage": uuid!(settlement.usage), "organization": uuid!(settlement.organization),
+            "key": uuid!(settlement.key), "route": settlement.route, "units": settlement.units,
+            "node": uuid!(settlement.node), "request_id": settlement.request_id,
+            "claim": claim.map(|claim| hex::encode(claim.key.0)),
+            "fingerprint": claim.map(|claim| hex::encode(claim.fingerprint.0)),
+            "audit": record(&settlement.audit), "now": self.stamp(now),
+        });
+        match read(self.call.settle(one).await?)? {
+            Outcome::Committed { at, period } => Ok(Settled::Committed {
+                at: Timestamp::from_micros(at),
+                period: PeriodId(period),
+            }),
+            Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
+            Outcome::Not(NotSettled::Unleased) => {
+                Err(Fault::store("a settlement for which no units were leased"))
+            }
+        }
+    }
+
+    async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
+        let args = json!({
+            "organization": uuid!(organization), "usage": uuid!(usage),
+            "audit": record(&voided(usage)),
+        });
+        match self.call.call("driftlock_void", args).await? {
+            Value::Null => Ok(()),
+            _ => Err(Fault::store(format!("{usage} is in a sealed bucket"))),
+        }
+    }
+}
+
+/// Dated by the database, like the settlement that it takes back.
+fn voided(usage: UsageId) -> AuditRecord {
+    AuditRecord {
+        at: Timestamp::default(),
+        actor: "system".into(),
+        action: "usage.void".into(),
+        resource: usage.to_string().into(),
+        outcome: "ok".into(),
+        request_id: "".into(),
+        ip: "".into(),
+        details: r#"{"reason":"the settlement's outcome was unknown to the client"}"#.into(),
+    }
+}

@@ -1,0 +1,83 @@
+//! All ports over the functions of `migrations/postgres`, whoever calls them: a connection, or
+//! PostgREST. What must be atomic is in those functions; here are their arguments and answers, and
+//! the few decisions that `domain` makes of what was read.
+//!
+//! A change that follows from a reading names what it read (a revision, a sum) and is made anew
+//! when that is no longer so, a bounded number of times. Nothing here waits by itself or reads a
+//! clock; it compiles to wasm.
+#![expect(
+    async_fn_in_trait,
+    reason = "the trait is used generically inside this workspace, and needs no Send futures"
+)]
+
+mod args;
+mod audit_log;
+mod directory;
+mod inbox;
+mod ledger;
+mod reports;
+mod schema;
+mod usage;
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::time::Timestamp;
+use serde_json::{Value, json};
+
+pub use schema::{MIGRATIONS, Migration};
+
+/// The way to the database's functions.
+pub trait Call {
+    /// Calls `public.<function>(args)`; its answer, `null` for none.
+    ///
+    /// # Errors
+    /// `Conflict` when something of the kind exists; `Store` otherwise: then it may have happened.
+    async fn call(&self, function: &'static str, args: Value) -> Result<Value, Fault>;
+
+    /// Settles one; an implementation may send it with others.
+    ///
+    /// # Errors
+    /// As [`Call::call`].
+    async fn settle(&self, settlement: Value) -> Result<Value, Fault> {
+        let answer = self.call(SETTLE, json!({ "settlements": [settlement] })).await?;
+        Ok(answer[0][1].clone())
+    }
+}
+
+/// The function that settles a batch: `{"settlements": [...]}` to `[[place, outcome], ...]`.
+pub const SETTLE: &str = "driftlock_settle";
+
+/// Whose clock dates what is leased, settled and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timing {
+    /// The database's, which all nodes share: however their own clocks differ, leases end in order.
+    Database,
+    /// The caller's: time is an argument, as tests want it.
+    Caller,
+}
+
+/// The store; clones are the same one if their callers are.
+#[derive(Debug, Clone)]
+pub struct FunctionStore<C> {
+    call: C,
+    timing: Timing,
+}
+
+impl<C: Call> FunctionStore<C> {
+    /// A store over a way to the functions.
+    pub const fn new(call: C, timing: Timing) -> Self {
+        Self { call, timing }
+    }
+
+    /// The way to the functions.
+    pub const fn caller(&self) -> &C {
+        &self.call
+    }
+
+    /// `now` as functions take it that date by themselves.
+    fn stamp(&self, now: Timestamp) -> Option<i64> {
+        match self.timing {
+            Timing::Database => None,
+            Timing::Caller => Some(now.micros()),
+        }
+    }
+}

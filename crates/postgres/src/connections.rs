@@ -1,0 +1,136 @@
+//! The thread that drives the connections, and the way to it from any core.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use deadpool_postgres::Pool;
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_postgres_core::Call;
+use futures_channel::oneshot;
+use serde_json::Value;
+use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+
+use crate::changes::{self, Change};
+use crate::error::CallError;
+use crate::pool::call;
+use crate::settler::{self, Waiting};
+use crate::url::DatabaseUrl;
+
+/// Calls that may wait; beyond, callers are told that the gateway is overloaded.
+const QUEUE_MAX: usize = 16_384;
+
+/// The connections of one process; clones are the same ones. They close with the last of them.
+#[derive(Debug, Clone)]
+pub struct Connections(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    commands: Option<Sender<Command>>,
+    settlements: Option<Sender<Waiting>>,
+    thread: Option<JoinHandle<()>>,
+    calls: Arc<AtomicU64>,
+}
+
+/// What is told of changes, on the thread of the connections.
+pub(crate) type Told = Box<dyn Fn(Change) + Send + Sync>;
+
+enum Command {
+    Call { function: &'static str, args: Value, reply: oneshot::Sender<Result<Value, Fault>> },
+    Watch(Told),
+}
+
+impl Connections {
+    pub(crate) fn start(url: DatabaseUrl, pool: Pool) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (commands, received) = channel(QUEUE_MAX);
+        let (settlements, waiting) = channel(QUEUE_MAX);
+        let work = move || {
+            runtime.block_on(async {
+                let settling = tokio::spawn(settler::run(pool.clone(), waiting));
+                serve(&url, &pool, received).await;
+                // It ends with its queue, which closed with the commands'.
+                let _ = settling.await;
+            });
+        };
+        let thread = std::thread::Builder::new().name("postgres".into()).spawn(work)?;
+        let calls = Arc::default();
+        let (commands, settlements) = (Some(commands), Some(settlements));
+        Ok(Self(Arc::new(Inner { commands, settlements, thread: Some(thread), calls })))
+    }
+
+    /// Has `told` hear what this process is to forget, for as long as the connections live. It is
+    /// called on their thread, and must not wait.
+    pub fn watch(&self, told: impl Fn(Change) + Send + Sync + 'static) {
+        let sent = self.0.commands.as_ref().map(|to| to.try_send(Command::Watch(Box::new(told))));
+        if !matches!(sent, Some(Ok(()))) {
+            tracing::error!("the store's thread takes no commands: changes are not watched");
+        }
+    }
+
+    /// Calls and settlements that were asked for so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.0.calls.load(Ordering::Relaxed)
+    }
+
+    async fn ask<C>(
+        &self,
+        to: Option<&Sender<C>>,
+        command: impl FnOnce(oneshot::Sender<Result<Value, Fault>>) -> C,
+    ) -> Result<Value, Fault> {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        let to = to.ok_or_else(|| Fault::store("the store is closed"))?;
+        to.try_send(command(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                Fault::new(FaultKind::Overloaded, "the store's queue is full")
+            }
+            TrySendError::Closed(_) => Fault::store("the store's thread is gone"),
+        })?;
+        answer.await.map_err(|_| Fault::store("the store's thread is gone"))?
+    }
+}
+
+impl Call for Connections {
+    async fn call(&self, function: &'static str, args: Value) -> Result<Value, Fault> {
+        let command = |reply| Command::Call { function, args, reply };
+        self.ask(self.0.commands.as_ref(), command).await
+    }
+
+    async fn settle(&self, settlement: Value) -> Result<Value, Fault> {
+        let waiting = |reply| Waiting { settlement, reply };
+        self.ask(self.0.settlements.as_ref(), waiting).await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.commands = None;
+        self.settlements = None;
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A thread that panicked has answered its callers with faults already.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(url: &DatabaseUrl, pool: &Pool, mut commands: Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Call { function, args, reply } => {
+                let pool = pool.clone();
+                tokio::spawn(async move {
+                    let answer = call(&pool, function, &args).await.map_err(CallError::fault);
+                    // The one who asked may have gone away meanwhile.
+                    let _ = reply.send(answer);
+                });
+            }
+            Command::Watch(told) => {
+                tokio::spawn(changes::watch(url.clone(), pool.clone(), told));
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What may be wrong with a database, and what an error of a call means.
+
+use driftlock_domain::denial::{Fault, FaultKind};
+use tokio_postgres::error::SqlState;
+
+/// Why a store cannot be opened or migrated. No message holds the URL.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It does not answer, or refuses.
+    #[error("the database cannot be reached: {0}")]
+    Away(String),
+    /// Its certificate cannot be checked.
+    #[error("TLS to the database: {0}")]
+    Tls(String),
+    /// It is of an earlier version.
+    #[error("the database has schema version {found}; {known} is needed: run `driftlock migrate`")]
+    NotMigrated {
+        /// Its version.
+        found: i32,
+        /// The one of this program.
+        known: i32,
+    },
+    /// A later version of the gateway migrated it.
+    #[error("the database has schema version {found}; this program knows {known}: use a later one")]
+    TooNew {
+        /// Its version.
+        found: i32,
+        /// The newest that this program knows.
+        known: i32,
+    },
+    /// A migration failed; nothing of it remains.
+    #[error("migration {name}: {message}")]
+    Migration {
+        /// Which.
+        name: &'static str,
+        /// What the database says.
+        message: String,
+    },
+    /// The system refuses a thread or an event loop.
+    #[error("the system refuses what the store needs: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone)]
+pub(crate) enum CallError {
+    /// The database refused these values: nothing happened, and nothing will.
+    Refused(Fault),
+    /// Whether anything happened is not known.
+    Unknown(Fault),
+}
+
+impl CallError {
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Self::Refused(fault) | Self::Unknown(fault) => fault,
+        }
+    }
+
+    pub(crate) fn unknown(cause: impl std::fmt::Display) -> Self {
+        Self::Unknown(Fault::store(cause))
+    }
+
+    /// The message of the database, without the detail that may quote values.
+    pub(crate) fn of(error: &tokio_postgres::Error) -> Self {
+        let Some(told) = error.as_db_error() else { return Self::unknown(full(error)) };
+        let cause = format!("{} ({})", told.message(), told.code().code());
+        match told.code() {
+            code if *code == SqlState::UNIQUE_VIOLATION => {
+                Self::Refused(Fault::new(FaultKind::Conflict, cause))
+            }
+            // Data exceptions and integrity violations: the same values would fail again.
+            code if code.code().starts_with("22") || code.code().starts_with("23") => {
+                Self::Refused(Fault::store(cause))
+            }
+            _ => Self::unknown(cause),
+        }
+    }
+}
+
+/// An error with what caused it.
+pub(crate) fn full(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,67 @@
+//! Group commit: settlements that wait go together.
+//!
+//! One batch is under way at a time; what comes meanwhile is the next. So under load one round trip
+//! and one commit serve many, and a lone settlement goes at once. If values of one are refused, each
+//! goes alone, so that one does no harm to the others; a usage id counts once however often it goes.
+
+use deadpool_postgres::Pool;
+use driftlock_domain::denial::Fault;
+use driftlock_postgres_core::SETTLE;
+use futures_channel::oneshot;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+
+use crate::error::CallError;
+use crate::pool::call;
+
+/// Settlements of one batch.
+const BATCH_MAX: usize = 512;
+
+pub(crate) struct Waiting {
+    pub(crate) settlement: Value,
+    pub(crate) reply: oneshot::Sender<Result<Value, Fault>>,
+}
+
+pub(crate) async fn run(pool: Pool, mut waiting: Receiver<Waiting>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let (settlements, replies): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|one| (one.settlement, one.reply)).unzip();
+        let outcomes = settle(&pool, &settlements).await;
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            // The one who asked may have gone away meanwhile.
+            let _ = reply.send(outcome);
+        }
+    }
+}
+
+async fn settle(pool: &Pool, settlements: &[Value]) -> Vec<Result<Value, Fault>> {
+    match batch(pool, settlements).await {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        Err(CallError::Refused(_)) if settlements.len() > 1 => {
+            let mut outcomes = Vec::with_capacity(settlements.len());
+            for one in settlements {
+                let outcome = batch(pool, std::slice::from_ref(one)).await;
+                outcomes.push(outcome.map(|mut one| one.remove(0)).map_err(CallError::fault));
+            }
+            outcomes
+        }
+        Err(error) => vec![Err(error.fault()); settlements.len()],
+    }
+}
+
+/// An outcome for each, in order.
+async fn batch(pool: &Pool, settlements: &[Value]) -> Result<Vec<Value>, CallError> {
+    let answer = call(pool, SETTLE, &json!({ "settlements": settlements })).await?;
+    let mut outcomes = vec![Value::Null; settlements.len()];
+    for pair in answer.as_array().into_iter().flatten() {
+        let place = pair[0].as_u64().and_then(|place| usize::try_from(place).ok());
+        if let Some(outcome) = place.and_then(|place| outcomes.get_mut(place)) {
+            *outcome = pair[1].clone();
+        }
+    }
+    if outcomes.iter().any(Value::is_null) {
+        return Err(CallError::unknown("the database did not answer for every settlement"));
+    }
+    Ok(outcomes)
+}

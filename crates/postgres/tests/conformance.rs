@@ -1,0 +1,22 @@
+//! The fleet's store passes the suite, over a real PostgreSQL.
+
+use driftlock_postgres::{DatabaseUrl, Timing, migrate, open};
+use driftlock_testkit::conformance;
+use driftlock_testkit::postgres::Cluster;
+
+#[test]
+fn the_same_cases_as_every_store() {
+    let cluster = Cluster::start();
+    let template = cluster.database(None);
+    migrate(&url(&cluster, &template)).expect("migrated");
+    let cases = conformance::run(|| {
+        let database = cluster.database(Some(&template));
+        open(&url(&cluster, &database), Timing::Caller).expect("opens")
+    });
+    eprintln!("{cases} cases over PostgreSQL");
+    assert!(cases >= 28, "the suite is whole: {cases}");
+}
+
+fn url(cluster: &Cluster, database: &str) -> DatabaseUrl {
+    DatabaseUrl::parse(&cluster.url(database)).expect("a URL")
+}

@@ -1,0 +1,171 @@
+//! A PostgreSQL of a test's own: a cluster in a temporary folder, on a free port, that ends with it.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a cluster may take to start or stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running cluster. It survives its server's kill, but no power failure: nothing is synced.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: TempDir,
+    programs: PathBuf,
+    port: u16,
+    server: Option<Child>,
+    databases: AtomicU32,
+}
+
+impl Cluster {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When PostgreSQL 15 or later is missing, or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let programs = programs();
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = socket.local_addr().expect("bound").port();
+        drop(socket);
+        if let Some(user) = other_user() {
+            run(Command::new("chown").arg(user).arg(folder.path()));
+        }
+        let mut cluster =
+            Self { folder, programs, port, server: None, databases: AtomicU32::new(0) };
+        run(cluster
+            .program("initdb")
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(cluster.data()));
+        cluster.boot();
+        cluster
+    }
+
+    /// The URL of a database.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// Makes a database, like a template or empty; its name.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn database(&self, template: Option<&str>) -> String {
+        let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let template = template.unwrap_or("template0");
+        self.sql("postgres", &format!("create database {name} template {template}"));
+        name
+    }
+
+    /// Runs statements; the rows, one a line, columns apart by `|`.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        self.try_sql(database, statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
+    }
+
+    /// Runs statements; the rows, or what PostgreSQL says.
+    ///
+    /// # Errors
+    /// The error's text.
+    pub fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statements]);
+        let Output { status, stdout, stderr } =
+            psql.arg(self.url(database)).output().expect("psql runs");
+        if status.success() {
+            Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&stderr).into_owned())
+        }
+    }
+
+    /// Kills the server as a crash would, and starts it again.
+    pub fn crash_and_restart(&mut self) {
+        self.stop("QUIT");
+        self.boot();
+    }
+
+    fn boot(&mut self) {
+        let port = self.port.to_string();
+        let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
+        let mut server = self.program("postgres");
+        server.args(["-p", &port, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+        server.args(["-c", "max_connections=200", "-k"]).arg(self.data());
+        server.arg("-D").arg(self.data()).stdout(Stdio::null()).stderr(log);
+        self.server = Some(server.spawn().expect("postgres starts"));
+        let began = Instant::now();
+        while let Err(error) = self.try_sql("postgres", "select 1") {
+            assert!(began.elapsed() < PATIENCE, "PostgreSQL does not start: {error}{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn stop(&mut self, signal: &str) {
+        if let Some(mut server) = self.server.take() {
+            run(Command::new("kill").args(["-s", signal, &server.id().to_string()]));
+            let _ = server.wait();
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A program of PostgreSQL's, which runs as no root.
+    fn program(&self, name: &str) -> Command {
+        let path = self.programs.join(name);
+        let Some(user) = other_user() else { return Command::new(path) };
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--reuid={user}")).args(["--regid=nogroup", "--clear-groups"]).arg(path);
+        command.current_dir(self.folder.path());
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop("QUIT");
+    }
+}
+
+/// The newest PostgreSQL's programs.
+fn programs() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).filter(|folder| folder.join("initdb").is_file());
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut debian: Vec<PathBuf> = debian
+        .map(|version| version.path().join("bin"))
+        .filter(|folder| folder.join("initdb").is_file())
+        .collect();
+    debian.sort_by_key(|folder| {
+        let version = folder.parent().and_then(Path::file_name);
+        version.and_then(|version| version.to_str()?.parse::<u32>().ok())
+    });
+    let newest = debian.pop();
+    on_path.chain(newest).next().expect(
+        "PostgreSQL 15 or later is missing: apt-get install postgresql, or put its initdb on the PATH",
+    )
+}
+
+/// PostgreSQL refuses to run as root; whom it runs as instead.
+fn other_user() -> Option<&'static str> {
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    (id.stdout.trim_ascii() == b"0").then_some("nobody")
+}
+
+fn run(command: &mut Command) {
+    let Output { status, stderr, .. } = command.output().expect("the program runs");
+    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+}

@@ -1,0 +1,347 @@
+-- Tables, roles and row-level security of the gateway on PostgreSQL 15+ and in Supabase projects.
+--
+-- Tables that people and other programs read are in `public`, under the names that a Supabase
+-- project may have already: those are kept with their rows and get the columns that they lack. What
+-- cannot be kept (a column of another type, or a foreign column that must be filled) is named before
+-- anything changes. What only the gateway reads is in the schema `driftlock`. Applying it again
+-- changes nothing. Numbers named `at`, `…_at` or `hour` in `driftlock` are microseconds (`hour`:
+-- seconds) since 1970, UTC.
+
+do $$
+declare name text;
+begin
+    foreach name in array array['anon', 'authenticated', 'service_role'] loop
+        if not exists (select from pg_roles where rolname = name) then
+            execute format('create role %I nologin', name);
+        end if;
+    end loop;
+    if (select rolsuper from pg_roles where rolname = current_user)
+       and not (select rolbypassrls from pg_roles where rolname = 'service_role') then
+        alter role service_role bypassrls;
+    end if;
+end $$;
+
+create schema if not exists driftlock;
+revoke all on schema driftlock from public;
+grant usage on schema driftlock to service_role;
+
+create table if not exists driftlock.migrations (
+    version    integer primary key,
+    applied_at timestamptz not null default now()
+);
+
+-- As the public tables are to be; compared with what is there, then dropped.
+drop schema if exists driftlock_wanted cascade;
+create schema driftlock_wanted;
+
+create table driftlock_wanted.organizations (
+    id                  uuid constraint driftlock_organizations_id primary key,
+    name                text not null default '',
+    plan                text not null default 'developer',
+    status              text not null default 'active',
+    quota               jsonb not null default '{}', -- what it changed of its plan's quota
+    requests_per_minute integer,
+    stripe_customer_id  text,
+    subscription        jsonb,
+    created_at          timestamptz not null default now(),
+    revision            bigint not null default 0 -- counts changes: one from an outdated reading is found out
+);
+create index driftlock_organizations_customer on driftlock_wanted.organizations (stripe_customer_id);
+
+create table driftlock_wanted.organization_members (
+    organization_id uuid not null,
+    user_id         uuid not null,
+    role            text not null default 'member', -- owner, admin, member, viewer
+    constraint driftlock_organization_members_pair primary key (organization_id, user_id)
+);
+create index driftlock_members_by_user on driftlock_wanted.organization_members (user_id);
+
+create table driftlock_wanted.api_keys (
+    id                  uuid constraint driftlock_api_keys_id primary key,
+    organization_id     uuid not null,
+    key_hash            text not null constraint driftlock_api_keys_hash unique, -- SHA-256, hex
+    name                text not null default '',
+    key_prefix          text not null default '',
+    scopes              text[] not null default '{*}',
+    requests_per_minute integer,
+    ip_allow            text[] not null default '{}',
+    expires_at          timestamptz,
+    revoked_at          timestamptz,
+    last_used_at        timestamptz,
+    created_at          timestamptz not null default now()
+);
+create index driftlock_api_keys_of_organization on driftlock_wanted.api_keys (organization_id, id);
+
+-- Usage by hour: what quota, usage API and outbox are sums of. `hour` in seconds since 1970.
+create table driftlock_wanted.usage_counters (
+    organization_id uuid,
+    period_id       bigint,
+    hour            bigint,
+    key_id          uuid,
+    route_id        bigint,
+    units           bigint,
+    requests        bigint
+);
+create unique index driftlock_usage_counters_place
+    on driftlock_wanted.usage_counters (organization_id, period_id, hour, key_id, route_id);
+
+-- A hash chain per organization.
+create table driftlock_wanted.audit_logs (
+    organization_id uuid,
+    seq             bigint,
+    at              timestamptz,
+    actor           text,
+    action          text,
+    resource        text,
+    outcome         text,
+    request_id      text,
+    ip              text,
+    details         text, -- JSON; the hash covers its very bytes
+    prev_hash       bytea,
+    hash            bytea
+);
+create unique index driftlock_audit_logs_place on driftlock_wanted.audit_logs (organization_id, seq);
+
+-- What Stripe delivered, as it was signed.
+create table driftlock_wanted.stripe_events (
+    id           text constraint driftlock_stripe_events_id primary key,
+    type         text not null default '',
+    created      timestamptz not null default now(),
+    livemode     boolean,
+    customer     text,
+    received_at  timestamptz not null default now(),
+    state        text not null default 'ignored', -- what was there before is of no effect
+    attempts     integer not null default 0,
+    due_at       timestamptz not null default now(),
+    processed_at timestamptz,
+    error        text,
+    body         bytea not null default ''
+);
+create index driftlock_stripe_events_customer on driftlock_wanted.stripe_events (customer);
+create index driftlock_stripe_events_due on driftlock_wanted.stripe_events (due_at)
+    where state = 'pending';
+
+-- A customer's standing as it was committed last: what the next commit is compared with.
+create table driftlock_wanted.billing_customers (
+    customer        text,
+    organization_id uuid,
+    standing        jsonb,
+    revision        bigint
+);
+create unique index driftlock_billing_customers_id on driftlock_wanted.billing_customers (customer);
+
+create table driftlock_wanted.invoices_mirror (
+    id              text,
+    organization_id uuid,
+    created         timestamptz,
+    invoice         jsonb
+);
+create unique index driftlock_invoices_id on driftlock_wanted.invoices_mirror (id);
+create index driftlock_invoices_of_organization
+    on driftlock_wanted.invoices_mirror (organization_id, created);
+
+do $$
+declare
+    found text;
+    wanted record;
+begin
+    select string_agg(problem, E'\n' order by problem) into found from (
+        select format('public.%s.%s is %s; %s is needed', c.relname, a.attname,
+                      format_type(h.atttypid, h.atttypmod), format_type(a.atttypid, a.atttypmod))
+        from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        join pg_attribute h on h.attrelid = to_regclass('public.' || quote_ident(c.relname))
+             and h.attname = a.attname and not h.attisdropped
+        where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r'
+          and h.atttypid <> a.atttypid
+          and not (a.atttypid = 'text'::regtype and h.atttypid = 'varchar'::regtype)
+        union all
+        select format('public.%s.%s must be filled and is none of ours: give it a default',
+                      c.relname, h.attname)
+        from pg_class c
+        join pg_attribute h on h.attrelid = to_regclass('public.' || quote_ident(c.relname))
+             and h.attnum > 0 and not h.attisdropped
+        where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r'
+          and h.attnotnull and not h.atthasdef and h.attidentity = '' and h.attgenerated = ''
+          and not exists (select from pg_attribute a where a.attrelid = c.oid
+                          and a.attname = h.attname)
+        union all
+        select format('public.%s is no table', c.relname)
+        from pg_class c join pg_class h on h.oid = to_regclass('public.' || quote_ident(c.relname))
+        where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r'
+          and h.relkind not in ('r', 'p')
+    ) problems(problem);
+    if found is not null then
+        raise exception E'these tables cannot be adopted; nothing was changed\n%', found;
+    end if;
+
+    for wanted in select c.oid, c.relname from pg_class c
+                  where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r' loop
+        execute format('create table if not exists public.%I (like driftlock_wanted.%I including all)',
+                       wanted.relname, wanted.relname);
+        for found in
+            select format('alter table public.%I add column if not exists %I %s%s', wanted.relname,
+                          a.attname, format_type(a.atttypid, a.atttypmod),
+                          coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), ''))
+            from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+            where a.attrelid = wanted.oid and a.attnum > 0 and not a.attisdropped
+        loop
+            execute found;
+        end loop;
+        -- Indices that `like` made have names of its own; one over the same columns is enough.
+        for found in
+            select replace(replace(i.indexdef, 'driftlock_wanted.', 'public.'),
+                           'INDEX ', 'INDEX IF NOT EXISTS ')
+            from pg_indexes i
+            where i.schemaname = 'driftlock_wanted' and i.tablename = wanted.relname
+              and not exists (
+                  select from pg_indexes h
+                  where h.schemaname = 'public' and h.tablename = wanted.relname
+                    and split_part(h.indexdef, ' USING ', 2) = split_part(i.indexdef, ' USING ', 2)
+                    and (h.indexdef like 'CREATE UNIQUE%') = (i.indexdef like 'CREATE UNIQUE%'))
+        loop
+            execute found;
+        end loop;
+    end loop;
+end $$;
+
+drop schema driftlock_wanted cascade;
+
+-- A unit belongs to the period in which it is settled.
+create table if not exists driftlock.billing_periods (
+    id              bigint generated always as identity primary key,
+    organization_id uuid not null,
+    starts_at       bigint not null,
+    ends_at         bigint not null,
+    last_settled_at bigint not null default 0,
+    unique (organization_id, starts_at, ends_at)
+);
+
+create table if not exists driftlock.routes (
+    id    bigint generated always as identity primary key,
+    label text not null unique
+);
+
+-- One row per settled request.
+create table if not exists driftlock.usage_events (
+    id              uuid primary key,
+    organization_id uuid not null,
+    key_id          uuid not null,
+    route_id        bigint not null,
+    units           bigint not null,
+    period_id       bigint not null,
+    at              bigint not null,
+    request_id      text not null,
+    voided          boolean not null default false
+);
+create index if not exists usage_events_of_organization
+    on driftlock.usage_events (organization_id, at);
+
+-- The authority over an organization's units in the period: whoever leases or settles locks its row.
+create table if not exists driftlock.usage_ledgers (
+    organization_id uuid primary key,
+    period_id       bigint not null,
+    starts_at       bigint not null,
+    ends_at         bigint not null,
+    included        bigint not null,
+    cap             bigint,
+    used            bigint not null,
+    last_at         bigint not null
+) with (fillfactor = 50);
+
+-- Units that nodes hold or may still admit; a row that is not renewed lapses.
+create table if not exists driftlock.usage_leases (
+    organization_id uuid not null,
+    node_id         uuid not null,
+    units           bigint not null,
+    until           bigint not null,
+    primary key (organization_id, node_id)
+) with (fillfactor = 50);
+
+-- What Stripe is to be told, and what of it was sealed so far.
+create table if not exists driftlock.meter_outbox (
+    organization_id uuid not null,
+    period_id       bigint not null,
+    hour            bigint not null,
+    units           bigint not null,
+    sealed_units    bigint not null default 0,
+    parts           integer not null default 0,
+    sealed_at       bigint,
+    primary key (organization_id, period_id, hour)
+);
+create index if not exists meter_outbox_open on driftlock.meter_outbox (organization_id, hour)
+    where units <> sealed_units;
+
+-- Sealed buckets: what Stripe is told of each, for good, and how far telling it came.
+create table if not exists driftlock.meter_reports (
+    identifier      text primary key,
+    organization_id uuid not null,
+    period_id       bigint not null,
+    hour            bigint not null,
+    units           bigint not null,
+    value           bigint not null,
+    timestamp       bigint not null, -- seconds since 1970
+    sealed_at       bigint not null,
+    state           text not null,
+    attempts        integer not null default 0,
+    first_at        bigint,
+    due_at          bigint not null,
+    done_at         bigint,
+    error           text
+);
+create index if not exists meter_reports_due on driftlock.meter_reports (organization_id, due_at)
+    where state in ('pending', 'reconcile');
+create index if not exists meter_reports_of_period
+    on driftlock.meter_reports (organization_id, period_id);
+create index if not exists meter_reports_by_time
+    on driftlock.meter_reports (organization_id, timestamp);
+
+create table if not exists driftlock.idempotency_keys (
+    key            bytea primary key, -- SHA-256 over organization, route and key
+    fingerprint    bytea not null,
+    usage_id       uuid not null,
+    at             bigint not null,
+    answer_status  integer,
+    answer_headers jsonb,
+    answer_body    bytea
+);
+create index if not exists idempotency_keys_by_age on driftlock.idempotency_keys (at);
+create index if not exists idempotency_keys_by_usage on driftlock.idempotency_keys (usage_id);
+
+-- The ends of the audit chains: whoever appends locks the row.
+create table if not exists driftlock.audit_heads (
+    organization_id uuid primary key,
+    seq             bigint not null,
+    hash            bytea not null
+) with (fillfactor = 50);
+
+-- Where the kept part of a chain begins: the last entry that retention removed.
+create table if not exists driftlock.audit_checkpoints (
+    organization_id uuid primary key,
+    seq             bigint not null,
+    hash            bytea not null
+);
+
+-- What people are to be told, each once.
+create table if not exists driftlock.alerts (
+    organization_id uuid not null,
+    kind            text not null,
+    subject         text not null,
+    at              bigint not null,
+    details         jsonb not null,
+    primary key (organization_id, kind, subject)
+);
+create index if not exists alerts_by_time on driftlock.alerts (organization_id, at);
+
+-- What nodes are to forget. A reader asks for what was committed by transactions that its last
+-- snapshot could not see, so that none is missed in whatever order they commit.
+create table if not exists driftlock.changes (
+    id   bigint generated always as identity primary key,
+    xid  xid8 not null default pg_current_xact_id(),
+    kind text not null, -- key, organization
+    item uuid not null,
+    at   timestamptz not null default now()
+);
+create index if not exists changes_by_transaction on driftlock.changes (xid);
+
+insert into driftlock.migrations (version) values (1) on conflict do nothing;

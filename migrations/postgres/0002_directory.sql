@@ -1,0 +1,262 @@
+-- Organizations, keys and the audit log: one function per operation, each one transaction.
+-- Every function takes one JSON object and answers JSON, so that a connection and PostgREST call the
+-- same ones.
+
+create or replace function driftlock.micros(at timestamptz) returns bigint
+    language sql immutable parallel safe as $$ select (extract(epoch from at) * 1000000)::bigint $$;
+
+create or replace function driftlock.instant(at bigint) returns timestamptz
+    language sql immutable parallel safe
+    as $$ select timestamptz 'epoch' + at * interval '1 microsecond' $$;
+
+-- The time of a call: the caller's where it states one, else the database's, which all nodes share.
+create or replace function driftlock.clock(args jsonb) returns bigint language sql volatile
+    as $$ select coalesce((args ->> 'now')::bigint, driftlock.micros(clock_timestamp())) $$;
+
+-- A row that was adopted may lack what is not needed to find it.
+create or replace function driftlock.organization(o public.organizations) returns jsonb
+    language sql stable as $$
+    select jsonb_build_object('id', o.id, 'name', coalesce(o.name, ''),
+        'plan', coalesce(o.plan, 'developer'), 'status', coalesce(o.status, 'active'),
+        'quota', coalesce(o.quota, '{}'), 'requests_per_minute', o.requests_per_minute,
+        'stripe_customer_id', o.stripe_customer_id, 'subscription', o.subscription,
+        'created_at', coalesce(o.created_at, 'epoch')) $$;
+
+create or replace function driftlock.api_key(k public.api_keys) returns jsonb
+    language sql stable as $$
+    select jsonb_build_object('id', k.id, 'organization_id', k.organization_id,
+        'name', coalesce(k.name, ''), 'prefix', coalesce(k.key_prefix, ''),
+        'scopes', coalesce(k.scopes, '{}'), 'requests_per_minute', k.requests_per_minute,
+        'ip_allow', coalesce(k.ip_allow, '{}'), 'expires_at', k.expires_at,
+        'revoked_at', k.revoked_at, 'last_used_at', k.last_used_at,
+        'created_at', coalesce(k.created_at, 'epoch')) $$;
+
+create or replace function driftlock.texts(list jsonb) returns text[] language sql immutable
+    as $$ select coalesce(array_agg(x order by n), '{}')
+          from jsonb_array_elements_text(list) with ordinality t(x, n) $$;
+
+-- Gives records their places in an organization's chain.
+create or replace function driftlock.append(organization uuid, records jsonb) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    head driftlock.audit_heads%rowtype;
+    r record;
+    before bytea;
+    field text;
+    bytes bytea;
+begin
+    select * into head from driftlock.audit_heads h
+        where h.organization_id = append.organization for update;
+    if not found then
+        insert into driftlock.audit_heads values (organization, 0, decode(repeat('00', 32), 'hex'))
+            on conflict do nothing;
+        select * into head from driftlock.audit_heads h
+            where h.organization_id = append.organization for update;
+    end if;
+    for r in select * from jsonb_to_recordset(records) as (at bigint, actor text, action text,
+        resource text, outcome text, request_id text, ip text, details text)
+    loop
+        before := head.hash;
+        head.seq := head.seq + 1;
+        bytes := before || int8send(head.seq) || int8send(r.at);
+        foreach field in array array[r.actor, r.action, r.resource, r.outcome, r.request_id, r.ip,
+                                     r.details] loop
+            bytes := bytes || int8send(octet_length(field)::bigint) || convert_to(field, 'UTF8');
+        end loop;
+        head.hash := sha256(bytes);
+        insert into audit_logs (organization_id, seq, at, actor, action, resource, outcome,
+                                request_id, ip, details, prev_hash, hash)
+        values (organization, head.seq, driftlock.instant(r.at), r.actor, r.action, r.resource,
+                r.outcome, r.request_id, r.ip, r.details, before, head.hash);
+    end loop;
+    update driftlock.audit_heads h set seq = head.seq, hash = head.hash
+        where h.organization_id = append.organization;
+end $$;
+
+create or replace function public.driftlock_key_by_hash(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select driftlock.api_key(k) from api_keys k where k.key_hash = args ->> 'hash' $$;
+
+create or replace function public.driftlock_key(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select driftlock.api_key(k) from api_keys k where k.id = (args ->> 'id')::uuid $$;
+
+create or replace function public.driftlock_keys(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(driftlock.api_key(k) order by k.id), '[]') from (
+        select * from api_keys where organization_id = (args ->> 'organization')::uuid
+            and id > (args ->> 'after')::uuid
+        order by id limit (args ->> 'limit')::integer) k $$;
+
+-- With the revision that a change is to be made from.
+create or replace function public.driftlock_organization(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_object('organization', driftlock.organization(o), 'revision', o.revision)
+    from organizations o where o.id = (args ->> 'id')::uuid $$;
+
+create or replace function public.driftlock_organizations(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(driftlock.organization(o) order by o.id), '[]') from (
+        select * from organizations where id > (args ->> 'after')::uuid
+        order by id limit (args ->> 'limit')::integer) o $$;
+
+create or replace function public.driftlock_create_organization(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare o jsonb := args -> 'organization';
+begin
+    insert into organizations (id, name, plan, status, quota, requests_per_minute,
+                               stripe_customer_id, subscription, created_at)
+    values ((o ->> 'id')::uuid, o ->> 'name', o ->> 'plan', o ->> 'status', o -> 'quota',
+            (o ->> 'requests_per_minute')::integer, o ->> 'stripe_customer_id',
+            nullif(o -> 'subscription', 'null'), (o ->> 'created_at')::timestamptz);
+    perform driftlock.append((o ->> 'id')::uuid, args -> 'audit');
+    return 'null';
+end $$;
+
+-- Whether it was made: not when the row has another revision by now.
+create or replace function public.driftlock_update_organization(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare o jsonb := args -> 'organization';
+begin
+    update organizations set name = o ->> 'name', plan = o ->> 'plan', status = o ->> 'status',
+        quota = o -> 'quota', requests_per_minute = (o ->> 'requests_per_minute')::integer,
+        stripe_customer_id = o ->> 'stripe_customer_id',
+        subscription = nullif(o -> 'subscription', 'null'), revision = revision + 1
+    where id = (o ->> 'id')::uuid and revision = (args ->> 'revision')::bigint;
+    if not found then
+        return 'false';
+    end if;
+    perform driftlock.append((o ->> 'id')::uuid, args -> 'audit');
+    return 'true';
+end $$;
+
+create or replace function driftlock.insert_key(k jsonb, hash text) returns void
+    language sql set search_path = public, pg_temp as $$
+    insert into api_keys (id, organization_id, key_hash, name, key_prefix, scopes,
+        requests_per_minute, ip_allow, expires_at, revoked_at, last_used_at, created_at)
+    values ((k ->> 'id')::uuid, (k ->> 'organization_id')::uuid, hash, k ->> 'name',
+        k ->> 'prefix', driftlock.texts(k -> 'scopes'), (k ->> 'requests_per_minute')::integer,
+        driftlock.texts(k -> 'ip_allow'), (k ->> 'expires_at')::timestamptz,
+        (k ->> 'revoked_at')::timestamptz, (k ->> 'last_used_at')::timestamptz,
+        (k ->> 'created_at')::timestamptz) $$;
+
+create or replace function public.driftlock_create_key(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    if not exists (select from organizations
+                   where id = (args -> 'key' ->> 'organization_id')::uuid for key share) then
+        raise foreign_key_violation using message = 'there is no such organization';
+    end if;
+    perform driftlock.insert_key(args -> 'key', args ->> 'hash');
+    perform driftlock.append((args -> 'key' ->> 'organization_id')::uuid, args -> 'audit');
+    return 'null';
+end $$;
+
+-- The earlier of two revocations counts; with a successor, which takes its place in the same commit.
+create or replace function public.driftlock_revoke_key(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare k api_keys%rowtype;
+begin
+    update api_keys set revoked_at = least(revoked_at, driftlock.instant((args ->> 'at')::bigint))
+        where id = (args ->> 'id')::uuid returning * into k;
+    if not found then
+        return null;
+    end if;
+    if args ? 'successor' then
+        perform driftlock.insert_key(args -> 'successor', args ->> 'hash');
+    end if;
+    perform driftlock.append(k.organization_id, args -> 'audit');
+    return driftlock.api_key(k);
+end $$;
+
+-- In order of id, so that two nodes that note uses wait for one another, and never both.
+create or replace function public.driftlock_touch_keys(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    with used as (
+        select k.id, driftlock.instant(max(u.at)) as at
+        from jsonb_to_recordset(args -> 'used') as u(id uuid, at bigint) join api_keys k using (id)
+        group by k.id),
+    locked as (
+        select k.id from api_keys k where k.id in (select id from used) order by k.id for no key update)
+    update api_keys k set last_used_at = greatest(k.last_used_at, used.at)
+    from used join locked using (id) where k.id = used.id;
+    return 'null';
+end $$;
+
+create or replace function public.driftlock_append(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare r record;
+begin
+    for r in select (x ->> 'organization')::uuid as organization, jsonb_agg(x -> 'record' order by n) as records
+             from jsonb_array_elements(args -> 'records') with ordinality t(x, n) group by 1 order by 1
+    loop
+        perform driftlock.append(r.organization, r.records);
+    end loop;
+    return 'null';
+end $$;
+
+create or replace function public.driftlock_entries(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_object('seq', a.seq, 'at', a.at, 'actor', a.actor,
+        'action', a.action, 'resource', a.resource, 'outcome', a.outcome,
+        'request_id', a.request_id, 'ip', a.ip, 'details', a.details,
+        'prev_hash', encode(a.prev_hash, 'hex'), 'hash', encode(a.hash, 'hex')) order by a.seq), '[]')
+    from (select * from audit_logs where organization_id = (args ->> 'organization')::uuid
+          and seq > (args ->> 'after')::bigint order by seq limit (args ->> 'limit')::integer) a $$;
+
+create or replace function public.driftlock_head(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_object('seq', seq, 'hash', encode(hash, 'hex')) from driftlock.audit_heads
+    where organization_id = (args ->> 'organization')::uuid $$;
+
+create or replace function public.driftlock_checkpoint(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_object('seq', seq, 'hash', encode(hash, 'hex'))
+    from driftlock.audit_checkpoints where organization_id = (args ->> 'organization')::uuid $$;
+
+-- Removes a chain's oldest part and enters its checkpoint; whether it was there to be removed: of two
+-- nodes that do it one does.
+create or replace function public.driftlock_prune(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    organization uuid := (args ->> 'organization')::uuid;
+    last bigint := (args ->> 'seq')::bigint;
+begin
+    perform from driftlock.audit_heads h where h.organization_id = organization for update;
+    perform from audit_logs a where a.organization_id = organization and a.seq = last;
+    if not found then
+        return 'false';
+    end if;
+    perform driftlock.append(organization, args -> 'audit');
+    insert into driftlock.audit_checkpoints values (organization, last, decode(args ->> 'hash', 'hex'))
+        on conflict (organization_id) do update set seq = excluded.seq, hash = excluded.hash;
+    delete from audit_logs a where a.organization_id = organization and a.seq <= last;
+    return 'true';
+end $$;
+
+-- What nodes are to forget since a cursor; the next cursor. Without one, only the cursor.
+create or replace function public.driftlock_changes(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_object('cursor', pg_snapshot_xmin(pg_current_snapshot())::text,
+        'changes', coalesce((select jsonb_agg(jsonb_build_object('id', id, 'kind', kind, 'item', item))
+            from driftlock.changes where xid >= (args ->> 'cursor')::xid8), '[]')) $$;
+
+create or replace function driftlock.note_change() returns trigger
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    insert into driftlock.changes (kind, item) values (tg_argv[0], coalesce(new.id, old.id));
+    perform pg_notify('driftlock_changes', '');
+    return null;
+end $$;
+
+-- Noting that a key was used is no change of it.
+create or replace trigger driftlock_key_changed
+    after insert or delete or update of key_hash, organization_id, name, scopes,
+    requests_per_minute, ip_allow, expires_at, revoked_at on public.api_keys
+    for each row execute function driftlock.note_change('key');
+create or replace trigger driftlock_organization_changed
+    after insert or delete or update on public.organizations
+    for each row execute function driftlock.note_change('organization');
+
+insert into driftlock.migrations (version) values (2) on conflict do nothing;
