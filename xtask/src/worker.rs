@@ -23,21 +23,39 @@ pub(crate) fn exists(workspace: &Workspace) -> bool {
     workspace.root.join(CRATE).join("Cargo.toml").is_file()
 }
 
+/// What is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    /// What is deployed.
+    Worker,
+    /// The same, and it panics when a test asks for it.
+    WithPanicTrigger,
+}
+
 /// Builds the Worker into `crates/worker/build`.
 ///
 /// # Errors
 /// If a tool is missing and cannot be installed, or the crate does not compile.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    build_as(workspace, Build::Worker)
+}
+
+fn build_as(workspace: &Workspace, build: Build) -> Result<()> {
     locked_version(workspace)?;
     let target = workspace.target.join("worker");
+    let (features, folder): (&[&str], _) = match build {
+        Build::Worker => (&[], "build"),
+        Build::WithPanicTrigger => (&["--features", "panic-trigger"], "build/with-panic-trigger"),
+    };
     run(unwinding_cargo(workspace)?
         .args(["build", "--quiet", "--profile", "worker", "--lib", "--package", "driftlock-worker"])
         .args(["--target", WASM])
+        .args(features)
         .env("CARGO_TARGET_DIR", &target))?;
 
-    let built = workspace.root.join(CRATE).join("build");
+    let built = workspace.root.join(CRATE).join(folder);
     if built.exists() {
-        fs::remove_dir_all(&built).context("cannot empty crates/worker/build")?;
+        fs::remove_dir_all(&built).with_context(|| format!("cannot empty {}", built.display()))?;
     }
     let bindgen = WASM_BINDGEN.ensure(workspace)?;
     run(workspace
@@ -64,6 +82,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     ensure_node(workspace)?;
     lint(workspace)?;
     build(workspace)?;
+    build_as(workspace, Build::WithPanicTrigger)?;
     let programs = ["driftlock", "driftlock-e2e"];
     run(workspace
         .cargo()
