@@ -97,6 +97,16 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     run(&mut node)
 }
 
+/// Builds the Worker and runs one of the measurements of `bench/worker`.
+///
+/// # Errors
+/// If it does not build, a program is missing, or a bound is exceeded.
+pub(crate) fn measure(workspace: &Workspace, script: &str) -> Result<()> {
+    ensure_node(workspace)?;
+    build(workspace)?;
+    run(workspace.command("node").arg(format!("bench/worker/{script}.mjs")))
+}
+
 /// Node 20 expands no patterns.
 fn test_files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let folder = workspace.root.join(CRATE).join("test");
