@@ -52,11 +52,7 @@ pub(crate) fn cpu(workspace: &Workspace, extent: Extent, form: Form) -> Result<(
     if !cfg!(target_os = "linux") {
         bail!("CPU times are read from /proc: this needs Linux");
     }
-    let missing: Vec<_> = NEEDS.iter().filter(|(program, _)| !on_path(program)).collect();
-    if !missing.is_empty() {
-        let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-        bail!("missing; run: sudo apt-get install -y {}", packages.join(" "));
-    }
+    needs()?;
     run(workspace.cargo().args(["build", "--release", "--package", "driftlock"]))?;
     let folder = Folder::make(workspace)?;
     let stand = Stand::start(&workspace.target.join("release/driftlock"), &folder.0)?;
@@ -73,6 +69,19 @@ pub(crate) fn cpu(workspace: &Workspace, extent: Extent, form: Form) -> Result<(
         Form::Json => println!("{}", Value::from_iter(rows.iter().map(Row::json))),
     }
     Ok(())
+}
+
+/// Whether all programs are there.
+///
+/// # Errors
+/// What to install.
+pub(crate) fn needs() -> Result<()> {
+    let missing: Vec<_> = NEEDS.iter().filter(|(program, _)| !on_path(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    bail!("missing; run: sudo apt-get install -y {}", packages.join(" "))
 }
 
 /// The first subject is what the others are compared with.

@@ -67,6 +67,16 @@ struct WorkerArgs {
     /// Build only
     #[arg(long)]
     build: bool,
+    #[command(subcommand)]
+    measure: Option<WorkerMeasure>,
+}
+
+#[derive(Subcommand)]
+enum WorkerMeasure {
+    /// Compressed size and start-up time; fails when they are beyond their bounds
+    Size,
+    /// Throughput, latency and CPU on workerd, beside a plain proxy and a TypeScript Worker
+    Bench,
 }
 
 #[derive(Args)]
@@ -118,8 +128,15 @@ fn run(task: Task) -> Result<()> {
         Task::Test(TestArgs { quick: false }) => test::run(&workspace, test::Extent::Full),
         Task::Tidy => tidy::run(&workspace),
         Task::Wasm => toolchain::check_shared_crates(&workspace),
-        Task::Worker(WorkerArgs { build: true }) => worker::build(&workspace),
-        Task::Worker(WorkerArgs { build: false }) => worker::test(&workspace),
+        Task::Worker(WorkerArgs { measure: Some(WorkerMeasure::Size), .. }) => {
+            worker::measure(&workspace, "size")
+        }
+        Task::Worker(WorkerArgs { measure: Some(WorkerMeasure::Bench), .. }) => {
+            bench::needs()?;
+            worker::measure(&workspace, "run")
+        }
+        Task::Worker(WorkerArgs { build: true, .. }) => worker::build(&workspace),
+        Task::Worker(WorkerArgs { build: false, .. }) => worker::test(&workspace),
         Task::Graph(GraphArgs { mermaid: true }) => graph::print(&workspace, graph::Style::Mermaid),
         Task::Graph(GraphArgs { mermaid: false }) => graph::print(&workspace, graph::Style::Text),
         Task::Bench(BenchArgs {

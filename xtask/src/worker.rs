@@ -23,21 +23,39 @@ pub(crate) fn exists(workspace: &Workspace) -> bool {
     workspace.root.join(CRATE).join("Cargo.toml").is_file()
 }
 
+/// What is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    /// What is deployed.
+    Worker,
+    /// The same, and it panics when a test asks for it.
+    WithPanicTrigger,
+}
+
 /// Builds the Worker into `crates/worker/build`.
 ///
 /// # Errors
 /// If a tool is missing and cannot be installed, or the crate does not compile.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    build_as(workspace, Build::Worker)
+}
+
+fn build_as(workspace: &Workspace, build: Build) -> Result<()> {
     locked_version(workspace)?;
     let target = workspace.target.join("worker");
+    let (features, folder): (&[&str], _) = match build {
+        Build::Worker => (&[], "build"),
+        Build::WithPanicTrigger => (&["--features", "panic-trigger"], "build/with-panic-trigger"),
+    };
     run(unwinding_cargo(workspace)?
         .args(["build", "--quiet", "--profile", "worker", "--lib", "--package", "driftlock-worker"])
         .args(["--target", WASM])
+        .args(features)
         .env("CARGO_TARGET_DIR", &target))?;
 
-    let built = workspace.root.join(CRATE).join("build");
+    let built = workspace.root.join(CRATE).join(folder);
     if built.exists() {
-        fs::remove_dir_all(&built).context("cannot empty crates/worker/build")?;
+        fs::remove_dir_all(&built).with_context(|| format!("cannot empty {}", built.display()))?;
     }
     let bindgen = WASM_BINDGEN.ensure(workspace)?;
     run(workspace
@@ -45,7 +63,9 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         .arg(target.join(WASM).join("worker/driftlock_worker.wasm"))
         .args(["--target", "module", "--no-typescript", "--out-name", "index", "--out-dir"])
         .arg(&built)
-        .args(["--experimental-reset-state-function", "--force-enable-abort-handler"]))?;
+        .args(["--experimental-reset-state-function", "--force-enable-abort-handler"])
+        // Names are two fifths of what is downloaded and compiled at every cold start.
+        .arg("--remove-name-section"))?;
     for (from, name) in [("crates/worker/entry.mjs", "entry.mjs"), ("gateway.toml", "gateway.toml")]
     {
         fs::copy(workspace.root.join(from), built.join(name))
@@ -62,6 +82,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     ensure_node(workspace)?;
     lint(workspace)?;
     build(workspace)?;
+    build_as(workspace, Build::WithPanicTrigger)?;
     let programs = ["driftlock", "driftlock-e2e"];
     run(workspace
         .cargo()
@@ -74,6 +95,16 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
         .env("DRIFTLOCK_BIN", program("driftlock"))
         .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"));
     run(&mut node)
+}
+
+/// Builds the Worker and runs one of the measurements of `bench/worker`.
+///
+/// # Errors
+/// If it does not build, a program is missing, or a bound is exceeded.
+pub(crate) fn measure(workspace: &Workspace, script: &str) -> Result<()> {
+    ensure_node(workspace)?;
+    build(workspace)?;
+    run(workspace.command("node").arg(format!("bench/worker/{script}.mjs")))
 }
 
 /// Node 20 expands no patterns.

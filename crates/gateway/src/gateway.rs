@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
 use crate::proxy::Trail;
 use crate::shared::Shared;
-use crate::{api, cors, health, proxy, reply, webhook};
+use crate::{api, cors, health, metrics, proxy, reply, webhook};
 
 /// The client's body on this platform.
 pub(crate) type RequestBody<P> = <<P as Platform>::Upstream as Upstream>::RequestBody;
@@ -154,6 +154,7 @@ impl<P: Platform> Gateway<P> {
         let admin_here = door == Door::Admin || self.shared.config.admin.public;
         match path {
             "/healthz" | "/readyz" => health::answer(self, arrival).await,
+            "/metrics" if door == Door::Admin => metrics::answer(self, &arrival),
             _ if path.starts_with("/admin/") && admin_here => {
                 Box::pin(api::admin::answer(self, arrival)).await
             }

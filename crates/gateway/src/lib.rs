@@ -14,6 +14,7 @@ mod health;
 mod jobs;
 mod keys;
 pub mod memory;
+mod metrics;
 pub mod ports;
 mod proxy;
 mod recall;

@@ -19,6 +19,7 @@ use crate::admin_token::AdminTokens;
 use crate::audit::AuditQueue;
 use crate::facts::{Ages, Facts};
 use crate::keys::{KeyFacts, TouchedKeys};
+use crate::metrics::Gauges;
 use crate::shield::Shield;
 
 /// What the environment gives beside the configuration.
@@ -55,6 +56,7 @@ pub struct Shared {
     rounds: AtomicU64,
     running: [AtomicBool; 3],
     reconciliation_due: AtomicI64,
+    pub(crate) gauges: Gauges,
 }
 
 /// A job that runs beside the rounds, once at a time.
@@ -103,6 +105,7 @@ impl Shared {
             rounds: AtomicU64::new(0),
             running: Default::default(),
             reconciliation_due: AtomicI64::new(0),
+            gauges: Gauges::default(),
             admin_tokens,
             webhook_secrets,
             stripe,

@@ -16,6 +16,7 @@ use driftlock_domain::quota::Quota;
 use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, LifeParams, SamplePrice, Start};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::Settlement;
+use driftlock_gateway::Door;
 use driftlock_gateway::ports::{Clock, Directory, Ledger, Page, UsageReports};
 use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_testkit::clock::VirtualClock;
@@ -95,7 +96,9 @@ fn a_million_units_reach_stripe_exactly() {
         rounds += 1;
         assert!(rounds < 100, "it never ends");
     }
+    double.set_faults(Faults::none());
     check(&store, &double, &customers, period);
+    compared_clean(&sim);
     let told = double.meter_events();
     let calls = double.calls().iter().filter(|call| call.ends_with("/meter_events")).count();
     let compared = double.calls().iter().filter(|call| call.ends_with("/event_summaries")).count();
@@ -188,8 +191,26 @@ fn check(store: &SqliteStore, double: &StripeDouble, customers: &[Customer], per
     }
 }
 
+/// The comparison of everything finds nothing, and the operator's gauges say so.
+fn compared_clean(sim: &Sim<SqliteStore>) {
+    run(sim.gateway.reconcile_and_tell());
+    let request = http::Request::get("/metrics").header("host", "gateway").body(Bytes::new());
+    let peer = std::net::Ipv4Addr::LOCALHOST.into();
+    let answer = run(sim.gateway.handle(request.expect("a request"), peer, Door::Admin));
+    let text = String::from_utf8_lossy(answer.body()).into_owned();
+    let value = |name: &str| {
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(&format!("driftlock_stripe_{name} ")));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).parse::<i64>().expect("a number")
+    };
+    for name in ["usage_drift_units", "usage_outstanding_units", "usage_refused_units", "problems"]
+    {
+        assert_eq!(value(name), 0, "{text}");
+    }
+    assert!(value("compared_timestamp_seconds") > 0);
+}
+
 fn preview(double: &StripeDouble, customer: &Customer) -> u64 {
-    double.set_faults(Faults::none());
     let form = format!("subscription={}", customer.life.subscriptions()[0].id);
     let request = http::Request::post("/v1/invoices/create_preview")
         .header("authorization", format!("Bearer {SECRET_KEY}"))

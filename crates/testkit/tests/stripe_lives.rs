@@ -19,7 +19,7 @@ use driftlock_gateway::ports::Clock;
 use driftlock_testkit::clock::VirtualClock;
 use driftlock_testkit::make::{audit, now, organization};
 use driftlock_testkit::sim::{Asking, Sim, SimStore, config, run};
-use driftlock_testkit::stripe::StripeDouble;
+use driftlock_testkit::stripe::{Network, StripeDouble};
 use serde_json::Value;
 
 const ORDERS: u64 = 5;
@@ -63,7 +63,7 @@ fn live<S: SimStore>(store: &S, seed: u64, order: u64, asking: Asking) -> Course
     run(store.create_organization(&owner, audit("organization.create"))).expect("made");
     let mut world = World {
         life: Life::new(params(seed, &owner)),
-        network: Network { pending: Vec::new(), told: 0 },
+        network: Network::new(seed.wrapping_mul(17) ^ order),
         // What happens follows from the seed, how it is told from the order.
         entropy: Entropy::new(seed.wrapping_mul(31) ^ order.wrapping_mul(0x9e37_79b9)),
         sim: Sim::start(store, &clock, &double, asking, &config()),
@@ -106,12 +106,6 @@ struct World<'a, S: SimStore> {
     restart: Box<dyn Fn() -> Sim<S> + 'a>,
     clock: &'a VirtualClock,
     double: &'a StripeDouble,
-}
-
-/// What Stripe sent and nobody took yet.
-struct Network {
-    pending: Vec<Value>,
-    told: usize,
 }
 
 impl<S: SimStore> World<'_, S> {
@@ -163,18 +157,8 @@ impl<S: SimStore> World<'_, S> {
     fn network_delivers(&mut self) {
         self.clock.advance(self.life.now().since(self.clock.now()));
         self.double.put(&self.life);
-        self.network.pending.extend_from_slice(&self.life.events()[self.network.told..]);
-        self.network.told = self.life.events().len();
-        for _ in 0..self.entropy.below(4) {
-            if self.network.pending.is_empty() {
-                return;
-            }
-            let place = self.entropy.below(self.network.pending.len());
-            let event = match self.entropy.below(4) {
-                // The answer is lost: it comes again.
-                0 => self.network.pending[place].clone(),
-                _ => self.network.pending.swap_remove(place),
-            };
+        self.network.carry(&self.life);
+        for event in self.network.arrivals() {
             self.arrives(&event);
         }
     }
@@ -195,9 +179,7 @@ impl<S: SimStore> World<'_, S> {
 
     fn everything_arrives(&mut self) {
         self.network_delivers();
-        let mut rest = std::mem::take(&mut self.network.pending);
-        driftlock_domain::stripe::sample::shuffle(&mut rest, self.entropy.below(1 << 30) as u64);
-        for event in rest {
+        for event in self.network.rest() {
             self.arrives(&event);
         }
         self.sim = (self.restart)();

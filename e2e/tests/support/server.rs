@@ -37,6 +37,12 @@ impl Server {
         Target::new(&format!("http://{}", self.listen), token.trim())
     }
 
+    /// What `dev` wants Stripe's deliveries to be signed with.
+    pub(crate) fn webhook_secret(&self) -> String {
+        let secret = fs::read_to_string(self.directory.path().join("data/webhook-secret"));
+        secret.expect("dev keeps its webhook secret").trim().to_owned()
+    }
+
     /// `kill -9`, now.
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("it runs");

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::billing::Processed;
 use crate::gateway::Gateway;
+use crate::metrics::Compared;
 use crate::ports::{Alerts, Clock, Directory, Page, Platform, UsageReports};
 
 const ORGANIZATIONS_MAX: usize = 500;
@@ -37,6 +38,18 @@ pub(crate) struct Reconciliation {
     pub(crate) problems: Vec<Problem>,
     /// Usage by organization and period.
     pub(crate) usage: Vec<Usage>,
+}
+
+impl Reconciliation {
+    fn compared(&self) -> Compared {
+        let sum = |of: fn(&Usage) -> u64| self.usage.iter().map(of).fold(0, u64::saturating_add);
+        Compared {
+            drift: sum(|usage| u64::try_from(usage.drift.unsigned_abs()).unwrap_or(u64::MAX)),
+            outstanding: sum(|usage| usage.sums.open.saturating_add(usage.sums.outstanding)),
+            dead: sum(|usage| usage.sums.dead),
+            problems: self.problems.len() + self.unlinked.len(),
+        }
+    }
 }
 
 /// A repaired standing.
@@ -111,6 +124,7 @@ impl<P: Platform> Gateway<P> {
         found.unlinked = unlinked.map(str::to_owned).collect();
         found.ok = found.problems.is_empty() && found.unlinked.is_empty();
         found.ok &= found.usage.iter().all(Usage::is_settled);
+        self.shared.gauges.set(self.clock.now(), found.compared());
         Ok(found)
     }
 

@@ -8,6 +8,7 @@
 mod answer;
 mod faults;
 mod meter;
+mod network;
 mod routes;
 mod serve;
 
@@ -22,6 +23,7 @@ use http::{Request, Response};
 
 pub use faults::{Fault, Faults};
 pub use meter::MeterEvent;
+pub use network::Network;
 pub use serve::{Served, serve};
 
 /// The event name of its only meter.

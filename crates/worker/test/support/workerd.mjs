@@ -9,6 +9,10 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { Miniflare } from "miniflare";
 
+/** The build that panics when it is asked for the usage of 1970-01-01T00:00:13Z. */
+export const WITH_PANIC_TRIGGER = fileURLToPath(
+  new URL("../../build/with-panic-trigger", import.meta.url),
+);
 const BUILD = fileURLToPath(new URL("../../build", import.meta.url));
 export const ADMIN_TOKEN = "an-admin-token-for-tests-0123456789abcdef";
 
@@ -39,19 +43,19 @@ async function stopped(child) {
 }
 
 /** The Worker; `folder` keeps its storage. */
-export async function startWorker({ folder, backend, bindings = {} }) {
+export async function startWorker({ folder, backend, bindings = {}, build = BUILD }) {
   const worker = new Miniflare({
     host: "127.0.0.1",
     port: 0,
     cf: false,
     modules: true,
-    modulesRoot: BUILD,
+    modulesRoot: build,
     modulesRules: [
       { type: "Text", include: ["**/*.toml"] },
       { type: "CompiledWasm", include: ["**/*.wasm"] },
       { type: "ESModule", include: ["**/*.js", "**/*.mjs"] },
     ],
-    scriptPath: join(BUILD, "entry.mjs"),
+    scriptPath: join(build, "entry.mjs"),
     compatibilityDate: "2026-04-01",
     bindings: { ENV_GO_BACKEND_URL: backend, ENV_ADMIN_TOKEN: ADMIN_TOKEN, ...bindings },
     d1Databases: { DIRECTORY: "directory" },

@@ -1,0 +1,93 @@
+//! `/metrics` on the operator's listener: gauges of the last comparison with Stripe, in Prometheus'
+//! text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use driftlock_domain::denial::Denial;
+use driftlock_domain::time::Timestamp;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response};
+
+use crate::gateway::{Answer, Arrival, Gateway};
+use crate::ports::{Platform, Upstream};
+
+/// What the last comparison with Stripe found.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    at_secs: AtomicI64,
+    drift: AtomicI64,
+    outstanding: AtomicI64,
+    dead: AtomicI64,
+    problems: AtomicI64,
+}
+
+/// One comparison, in units and counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Compared {
+    /// Units by which Stripe's sums differ from what it acknowledged, whichever way.
+    pub(crate) drift: u64,
+    /// Units that are on their way.
+    pub(crate) outstanding: u64,
+    /// Units that Stripe refuses.
+    pub(crate) dead: u64,
+    /// What a person has to look at.
+    pub(crate) problems: usize,
+}
+
+impl Gauges {
+    pub(crate) fn set(&self, at: Timestamp, found: Compared) {
+        let store = |gauge: &AtomicI64, value: u64| {
+            gauge.store(i64::try_from(value).unwrap_or(i64::MAX), Ordering::Relaxed);
+        };
+        store(&self.drift, found.drift);
+        store(&self.outstanding, found.outstanding);
+        store(&self.dead, found.dead);
+        store(&self.problems, found.problems as u64);
+        self.at_secs.store(at.secs(), Ordering::Relaxed);
+    }
+
+    fn text(&self) -> String {
+        let gauges = [
+            (
+                "driftlock_stripe_compared_timestamp_seconds",
+                "When everything was compared with Stripe last; 0 before that.",
+                &self.at_secs,
+            ),
+            (
+                "driftlock_stripe_usage_drift_units",
+                "Units by which Stripe's sums differ from what it acknowledged.",
+                &self.drift,
+            ),
+            (
+                "driftlock_stripe_usage_outstanding_units",
+                "Units that Stripe is still to be told of.",
+                &self.outstanding,
+            ),
+            ("driftlock_stripe_usage_refused_units", "Units that Stripe refuses.", &self.dead),
+            (
+                "driftlock_stripe_problems",
+                "What `driftlock stripe reconcile` names for a person to look at.",
+                &self.problems,
+            ),
+        ];
+        let mut text = String::new();
+        for (name, help, value) in gauges {
+            let value = value.load(Ordering::Relaxed);
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
+        }
+        text
+    }
+}
+
+pub(crate) fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Answer<P> {
+    if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
+        return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
+    }
+    let body = Bytes::from(gateway.shared.gauges.text());
+    let mut response = Response::new(P::Upstream::response_body(body));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
+}

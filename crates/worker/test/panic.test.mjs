@@ -1,0 +1,48 @@
+// A panic inside an organization's object: the caller gets 500 at once, the next request works, and
+// nothing that was counted is lost.
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ADMIN_TOKEN, WITH_PANIC_TRIGGER, startDetector, startWorker } from "./support/workerd.mjs";
+
+test("a panic in the object is a 500 within a second, and no more", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "driftlock-panic-"));
+  const detector = await startDetector(join(folder, "detector"));
+  const worker = await startWorker({ folder, backend: detector.url, build: WITH_PANIC_TRIGGER });
+  const admin = (path, body) =>
+    fetch(`${worker.url}/admin/v1${path}`, {
+      method: body ? "POST" : "GET",
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" },
+      body: body && JSON.stringify(body),
+    });
+  const detect = (key) =>
+    fetch(`${worker.url}/api/v1/anomalies/detect`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${key}`, "content-type": "text/plain" },
+      body: "a line\nanother line\n",
+    });
+  try {
+    const { id } = await (await admin("/organizations", { name: "Acme", plan: "developer" })).json();
+    const { key } = await (await admin(`/organizations/${id}/keys`, { name: "test" })).json();
+    assert.equal((await detect(key)).status, 200);
+
+    const began = performance.now();
+    const panicked = await admin(`/organizations/${id}/usage?at=1970-01-01T00:00:13Z`);
+    const took = performance.now() - began;
+    assert.equal(panicked.status, 500, await panicked.text());
+    assert.equal(panicked.headers.get("content-type"), "application/problem+json");
+    assert.ok(took < 1_000, `it took ${took} ms`);
+
+    assert.equal((await detect(key)).status, 200);
+    const usage = await (await admin(`/organizations/${id}/usage`)).json();
+    assert.equal(usage.units, 2);
+    const verdict = await (await admin(`/organizations/${id}/audit/verify`)).json();
+    assert.equal(verdict.ok, true);
+  } finally {
+    await worker.stop();
+    await detector.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+});

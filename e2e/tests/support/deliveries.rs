@@ -1,0 +1,129 @@
+//! Signed deliveries, as `driftlock stripe trigger` makes them, caught instead of delivered: a test
+//! then delivers them itself, when and as often as it likes while their signature lasts (300 s).
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use driftlock_e2e::answer::Answer;
+use driftlock_e2e::target::Target;
+use serde_json::Value;
+
+use super::process::build;
+
+/// One delivery.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) signature: String,
+    pub(crate) body: String,
+}
+
+/// Whoever catches them.
+pub(crate) struct Catcher {
+    url: String,
+    secret: String,
+    caught: Caught,
+}
+
+type Caught = Arc<Mutex<Vec<Delivery>>>;
+
+impl Catcher {
+    pub(crate) fn start(secret: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let caught = Caught::default();
+        let all = Arc::clone(&caught);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // One sender at a time: what it sends stays in order.
+                let _ = answer(stream, &all);
+            }
+        });
+        Self { url, secret: secret.to_owned(), caught }
+    }
+
+    /// What `driftlock stripe trigger` sends with these words, in order.
+    pub(crate) fn catch(&self, organization: &str, words: &[&str]) -> Vec<Delivery> {
+        let output = Command::new(build_once())
+            .args(["stripe", "trigger", "--json", "--organization", organization])
+            .args(["--url", &self.url])
+            .args(words)
+            .env("ENV_STRIPE_WEBHOOK_SECRET", &self.secret)
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::mem::take(&mut *self.caught.lock().expect("no panic holds it"))
+    }
+}
+
+impl Delivery {
+    pub(crate) fn event(&self) -> Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.event()["id"].as_str().expect("an id").to_owned()
+    }
+
+    pub(crate) fn send(&self, target: &Target) -> Answer {
+        let post = target.request("POST", "/webhooks/stripe");
+        let post = post.header("stripe-signature", &self.signature);
+        post.bytes("application/json", self.body.clone().into_bytes()).send()
+    }
+
+    /// Over a connection of its own; the status, or none when nobody is there.
+    pub(crate) fn try_send(&self, address: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(address).ok()?;
+        let head = format!(
+            "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nStripe-Signature: {}\r\nContent-Length: {}\r\n\r\n",
+            self.signature,
+            self.body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(self.body.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        // A head that came counts, whatever became of the rest.
+        let _ = stream.read_to_end(&mut answer);
+        let status = answer.get(..12)?.strip_prefix(b"HTTP/1.1 ")?;
+        str::from_utf8(status).ok()?.parse().ok()
+    }
+}
+
+/// The binary, built once in this process.
+fn build_once() -> &'static std::path::Path {
+    static BINARY: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    BINARY.get_or_init(build)
+}
+
+fn answer(stream: TcpStream, caught: &Caught) -> io::Result<()> {
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let (mut signature, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let Some((name, value)) = line.trim_end().split_once(": ") else {
+                if line.trim_end().is_empty() {
+                    break;
+                }
+                continue;
+            };
+            match name.to_ascii_lowercase().as_str() {
+                "stripe-signature" => value.clone_into(&mut signature),
+                "content-length" => length = value.parse().map_err(io::Error::other)?,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let body = String::from_utf8(body).map_err(io::Error::other)?;
+        caught.lock().expect("no panic holds it").push(Delivery { signature, body });
+        writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?;
+    }
+}
