@@ -61,7 +61,9 @@ begin
         values (organization, starts, ends) on conflict do nothing;
     select id into strict period from driftlock.billing_periods p
         where p.organization_id = organization and p.starts_at = starts and p.ends_at = ends;
-    if now >= starts then
+    if now >= starts and exists (select from driftlock.billing_periods p
+            where p.organization_id = organization and p.id <> period and p.starts_at < ends
+              and p.ends_at > starts and p.last_settled_at >= starts) then
         select array_agg(e.id) into moved from driftlock.usage_events e
         where e.organization_id = organization and e.at >= starts and e.at < ends
           and e.period_id <> period and not e.voided and not exists (

@@ -1,6 +1,7 @@
 //! What the machine must have beside Rust: a C compiler, for SQLite and zstd are built from their
-//! sources. As root on Debian a missing program is installed; otherwise the message says how.
+//! sources, and PostgreSQL, of which tests run servers of their own. As root on Debian a missing program is installed; otherwise the message says how.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -10,22 +11,39 @@ use crate::workspace::{Workspace, on_path, output, run};
 /// A program and the Debian packages that bring it.
 struct Need {
     program: &'static str,
+    is_there: fn(&str) -> bool,
     packages: &'static [&'static str],
     why: &'static str,
 }
 
-const NEEDS: &[Need] = &[Need {
-    program: "cc",
-    packages: &["gcc", "libc6-dev"],
-    why: "SQLite and zstd are compiled from source",
-}];
+const NEEDS: &[Need] = &[
+    Need {
+        program: "cc",
+        is_there: on_path,
+        packages: &["gcc", "libc6-dev"],
+        why: "SQLite and zstd are compiled from source",
+    },
+    Need {
+        program: "initdb",
+        is_there: is_of_postgresql,
+        packages: &["postgresql"],
+        why: "tests of fleets start clusters of their own; PostgreSQL 15 or later",
+    },
+];
+
+/// Debian keeps what belongs to a version of PostgreSQL off the path.
+fn is_of_postgresql(program: &str) -> bool {
+    let versions = Path::new("/usr/lib/postgresql").read_dir().into_iter().flatten().flatten();
+    let mut programs = versions.map(|version| version.path().join("bin").join(program));
+    on_path(program) || programs.any(|program| program.is_file())
+}
 
 /// Makes sure that every needed program is there.
 ///
 /// # Errors
 /// If one is missing and cannot be installed.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
-    NEEDS.iter().filter(|need| !on_path(need.program)).try_for_each(|need| {
+    NEEDS.iter().filter(|need| !(need.is_there)(need.program)).try_for_each(|need| {
         install(workspace, need.packages)
             .with_context(|| format!("`{}` is missing ({}); install it", need.program, need.why))
     })

@@ -43,8 +43,7 @@ impl<C: Call> AuditLog for FunctionStore<C> {
         after: u64,
         limit: usize,
     ) -> Result<Vec<AuditEntry>, Fault> {
-        let args =
-            json!({ "organization": uuid!(organization), "after": after, "limit": limit });
+        let args = json!({ "organization": uuid!(organization), "after": after, "limit": limit });
         read(self.call.call("driftlock_entries", args).await?)
     }
 

@@ -97,8 +97,7 @@ impl<C: Call> Directory for FunctionStore<C> {
         hash: &KeyHash,
         audit: AuditRecord,
     ) -> Result<(), Fault> {
-        let args =
-            json!({ "key": key_row(key)?, "hash": hash.hex(), "audit": [record(&audit)] });
+        let args = json!({ "key": key_row(key)?, "hash": hash.hex(), "audit": [record(&audit)] });
         self.call.call("driftlock_create_key", args).await.map(drop)
     }
 

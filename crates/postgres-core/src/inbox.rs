@@ -4,9 +4,7 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{
-    BillingCommit, CustomerFile, FiledEvent, Orphan, Postponed,
-};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -64,9 +62,8 @@ impl<C: Call> EventInbox for FunctionStore<C> {
     async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
         let args = json!({ "now": now.micros(), "limit": limit });
         let found: Vec<Unowned> = read(self.call.call("driftlock_orphans", args).await?)?;
-        let orphan = |Unowned { event, attempts, body }| {
-            Ok(Orphan { event, attempts, body: bytes(&body)? })
-        };
+        let orphan =
+            |Unowned { event, attempts, body }| Ok(Orphan { event, attempts, body: bytes(&body)? });
         found.into_iter().map(orphan).collect()
     }
 

@@ -80,10 +80,9 @@ impl<C: Call> Ledger for FunctionStore<C> {
             "audit": record(&settlement.audit), "now": self.stamp(now),
         });
         match read(self.call.settle(one).await?)? {
-            Outcome::Committed { at, period } => Ok(Settled::Committed {
-                at: Timestamp::from_micros(at),
-                period: PeriodId(period),
-            }),
+            Outcome::Committed { at, period } => {
+                Ok(Settled::Committed { at: Timestamp::from_micros(at), period: PeriodId(period) })
+            }
             Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
             Outcome::Not(NotSettled::Unleased) => {
                 Err(Fault::store("a settlement for which no units were leased"))

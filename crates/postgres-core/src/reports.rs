@@ -258,8 +258,7 @@ fn report(row: Row) -> Report {
 }
 
 fn sums(row: SumsRow) -> PeriodSums {
-    let (start, end) =
-        (Timestamp::from_micros(row.starts_at), Timestamp::from_micros(row.ends_at));
+    let (start, end) = (Timestamp::from_micros(row.starts_at), Timestamp::from_micros(row.ends_at));
     PeriodSums {
         period: Period { start, end },
         settled: row.settled,

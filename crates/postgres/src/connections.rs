@@ -83,9 +83,7 @@ impl Connections {
         let (reply, answer) = oneshot::channel();
         let to = to.ok_or_else(|| Fault::store("the store is closed"))?;
         to.try_send(command(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                Fault::new(FaultKind::Overloaded, "the store's queue is full")
-            }
+            TrySendError::Full(_) => Fault::new(FaultKind::Overloaded, "the store's queue is full"),
             TrySendError::Closed(_) => Fault::store("the store's thread is gone"),
         })?;
         answer.await.map_err(|_| Fault::store("the store's thread is gone"))?

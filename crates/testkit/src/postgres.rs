@@ -128,7 +128,10 @@ impl Cluster {
         let path = self.programs.join(name);
         let Some(user) = other_user() else { return Command::new(path) };
         let mut command = Command::new("setpriv");
-        command.arg(format!("--reuid={user}")).args(["--regid=nogroup", "--clear-groups"]).arg(path);
+        command
+            .arg(format!("--reuid={user}"))
+            .args(["--regid=nogroup", "--clear-groups"])
+            .arg(path);
         command.current_dir(self.folder.path());
         command
     }
@@ -143,12 +146,14 @@ impl Drop for Cluster {
 /// The newest PostgreSQL's programs.
 fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).filter(|folder| folder.join("initdb").is_file());
+    // A folder may hold a link to one of them, and not the others.
+    let is_whole = |folder: &PathBuf| {
+        ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file())
+    };
+    let on_path = std::env::split_paths(&path).filter(is_whole);
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut debian: Vec<PathBuf> = debian
-        .map(|version| version.path().join("bin"))
-        .filter(|folder| folder.join("initdb").is_file())
-        .collect();
+    let mut debian: Vec<PathBuf> =
+        debian.map(|version| version.path().join("bin")).filter(is_whole).collect();
     debian.sort_by_key(|folder| {
         let version = folder.parent().and_then(Path::file_name);
         version.and_then(|version| version.to_str()?.parse::<u32>().ok())
