@@ -339,7 +339,7 @@ create table if not exists driftlock.changes (
     id   bigint generated always as identity primary key,
     xid  xid8 not null default pg_current_xact_id(),
     kind text not null, -- key, organization
-    item uuid not null,
+    item text not null, -- a key's hash, an organization's id
     at   timestamptz not null default now()
 );
 create index if not exists changes_by_transaction on driftlock.changes (xid);

@@ -235,17 +235,27 @@ begin
     return 'true';
 end $$;
 
--- What nodes are to forget since a cursor; the next cursor. Without one, only the cursor.
+-- What others changed since a cursor, and the next cursor. Without one only that; without changes
+-- when there are too many to tell.
 create or replace function public.driftlock_changes(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
-    select jsonb_build_object('cursor', pg_snapshot_xmin(pg_current_snapshot())::text,
-        'changes', coalesce((select jsonb_agg(jsonb_build_object('id', id, 'kind', kind, 'item', item))
-            from driftlock.changes where xid >= (args ->> 'cursor')::xid8), '[]')) $$;
+    select jsonb_build_object('cursor', pg_snapshot_xmin(pg_current_snapshot())::text, 'changes',
+        case when count(*) <= 10000 then coalesce(jsonb_agg(to_jsonb(c)), '[]') end)
+    from (select id, kind, item from driftlock.changes where xid >= (args ->> 'cursor')::xid8
+          limit 10001) c $$;
 
 create or replace function driftlock.note_change() returns trigger
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    insert into driftlock.changes (kind, item) values (tg_argv[0], coalesce(new.id, old.id));
+    if tg_argv[0] = 'key' then
+        insert into driftlock.changes (kind, item)
+        select distinct 'key', hash
+        from unnest(array[to_jsonb(old) ->> 'key_hash', to_jsonb(new) ->> 'key_hash']) hash
+        where hash is not null;
+    else
+        insert into driftlock.changes (kind, item)
+        values ('organization', coalesce(to_jsonb(new), to_jsonb(old)) ->> 'id');
+    end if;
     perform pg_notify('driftlock_changes', '');
     return null;
 end $$;

@@ -4,10 +4,14 @@
 //! the epoch changed meanwhile; whoever changes a fact commits, invalidates (which moves the
 //! epoch), then answers. So nothing read before a revocation is remembered after it.
 //!
+//! Where the store tells of every change, what is remembered is as good as read when the store last
+//! said that all changes were told: then nothing is read again, and being cut off counts from there.
+//!
 //! Unknown keys are remembered too, on their own, so that a flood of them evicts no known one.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +53,8 @@ pub(crate) struct Facts<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
     ages: Ages,
+    /// Microseconds: no fact is older than this.
+    confirmed_at: AtomicI64,
 }
 
 struct Shard<K, V> {
@@ -76,19 +82,32 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
                 absent: LruCache::new(room(entries_max / ABSENT_SHARE)),
             })
         };
-        Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new(), ages }
+        Self {
+            shards: (0..SHARDS).map(shard).collect(),
+            hasher: RandomState::new(),
+            ages,
+            confirmed_at: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// All that is remembered is as the store has it at `at`: its changes were all told.
+    pub(crate) fn confirm(&self, at: Timestamp) {
+        self.confirmed_at.fetch_max(at.micros(), Ordering::Relaxed);
     }
 
     /// What is known of `key`.
     pub(crate) fn get(&self, key: &K, now: Timestamp) -> Lookup<V> {
+        let confirmed_at = Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed));
         self.with(key, |shard| {
             let epoch = Epoch(shard.epoch);
             let found = match shard.present.get_mut(key) {
-                Some(entry) => entry.look(now, self.ages).map(|(v, aged)| (Some(v), aged)),
+                Some(entry) => {
+                    entry.look(now, confirmed_at, self.ages).map(|(v, aged)| (Some(v), aged))
+                }
                 None => shard
                     .absent
                     .get_mut(key)
-                    .and_then(|entry| entry.look(now, self.ages))
+                    .and_then(|entry| entry.look(now, confirmed_at, self.ages))
                     .map(|((), aged)| (None, aged)),
             };
             match found {
@@ -141,6 +160,16 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
         }
     }
 
+    /// Forgets everything; reads that are under way will not be remembered.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.epoch += 1;
+            shard.present.clear();
+            shard.absent.clear();
+        }
+    }
+
     fn with<T>(&self, key: &K, act: impl FnOnce(&mut Shard<K, V>) -> T) -> T {
         let place = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS;
         act(&mut self.shards[place].lock().unwrap_or_else(PoisonError::into_inner))
@@ -149,11 +178,12 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
 
 impl<V: Clone> Entry<V> {
     /// The value and whether the caller has to read it again; nothing when it is too old.
-    fn look(&mut self, now: Timestamp, ages: Ages) -> Option<(V, bool)> {
-        if now.since(self.read_at) > ages.stale_max {
+    fn look(&mut self, now: Timestamp, confirmed: Timestamp, ages: Ages) -> Option<(V, bool)> {
+        let age = now.since(self.read_at.max(confirmed));
+        if age > ages.stale_max {
             return None;
         }
-        let aged = now >= self.read_again_at;
+        let aged = age >= ages.fresh && now >= self.read_again_at;
         if aged {
             self.read_again_at = now.plus(REFRESH_PAUSE);
         }
@@ -200,6 +230,33 @@ mod tests {
         assert_eq!(facts.get(&1, at(10)), Lookup::Known(Some(7)), "one reader at a time");
         assert_eq!(facts.get(&1, at(60)), Lookup::Aged(Some(7), epoch));
         assert_eq!(facts.get(&1, at(61)), Lookup::Missing(epoch), "never older than the bound");
+    }
+
+    #[test]
+    fn what_the_store_confirms_is_not_read_again() {
+        let facts = Facts::new(1_024, AGES);
+        let epoch = missing(&facts, 1, at(0));
+        facts.fill(1, Some(7), epoch, at(0));
+        facts.fill(2, None, epoch, at(0));
+        facts.confirm(at(50));
+        facts.confirm(at(40));
+        assert_eq!(facts.get(&1, at(59)), Lookup::Known(Some(7)));
+        assert_eq!(facts.get(&2, at(59)), Lookup::Known(None));
+        assert_eq!(facts.get(&1, at(60)), Lookup::Aged(Some(7), epoch), "nothing was heard since");
+        assert_eq!(facts.get(&1, at(110)), Lookup::Aged(Some(7), epoch));
+        missing(&facts, 1, at(111));
+    }
+
+    #[test]
+    fn everything_can_be_forgotten() {
+        let facts = Facts::new(1_024, AGES);
+        let epoch = missing(&facts, 1, at(0));
+        facts.fill(1, Some(7), epoch, at(0));
+        facts.fill(2, None, epoch, at(0));
+        facts.clear();
+        facts.fill(2, None, epoch, at(0));
+        missing(&facts, 1, at(0));
+        missing(&facts, 2, at(0));
     }
 
     #[test]

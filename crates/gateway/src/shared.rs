@@ -115,6 +115,28 @@ impl Shared {
         })
     }
 
+    /// Somebody else changed a key: it is read again at its next request.
+    pub fn key_changed(&self, hash: &KeyHash) {
+        self.keys.invalidate(hash);
+    }
+
+    /// Somebody else changed an organization.
+    pub fn organization_changed(&self, id: OrganizationId) {
+        self.organizations.invalidate(&id);
+    }
+
+    /// What changed is not known: everything is read again.
+    pub fn all_changed(&self) {
+        self.keys.clear();
+        self.organizations.clear();
+    }
+
+    /// The store told of every change up to `at`, so that what is remembered counts as read then.
+    pub fn all_told(&self, at: Timestamp) {
+        self.keys.confirm(at);
+        self.organizations.confirm(at);
+    }
+
     /// Begins a job, unless it runs already.
     pub(crate) fn begin(self: &Arc<Self>, job: Job) -> Option<Running> {
         let was_running = self.running[job as usize].swap(true, Ordering::Acquire);

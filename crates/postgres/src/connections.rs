@@ -1,10 +1,8 @@
 //! The thread that drives the connections, and the way to it from any core.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use deadpool_postgres::Pool;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_postgres_core::Call;
 use futures_channel::oneshot;
@@ -13,7 +11,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 use crate::changes::{self, Change};
 use crate::error::CallError;
-use crate::pool::call;
+use crate::pool::Database;
 use crate::settler::{self, Waiting};
 use crate::url::DatabaseUrl;
 
@@ -29,7 +27,6 @@ struct Inner {
     commands: Option<Sender<Command>>,
     settlements: Option<Sender<Waiting>>,
     thread: Option<JoinHandle<()>>,
-    calls: Arc<AtomicU64>,
 }
 
 /// What is told of changes, on the thread of the connections.
@@ -41,25 +38,24 @@ enum Command {
 }
 
 impl Connections {
-    pub(crate) fn start(url: DatabaseUrl, pool: Pool) -> std::io::Result<Self> {
+    pub(crate) fn start(url: DatabaseUrl, database: Database) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, received) = channel(QUEUE_MAX);
         let (settlements, waiting) = channel(QUEUE_MAX);
         let work = move || {
             runtime.block_on(async {
-                let settling = tokio::spawn(settler::run(pool.clone(), waiting));
-                serve(&url, &pool, received).await;
+                let settling = tokio::spawn(settler::run(database.clone(), waiting));
+                serve(&url, &database, received).await;
                 // It ends with its queue, which closed with the commands'.
                 let _ = settling.await;
             });
         };
         let thread = std::thread::Builder::new().name("postgres".into()).spawn(work)?;
-        let calls = Arc::default();
         let (commands, settlements) = (Some(commands), Some(settlements));
-        Ok(Self(Arc::new(Inner { commands, settlements, thread: Some(thread), calls })))
+        Ok(Self(Arc::new(Inner { commands, settlements, thread: Some(thread) })))
     }
 
-    /// Has `told` hear what this process is to forget, for as long as the connections live. It is
+    /// Has `told` hear what others change, for as long as the connections live. It is
     /// called on their thread, and must not wait.
     pub fn watch(&self, told: impl Fn(Change) + Send + Sync + 'static) {
         let sent = self.0.commands.as_ref().map(|to| to.try_send(Command::Watch(Box::new(told))));
@@ -68,18 +64,11 @@ impl Connections {
         }
     }
 
-    /// Calls and settlements that were asked for so far.
-    #[must_use]
-    pub fn calls(&self) -> u64 {
-        self.0.calls.load(Ordering::Relaxed)
-    }
-
     async fn ask<C>(
         &self,
         to: Option<&Sender<C>>,
         command: impl FnOnce(oneshot::Sender<Result<Value, Fault>>) -> C,
     ) -> Result<Value, Fault> {
-        self.0.calls.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let to = to.ok_or_else(|| Fault::store("the store is closed"))?;
         to.try_send(command(reply)).map_err(|error| match error {
@@ -115,19 +104,19 @@ impl Drop for Inner {
     }
 }
 
-async fn serve(url: &DatabaseUrl, pool: &Pool, mut commands: Receiver<Command>) {
+async fn serve(url: &DatabaseUrl, database: &Database, mut commands: Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Call { function, args, reply } => {
-                let pool = pool.clone();
+                let database = database.clone();
                 tokio::spawn(async move {
-                    let answer = call(&pool, function, &args).await.map_err(CallError::fault);
+                    let answer = database.call(function, &args).await.map_err(CallError::fault);
                     // The one who asked may have gone away meanwhile.
                     let _ = reply.send(answer);
                 });
             }
             Command::Watch(told) => {
-                tokio::spawn(changes::watch(url.clone(), pool.clone(), told));
+                tokio::spawn(changes::watch(url.clone(), database.clone(), told));
             }
         }
     }

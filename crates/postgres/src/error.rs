@@ -6,11 +6,20 @@ use tokio_postgres::error::SqlState;
 /// Why a store cannot be opened or migrated. No message holds the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It does not answer, or refuses.
+    /// It does not answer.
     #[error("the database cannot be reached: {0}")]
     Away(String),
-    /// Its certificate cannot be checked.
-    #[error("TLS to the database: {0}")]
+    /// It answers, and lets nobody of this name and password in.
+    #[error("the database refuses the login: {0}; check user and password in ENV_DATABASE_URL")]
+    Login(String),
+    /// It answers, and refuses this.
+    #[error("the database refuses: {0}")]
+    Refused(String),
+    /// The connection cannot be made safe.
+    #[error(
+        "TLS to the database: {0}; sslrootcert=PATH in ENV_DATABASE_URL names the certificates that \
+         are trusted, sslmode=disable does without TLS"
+    )]
     Tls(String),
     /// It is of an earlier version.
     #[error("the database has schema version {found}; {known} is needed: run `driftlock migrate`")]
@@ -39,6 +48,23 @@ pub enum OpenError {
     /// The system refuses a thread or an event loop.
     #[error("the system refuses what the store needs: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl OpenError {
+    /// What an error while connecting or looking means.
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+    pub(crate) fn of(error: tokio_postgres::Error) -> Self {
+        let text = full(&error);
+        match error.as_db_error() {
+            // Invalid authorization specification, of which a wrong password is one.
+            Some(told) if told.code().code().starts_with("28") => {
+                Self::Login(told.message().to_owned())
+            }
+            Some(told) => Self::Refused(told.message().to_owned()),
+            None if text.contains("TLS") || text.contains("certificate") => Self::Tls(text),
+            None => Self::Away(text),
+        }
+    }
 }
 
 /// Why a call has no answer.

@@ -19,7 +19,7 @@ mod url;
 pub use changes::Change;
 pub use connections::Connections;
 pub use error::OpenError;
-pub use migrate::{VERSION, migrate, migrate_to};
+pub use migrate::{Migrated, VERSION, migrate, migrate_to};
 pub use open::{PostgresStore, open};
 pub use url::{DatabaseUrl, MalformedUrl};
 

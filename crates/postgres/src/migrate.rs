@@ -13,37 +13,49 @@ pub const VERSION: i32 = MIGRATIONS.len() as i32;
 /// Names the lock that a migration holds, so that two at once come one after the other.
 const LOCK: i64 = 0x6472_6966_746c_6f63;
 
-/// Brings the schema up to date; the version it had before.
+/// What a migration did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version that the schema had before; 0 for none.
+    pub from: i32,
+    /// The version that it has now.
+    pub to: i32,
+    /// The files that were applied.
+    pub applied: Vec<&'static str>,
+}
+
+/// Brings the schema up to date.
 ///
 /// # Errors
 /// [`OpenError`]; a migration that fails leaves nothing behind.
-pub fn migrate(url: &DatabaseUrl) -> Result<i32, OpenError> {
+pub fn migrate(url: &DatabaseUrl) -> Result<Migrated, OpenError> {
     migrate_to(url, VERSION)
 }
 
-/// Brings the schema to a version; the one it had before.
+/// Brings the schema to a version, or leaves it at a later one.
 ///
 /// # Errors
 /// As [`migrate`].
-pub fn migrate_to(url: &DatabaseUrl, version: i32) -> Result<i32, OpenError> {
+pub fn migrate_to(url: &DatabaseUrl, version: i32) -> Result<Migrated, OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (client, connection) = url.config().connect(url.tls()?).await.map_err(away)?;
+        let (client, connection) = url.config().connect(url.tls()?).await.map_err(OpenError::of)?;
         let driving = tokio::spawn(connection);
-        let before = apply(&client, version).await;
+        let migrated = apply(&client, version).await;
         drop(client);
         // What went wrong with the connection, a statement has told.
         let _ = driving.await;
-        before
+        migrated
     })
 }
 
-async fn apply(client: &Client, version: i32) -> Result<i32, OpenError> {
-    client.execute("select pg_advisory_lock($1)", &[&LOCK]).await.map_err(away)?;
+async fn apply(client: &Client, version: i32) -> Result<Migrated, OpenError> {
+    client.execute("select pg_advisory_lock($1)", &[&LOCK]).await.map_err(OpenError::of)?;
     let before = found(client).await?;
     if before > VERSION {
         return Err(OpenError::TooNew { found: before, known: VERSION });
     }
+    let mut applied = Vec::new();
     for (number, migration) in (1..=version).zip(MIGRATIONS) {
         if number <= before {
             continue;
@@ -53,21 +65,18 @@ async fn apply(client: &Client, version: i32) -> Result<i32, OpenError> {
             name: migration.name,
             message: error.as_db_error().map_or_else(|| full(&error), |e| e.message().to_owned()),
         })?;
+        applied.push(migration.name);
     }
-    Ok(before)
+    Ok(Migrated { from: before, to: before.max(version), applied })
 }
 
 /// The version of a database; 0 for one that was never migrated.
 pub(crate) async fn found(client: &Client) -> Result<i32, OpenError> {
     let is_there = "select to_regclass('driftlock.migrations') is not null";
-    let is_there: bool = client.query_one(is_there, &[]).await.map_err(away)?.get(0);
+    let is_there: bool = client.query_one(is_there, &[]).await.map_err(OpenError::of)?.get(0);
     if !is_there {
         return Ok(0);
     }
     let version = "select coalesce(max(version), 0) from driftlock.migrations";
-    Ok(client.query_one(version, &[]).await.map_err(away)?.get(0))
-}
-
-fn away(error: tokio_postgres::Error) -> OpenError {
-    OpenError::Away(full(&error))
+    Ok(client.query_one(version, &[]).await.map_err(OpenError::of)?.get(0))
 }

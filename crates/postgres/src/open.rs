@@ -1,31 +1,36 @@
 //! Opening the store.
 
+use driftlock_domain::config::Durability;
 use driftlock_postgres_core::{FunctionStore, Timing};
 
 use crate::connections::Connections;
-use crate::error::{OpenError, full};
+use crate::error::OpenError;
 use crate::migrate::{VERSION, found};
-use crate::pool;
+use crate::pool::Database;
 use crate::url::DatabaseUrl;
 
 /// The store over PostgreSQL; clones are the same one.
 pub type PostgresStore = FunctionStore<Connections>;
 
-/// Opens a database that was migrated to this program's version.
+/// Opens a database that was migrated to this program's version. What `durability` calls power loss
+/// is here the loss of the database's own process or machine.
 ///
 /// # Errors
 /// [`OpenError`] says what is wrong with it, and what to do.
-pub fn open(url: &DatabaseUrl, timing: Timing) -> Result<PostgresStore, OpenError> {
+pub fn open(
+    url: &DatabaseUrl,
+    timing: Timing,
+    durability: Durability,
+) -> Result<PostgresStore, OpenError> {
     check(url)?;
-    let connections = Connections::start(url.clone(), pool::make(url)?)?;
+    let connections = Connections::start(url.clone(), Database::new(url, durability)?)?;
     Ok(FunctionStore::new(connections, timing))
 }
 
 fn check(url: &DatabaseUrl) -> Result<(), OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let version = runtime.block_on(async {
-        let away = |error: tokio_postgres::Error| OpenError::Away(full(&error));
-        let (client, connection) = url.config().connect(url.tls()?).await.map_err(away)?;
+        let (client, connection) = url.config().connect(url.tls()?).await.map_err(OpenError::of)?;
         let driving = tokio::spawn(connection);
         let version = found(&client).await;
         driving.abort();

@@ -1,11 +1,18 @@
 //! The pool, and one call over it.
+//!
+//! While the database is away, calls fail at once, but for one at a time that tries: so nobody waits
+//! in a queue for what cannot come, and the first answer brings everybody back.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+    TimeoutType,
 };
+use driftlock_domain::config::Durability;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::error::{CallError, OpenError, full};
 use crate::url::DatabaseUrl;
@@ -18,39 +25,106 @@ const FREE_WITHIN: Duration = Duration::from_secs(3);
 const STATEMENT_MS: u32 = 5_000;
 /// What the client allows a call: the server has given up before, unless it is gone.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// How long nobody tries after a try that failed.
+const REST: Duration = Duration::from_millis(200);
 
-pub(crate) fn make(url: &DatabaseUrl) -> Result<Pool, OpenError> {
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(url.config().clone(), url.tls()?, recycling);
-    Pool::builder(manager)
-        .max_size(CONNECTIONS_MAX)
-        .wait_timeout(Some(FREE_WITHIN))
-        .create_timeout(Some(FREE_WITHIN))
-        .runtime(Runtime::Tokio1)
-        .post_create(Hook::async_fn(|client, _| {
-            Box::pin(async move {
-                let limits = format!(
-                    "set statement_timeout = {STATEMENT_MS}; \
-                     set idle_in_transaction_session_timeout = {STATEMENT_MS}"
-                );
-                client.batch_execute(&limits).await.map_err(HookError::Backend)
-            })
-        }))
-        .build()
-        .map_err(|error| OpenError::Away(error.to_string()))
+/// The database of one process; clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pool: Pool,
+    standing: Arc<Mutex<Standing>>,
 }
 
-/// Calls a function of the schema, within all bounds of time.
-pub(crate) async fn call(pool: &Pool, function: &str, args: &Value) -> Result<Value, CallError> {
-    let client = pool.get().await.map_err(|error| CallError::unknown(full(&error)))?;
-    match tokio::time::timeout(ANSWER_WITHIN, query(&client, function, args)).await {
-        Ok(answer) => answer.map_err(|error| CallError::of(&error)),
-        Err(_) => {
-            // Whoever took it next would wait behind the same silence.
-            drop(Object::take(client));
-            Err(CallError::unknown("the database did not answer in time"))
+#[derive(Debug, Clone, Copy)]
+enum Standing {
+    /// The last call got through.
+    Here,
+    /// It does not answer; the next try is not before this.
+    Away(Instant),
+}
+
+impl Database {
+    pub(crate) fn new(url: &DatabaseUrl, durability: Durability) -> Result<Self, OpenError> {
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(url.config().clone(), url.tls()?, recycling);
+        let pool = Pool::builder(manager)
+            .max_size(CONNECTIONS_MAX)
+            .wait_timeout(Some(FREE_WITHIN))
+            .create_timeout(Some(FREE_WITHIN))
+            .runtime(Runtime::Tokio1)
+            .post_create(Hook::async_fn(move |client, _| {
+                Box::pin(async move {
+                    client.batch_execute(&session(durability)).await.map_err(HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|error| OpenError::Away(error.to_string()))?;
+        Ok(Self { pool, standing: Arc::new(Mutex::new(Standing::Here)) })
+    }
+
+    /// Calls a function of the schema, within all bounds of time.
+    pub(crate) async fn call(&self, function: &str, args: &Value) -> Result<Value, CallError> {
+        let client = self.client().await?;
+        match tokio::time::timeout(ANSWER_WITHIN, query(&client, function, args)).await {
+            Ok(answer) => answer.map_err(|error| CallError::of(&error)),
+            Err(_) => {
+                // Whoever took it next would wait behind the same silence.
+                drop(Object::take(client));
+                self.set(Standing::Away(Instant::now() + REST));
+                Err(CallError::unknown("the database did not answer in time"))
+            }
         }
     }
+
+    async fn client(&self) -> Result<Object, CallError> {
+        self.may_try()?;
+        match self.pool.get().await {
+            Ok(client) => {
+                self.set(Standing::Here);
+                Ok(client)
+            }
+            // It answers, but others have all connections.
+            Err(PoolError::Timeout(TimeoutType::Wait)) => {
+                Err(CallError::unknown("no connection to the database came free in time"))
+            }
+            Err(error) => {
+                self.set(Standing::Away(Instant::now() + REST));
+                Err(CallError::unknown(full(&error)))
+            }
+        }
+    }
+
+    fn may_try(&self) -> Result<(), CallError> {
+        let now = Instant::now();
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        match *standing {
+            Standing::Here => Ok(()),
+            Standing::Away(next) if now < next => {
+                Err(CallError::unknown("the database is away, and tried again soon"))
+            }
+            Standing::Away(_) => {
+                *standing = Standing::Away(now + FREE_WITHIN);
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+}
+
+/// What holds for every statement of a connection.
+fn session(durability: Durability) -> String {
+    let commit = match durability {
+        Durability::Fsync => "on",
+        Durability::Process => "off",
+    };
+    format!(
+        "set statement_timeout = {STATEMENT_MS}; \
+         set idle_in_transaction_session_timeout = {STATEMENT_MS}; \
+         set synchronous_commit = {commit}"
+    )
 }
 
 async fn query(

@@ -4,7 +4,6 @@
 //! and one commit serve many, and a lone settlement goes at once. If values of one are refused, each
 //! goes alone, so that one does no harm to the others; a usage id counts once however often it goes.
 
-use deadpool_postgres::Pool;
 use driftlock_domain::denial::Fault;
 use driftlock_postgres_core::SETTLE;
 use futures_channel::oneshot;
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use crate::error::CallError;
-use crate::pool::call;
+use crate::pool::Database;
 
 /// Settlements of one batch.
 const BATCH_MAX: usize = 512;
@@ -22,12 +21,12 @@ pub(crate) struct Waiting {
     pub(crate) reply: oneshot::Sender<Result<Value, Fault>>,
 }
 
-pub(crate) async fn run(pool: Pool, mut waiting: Receiver<Waiting>) {
+pub(crate) async fn run(database: Database, mut waiting: Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let (settlements, replies): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|one| (one.settlement, one.reply)).unzip();
-        let outcomes = settle(&pool, &settlements).await;
+        let outcomes = settle(&database, &settlements).await;
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
             // The one who asked may have gone away meanwhile.
             let _ = reply.send(outcome);
@@ -35,13 +34,13 @@ pub(crate) async fn run(pool: Pool, mut waiting: Receiver<Waiting>) {
     }
 }
 
-async fn settle(pool: &Pool, settlements: &[Value]) -> Vec<Result<Value, Fault>> {
-    match batch(pool, settlements).await {
+async fn settle(database: &Database, settlements: &[Value]) -> Vec<Result<Value, Fault>> {
+    match batch(database, settlements).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(CallError::Refused(_)) if settlements.len() > 1 => {
             let mut outcomes = Vec::with_capacity(settlements.len());
             for one in settlements {
-                let outcome = batch(pool, std::slice::from_ref(one)).await;
+                let outcome = batch(database, std::slice::from_ref(one)).await;
                 outcomes.push(outcome.map(|mut one| one.remove(0)).map_err(CallError::fault));
             }
             outcomes
@@ -51,8 +50,8 @@ async fn settle(pool: &Pool, settlements: &[Value]) -> Vec<Result<Value, Fault>>
 }
 
 /// An outcome for each, in order.
-async fn batch(pool: &Pool, settlements: &[Value]) -> Result<Vec<Value>, CallError> {
-    let answer = call(pool, SETTLE, &json!({ "settlements": settlements })).await?;
+async fn batch(database: &Database, settlements: &[Value]) -> Result<Vec<Value>, CallError> {
+    let answer = database.call(SETTLE, &json!({ "settlements": settlements })).await?;
     let mut outcomes = vec![Value::Null; settlements.len()];
     for pair in answer.as_array().into_iter().flatten() {
         let place = pair[0].as_u64().and_then(|place| usize::try_from(place).ok());

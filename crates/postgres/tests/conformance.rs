@@ -1,5 +1,6 @@
 //! The fleet's store passes the suite, over a real PostgreSQL.
 
+use driftlock_domain::config::Durability;
 use driftlock_postgres::{DatabaseUrl, Timing, migrate, open};
 use driftlock_testkit::conformance;
 use driftlock_testkit::postgres::Cluster;
@@ -11,7 +12,7 @@ fn the_same_cases_as_every_store() {
     migrate(&url(&cluster, &template)).expect("migrated");
     let cases = conformance::run(|| {
         let database = cluster.database(Some(&template));
-        open(&url(&cluster, &database), Timing::Caller).expect("opens")
+        open(&url(&cluster, &database), Timing::Caller, Durability::Fsync).expect("opens")
     });
     eprintln!("{cases} cases over PostgreSQL");
     assert!(cases >= 28, "the suite is whole: {cases}");

@@ -1,24 +1,54 @@
-//! `driftlock migrate`.
+//! `driftlock migrate`: brings the store's schema up to date. A second run changes nothing.
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use driftlock_domain::config::Config;
+use serde_json::json;
 
 use super::{output, store};
+use crate::host::{DATABASE_URL, StoreUrl};
 
 #[derive(Args)]
-pub(super) struct Migrate {}
+pub(super) struct Migrate {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was done.
+struct Done {
+    from: i64,
+    to: i64,
+    applied: Vec<String>,
+}
 
 impl Migrate {
     pub(super) fn run(self) -> Result<ExitCode> {
         let environment = store::environment()?;
-        let store = store::open(&environment, &Config::default())?;
-        let (before, now) = store.migrated();
-        output::line(&match before {
-            before if before == now => format!("the schema is up to date (version {now})"),
-            before => format!("the schema went from version {before} to {now}"),
+        let Done { from, to, applied } = match environment.required_store()? {
+            StoreUrl::Sqlite(path) => {
+                let (from, to) = store::open_file(path, &Config::default())?.migrated();
+                let applied = (from + 1..=to).map(|number| format!("{number:04}")).collect();
+                Done { from, to, applied }
+            }
+            StoreUrl::Postgres(url) => {
+                let done = driftlock_postgres::migrate(url).context(DATABASE_URL)?;
+                let applied = done.applied.iter().map(|name| (*name).to_owned()).collect();
+                Done { from: done.from.into(), to: done.to.into(), applied }
+            }
+        };
+        if self.json {
+            output::json(&json!({ "from": from, "to": to, "applied": applied }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        for name in &applied {
+            output::line(&format!("applied {name}"))?;
+        }
+        output::line(&match from {
+            from if from == to => format!("the schema is up to date (version {to})"),
+            from => format!("the schema went from version {from} to {to}"),
         })?;
         Ok(ExitCode::SUCCESS)
     }

@@ -9,8 +9,9 @@ use anyhow::Result;
 use clap::Args;
 use driftlock_gateway::Secrets;
 
+use super::store::Store;
 use super::{output, store};
-use crate::host::{self, AdminListen, Backends, NativeClock, Setup};
+use crate::host::{self, AdminListen, Backends, NativeClock, NativeStore, Setup};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -59,25 +60,28 @@ impl Serve {
             clock: NativeClock::new(),
             workers: self.workers,
         };
-        let mut told = Ok(());
-        host::serve(
-            &setup,
-            &store,
-            Secrets {
-                admin_tokens: tokens,
-                backend_headers,
-                webhook_secrets,
-                stripe: environment.stripe,
-            },
-            |addresses| {
-                told = output::line(&format!("gateway listens on http://{}", addresses.public));
-                if let Some(admin) = addresses.admin {
-                    tracing::info!(%admin, "admin listener");
-                }
-            },
-            host::stop_signal(),
-        )?;
-        told?;
-        Ok(ExitCode::SUCCESS)
+        let secrets = Secrets {
+            admin_tokens: tokens,
+            backend_headers,
+            webhook_secrets,
+            stripe: environment.stripe,
+        };
+        match &store {
+            Store::Embedded(store) => serve(&setup, store, secrets),
+            Store::Fleet(store) => serve(&setup, store, secrets),
+        }
     }
+}
+
+fn serve(setup: &Setup, store: &impl NativeStore, secrets: Secrets) -> Result<ExitCode> {
+    let mut told = Ok(());
+    let ready = |addresses: host::Addresses| {
+        told = output::line(&format!("gateway listens on http://{}", addresses.public));
+        if let Some(admin) = addresses.admin {
+            tracing::info!(%admin, "admin listener");
+        }
+    };
+    host::serve(setup, store, secrets, ready, host::stop_signal())?;
+    told?;
+    Ok(ExitCode::SUCCESS)
 }

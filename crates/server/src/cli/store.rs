@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use driftlock_domain::config::Config;
+use driftlock_postgres::{PostgresStore, Timing};
 use driftlock_sqlite::{Options, SqliteStore};
 
-use crate::host::{Environment, StoreUrl};
+use crate::host::{DATABASE_URL, Environment, StoreUrl};
 
 /// The configuration of this file, or the defaults without one. Every mistake is told at once.
 pub(super) fn configuration(path: Option<&Path>) -> Result<Config> {
@@ -28,10 +29,24 @@ pub(super) fn environment() -> Result<Environment> {
     })
 }
 
+/// The store of a gateway.
+pub(super) enum Store {
+    /// Its own.
+    Embedded(SqliteStore),
+    /// One that it may share with others.
+    Fleet(PostgresStore),
+}
+
 /// Opens the store that the environment names.
-pub(super) fn open(environment: &Environment, config: &Config) -> Result<SqliteStore> {
-    let StoreUrl::Sqlite(path) = environment.required_store()?;
-    open_file(path, config)
+pub(super) fn open(environment: &Environment, config: &Config) -> Result<Store> {
+    match environment.required_store()? {
+        StoreUrl::Sqlite(path) => open_file(path, config).map(Store::Embedded),
+        StoreUrl::Postgres(url) => {
+            let durability = config.metering.durability;
+            let store = driftlock_postgres::open(url, Timing::Database, durability);
+            store.map(Store::Fleet).context(DATABASE_URL)
+        }
+    }
 }
 
 pub(super) fn open_file(path: &Path, config: &Config) -> Result<SqliteStore> {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use driftlock_domain::config::Urls;
 use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::AdminTokens;
+use driftlock_postgres::DatabaseUrl;
 
 use super::upstream::{BackendUrl, MalformedBackendUrl};
 
@@ -36,6 +37,8 @@ pub(crate) struct Environment {
 pub(crate) enum StoreUrl {
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL database, which several gateways may share.
+    Postgres(Box<DatabaseUrl>),
 }
 
 /// A variable that cannot be used.
@@ -107,9 +110,9 @@ impl Environment {
     pub(crate) fn required_store(&self) -> Result<&StoreUrl, EnvironmentError> {
         self.store.as_ref().ok_or_else(|| {
             let (variable, problem) = if self.supabase {
-                (SUPABASE_URL, "no store of this version; set ENV_DATABASE_URL=sqlite:PATH as well")
+                (SUPABASE_URL, "no store of this version; set ENV_DATABASE_URL as well")
             } else {
-                (DATABASE_URL, "not set; `sqlite:driftlock.db` would be right")
+                (DATABASE_URL, "not set; `sqlite:driftlock.db` or `postgres://…` would be right")
             };
             EnvironmentError { variable, problem: problem.to_owned() }
         })
@@ -173,15 +176,18 @@ fn stripe_base(text: &str) -> Result<String, api::MalformedAccess> {
     api::Access::new("sk_", text).map(|_| text.to_owned())
 }
 
-fn store_url(text: &str) -> Result<StoreUrl, &'static str> {
+fn store_url(text: &str) -> Result<StoreUrl, String> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     match (scheme, text.strip_prefix("sqlite:")) {
-        (_, Some("" | "//")) => Err("the path is missing; `sqlite:driftlock.db` would be right"),
-        (_, Some(path)) => Ok(StoreUrl::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
-        ("postgres" | "postgresql", None) => {
-            Err("PostgreSQL is not supported by this version; `sqlite:PATH` is")
+        (_, Some("" | "//")) => {
+            Err("the path is missing; `sqlite:driftlock.db` would be right".to_owned())
         }
-        _ => Err("no store URL; `sqlite:driftlock.db` would be right"),
+        (_, Some(path)) => Ok(StoreUrl::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+        ("postgres" | "postgresql", None) => DatabaseUrl::parse(text)
+            .map(Box::new)
+            .map(StoreUrl::Postgres)
+            .map_err(|error| error.to_string()),
+        _ => Err("no store URL; `sqlite:driftlock.db` or `postgres://…` would be right".to_owned()),
     }
 }
 
@@ -214,7 +220,10 @@ mod tests {
         let file = |path: &str| Ok(Some(StoreUrl::Sqlite(path.into())));
         assert_eq!(of("sqlite:data/a.db"), file("data/a.db"));
         assert_eq!(of("sqlite:///var/a.db"), file("/var/a.db"));
-        for wrong in ["sqlite:", "postgres://u:hunter2@h/d", "mysql://h", "a.db"] {
+        let fleet = of("postgres://u:hunter2@h/d").expect("well-formed");
+        assert!(matches!(fleet, Some(StoreUrl::Postgres(_))));
+        assert!(!format!("{fleet:?}").contains("hunter2"));
+        for wrong in ["sqlite:", "postgres://u:hunter2@h:port/d", "mysql://h", "a.db"] {
             let mistakes = of(wrong).expect_err("malformed");
             assert_eq!(mistakes[0].variable, DATABASE_URL);
             assert!(!mistakes[0].to_string().contains("hunter2"));

@@ -1,4 +1,4 @@
-//! The native host: the gateway on a thread per core, over TCP and the embedded store.
+//! The native host: the gateway on a thread per core, over TCP and its choice of store.
 //!
 //! It only wires: what is decided is decided in the gateway. [`platform::serve`] is the way in;
 //! [`environment`] reads what it needs.
@@ -21,7 +21,7 @@ mod upstream;
 
 pub(crate) use clock::NativeClock;
 
-pub(crate) use environment::{Environment, StoreUrl};
-pub(crate) use platform::serve;
+pub(crate) use environment::{DATABASE_URL, Environment, StoreUrl};
+pub(crate) use platform::{NativeStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
 pub(crate) use upstream::Backends;

@@ -1,7 +1,15 @@
-//! The native host's choice of adapters: the embedded store, cells in memory, sockets.
+//! The native host's choice of adapters: a store, cells in memory, sockets.
 
-use driftlock_gateway::ports::Platform;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use driftlock_domain::id::NodeId;
+use driftlock_gateway::ports::{
+    Alerts, AuditLog, Clock, Directory, EventInbox, Ledger, Platform, UsageRecords, UsageReports,
+    id_entropy,
+};
 use driftlock_gateway::{Gateway, LocalCells, Parts, Secrets, Shared};
+use driftlock_postgres::{Change, PostgresStore};
 use driftlock_sqlite::SqliteStore;
 
 use super::background::NativeBackground;
@@ -11,17 +19,63 @@ use super::http_client::NativeHttp;
 use super::serve::{self, Addresses, ServeError, Setup};
 use super::upstream::Backend;
 
-/// See the module.
-pub(crate) struct Native;
+/// All ports of a store that any core asks, and what sets stores apart.
+pub(crate) trait NativeStore:
+    Directory
+    + Ledger
+    + UsageRecords
+    + AuditLog
+    + EventInbox
+    + UsageReports
+    + Alerts
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// Whom this process's leases are held by.
+    fn node(&self, clock: &NativeClock) -> NodeId;
+    /// Has `shared` hear what other processes change.
+    fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock);
+}
 
-impl Platform for Native {
-    type Directory = SqliteStore;
-    type Admission = LocalCells<SqliteStore, NativeClock>;
-    type Usage = SqliteStore;
-    type Audit = SqliteStore;
-    type Inbox = SqliteStore;
-    type Reports = SqliteStore;
-    type Alerts = SqliteStore;
+impl NativeStore for SqliteStore {
+    /// The file has one process at a time: what it held before a crash is its own again.
+    fn node(&self, _clock: &NativeClock) -> NodeId {
+        Self::node(self)
+    }
+
+    fn follow(&self, _shared: &Arc<Shared>, _clock: &NativeClock) {}
+}
+
+impl NativeStore for PostgresStore {
+    /// A process that starts again does not know what the one before it holds: that lapses.
+    fn node(&self, clock: &NativeClock) -> NodeId {
+        NodeId::make(clock.now(), id_entropy(&NativeEntropy))
+    }
+
+    fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock) {
+        let (shared, clock) = (Arc::clone(shared), clock.clone());
+        self.caller().watch(move |change| match change {
+            Change::Key(hash) => shared.key_changed(&hash),
+            Change::Organization(id) => shared.organization_changed(id),
+            Change::Everything => shared.all_changed(),
+            Change::NothingElse(at) => shared.all_told(clock.now().minus(at.elapsed())),
+        });
+    }
+}
+
+/// See the module.
+pub(crate) struct Native<S>(PhantomData<S>);
+
+impl<S: NativeStore> Platform for Native<S> {
+    type Directory = S;
+    type Admission = LocalCells<S, NativeClock>;
+    type Usage = S;
+    type Audit = S;
+    type Inbox = S;
+    type Reports = S;
+    type Alerts = S;
     type Http = NativeHttp;
     type Upstream = Backend;
     type Clock = NativeClock;
@@ -33,19 +87,20 @@ impl Platform for Native {
 ///
 /// # Errors
 /// [`ServeError`].
-pub(crate) fn serve(
+pub(crate) fn serve<S: NativeStore>(
     setup: &Setup,
-    store: &SqliteStore,
+    store: &S,
     secrets: Secrets,
     ready: impl FnOnce(Addresses),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let routes = setup.config.route_table().expect("a validated configuration has a route table");
     let shared = Shared::new(setup.config.clone(), routes, secrets);
-    let cells = LocalCells::new(store.clone(), setup.clock.clone(), store.node());
+    store.follow(&shared, &setup.clock);
+    let cells = LocalCells::new(store.clone(), setup.clock.clone(), store.node(&setup.clock));
     let http = NativeHttp::new();
     let make = |core: super::core::CoreParts| {
-        Gateway::<Native>::new(Parts {
+        Gateway::<Native<S>>::new(Parts {
             shared: shared.clone(),
             directory: store.clone(),
             admission: cells.clone(),

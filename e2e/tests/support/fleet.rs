@@ -1,0 +1,140 @@
+//! Gateways of one PostgreSQL, as an operator runs them: `driftlock migrate`, then `driftlock serve`
+//! as often as wanted, before one reference backend.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use driftlock_e2e::poll::eventually;
+use driftlock_e2e::target::Target;
+use driftlock_testkit::postgres::Cluster;
+
+use super::process::{build, free_address, is_ready};
+
+/// A token that is long enough.
+const ADMIN_TOKEN: &str = "an-admin-token-for-tests-0123456789abcdef";
+
+/// A database and its gateways; all of it stops with the test.
+pub(crate) struct Fleet {
+    // In order of dropping: whoever asks goes before whoever is asked.
+    nodes: Vec<Node>,
+    backend: Node,
+    backend_url: String,
+    pub(crate) cluster: Cluster,
+    pub(crate) database: String,
+    binary: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+/// One process.
+pub(crate) struct Node {
+    process: Child,
+    pub(crate) listen: String,
+    log: PathBuf,
+}
+
+impl Fleet {
+    /// So many gateways with this configuration, on an empty database.
+    pub(crate) fn start(size: usize, config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
+        let binary = build();
+        let cluster = Cluster::start();
+        let database = cluster.database(None);
+        let listen = free_address();
+        let mut backend = Command::new(&binary);
+        backend.args(["detector", "--listen", &listen, "--data"]);
+        let backend_url = format!("http://{listen}");
+        let backend = Node::start(
+            backend.arg(directory.path().join("anomalies.db")),
+            listen,
+            directory.path().join("backend.log"),
+        );
+        let (nodes, backend) = (Vec::new(), backend);
+        let mut fleet = Self { nodes, backend, backend_url, cluster, database, binary, directory };
+        let migrated = fleet.command("migrate").output().expect("it runs");
+        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        for _ in 0..size {
+            fleet.add();
+        }
+        fleet
+    }
+
+    /// One more gateway; its number.
+    pub(crate) fn add(&mut self) -> usize {
+        let (number, listen) = (self.nodes.len(), free_address());
+        let log = self.directory.path().join(format!("gateway-{number}.log"));
+        let mut serve = self.command("serve");
+        serve.args(["--listen", &listen, "--admin-listen", "127.0.0.1:0", "--config"]);
+        serve.arg(self.directory.path().join("gateway.toml"));
+        let mut node = Node::start(&mut serve, listen, log);
+        node.wait_until_ready();
+        self.nodes.push(node);
+        number
+    }
+
+    /// Where a gateway listens.
+    pub(crate) fn listen(&self, node: usize) -> &str {
+        &self.nodes[node].listen
+    }
+
+    /// A gateway, to be asked.
+    pub(crate) fn target(&self, node: usize) -> Target {
+        Target::new(&format!("http://{}", self.nodes[node].listen), ADMIN_TOKEN)
+    }
+
+    /// `kill -9` of a gateway, now.
+    pub(crate) fn kill(&mut self, node: usize) {
+        self.nodes[node].kill();
+    }
+
+    /// The rows of a query.
+    pub(crate) fn sql(&self, query: &str) -> String {
+        self.cluster.sql(&self.database, query)
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg(name)
+            .env("ENV_DATABASE_URL", self.cluster.url(&self.database))
+            .env("ENV_GO_BACKEND_URL", &self.backend_url)
+            .env("ENV_ADMIN_TOKEN", ADMIN_TOKEN);
+        command
+    }
+}
+
+impl Node {
+    fn start(command: &mut Command, listen: String, log: PathBuf) -> Self {
+        let file = File::create(&log).expect("a log");
+        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a handle")).stderr(file);
+        Self { process: command.spawn().expect("it starts"), listen, log }
+    }
+
+    fn wait_until_ready(&mut self) {
+        eventually("the gateway is ready", || {
+            let ended = self.process.try_wait().expect("it can be asked");
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", text(&self.log));
+            is_ready(&self.listen).then_some(())
+        });
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself, which whoever asks it finds out.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}:\n{}", self.log.display(), text(&self.log));
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
