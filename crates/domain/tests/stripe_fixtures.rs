@@ -1,8 +1,9 @@
 //! Stripe's published objects and signature cases, read from the folder that
-//! `DRIFTLOCK_STRIPE_FIXTURES` names; without it only our own samples are checked.
+//! `DRIFTLOCK_STRIPE_FIXTURES` names: `cargo test -p driftlock-domain --test stripe_fixtures --
+//! --ignored`.
 //!
-//! The objects are not ours to ship, so they are never copied into the project. What they show is
-//! that the accessors read real shapes, and that our samples have no member of the wrong kind.
+//! They are not ours to ship, so they are never copied into the project, and these tests are ignored
+//! unless they are asked for. Cases of our own, with the same verdicts, are beside the code.
 
 #![expect(
     clippy::disallowed_methods,
@@ -21,8 +22,8 @@ use driftlock_domain::stripe::signature::{Secrets, sign, verify, verify_within};
 use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
 
-fn folder() -> Option<PathBuf> {
-    std::env::var_os("DRIFTLOCK_STRIPE_FIXTURES").map(PathBuf::from)
+fn folder() -> PathBuf {
+    std::env::var_os("DRIFTLOCK_STRIPE_FIXTURES").expect("DRIFTLOCK_STRIPE_FIXTURES is set").into()
 }
 
 fn read(path: &Path) -> Value {
@@ -32,8 +33,7 @@ fn read(path: &Path) -> Value {
 
 /// Every published object and event by file name, without the signature cases.
 fn published() -> BTreeMap<String, Value> {
-    let Some(folder) = folder() else { return BTreeMap::new() };
-    let entries = std::fs::read_dir(&folder).expect("DRIFTLOCK_STRIPE_FIXTURES is a folder");
+    let entries = std::fs::read_dir(folder()).expect("DRIFTLOCK_STRIPE_FIXTURES is a folder");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     paths
         .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
@@ -69,6 +69,7 @@ fn as_event(name: &str, value: &Value) -> Option<Value> {
 }
 
 #[test]
+#[ignore = "reads DRIFTLOCK_STRIPE_FIXTURES"]
 fn every_published_event_reads() {
     for (name, value) in published() {
         let Some(event) = as_event(&name, &value) else { continue };
@@ -95,6 +96,7 @@ fn every_published_event_reads() {
 }
 
 #[test]
+#[ignore = "reads DRIFTLOCK_STRIPE_FIXTURES"]
 fn every_published_object_reads() {
     for (name, value) in published() {
         match value["object"].as_str() {
@@ -120,51 +122,10 @@ fn every_published_object_reads() {
     }
 }
 
-/// Every member that a sample and a published object share is of the same kind in both.
 #[test]
-fn samples_have_the_shapes_of_the_published_objects() {
-    let published = published();
-    for shape in ApiShape::ALL {
-        let life = Scenario::PaymentFailure.life(params(shape));
-        let samples = [
-            ("subscription", life.subscriptions()[0].render(shape)),
-            ("invoice", life.invoices()[0].render(shape)),
-        ];
-        for (kind, sample) in samples {
-            let name = format!("openapi__{kind}-OBJECT__{shape}.json");
-            let Some(original) = published.get(&name) else { continue };
-            assert_same_kinds(&name, "", &sample, original);
-        }
-    }
-}
-
-fn assert_same_kinds(name: &str, at: &str, sample: &Value, original: &Value) {
-    match (sample, original) {
-        (Value::Null, _) | (_, Value::Null) => {}
-        (Value::Object(sample), Value::Object(original)) => {
-            for (member, value) in sample {
-                // Free for the account's own use.
-                if let Some(original) = original.get(member).filter(|_| member != "metadata") {
-                    assert_same_kinds(name, &format!("{at}.{member}"), value, original);
-                }
-            }
-        }
-        (Value::Array(sample), Value::Array(original)) => {
-            if let (Some(sample), Some(original)) = (sample.first(), original.first()) {
-                assert_same_kinds(name, &format!("{at}[]"), sample, original);
-            }
-        }
-        (sample, original) => {
-            let same = std::mem::discriminant(sample) == std::mem::discriminant(original);
-            assert!(same, "{name}{at}: ours is {sample}, theirs {original}");
-        }
-    }
-}
-
-#[test]
+#[ignore = "reads DRIFTLOCK_STRIPE_FIXTURES"]
 fn every_signature_case_has_the_verdict_wanted() {
-    let Some(folder) = folder() else { return };
-    let cases = read(&folder.join("signature-vectors.json"));
+    let cases = read(&folder().join("signature-vectors.json"));
     let cases = cases["vectors"].as_array().expect("a list");
     assert!(!cases.is_empty());
     for case in cases {
@@ -185,10 +146,10 @@ fn every_signature_case_has_the_verdict_wanted() {
 }
 
 #[test]
+#[ignore = "reads DRIFTLOCK_STRIPE_FIXTURES"]
 fn the_published_signed_delivery_is_accepted() {
-    let Some(folder) = folder() else { return };
     let name = "stripe-dotnet__customer.created-SIGNED__2017-05-25.json";
-    let body = std::fs::read(folder.join(name)).expect("a readable file");
+    let body = std::fs::read(folder().join(name)).expect("a readable file");
     let header = "t=1533204620,\
         v1=2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7,\
         v0=63f3a72374a733066c4be69ed7f8e5ac85c22c9f0a6a612ab9a025a9e4ee7eef";
