@@ -212,10 +212,11 @@ pub fn unique(what: &str) -> String {
 /// When a page is not of the published shape, or larger than asked for.
 #[must_use]
 pub fn pages(target: &Target, path: &str, limit: usize) -> Vec<Value> {
+    let joint = if path.contains('?') { '&' } else { '?' };
     let mut rows = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = target.admin("GET", &format!("{path}?limit={limit}{cursor}")).send();
+        let page = target.admin("GET", &format!("{path}{joint}limit={limit}{cursor}")).send();
         let page = page.expect(200).json();
         let data = page["data"].as_array().expect("a list has data");
         assert!(data.len() <= limit, "{} rows of at most {limit}", data.len());

@@ -6,7 +6,7 @@
 )]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,9 @@ struct Cli {
     /// A file that holds the admin token; else ENV_ADMIN_TOKEN does
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// A file that holds the webhook secret; else ENV_STRIPE_WEBHOOK_SECRET does
+    #[arg(long)]
+    webhook_secret_file: Option<PathBuf>,
     /// Run the cases whose name contains this
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
@@ -49,7 +52,11 @@ fn main() -> ExitCode {
 
 /// Whether all passed.
 fn suite(cli: &Cli) -> Result<bool> {
-    let target = Target::new(&cli.url, &token(cli)?);
+    let token = secret(cli.token_file.as_deref(), "ENV_ADMIN_TOKEN");
+    let token = token.context("no admin token: give --token-file")?;
+    let webhook = secret(cli.webhook_secret_file.as_deref(), "ENV_STRIPE_WEBHOOK_SECRET");
+    let webhook = webhook.context("no webhook secret: give --webhook-secret-file")?;
+    let target = Target::new(&cli.url, &token).with_webhook_secret(&webhook);
     let only = cli.only.as_deref().unwrap_or_default();
     let wanted = |case: &&Case| {
         case.holds_on(cli.host) && case.name.contains(only) && (!cli.smoke || is_smoke(case.name))
@@ -64,12 +71,12 @@ fn suite(cli: &Cli) -> Result<bool> {
     Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
 }
 
-fn token(cli: &Cli) -> Result<String> {
-    let token = match &cli.token_file {
+/// What a file holds; without one, what the variable does.
+fn secret(file: Option<&Path>, variable: &str) -> Result<String> {
+    let text = match file {
         Some(path) => fs::read_to_string(path)
-            .with_context(|| format!("cannot read the admin token from {}", path.display()))?,
-        None => std::env::var("ENV_ADMIN_TOKEN")
-            .context("no admin token: give --token-file, or set ENV_ADMIN_TOKEN")?,
+            .with_context(|| format!("{} cannot be read", path.display()))?,
+        None => std::env::var(variable).with_context(|| format!("{variable} is not set either"))?,
     };
-    Ok(token.trim().to_owned())
+    Ok(text.trim().to_owned())
 }

@@ -20,6 +20,7 @@ pub struct Target {
     pub base_url: String,
     /// The token of the admin API.
     pub admin_token: String,
+    webhook_secret: Option<String>,
     agent: Agent,
 }
 
@@ -37,8 +38,26 @@ impl Target {
         Self {
             base_url: base_url.trim_end_matches('/').to_owned(),
             admin_token: admin_token.to_owned(),
+            webhook_secret: None,
             agent: Agent::new_with_config(config),
         }
+    }
+
+    /// The same gateway, which wants Stripe's deliveries signed with this secret.
+    #[must_use]
+    pub fn with_webhook_secret(self, secret: &str) -> Self {
+        Self { webhook_secret: Some(secret.to_owned()), ..self }
+    }
+
+    /// What Stripe's deliveries are to be signed with.
+    ///
+    /// # Panics
+    /// When it was not given.
+    #[must_use]
+    pub fn webhook_secret(&self) -> &str {
+        let secret = self.webhook_secret.as_deref();
+        secret
+            .expect("the webhook secret: give --webhook-secret-file, or ENV_STRIPE_WEBHOOK_SECRET")
     }
 
     /// Host and port, for [`crate::raw`].

@@ -71,6 +71,17 @@ pub(crate) fn cpu(workspace: &Workspace, extent: Extent, form: Form) -> Result<(
     Ok(())
 }
 
+/// Measures and prints what Stripe's deliveries cost.
+///
+/// # Errors
+/// If it does not build or run, or a delivery is not answered with success.
+pub(crate) fn webhooks(workspace: &Workspace) -> Result<()> {
+    run(workspace
+        .cargo()
+        .args(["test", "--release", "--quiet", "--package", "driftlock-e2e"])
+        .args(["--test", "webhook_cost", "--", "--nocapture"]))
+}
+
 /// Whether all programs are there.
 ///
 /// # Errors

@@ -89,6 +89,8 @@ struct BenchArgs {
 enum BenchSubject {
     /// CPU time per request: nginx as a bare proxy, a free GET, a metered POST
     Cpu(CpuArgs),
+    /// Stripe's deliveries: durably kept per second, CPU time each, time until the effect
+    Webhooks,
 }
 
 #[derive(Args)]
@@ -145,6 +147,7 @@ fn run(task: Task) -> Result<()> {
             let form = if json { bench::Form::Json } else { bench::Form::Table };
             bench::cpu(&workspace, bench::Extent { rounds, seconds }, form)
         }
+        Task::Bench(BenchArgs { subject: BenchSubject::Webhooks }) => bench::webhooks(&workspace),
         Task::Cases => cases::print(&workspace),
         Task::Sizes => sizes::print(&workspace),
     }

@@ -14,6 +14,7 @@ mod rate_limits;
 mod requests;
 mod routing;
 mod standing;
+mod stripe;
 mod usage;
 
 use crate::runner::{Case, Hosts, Turn};
@@ -119,6 +120,11 @@ pub const CASES: &[Case] = cases! {
     Every Together audit::an_export_is_ndjson_and_states_its_head;
     Every Together audit::a_malformed_head_is_400;
     Every Together audit::organizations_do_not_see_each_other;
+    Every Together stripe::a_signup_opens_the_door_in_any_order;
+    Every Together stripe::a_failed_payment_is_grace_and_an_alert;
+    Every Together stripe::an_end_closes_the_door;
+    Every Together stripe::an_unknown_price_is_a_dead_letter_that_names_it;
+    Every Together stripe::what_is_not_stripe_s_is_told_apart;
     Every Together admin_api::a_token_is_needed;
     Every Last admin_api::failures_are_throttled;
     Every Together admin_api::an_organization_is_made_read_and_patched;

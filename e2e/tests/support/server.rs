@@ -35,6 +35,7 @@ impl Server {
         let token = fs::read_to_string(self.directory.path().join("data/admin-token"));
         let token = token.expect("dev keeps its admin token");
         Target::new(&format!("http://{}", self.listen), token.trim())
+            .with_webhook_secret(&self.webhook_secret())
     }
 
     /// What `dev` wants Stripe's deliveries to be signed with.

@@ -15,6 +15,7 @@ export const WITH_PANIC_TRIGGER = fileURLToPath(
 );
 const BUILD = fileURLToPath(new URL("../../build", import.meta.url));
 export const ADMIN_TOKEN = "an-admin-token-for-tests-0123456789abcdef";
+const WEBHOOK_SECRET = "whsec_of_the_tests_0123456789abcdef";
 
 /** A program that the task runner built; its path is in the environment. */
 export function program(variable) {
@@ -57,7 +58,12 @@ export async function startWorker({ folder, backend, bindings = {}, build = BUIL
     ],
     scriptPath: join(build, "entry.mjs"),
     compatibilityDate: "2026-04-01",
-    bindings: { ENV_GO_BACKEND_URL: backend, ENV_ADMIN_TOKEN: ADMIN_TOKEN, ...bindings },
+    bindings: {
+      ENV_GO_BACKEND_URL: backend,
+      ENV_ADMIN_TOKEN: ADMIN_TOKEN,
+      ENV_STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
+      ...bindings,
+    },
     d1Databases: { DIRECTORY: "directory" },
     d1Persist: join(folder, "d1"),
     durableObjects: { ORGANIZATIONS: { className: "OrganizationObject", useSQLite: true } },
@@ -95,7 +101,14 @@ export async function runSuite(url, arguments_) {
   const child = spawn(
     program("DRIFTLOCK_E2E_BIN"),
     ["--url", url, "--host", "worker", ...arguments_],
-    { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ENV_ADMIN_TOKEN: ADMIN_TOKEN } },
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: {
+        ...process.env,
+        ENV_ADMIN_TOKEN: ADMIN_TOKEN,
+        ENV_STRIPE_WEBHOOK_SECRET: WEBHOOK_SECRET,
+      },
+    },
   );
   let printed = "";
   child.stdout.on("data", (part) => (printed += part));

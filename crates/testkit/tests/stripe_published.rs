@@ -1,0 +1,74 @@
+//! The double's answers beside Stripe's published objects, in the folder that
+//! `DRIFTLOCK_STRIPE_FIXTURES` names: `cargo test -p driftlock-testkit --test stripe_published`.
+
+#[path = "support"]
+mod support {
+    pub(crate) mod double;
+}
+
+use std::path::PathBuf;
+
+use driftlock_domain::stripe::sample::ApiShape;
+use serde_json::Value;
+use support::double::{double, get, meter_form, post};
+
+fn checkout_form(customer: &str) -> String {
+    format!(
+        "customer={customer}&mode=subscription&line_items[0][price]=price_standard\
+         &success_url=https://a.example/"
+    )
+}
+
+#[test]
+fn answers_have_the_shapes_of_the_published_objects() {
+    for shape in ApiShape::ALL {
+        let (double, life) = double(shape);
+        let of = life.customer();
+        let first = |path: &str| get(&double, shape, path)["data"][0].clone();
+        let subscription = first(&format!("/v1/subscriptions?customer={of}&status=all"));
+        compare(&format!("subscription-OBJECT__{shape}"), &subscription);
+        let invoice = first(&format!("/v1/invoices?customer={of}"));
+        compare(&format!("invoice-OBJECT__{shape}"), &invoice);
+    }
+    let (double, life) = double(ApiShape::Basil);
+    let form = checkout_form(life.customer());
+    let (status, session) = post(&double, "a", "/v1/checkout/sessions", &form);
+    assert_eq!(status, 200, "{session}");
+    compare("checkout.session-OBJECT__2026-07-29.dahlia", &session);
+    let form = meter_form(life.customer(), "dl-1", life.now());
+    let (_, event) = post(&double, "b", "/v1/billing/meter_events", &form);
+    compare("billing.meter_event-OBJECT__2026-07-29.dahlia", &event);
+}
+
+/// Every member that an answer and the published object share is of the same kind in both.
+fn compare(name: &str, answer: &Value) {
+    let folder = std::env::var_os("DRIFTLOCK_STRIPE_FIXTURES").map(PathBuf::from);
+    let folder = folder.expect("DRIFTLOCK_STRIPE_FIXTURES is set");
+    let text =
+        std::fs::read(folder.join(format!("openapi__{name}.json"))).expect("a published object");
+    let original: Value = serde_json::from_slice(&text).expect("JSON");
+    assert_same_kinds(name, "", answer, &original);
+}
+
+fn assert_same_kinds(name: &str, at: &str, answer: &Value, original: &Value) {
+    match (answer, original) {
+        (Value::Null, _) | (_, Value::Null) => {}
+        (Value::Object(answer), Value::Object(original)) => {
+            for (member, value) in answer {
+                // Free for the account's own use.
+                if let Some(original) = original.get(member).filter(|_| member != "metadata") {
+                    assert_same_kinds(name, &format!("{at}.{member}"), value, original);
+                }
+            }
+        }
+        (Value::Array(answer), Value::Array(original)) => {
+            if let (Some(answer), Some(original)) = (answer.first(), original.first()) {
+                assert_same_kinds(name, &format!("{at}[]"), answer, original);
+            }
+        }
+        (answer, original) => {
+            let same = std::mem::discriminant(answer) == std::mem::discriminant(original);
+            assert!(same, "{name}{at}: ours is {answer}, theirs {original}");
+        }
+    }
+}

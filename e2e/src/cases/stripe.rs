@@ -1,0 +1,157 @@
+//! Stripe's deliveries, from the signed bytes to what a request feels.
+
+use std::time::Duration;
+
+use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Scenario};
+use driftlock_domain::stripe::sample::{duplicate, shuffle};
+use driftlock_domain::stripe::signature::sign;
+use driftlock_domain::time::Timestamp;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::admin::{Organization, pages};
+use crate::answer::Answer;
+use crate::poll::eventually;
+use crate::raw;
+use crate::target::Target;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn now() -> Timestamp {
+    Timestamp::from_secs(OffsetDateTime::now_utc().unix_timestamp())
+}
+
+/// One on a paid plan: without a subscription nothing passes.
+fn standard(target: &Target) -> Organization<'_> {
+    Organization::with(target, json!({ "plan": "standard" }))
+}
+
+/// A life that begins so long ago.
+fn params(organization: &Organization<'_>, price_id: &str, ago: Duration) -> LifeParams {
+    let price = |id: &str, cents| SamplePrice { id: id.to_owned(), cents };
+    // Ids follow from the seed, and suites may run one after the other on one gateway.
+    let digits = organization.id.bytes().rev().take(8);
+    LifeParams {
+        seed: digits.fold(0, |seed, digit| seed << 8 | u64::from(digit)),
+        shape: ApiShape::Basil,
+        livemode: false,
+        organization: organization.id.clone(),
+        customer: None,
+        price: price(price_id, 4_900),
+        upgrade: price("price_growth", 24_900),
+        start: now().minus(ago),
+    }
+}
+
+/// A sign-up of two hours ago.
+fn signup(organization: &Organization<'_>, price_id: &str) -> Life {
+    Scenario::Signup.life(params(organization, price_id, 2 * HOUR))
+}
+
+fn deliver(target: &Target, event: &Value) -> Answer {
+    let body = event.to_string().into_bytes();
+    let signed = sign(target.webhook_secret(), now().secs(), &body);
+    let post = target.request("POST", "/webhooks/stripe").header("stripe-signature", &signed);
+    post.bytes("application/json", body).send()
+}
+
+fn shown(organization: &Organization<'_>) -> Value {
+    organization.admin("GET", "").send().expect(200).json()
+}
+
+pub(super) fn a_signup_opens_the_door_in_any_order(target: &Target) {
+    let organization = standard(target);
+    let key = organization.key();
+    key.detect().problem(402, "subscription-inactive");
+    let mut events = signup(&organization, "price_standard").into_events();
+    let told = events.len();
+    events = duplicate(events, 7);
+    shuffle(&mut events, 7);
+    let answers = events.iter().map(|event| deliver(target, event).expect(200).json());
+    let news = answers.filter(|answer| answer["duplicate"] == false).count();
+    assert_eq!(news, told, "each is new once");
+    eventually("the key may", || (key.detect().status == 200).then_some(()));
+    let invoices = organization.admin("GET", "/invoices").send().expect(200).json();
+    assert_eq!(invoices["data"][0]["status"], "paid", "{invoices}");
+    let rows = organization.audit();
+    let subscribed = rows.iter().filter(|row| row["action"] == "billing.subscribed").count();
+    assert_eq!(subscribed, 1, "{rows:?}");
+}
+
+pub(super) fn a_failed_payment_is_grace_and_an_alert(target: &Target) {
+    let organization = standard(target);
+    // A month ago and some hours: the next invoice is due.
+    let mut life =
+        Scenario::Signup.life(params(&organization, "price_standard", (31 * 24 + 2) * HOUR));
+    life.renew();
+    life.wait(HOUR);
+    life.fail();
+    for event in life.events() {
+        deliver(target, event).expect(200);
+    }
+    eventually("the payment is known to have failed", || {
+        (shown(&organization)["subscription"]["status"] == "past_due").then_some(())
+    });
+    let subscription = shown(&organization)["subscription"].clone();
+    assert!(subscription["grace_until"].is_string(), "{subscription}");
+    organization.key().detect().expect(200);
+    let alerts = organization.admin("GET", "/alerts").send().expect(200).json();
+    let kinds = alerts["data"].as_array().expect("a list").iter();
+    let failed = kinds.filter(|alert| alert["kind"] == "payment_failed").count();
+    assert_eq!(failed, 1, "once for the period: {alerts}");
+}
+
+pub(super) fn an_end_closes_the_door(target: &Target) {
+    let organization = standard(target);
+    let mut life = signup(&organization, "price_standard");
+    life.cancel();
+    // The newest first: what is older does not undo it.
+    for event in life.events().iter().rev() {
+        deliver(target, event).expect(200);
+    }
+    eventually("it is canceled", || {
+        (shown(&organization)["subscription"]["status"] == "canceled").then_some(())
+    });
+    organization.key().detect().problem(402, "subscription-inactive");
+}
+
+pub(super) fn an_unknown_price_is_a_dead_letter_that_names_it(target: &Target) {
+    let organization = standard(target);
+    let life = signup(&organization, "price_mystery");
+    let created =
+        life.events().iter().find(|event| event["type"] == "customer.subscription.created");
+    let created = created.expect("a signup has one");
+    for event in life.events() {
+        deliver(target, event).expect(200);
+    }
+    let dead = eventually("it is given up", || {
+        let all = pages(target, "/stripe/events?state=dead", 500);
+        all.into_iter().find(|found| found["id"] == created["id"])
+    });
+    assert!(dead["error"].as_str().is_some_and(|text| text.contains("price_mystery")), "{dead}");
+    organization.key().detect().problem(402, "subscription-inactive");
+}
+
+pub(super) fn what_is_not_stripe_s_is_told_apart(target: &Target) {
+    let organization = standard(target);
+    let life = signup(&organization, "price_standard");
+    let body = life.events()[0].to_string().into_bytes();
+    for path in ["/", "/webhooks/stripe"] {
+        let post = || target.request("POST", path);
+        let problem = post().json(&json!({})).send().problem(400, "invalid-webhook");
+        assert!(problem.contains("Stripe-Signature"), "{problem}");
+        let signed = sign("whsec_somebody_elses_0123456789abcdef", now().secs(), &body);
+        let forged = post().header("stripe-signature", &signed);
+        forged.bytes("application/json", body.clone()).send().problem(400, "invalid-webhook");
+        let old = sign(target.webhook_secret(), now().secs() - 301, &body);
+        let stale = post().header("stripe-signature", &old);
+        stale.bytes("application/json", body.clone()).send().problem(400, "invalid-webhook");
+        let text = post().bytes("text/plain", b"{}".to_vec()).send();
+        text.problem(415, "unsupported-media-type");
+        let line = format!("POST {path} HTTP/1.1");
+        let lines = [("content-type", "application/json"), ("content-length", "524289")];
+        raw::head(target, &line, &lines).problem(413, "body-too-large");
+        target.request("GET", path).send().problem(405, "method-not-allowed");
+    }
+    assert_eq!(shown(&organization)["subscription"], Value::Null);
+}

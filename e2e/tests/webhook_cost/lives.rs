@@ -1,0 +1,75 @@
+//! Customers whose lives are told by signed deliveries.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Start};
+use driftlock_domain::stripe::signature::sign;
+use driftlock_domain::time::Timestamp;
+use driftlock_e2e::admin::Organization;
+use driftlock_e2e::target::Target;
+
+pub(crate) const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
+
+/// An organization and its life at Stripe: it signed up, and paid.
+pub(crate) struct Customer<'a> {
+    pub(crate) organization: Organization<'a>,
+    life: Life,
+}
+
+/// One delivery.
+pub(crate) struct Signed {
+    signature: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl<'a> Customer<'a> {
+    pub(crate) fn new(target: &'a Target, seed: usize) -> Self {
+        let organization = super::organization(target);
+        let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
+        let standard = price("standard", 4_900);
+        let mut life = Life::new(LifeParams {
+            seed: seed as u64,
+            shape: ApiShape::Basil,
+            livemode: false,
+            organization: organization.id.clone(),
+            customer: None,
+            price: standard.clone(),
+            upgrade: price("growth", 24_900),
+            start: now().minus(Duration::from_secs(7_200)),
+        });
+        life.subscribe(&standard, Start::Paid);
+        Self { organization, life }
+    }
+
+    pub(crate) fn signup(&self) -> Vec<Signed> {
+        self.told_since(0)
+    }
+
+    /// The subscription ends, now.
+    pub(crate) fn cancel(&mut self) -> Vec<Signed> {
+        let told = self.life.events().len();
+        self.life.cancel();
+        self.told_since(told)
+    }
+
+    fn told_since(&self, told: usize) -> Vec<Signed> {
+        let signed = |event: &serde_json::Value| {
+            let body = event.to_string().into_bytes();
+            Signed { signature: sign(SECRET, now().secs(), &body), body }
+        };
+        self.life.events()[told..].iter().map(signed).collect()
+    }
+}
+
+impl Signed {
+    pub(crate) fn send(&self, target: &Target) {
+        let post = target.request("POST", "/webhooks/stripe");
+        let post = post.header("stripe-signature", &self.signature);
+        post.bytes("application/json", self.body.clone()).send().expect(200);
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    Timestamp::from_secs(i64::try_from(since.as_secs()).expect("a time"))
+}
