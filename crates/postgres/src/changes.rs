@@ -120,7 +120,7 @@ async fn listen_once(
     woken: &Arc<Notify>,
     is_away: &mut bool,
 ) -> Result<(), OpenError> {
-    let (client, mut connection) = url.config().connect(url.tls()?).await.map_err(OpenError::of)?;
+    let (client, mut connection) = url.connect().await?;
     let woken = Arc::clone(woken);
     let driving = tokio::spawn(async move {
         loop {

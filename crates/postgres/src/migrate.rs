@@ -39,7 +39,7 @@ pub fn migrate(url: &DatabaseUrl) -> Result<Migrated, OpenError> {
 pub fn migrate_to(url: &DatabaseUrl, version: i32) -> Result<Migrated, OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (client, connection) = url.config().connect(url.tls()?).await.map_err(OpenError::of)?;
+        let (client, connection) = url.connect().await?;
         let driving = tokio::spawn(connection);
         let migrated = apply(&client, version).await;
         drop(client);

@@ -30,7 +30,7 @@ pub fn open(
 fn check(url: &DatabaseUrl) -> Result<(), OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let version = runtime.block_on(async {
-        let (client, connection) = url.config().connect(url.tls()?).await.map_err(OpenError::of)?;
+        let (client, connection) = url.connect().await?;
         let driving = tokio::spawn(connection);
         let version = found(&client).await;
         driving.abort();

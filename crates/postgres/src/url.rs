@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::Config;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -16,6 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use crate::error::OpenError;
 
+/// From the first packet to the server's consent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// A connection whose peer acknowledges nothing for this long is dead.
@@ -27,6 +29,9 @@ pub struct DatabaseUrl {
     config: Config,
     roots: Option<PathBuf>,
 }
+
+/// What drives a connection.
+pub(crate) type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// A text that is no URL of a PostgreSQL database. The text is not told: it may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +77,18 @@ impl DatabaseUrl {
             .keepalives_idle(KEEPALIVE_IDLE)
             .tcp_user_timeout(UNACKNOWLEDGED);
         Ok(Self { config, roots })
+    }
+
+    /// A connection outside the pool.
+    pub(crate) async fn connect(&self) -> Result<(Client, Driver), OpenError> {
+        let connecting = self.config.connect(self.tls()?);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(OpenError::of),
+            Err(_) => {
+                let secs = CONNECT_TIMEOUT.as_secs();
+                Err(OpenError::Away(format!("it did not answer within {secs} s")))
+            }
+        }
     }
 
     pub(crate) const fn config(&self) -> &Config {

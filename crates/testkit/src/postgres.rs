@@ -11,6 +11,9 @@ use tempfile::TempDir;
 /// How long a cluster may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The only role that the cluster lets in by password; a test that wants it makes it.
+pub const LOCKED: &str = "locked";
+
 /// A running cluster. It survives its server's kill, but no power failure: nothing is synced.
 #[derive(Debug)]
 pub struct Cluster {
@@ -42,6 +45,7 @@ impl Cluster {
             .program("initdb")
             .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(cluster.data()));
+        cluster.demand_passwords();
         cluster.boot();
         cluster
     }
@@ -91,6 +95,14 @@ impl Cluster {
     pub fn crash_and_restart(&mut self) {
         self.stop("QUIT");
         self.boot();
+    }
+
+    /// Of everybody else none is asked for.
+    fn demand_passwords(&self) {
+        let file = self.data().join("pg_hba.conf");
+        let rules = std::fs::read_to_string(&file).expect("it was made");
+        let first = format!("host all {LOCKED} 127.0.0.1/32 scram-sha-256\n");
+        std::fs::write(&file, first + &rules).expect("it can be written");
     }
 
     fn boot(&mut self) {

@@ -13,6 +13,8 @@ use super::process::{build, free_address, is_ready};
 
 /// A token that is long enough.
 const ADMIN_TOKEN: &str = "an-admin-token-for-tests-0123456789abcdef";
+/// What Stripe's deliveries are signed with.
+const WEBHOOK_SECRET: &str = "whsec_ZmxlZXRzLWFyZS10ZXN0ZWQtd2l0aC10aGlz";
 
 /// A database and its gateways; all of it stops with the test.
 pub(crate) struct Fleet {
@@ -81,6 +83,7 @@ impl Fleet {
     /// A gateway, to be asked.
     pub(crate) fn target(&self, node: usize) -> Target {
         Target::new(&format!("http://{}", self.nodes[node].listen), ADMIN_TOKEN)
+            .with_webhook_secret(WEBHOOK_SECRET)
     }
 
     /// `kill -9` of a gateway, now.
@@ -99,7 +102,8 @@ impl Fleet {
             .arg(name)
             .env("ENV_DATABASE_URL", self.cluster.url(&self.database))
             .env("ENV_GO_BACKEND_URL", &self.backend_url)
-            .env("ENV_ADMIN_TOKEN", ADMIN_TOKEN);
+            .env("ENV_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("ENV_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET);
         command
     }
 }
