@@ -269,4 +269,9 @@ create or replace trigger driftlock_organization_changed
     after insert or delete or update on public.organizations
     for each row execute function driftlock.note_change('organization');
 
+-- The number of the last migration.
+create or replace function public.driftlock_version(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select to_jsonb(coalesce(max(version), 0)) from driftlock.migrations $$;
+
 insert into driftlock.migrations (version) values (2) on conflict do nothing;
