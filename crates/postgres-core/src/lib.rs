@@ -12,6 +12,7 @@
 
 mod args;
 mod audit_log;
+mod changes;
 mod directory;
 mod effect;
 mod inbox;
@@ -24,6 +25,7 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
 
+pub use changes::{CHANGES, Change, POLLED_EVERY, Reader};
 pub use effect::{Effect, effect};
 pub use schema::{MIGRATIONS, Migration};
 

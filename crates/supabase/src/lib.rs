@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use driftlock_domain::denial::Fault;
 use driftlock_gateway::ports::HttpClient;
-use driftlock_postgres_core::{FunctionStore, MIGRATIONS, Timing};
+use driftlock_postgres_core::{FunctionStore, MIGRATIONS};
 
 pub use access::{Access, MalformedAccess};
 pub use rest::Rest;
+
+pub use driftlock_postgres_core::Timing;
 
 /// The store over PostgREST; clones are the same one if their clients are.
 pub type SupabaseStore<H> = FunctionStore<Rest<H>>;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use driftlock_domain::config::Config;
 use serde_json::json;
@@ -38,6 +38,10 @@ impl Migrate {
                 let applied = done.applied.iter().map(|name| (*name).to_owned()).collect();
                 Done { from: done.from.into(), to: done.to.into(), applied }
             }
+            StoreUrl::Supabase(_) => bail!(
+                "a project's REST API changes no schema: `supabase db push` applies \
+                 migrations/postgres, or set ENV_DATABASE_URL to the project's database"
+            ),
         };
         if self.json {
             output::json(&json!({ "from": from, "to": to, "applied": applied }))?;

@@ -69,6 +69,7 @@ impl Serve {
         match &store {
             Store::Embedded(store) => serve(&setup, store, secrets),
             Store::Fleet(store) => serve(&setup, store, secrets),
+            Store::Project(store) => serve(&setup, store, secrets),
         }
     }
 }
