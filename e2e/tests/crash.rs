@@ -5,7 +5,6 @@
 
 mod support {
     pub(crate) mod process;
-    #[expect(dead_code, reason = "Stripe's deliveries are another test's matter")]
     pub(crate) mod server;
 }
 

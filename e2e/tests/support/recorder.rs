@@ -54,9 +54,9 @@ impl Recorder {
     }
 }
 
-/// Answers at the end of each head: what follows is a body, which nobody here reads.
+/// Answers at the end of each head, or of the chunks that it announces; other bodies are not read.
 fn record(mut stream: TcpStream, all: &Connections, place: usize) {
-    let (mut buffer, mut tail) = ([0; 16 << 10], Vec::new());
+    let (mut buffer, mut tail, mut in_chunks) = ([0; 16 << 10], Vec::new(), false);
     loop {
         let count = match stream.read(&mut buffer) {
             Ok(0) | Err(_) => return,
@@ -67,9 +67,19 @@ fn record(mut stream: TcpStream, all: &Connections, place: usize) {
         while let Some(end) = tail.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = tail.drain(..end + 4).collect::<Vec<_>>();
             let is_head = head.windows(9).any(|nine| nine == b" HTTP/1.1");
-            if is_head && stream.write_all(OK).is_err() {
+            let is_answered = if is_head {
+                in_chunks = head.to_ascii_lowercase().windows(9).any(|nine| nine == b": chunked");
+                !in_chunks
+            } else {
+                std::mem::take(&mut in_chunks)
+            };
+            if is_answered && stream.write_all(OK).is_err() {
                 return;
             }
+        }
+        if in_chunks {
+            // Of chunks only their end is looked for.
+            tail.drain(..tail.len().saturating_sub(3));
         }
     }
 }

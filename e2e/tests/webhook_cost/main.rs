@@ -4,6 +4,8 @@
 //! `cargo xtask bench webhooks` runs it; the figures are the gateway's beside a writer that only
 //! appends each body to a file and syncs it, in one run.
 
+#![expect(clippy::print_stdout, reason = "figures on standard output are what it is for")]
+
 #[path = "../support"]
 mod support {
     #[expect(dead_code, reason = "this test's backend only answers")]
