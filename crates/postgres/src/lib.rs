@@ -23,4 +23,4 @@ pub use migrate::{Migrated, VERSION, migrate, migrate_to};
 pub use open::{PostgresStore, open};
 pub use url::{DatabaseUrl, MalformedUrl};
 
-pub use driftlock_postgres_core::Timing;
+pub use driftlock_postgres_core::{MIGRATIONS, Migration, Timing};

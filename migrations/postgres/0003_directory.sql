@@ -17,7 +17,9 @@ create or replace function driftlock.clock(args jsonb) returns bigint language s
 create or replace function driftlock.organization(o public.organizations) returns jsonb
     language sql stable as $$
     select jsonb_build_object('id', o.id, 'name', coalesce(o.name, ''),
-        'plan', coalesce(o.plan, 'developer'), 'status', coalesce(o.status, 'active'),
+        'plan', coalesce(o.plan, 'developer'),
+        -- A standing of a project's own that the gateway does not know lets nobody through.
+        'status', case when coalesce(o.status, 'active') = 'active' then 'active' else 'suspended' end,
         'quota', coalesce(o.quota, '{}'), 'requests_per_minute', o.requests_per_minute,
         'stripe_customer_id', o.stripe_customer_id, 'subscription', o.subscription,
         'created_at', coalesce(o.created_at, 'epoch')) $$;
@@ -269,4 +271,6 @@ create or replace trigger driftlock_organization_changed
     after insert or delete or update on public.organizations
     for each row execute function driftlock.note_change('organization');
 
-insert into driftlock.migrations (version) values (2) on conflict do nothing;
+do $$ begin perform driftlock.protect(); end $$;
+
+insert into driftlock.migrations (version) values (3) on conflict do nothing;
