@@ -179,6 +179,8 @@ begin
                   where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r' loop
         execute format('create table if not exists public.%I (like driftlock_wanted.%I including all)',
                        wanted.relname, wanted.relname);
+        -- Until the next migration says who reads what, nobody does.
+        execute format('alter table public.%I enable row level security', wanted.relname);
         for found in
             select format('alter table public.%I add column if not exists %I %s%s', wanted.relname,
                           a.attname, format_type(a.atttypid, a.atttypmod),

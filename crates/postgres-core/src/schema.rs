@@ -22,10 +22,10 @@ macro_rules! migration {
 /// All of them; a database's version is the number of the last one applied.
 pub const MIGRATIONS: [Migration; 5] = [
     migration!("0001_tables"),
-    migration!("0002_directory"),
-    migration!("0003_ledger"),
-    migration!("0004_billing"),
-    migration!("0005_access"),
+    migration!("0002_access"),
+    migration!("0003_directory"),
+    migration!("0004_ledger"),
+    migration!("0005_billing"),
 ];
 
 #[cfg(test)]

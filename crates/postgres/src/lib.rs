@@ -22,4 +22,4 @@ pub use migrate::{Migrated, VERSION, migrate, migrate_to};
 pub use open::{PostgresStore, open};
 pub use url::{DatabaseUrl, MalformedUrl};
 
-pub use driftlock_postgres_core::{Change, Timing};
+pub use driftlock_postgres_core::{Change, MIGRATIONS, Migration, Timing};

@@ -1,10 +1,12 @@
 //! Migrations: numbered files, applied in order, each in one transaction, one process at a time.
 
+use std::future::poll_fn;
+
 use driftlock_postgres_core::MIGRATIONS;
-use tokio_postgres::Client;
+use tokio_postgres::{AsyncMessage, Client};
 
 use crate::error::{OpenError, full};
-use crate::url::DatabaseUrl;
+use crate::url::{DatabaseUrl, Driver};
 
 /// The version that this program knows.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "there are few")]
@@ -22,6 +24,8 @@ pub struct Migrated {
     pub to: i32,
     /// The files that were applied.
     pub applied: Vec<&'static str>,
+    /// What the database remarked that an operator should know.
+    pub notices: Vec<String>,
 }
 
 /// Brings the schema up to date.
@@ -40,13 +44,25 @@ pub fn migrate_to(url: &DatabaseUrl, version: i32) -> Result<Migrated, OpenError
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (client, connection) = url.connect().await?;
-        let driving = tokio::spawn(connection);
+        let driving = tokio::spawn(drive(connection));
         let migrated = apply(&client, version).await;
         drop(client);
-        // What went wrong with the connection, a statement has told.
-        let _ = driving.await;
-        migrated
+        let notices = driving.await.unwrap_or_default();
+        migrated.map(|migrated| Migrated { notices, ..migrated })
     })
+}
+
+/// Drives a connection to its end; its notices. What goes wrong with it, a statement tells.
+async fn drive(mut connection: Driver) -> Vec<String> {
+    let mut notices = Vec::new();
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notice(notice) = message
+            && notice.message().starts_with("policy ")
+        {
+            notices.push(notice.message().to_owned());
+        }
+    }
+    notices
 }
 
 async fn apply(client: &Client, version: i32) -> Result<Migrated, OpenError> {
@@ -67,7 +83,7 @@ async fn apply(client: &Client, version: i32) -> Result<Migrated, OpenError> {
         })?;
         applied.push(migration.name);
     }
-    Ok(Migrated { from: before, to: before.max(version), applied })
+    Ok(Migrated { from: before, to: before.max(version), applied, notices: Vec::new() })
 }
 
 /// The version of a database; 0 for one that was never migrated.

@@ -105,7 +105,11 @@ impl Cluster {
         std::fs::write(&file, first + &rules).expect("it can be written");
     }
 
-    fn boot(&mut self) {
+    /// Starts the server.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn boot(&mut self) {
         let port = self.port.to_string();
         let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
         let mut server = self.program("postgres");
@@ -118,6 +122,26 @@ impl Cluster {
             assert!(began.elapsed() < PATIENCE, "PostgreSQL does not start: {error}{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Stops the server and leaves it so, until [`Self::boot`].
+    pub fn shut_down(&mut self) {
+        self.stop("INT");
+    }
+
+    /// Has every process of the server stand still, as a machine does that was cut off: it accepts
+    /// connections and answers nothing.
+    ///
+    /// # Panics
+    /// When one cannot be told.
+    pub fn freeze(&self) -> Frozen {
+        let all =
+            "select string_agg(pid::text, ' ') from pg_stat_activity where pid <> pg_backend_pid()";
+        let mut processes: Vec<String> =
+            self.sql("postgres", all).split(' ').map(str::to_owned).collect();
+        processes.extend(self.server.as_ref().map(|server| server.id().to_string()));
+        run(Command::new("kill").args(["-s", "STOP"]).args(&processes));
+        Frozen(processes)
     }
 
     fn stop(&mut self, signal: &str) {
@@ -146,6 +170,17 @@ impl Cluster {
             .arg(path);
         command.current_dir(self.folder.path());
         command
+    }
+}
+
+/// A server that stands still until this is dropped.
+#[derive(Debug)]
+pub struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // One that ended meanwhile needs no telling.
+        let _ = Command::new("kill").args(["-s", "CONT"]).args(&self.0).output();
     }
 }
 

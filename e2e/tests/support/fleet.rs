@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use driftlock_e2e::poll::eventually;
 use driftlock_e2e::target::Target;
 use driftlock_testkit::postgres::Cluster;
+use driftlock_testkit::supabase::{Project, SECRET_KEY};
 
 use super::process::{build, free_address, is_ready};
 
@@ -20,8 +21,9 @@ const WEBHOOK_SECRET: &str = "whsec_ZmxlZXRzLWFyZS10ZXN0ZWQtd2l0aC10aGlz";
 pub(crate) struct Fleet {
     // In order of dropping: whoever asks goes before whoever is asked.
     nodes: Vec<Node>,
-    backend: Node,
+    backend: Option<Node>,
     backend_url: String,
+    project: Option<Project>,
     pub(crate) cluster: Cluster,
     pub(crate) database: String,
     binary: PathBuf,
@@ -36,24 +38,36 @@ pub(crate) struct Node {
 }
 
 impl Fleet {
-    /// So many gateways with this configuration, on an empty database.
+    /// So many gateways with this configuration, on an empty database, before the reference backend.
     pub(crate) fn start(size: usize, config: &str) -> Self {
+        let listen = free_address();
+        let mut fleet = Self::start_before(0, config, &format!("http://{listen}"));
+        let mut detector = Command::new(&fleet.binary);
+        detector.args(["detector", "--listen", &listen, "--data"]);
+        detector.arg(fleet.directory.path().join("anomalies.db"));
+        let log = fleet.directory.path().join("backend.log");
+        fleet.backend = Some(Node::start(&mut detector, listen, log));
+        for _ in 0..size {
+            fleet.add();
+        }
+        fleet
+    }
+
+    /// The same before a backend of the test's own.
+    pub(crate) fn start_before(size: usize, config: &str, backend_url: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
-        let binary = build();
         let cluster = Cluster::start();
-        let database = cluster.database(None);
-        let listen = free_address();
-        let mut backend = Command::new(&binary);
-        backend.args(["detector", "--listen", &listen, "--data"]);
-        let backend_url = format!("http://{listen}");
-        let backend = Node::start(
-            backend.arg(directory.path().join("anomalies.db")),
-            listen,
-            directory.path().join("backend.log"),
-        );
-        let (nodes, backend) = (Vec::new(), backend);
-        let mut fleet = Self { nodes, backend, backend_url, cluster, database, binary, directory };
+        let mut fleet = Self {
+            nodes: Vec::new(),
+            backend: None,
+            backend_url: backend_url.to_owned(),
+            project: None,
+            database: cluster.database(None),
+            cluster,
+            binary: build(),
+            directory,
+        };
         let migrated = fleet.command("migrate").output().expect("it runs");
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         for _ in 0..size {
@@ -62,8 +76,19 @@ impl Fleet {
         fleet
     }
 
-    /// One more gateway; its number.
-    pub(crate) fn add(&mut self) -> usize {
+    /// From here on the database is a Supabase project, and gateways that are added ask its REST API.
+    pub(crate) fn by_rest(mut self) -> Self {
+        self.project = Some(Project::start(&self.cluster.url(&self.database)));
+        self
+    }
+
+    /// The project that [`Self::by_rest`] made.
+    pub(crate) fn project(&self) -> &Project {
+        self.project.as_ref().expect("`by_rest` made one")
+    }
+
+    /// One more gateway.
+    pub(crate) fn add(&mut self) {
         let (number, listen) = (self.nodes.len(), free_address());
         let log = self.directory.path().join(format!("gateway-{number}.log"));
         let mut serve = self.command("serve");
@@ -72,7 +97,6 @@ impl Fleet {
         let mut node = Node::start(&mut serve, listen, log);
         node.wait_until_ready();
         self.nodes.push(node);
-        number
     }
 
     /// Where a gateway listens.
@@ -98,9 +122,14 @@ impl Fleet {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.binary);
+        match &self.project {
+            None => command.env("ENV_DATABASE_URL", self.cluster.url(&self.database)),
+            Some(project) => command
+                .env("ENV_SUPABASE_URL", project.url())
+                .env("ENV_SUPABASE_SERVICE_ROLE_KEY", SECRET_KEY),
+        };
         command
             .arg(name)
-            .env("ENV_DATABASE_URL", self.cluster.url(&self.database))
             .env("ENV_GO_BACKEND_URL", &self.backend_url)
             .env("ENV_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("ENV_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET);

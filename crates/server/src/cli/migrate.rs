@@ -22,21 +22,23 @@ struct Done {
     from: i64,
     to: i64,
     applied: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Migrate {
     pub(super) fn run(self) -> Result<ExitCode> {
         let environment = store::environment()?;
-        let Done { from, to, applied } = match environment.required_store()? {
+        let Done { from, to, applied, notices } = match environment.required_store()? {
             StoreUrl::Sqlite(path) => {
                 let (from, to) = store::open_file(path, &Config::default())?.migrated();
                 let applied = (from + 1..=to).map(|number| format!("{number:04}")).collect();
-                Done { from, to, applied }
+                Done { from, to, applied, notices: Vec::new() }
             }
             StoreUrl::Postgres(url) => {
                 let done = driftlock_postgres::migrate(url).context(DATABASE_URL)?;
                 let applied = done.applied.iter().map(|name| (*name).to_owned()).collect();
-                Done { from: done.from.into(), to: done.to.into(), applied }
+                let (from, to, notices) = (done.from.into(), done.to.into(), done.notices);
+                Done { from, to, applied, notices }
             }
             StoreUrl::Supabase(_) => bail!(
                 "a project's REST API changes no schema: `supabase db push` applies \
@@ -44,11 +46,16 @@ impl Migrate {
             ),
         };
         if self.json {
-            output::json(&json!({ "from": from, "to": to, "applied": applied }))?;
+            output::json(
+                &json!({ "from": from, "to": to, "applied": applied, "notices": notices }),
+            )?;
             return Ok(ExitCode::SUCCESS);
         }
         for name in &applied {
             output::line(&format!("applied {name}"))?;
+        }
+        for notice in &notices {
+            output::line(&format!("notice: {notice}"))?;
         }
         output::line(&match from {
             from if from == to => format!("the schema is up to date (version {to})"),

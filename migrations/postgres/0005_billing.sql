@@ -298,4 +298,6 @@ create or replace function public.driftlock_alerts(args jsonb) returns jsonb
     from (select * from driftlock.alerts where organization_id = (args ->> 'organization')::uuid
           order by at desc, kind, subject limit (args ->> 'limit')::integer) a $$;
 
-insert into driftlock.migrations (version) values (4) on conflict do nothing;
+do $$ begin perform driftlock.protect(); end $$;
+
+insert into driftlock.migrations (version) values (5) on conflict do nothing;

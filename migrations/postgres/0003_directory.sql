@@ -17,7 +17,9 @@ create or replace function driftlock.clock(args jsonb) returns bigint language s
 create or replace function driftlock.organization(o public.organizations) returns jsonb
     language sql stable as $$
     select jsonb_build_object('id', o.id, 'name', coalesce(o.name, ''),
-        'plan', coalesce(o.plan, 'developer'), 'status', coalesce(o.status, 'active'),
+        'plan', coalesce(o.plan, 'developer'),
+        -- A standing of a project's own that the gateway does not know lets nobody through.
+        'status', case when coalesce(o.status, 'active') = 'active' then 'active' else 'suspended' end,
         'quota', coalesce(o.quota, '{}'), 'requests_per_minute', o.requests_per_minute,
         'stripe_customer_id', o.stripe_customer_id, 'subscription', o.subscription,
         'created_at', coalesce(o.created_at, 'epoch')) $$;
@@ -274,4 +276,6 @@ create or replace function public.driftlock_version(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select to_jsonb(coalesce(max(version), 0)) from driftlock.migrations $$;
 
-insert into driftlock.migrations (version) values (2) on conflict do nothing;
+do $$ begin perform driftlock.protect(); end $$;
+
+insert into driftlock.migrations (version) values (3) on conflict do nothing;

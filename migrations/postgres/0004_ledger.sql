@@ -349,4 +349,6 @@ begin
     return to_jsonb(purged);
 end $$;
 
-insert into driftlock.migrations (version) values (3) on conflict do nothing;
+do $$ begin perform driftlock.protect(); end $$;
+
+insert into driftlock.migrations (version) values (4) on conflict do nothing;

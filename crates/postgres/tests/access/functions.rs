@@ -1,0 +1,162 @@
+//! Functions: the gateway's are the service's alone, what they are made of is nobody's.
+
+use std::collections::BTreeSet;
+
+use super::{Database, Who, agree};
+
+/// Called by the service, with one JSON object.
+const SERVICE: &[&str] = &[
+    "driftlock_alerts",
+    "driftlock_answer_report",
+    "driftlock_append",
+    "driftlock_assign",
+    "driftlock_attempt_report",
+    "driftlock_changes",
+    "driftlock_checkpoint",
+    "driftlock_commit",
+    "driftlock_create_key",
+    "driftlock_create_organization",
+    "driftlock_customer",
+    "driftlock_due",
+    "driftlock_entries",
+    "driftlock_event",
+    "driftlock_events",
+    "driftlock_head",
+    "driftlock_invoices",
+    "driftlock_keep_answer",
+    "driftlock_kept",
+    "driftlock_key",
+    "driftlock_key_by_hash",
+    "driftlock_keys",
+    "driftlock_lease",
+    "driftlock_open_buckets",
+    "driftlock_organization",
+    "driftlock_organizations",
+    "driftlock_orphans",
+    "driftlock_postpone",
+    "driftlock_prune",
+    "driftlock_purge",
+    "driftlock_raise",
+    "driftlock_receipt",
+    "driftlock_receive",
+    "driftlock_replay",
+    "driftlock_report_sums",
+    "driftlock_reporting",
+    "driftlock_reports",
+    "driftlock_revoke_key",
+    "driftlock_seal",
+    "driftlock_settle",
+    "driftlock_take_report",
+    "driftlock_touch_keys",
+    "driftlock_update_organization",
+    "driftlock_usage",
+    "driftlock_version",
+    "driftlock_void",
+];
+
+/// Called by policies, on behalf of whoever reads.
+const POLICIES: &[&str] = &["memberships"];
+
+/// Called by other functions and by triggers.
+const INNER: &[&str] = &[
+    "api_key",
+    "append",
+    "clock",
+    "count",
+    "first_id",
+    "inbox_entry",
+    "insert_key",
+    "instant",
+    "kept_since",
+    "micros",
+    "note_change",
+    "open_ledger",
+    "organization",
+    "protect",
+    "protect_table",
+    "raise",
+    "report",
+    "route",
+    "settle",
+    "texts",
+    "thresholds",
+];
+
+fn names(found: &str) -> BTreeSet<&str> {
+    found.lines().collect()
+}
+
+#[test]
+fn every_function_stands_here() {
+    let database = Database::new();
+    let of = |schema: &str| {
+        database.sql(&format!(
+            "select distinct proname from pg_proc where pronamespace = '{schema}'::regnamespace \
+             and proname <> 'probe'"
+        ))
+    };
+    let service: BTreeSet<&str> = SERVICE.iter().copied().collect();
+    assert_eq!(names(&of("public")), service);
+    let inner: BTreeSet<&str> = INNER.iter().chain(POLICIES).copied().collect();
+    assert_eq!(names(&of("driftlock")), inner);
+}
+
+#[test]
+fn whoever_runs_with_its_owners_rights_has_a_fixed_path() {
+    let database = Database::new();
+    let loose = database.sql(
+        "select oid::regprocedure from pg_proc \
+         where pronamespace in ('public'::regnamespace, 'driftlock'::regnamespace) \
+           and prosecdef and not coalesce(proconfig @> array['search_path=public, pg_temp'], false)",
+    );
+    assert_eq!(loose, "");
+    let not_definer = database.sql(
+        "select proname from pg_proc where pronamespace = 'public'::regnamespace \
+         and proname like 'driftlock\\_%' and not prosecdef",
+    );
+    assert_eq!(not_definer, "", "the service needs no rights of its own on what they touch");
+}
+
+#[test]
+fn the_gateways_functions_are_the_services_alone() {
+    let database = Database::new();
+    let calls: Vec<String> =
+        SERVICE.iter().map(|name| format!("select public.{name}('{{}}')")).collect();
+    let mut wrong = Vec::new();
+    for who in Who::ALL {
+        for (call, found) in calls.iter().zip(database.probe(who, &calls)) {
+            // What the service is told of an empty object is not the matter here.
+            if (found == "denied") == (who == Who::Service) {
+                wrong.push(format!("{who:?}: {call}: {found}"));
+            }
+        }
+    }
+    agree(&wrong);
+}
+
+#[test]
+fn what_they_are_made_of_is_nobodys() {
+    let database = Database::new();
+    for who in ["anon", "authenticated", "service_role"] {
+        let open = database.sql(&format!(
+            "select proname from pg_proc where pronamespace = 'driftlock'::regnamespace \
+             and has_function_privilege('{who}', oid, 'execute') order by 1"
+        ));
+        let wanted = if who == "authenticated" { POLICIES } else { &[] };
+        assert_eq!(open.lines().collect::<Vec<_>>(), wanted, "{who}");
+    }
+    let call = ["select driftlock.memberships()".to_owned()];
+    for who in Who::ALL {
+        assert_eq!(database.probe(who, &call), ["denied"], "{who:?} calls into the schema");
+    }
+}
+
+#[test]
+fn nobody_else_makes_anything_in_the_schemas() {
+    let database = Database::new();
+    let statements = ["create table public.mine ()", "create table driftlock.mine ()"];
+    let statements = statements.map(str::to_owned);
+    for who in Who::ALL {
+        assert_eq!(database.probe(who, &statements), ["denied", "denied"], "{who:?}");
+    }
+}
