@@ -1,5 +1,6 @@
 //! What the machine must have beside Rust: a C compiler, for SQLite and zstd are built from their
-//! sources, and PostgreSQL, of which tests run servers of their own. As root on Debian a missing program is installed; otherwise the message says how.
+//! sources, and PostgreSQL and Redis, of which tests run servers of their own. As root on Debian a
+//! missing program is installed; otherwise the message says how.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,6 +29,12 @@ const NEEDS: &[Need] = &[
         is_there: is_of_postgresql,
         packages: &["postgresql"],
         why: "tests of fleets start clusters of their own; PostgreSQL 15 or later",
+    },
+    Need {
+        program: "redis-server",
+        is_there: on_path,
+        packages: &["redis-server"],
+        why: "tests of shared rate limits start servers of their own; Redis 6 or later",
     },
 ];
 

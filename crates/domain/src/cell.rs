@@ -6,6 +6,8 @@
 //! that never comes back lapses. Who hands out the units is `lease.rs`'s matter; at the edge the
 //! cell is the Durable Object, natively it sits behind a short lock.
 
+mod fleet;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -143,6 +145,20 @@ struct Held {
     claim: Option<IdempotencyKey>,
 }
 
+impl Charge {
+    /// The key's rate limit.
+    #[must_use]
+    pub fn key_limit(&self) -> Limit {
+        Limit::per_minute(self.key_requests_per_minute.get())
+    }
+
+    /// The organization's, if it has one.
+    #[must_use]
+    pub fn organization_limit(&self) -> Option<Limit> {
+        self.organization_requests_per_minute.map(|requests| Limit::per_minute(requests.get()))
+    }
+}
+
 impl Cell {
     /// Takes a request's share of every limit, or of none.
     ///
@@ -150,7 +166,7 @@ impl Cell {
     /// [`NotAdmitted`]: denied, or the authority has to be asked; nothing was consumed.
     pub fn admit(&mut self, charge: &Charge, now: Timestamp) -> Result<Admitted, NotAdmitted> {
         self.lapse(now);
-        let key_limit = Limit::per_minute(charge.key_requests_per_minute.get());
+        let key_limit = charge.key_limit();
         let key_before = self.buckets.get(&charge.key).copied().unwrap_or_default();
         let key = key_before.check(key_limit, now).map_err(|wait| {
             self.limited(LimitScope::Key, wait.0, charge, key_limit, key_before, now)
@@ -273,10 +289,10 @@ impl Cell {
         key: Bucket,
         now: Timestamp,
     ) -> Result<Bucket, NotAdmitted> {
-        let Some(per_minute) = charge.organization_requests_per_minute else {
+        let Some(limit) = charge.organization_limit() else {
             return Ok(self.organization);
         };
-        self.organization.check(Limit::per_minute(per_minute.get()), now).map_err(|wait| {
+        self.organization.check(limit, now).map_err(|wait| {
             self.limited(LimitScope::Organization, wait.0, charge, key_limit, key, now)
         })
     }
@@ -327,7 +343,7 @@ impl Cell {
         } else {
             Denial::QuotaHeld
         };
-        let key_limit = Limit::per_minute(charge.key_requests_per_minute.get());
+        let key_limit = charge.key_limit();
         let key = self.buckets.get(&charge.key).copied().unwrap_or_default();
         NotAdmitted::Denied(denial, Some(self.limits(charge, key_limit, key, now)))
     }
@@ -389,9 +405,8 @@ impl Cell {
     }
 
     fn limits(&self, charge: &Charge, key_limit: Limit, key: Bucket, now: Timestamp) -> LimitsNow {
-        let organization = charge
-            .organization_requests_per_minute
-            .map(|per_minute| self.organization.state(Limit::per_minute(per_minute.get()), now));
+        let organization =
+            charge.organization_limit().map(|limit| self.organization.state(limit, now));
         let terms = &charge.terms;
         let known = self.lease.as_ref().is_some_and(|lease| lease.terms.period == terms.period);
         let gone = if known { self.used.saturating_add(self.held) } else { self.held };

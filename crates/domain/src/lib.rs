@@ -13,6 +13,7 @@ pub mod cors;
 pub mod denial;
 pub mod entitlement;
 pub mod filter;
+pub mod fleet;
 pub mod headers;
 pub mod id;
 pub mod idempotency;

@@ -31,6 +31,18 @@ impl Limit {
     fn cost_micros(self, units: u64) -> u64 {
         (units * WINDOW_MICROS).div_ceil(u64::from(self.requests))
     }
+
+    /// What one request moves the arrival time by, in microseconds.
+    #[must_use]
+    pub fn request_micros(self) -> u64 {
+        self.cost_micros(1)
+    }
+
+    /// How far ahead the arrival time may lie, in microseconds.
+    #[must_use]
+    pub fn burst_micros(self) -> u64 {
+        self.cost_micros(u64::from(self.requests))
+    }
 }
 
 /// The state of one limit; the default one is full.
@@ -57,22 +69,40 @@ pub struct LimitState {
 }
 
 impl Bucket {
+    /// A bucket whose arrival time lies this far ahead of `now`.
+    #[must_use]
+    pub fn ahead(ahead: Duration, now: Timestamp) -> Self {
+        Self { arrival: now.plus(ahead) }
+    }
+
+    /// The bucket that has more used up.
+    #[must_use]
+    pub fn or_emptier(self, other: Self) -> Self {
+        Self { arrival: self.arrival.max(other.arrival) }
+    }
+
+    /// The bucket without one request that [`Bucket::check`] had let pass.
+    #[must_use]
+    pub fn give_back(self, limit: Limit) -> Self {
+        Self { arrival: self.arrival.minus(Duration::from_micros(limit.request_micros())) }
+    }
+
     /// The bucket after one request, or how long to wait.
     ///
     /// # Errors
     /// [`Wait`], when the burst is used up.
     pub fn check(self, limit: Limit, now: Timestamp) -> Result<Self, Wait> {
-        let arrival = self.arrival.max(now).plus(Duration::from_micros(limit.cost_micros(1)));
+        let arrival = self.arrival.max(now).plus(Duration::from_micros(limit.request_micros()));
         let ahead = arrival.since(now);
-        let burst = Duration::from_micros(limit.cost_micros(u64::from(limit.requests)));
+        let burst = Duration::from_micros(limit.burst_micros());
         if ahead > burst { Err(Wait(ahead - burst)) } else { Ok(Self { arrival }) }
     }
 
     /// What the limit looks like now.
     #[must_use]
     pub fn state(self, limit: Limit, now: Timestamp) -> LimitState {
-        let cost = limit.cost_micros(1);
-        let burst = limit.cost_micros(u64::from(limit.requests));
+        let cost = limit.request_micros();
+        let burst = limit.burst_micros();
         let ahead = micros(self.arrival.since(now));
         let remaining = burst.saturating_sub(ahead) / cost;
         // One more is there once the arrival time is a whole cost nearer than it has to be.

@@ -9,8 +9,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use driftlock_domain::cell::{Admitted, Cell, Charge, Hold, HoldEnd, NotAdmitted};
+use driftlock_domain::cell::{Admitted, Cell, Charge, Hold, HoldEnd, LimitsNow, NotAdmitted};
 use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::fleet::Told;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::Claim;
 use driftlock_domain::lease::LeaseAsk;
@@ -73,6 +74,24 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
     pub fn new(ledger: L, clock: C, node: NodeId) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { inner: Arc::new(Inner { node, shards, voids: Mutex::default() }), ledger, clock }
+    }
+
+    /// What the clock says here.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What the fleet said, `asked` at this time, of a request that the cell had admitted; the
+    /// limits afterwards.
+    pub(crate) fn told(
+        &self,
+        organization: OrganizationId,
+        charge: &Charge,
+        told: &Told,
+        asked: Timestamp,
+    ) -> LimitsNow {
+        let now = self.clock.now();
+        self.with(organization, |slot| slot.cell.told(charge, told, asked, now))
     }
 
     fn due(&self, now: Timestamp) -> Vec<OrganizationId> {

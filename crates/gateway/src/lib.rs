@@ -9,6 +9,7 @@ mod audit;
 mod cells;
 mod cors;
 mod facts;
+mod fleet_cells;
 mod gateway;
 mod health;
 mod jobs;
@@ -27,5 +28,7 @@ mod words;
 
 pub use admin_token::{AdminTokens, MalformedAdminToken};
 pub use cells::LocalCells;
+pub use fleet_cells::FleetCells;
 pub use gateway::{Door, Gateway, Parts};
+pub use metrics::FleetGauges;
 pub use shared::{Secrets, Shared};

@@ -1,8 +1,8 @@
-//! `/metrics` on the operator's listener: gauges of the last comparison with Stripe, in Prometheus'
-//! text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! `/metrics` on the operator's listener: gauges of the last comparison with Stripe, and of the
+//! fleet's rate limits where there are such, in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use driftlock_domain::denial::Denial;
@@ -81,11 +81,77 @@ impl Gauges {
     }
 }
 
+/// How the fleet's rate limits do. Cores share it.
+#[derive(Debug, Default)]
+pub struct FleetGauges {
+    up: AtomicBool,
+    answers: AtomicU64,
+    refusals: AtomicU64,
+    fallbacks: AtomicU64,
+}
+
+impl FleetGauges {
+    /// Whether the fleet's store answers, from now on.
+    pub fn set_up(&self, up: bool) {
+        self.up.store(up, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fell_back(&self) {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn text(&self) -> String {
+        let numbers = [
+            (
+                "driftlock_fleet_limits_up",
+                "gauge",
+                "1 while the store of the fleet's rate limits answers.",
+                u64::from(self.up.load(Ordering::Relaxed)),
+            ),
+            (
+                "driftlock_fleet_limits_answers_total",
+                "counter",
+                "Requests that the fleet's rate limits were asked about, and answered.",
+                self.answers.load(Ordering::Relaxed),
+            ),
+            (
+                "driftlock_fleet_limits_refusals_total",
+                "counter",
+                "Those of them that were refused.",
+                self.refusals.load(Ordering::Relaxed),
+            ),
+            (
+                "driftlock_fleet_limits_fallbacks_total",
+                "counter",
+                "Requests that this node's own limits alone let pass, for want of an answer.",
+                self.fallbacks.load(Ordering::Relaxed),
+            ),
+        ];
+        let mut text = String::new();
+        for (name, kind, help, value) in numbers {
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        }
+        text
+    }
+}
+
 pub(crate) fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Answer<P> {
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
     }
-    let body = Bytes::from(gateway.shared.gauges.text());
+    let mut text = gateway.shared.gauges.text();
+    if let Some(fleet) = gateway.shared.fleet.get() {
+        text.push_str(&fleet.text());
+    }
+    let body = Bytes::from(text);
     let mut response = Response::new(P::Upstream::response_body(body));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

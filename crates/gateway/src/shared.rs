@@ -1,7 +1,7 @@
 //! What all cores of one process share; on the Worker, what one isolate has.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use driftlock_domain::address::Networks;
@@ -19,7 +19,7 @@ use crate::admin_token::AdminTokens;
 use crate::audit::AuditQueue;
 use crate::facts::{Ages, Facts};
 use crate::keys::{KeyFacts, TouchedKeys};
-use crate::metrics::Gauges;
+use crate::metrics::{FleetGauges, Gauges};
 use crate::shield::Shield;
 
 /// What the environment gives beside the configuration.
@@ -57,6 +57,7 @@ pub struct Shared {
     running: [AtomicBool; 3],
     reconciliation_due: AtomicI64,
     pub(crate) gauges: Gauges,
+    pub(crate) fleet: OnceLock<Arc<FleetGauges>>,
 }
 
 /// A job that runs beside the rounds, once at a time.
@@ -106,6 +107,7 @@ impl Shared {
             running: Default::default(),
             reconciliation_due: AtomicI64::new(0),
             gauges: Gauges::default(),
+            fleet: OnceLock::new(),
             admin_tokens,
             webhook_secrets,
             stripe,
@@ -135,6 +137,12 @@ impl Shared {
     pub fn all_told(&self, at: Timestamp) {
         self.keys.confirm(at);
         self.organizations.confirm(at);
+    }
+
+    /// What `/metrics` tells of the fleet's rate limits, for a node that belongs to one.
+    pub fn show_fleet(&self, gauges: Arc<FleetGauges>) {
+        // A process has one fleet; what came first is what its cells count on.
+        let _ = self.fleet.set(gauges);
     }
 
     /// Begins a job, unless it runs already.

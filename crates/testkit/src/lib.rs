@@ -1,5 +1,5 @@
 //! What every store has to do, as a suite that each runs; and what tests need: a clock that is set,
-//! makers of ordinary records, real PostgreSQL and PostgREST, a double of Stripe, and a gateway in
+//! makers of ordinary records, real PostgreSQL, PostgREST and Redis, a double of Stripe, and a gateway in
 //! virtual time.
 
 pub mod clock;
@@ -9,6 +9,7 @@ pub mod jwt;
 pub mod make;
 pub mod node;
 pub mod postgres;
+pub mod redis;
 pub mod sim;
 pub mod stripe;
 pub mod supabase;

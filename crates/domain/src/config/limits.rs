@@ -34,7 +34,7 @@ impl Default for Filter {
     }
 }
 
-/// Abuse limits, per client address (IPv6 by /64).
+/// Abuse limits, per client address (IPv6 by /64), and the wait for a fleet's limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -44,6 +44,8 @@ pub struct Limits {
     pub address_ceiling_per_minute: u32,
     /// Addresses remembered; the least recent are forgotten beyond.
     pub addresses_max: usize,
+    /// How long a request waits for its fleet's rate limits; then its node's own stand alone.
+    pub fleet_answer_ms: u64,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             address_requests_per_minute: 120,
             address_ceiling_per_minute: 6_000_000,
             addresses_max: 65_536,
+            fleet_answer_ms: 50,
         }
     }
 }

@@ -64,6 +64,7 @@ impl Found {
             u32::MAX.into(),
         );
         self.within(&["limits", "addresses_max"], wide(limits.addresses_max), 1_024, 16 << 20);
+        self.within(&["limits", "fleet_answer_ms"], limits.fleet_answer_ms, 1, 5_000);
         self.within(&["admin", "failures_per_minute"], admin.failures_per_minute.into(), 1, 6_000);
         self.within(&["filter", "headers_max"], wide(filter.headers_max), 16, 1_000);
         self.within(&["filter", "header_bytes_max"], wide(filter.header_bytes_max), 8_192, 1 << 20);

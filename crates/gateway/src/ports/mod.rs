@@ -9,9 +9,11 @@
     reason = "the traits are used generically inside this workspace, and need no Send futures"
 )]
 
+mod fleet;
 mod inbox;
 mod reports;
 
+pub use fleet::FleetLimits;
 pub use inbox::EventInbox;
 pub use reports::{Alerts, UsageReports};
 

@@ -65,12 +65,15 @@ impl Dev {
         let url = Urls(vec![format!("http://{}", backend.address)]);
         let backends = Backends::new(&url, &config.backend)?;
         let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
+        let environment = store::environment()?;
+        let fleet = store::fleet(&environment, &config)?;
         let setup = Setup {
             config,
             backends,
             listen: self.listen,
             admin: self.admin_listen.map_or(AdminListen::Default(ADMIN), AdminListen::At),
             clock: NativeClock::new(),
+            fleet,
             workers: None,
         };
         let mut told = Ok(());
@@ -78,7 +81,7 @@ impl Dev {
             told = greet(addresses.public, backend.address, &self.data, token);
         };
         let webhook_secrets = Some(token::webhook_secret(&self.data)?);
-        let stripe = store::environment()?.stripe;
+        let stripe = environment.stripe;
         let secrets = Secrets { admin_tokens: tokens, backend_headers, webhook_secrets, stripe };
         host::serve(&setup, store, secrets, greet, host::stop_signal())
             .context("--listen chooses another address")?;

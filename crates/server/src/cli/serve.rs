@@ -47,6 +47,7 @@ impl Serve {
         let backends = Backends::new(&urls, &config.backend)?;
         let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
         let store = store::open(&environment, &config)?;
+        let fleet = store::fleet(&environment, &config)?;
         let webhook_secrets = environment.webhook_secrets;
         let tokens = environment.admin_tokens.unwrap_or_default();
         if tokens.is_empty() {
@@ -58,6 +59,7 @@ impl Serve {
             listen: self.listen,
             admin: self.admin_listen.map_or(AdminListen::Default(ADMIN), AdminListen::At),
             clock: NativeClock::new(),
+            fleet,
             workers: self.workers,
         };
         let secrets = Secrets {

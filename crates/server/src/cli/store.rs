@@ -1,15 +1,19 @@
-//! The store and the configuration that a command works with.
+//! The store, the fleet's limits and the configuration that a command works with.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use driftlock_domain::config::Config;
 use driftlock_postgres::{PostgresStore, Timing};
+use driftlock_redis::FleetRedis;
 use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_supabase::SupabaseStore;
 
-use crate::host::{DATABASE_URL, Environment, NativeHttp, SUPABASE_URL, StoreUrl, open_supabase};
+use crate::host::{
+    DATABASE_URL, Environment, NativeHttp, REDIS_URL, SUPABASE_URL, StoreUrl, open_supabase,
+};
 
 /// The configuration of this file, or the defaults without one. Every mistake is told at once.
 pub(super) fn configuration(path: Option<&Path>) -> Result<Config> {
@@ -54,6 +58,16 @@ pub(super) fn open(environment: &Environment, config: &Config) -> Result<Store> 
             open_supabase(Arc::clone(access)).map(Store::Project).context(SUPABASE_URL)
         }
     }
+}
+
+/// The rate limits of the fleet, if the environment names a server for them. One that refuses this
+/// gateway is a mistake; one that is away is not, since a gateway must start without it.
+pub(super) fn fleet(environment: &Environment, config: &Config) -> Result<Option<FleetRedis>> {
+    let Some(url) = &environment.redis else { return Ok(None) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer_max = Duration::from_millis(config.limits.fleet_answer_ms);
+    let opened = runtime.block_on(FleetRedis::open(url.clone(), answer_max));
+    opened.map(Some).context(REDIS_URL)
 }
 
 pub(super) fn open_file(path: &Path, config: &Config) -> Result<SqliteStore> {

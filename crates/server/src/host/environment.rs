@@ -11,6 +11,7 @@ use driftlock_domain::config::Urls;
 use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::AdminTokens;
 use driftlock_postgres::DatabaseUrl;
+use driftlock_redis::RedisUrl;
 use driftlock_supabase as supabase;
 
 use super::upstream::{BackendUrl, MalformedBackendUrl};
@@ -28,6 +29,8 @@ pub(crate) struct Environment {
     pub(crate) webhook_secrets: Option<signature::Secrets>,
     /// `ENV_STRIPE_SECRET_KEY`, at `ENV_STRIPE_API_BASE`.
     pub(crate) stripe: Option<api::Access>,
+    /// `ENV_REDIS_URL`: the fleet's rate limits.
+    pub(crate) redis: Option<RedisUrl>,
     /// `ENV_CONFIG`: the path of `gateway.toml`.
     pub(crate) config: Option<PathBuf>,
 }
@@ -68,6 +71,7 @@ impl fmt::Debug for Environment {
             .field("admin_tokens", &self.admin_tokens.as_ref().map(|_| "…"))
             .field("webhook_secrets", &self.webhook_secrets.as_ref().map(|_| "…"))
             .field("stripe", &self.stripe)
+            .field("redis", &self.redis)
             .field("config", &self.config)
             .finish()
     }
@@ -98,9 +102,9 @@ impl Environment {
         let config = reader.read(CONFIG, |text| Ok::<_, String>(PathBuf::from(text)));
         let supabase = supabase(&mut reader);
         let store = store.or(supabase);
-        reader.read(REDIS_URL, |_| Err::<(), _>("not supported by this version; unset it"));
+        let redis = reader.read(REDIS_URL, RedisUrl::parse);
         if reader.found.is_empty() {
-            Ok(Self { backend, store, admin_tokens, webhook_secrets, stripe, config })
+            Ok(Self { backend, store, admin_tokens, webhook_secrets, stripe, redis, config })
         } else {
             Err(reader.found)
         }
@@ -138,8 +142,8 @@ pub(crate) const CONFIG: &str = "ENV_CONFIG";
 pub(crate) const SUPABASE_URL: &str = "ENV_SUPABASE_URL";
 /// The service's key to it.
 const SUPABASE_KEY: &str = "ENV_SUPABASE_SERVICE_ROLE_KEY";
-/// Fleet-wide rate limits: ignoring it would run without what it asks for.
-const REDIS_URL: &str = "ENV_REDIS_URL";
+/// Redis or Valkey, which holds the rate limits of a fleet.
+pub(crate) const REDIS_URL: &str = "ENV_REDIS_URL";
 
 struct Reader<L> {
     lookup: L,
@@ -275,9 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused() {
-        let mistakes = read(&[(REDIS_URL, "redis://h")]).expect_err("no such feature");
-        assert_eq!(mistakes[0].variable, REDIS_URL);
+    fn a_redis_is_named_without_its_password() {
+        let found = read(&[(REDIS_URL, "rediss://u:hunter2@h:6380/1")]).expect("well-formed");
+        let shown = format!("{found:?}");
+        assert!(shown.contains("h:6380") && !shown.contains("hunter2"), "{shown}");
+        let mistakes = read(&[(REDIS_URL, "http://u:hunter2@h")]).expect_err("malformed");
+        let shown = mistakes[0].to_string();
+        assert!(shown.starts_with("ENV_REDIS_URL: not a Redis URL") && !shown.contains("hunter2"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod upstream;
 
 pub(crate) use clock::NativeClock;
 
-pub(crate) use environment::{DATABASE_URL, Environment, SUPABASE_URL, StoreUrl};
+pub(crate) use environment::{DATABASE_URL, Environment, REDIS_URL, SUPABASE_URL, StoreUrl};
 pub(crate) use http_client::NativeHttp;
 pub(crate) use platform::{NativeStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};

@@ -1,4 +1,4 @@
-//! The native host's choice of adapters: a store, cells in memory, sockets.
+//! The native host's choice of adapters: a store, cells in memory, a fleet's limits, sockets.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use driftlock_gateway::ports::{
     Alerts, AuditLog, Clock, Directory, EventInbox, Ledger, Platform, UsageRecords, UsageReports,
     id_entropy,
 };
-use driftlock_gateway::{Gateway, LocalCells, Parts, Secrets, Shared};
+use driftlock_gateway::{FleetCells, Gateway, LocalCells, Parts, Secrets, Shared};
 use driftlock_postgres::{Change, PostgresStore};
+use driftlock_redis::{FleetRedis, Lane};
 use driftlock_sqlite::SqliteStore;
 
 use super::background::NativeBackground;
@@ -75,7 +76,7 @@ pub(crate) struct Native<S>(PhantomData<S>);
 
 impl<S: NativeStore> Platform for Native<S> {
     type Directory = S;
-    type Admission = LocalCells<S, NativeClock>;
+    type Admission = FleetCells<S, NativeClock, Lane>;
     type Usage = S;
     type Audit = S;
     type Inbox = S;
@@ -103,12 +104,16 @@ pub(crate) fn serve<S: NativeStore>(
     let shared = Shared::new(setup.config.clone(), routes, secrets);
     store.follow(&shared, &setup.clock);
     let cells = LocalCells::new(store.clone(), setup.clock.clone(), store.node(&setup.clock));
+    if let Some(fleet) = &setup.fleet {
+        shared.show_fleet(fleet.gauges());
+    }
+    let lane = |fleet: &FleetRedis| (fleet.lane(), fleet.gauges());
     let http = NativeHttp::new(http_client::STRIPE);
     let make = |core: super::core::CoreParts| {
         Gateway::<Native<S>>::new(Parts {
             shared: shared.clone(),
             directory: store.clone(),
-            admission: cells.clone(),
+            admission: FleetCells::new(cells.clone(), setup.fleet.as_ref().map(lane)),
             usage: store.clone(),
             audit: store.clone(),
             inbox: store.clone(),

@@ -12,6 +12,7 @@ use std::thread;
 use driftlock_domain::config::Config;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Door, Gateway};
+use driftlock_redis::FleetRedis;
 use futures_util::future::select;
 use tokio::sync::watch;
 
@@ -32,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) admin: AdminListen,
     /// The process's clock.
     pub(crate) clock: NativeClock,
+    /// The rate limits of the fleet that this process belongs to.
+    pub(crate) fleet: Option<FleetRedis>,
     /// How many cores serve; else as many as there are.
     pub(crate) workers: Option<NonZeroUsize>,
 }

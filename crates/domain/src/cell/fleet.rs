@@ -1,0 +1,109 @@
+//! What a cell learns of the limits that its fleet shares.
+//!
+//! The fleet's buckets have at least as much used up as this node's, which counts only its own
+//! requests. Taking over what the fleet tells makes the cell deny what the fleet would deny, without
+//! asking; and when the fleet's store is away, the cell goes on from where the fleet was. What was
+//! told counts from before it was asked for, so that the cell never denies what the fleet would let
+//! pass.
+
+use super::{Cell, Charge, LimitsNow};
+use crate::fleet::{Share, Told, Verdict};
+use crate::limit::Bucket;
+use crate::time::Timestamp;
+
+impl Cell {
+    /// Takes over what the fleet told of a request that this cell had admitted; a share that the
+    /// fleet refused goes back. The limits afterwards. Ending the hold is the caller's matter.
+    pub fn told(
+        &mut self,
+        charge: &Charge,
+        told: &Told,
+        asked: Timestamp,
+        now: Timestamp,
+    ) -> LimitsNow {
+        let share = Share::of(charge);
+        let key = self.buckets.entry(charge.key).or_default();
+        if told.verdict != Verdict::Taken {
+            *key = key.give_back(share.key_limit);
+            if let Some(limit) = share.organization_limit {
+                self.organization = self.organization.give_back(limit);
+            }
+        }
+        *key = key.or_emptier(Bucket::ahead(told.key_ahead, asked));
+        let key = *key;
+        if share.organization_limit.is_some() {
+            let fleet = Bucket::ahead(told.organization_ahead, asked);
+            self.organization = self.organization.or_emptier(fleet);
+        }
+        let local = self.limits(charge, share.key_limit, key, now);
+        told.limits(&share, local.quota)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cell::NotAdmitted;
+    use crate::denial::{Denial, LimitScope};
+    use crate::entitlement::Terms;
+    use crate::id::KeyId;
+    use crate::period::Period;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000 + millis * 1_000)
+    }
+
+    fn charge() -> Charge {
+        let period = Period::calendar_month(at(0));
+        Charge {
+            key: KeyId::from_bytes([1; 16]),
+            key_requests_per_minute: NonZeroU32::new(60).expect("not 0"),
+            organization_requests_per_minute: NonZeroU32::new(6),
+            terms: Terms { period, included: 10, cap: None },
+            hold: None,
+        }
+    }
+
+    fn told(verdict: Verdict, key_secs: u64, organization_secs: u64) -> Told {
+        Told {
+            verdict,
+            key_ahead: Duration::from_secs(key_secs),
+            organization_ahead: Duration::from_secs(organization_secs),
+        }
+    }
+
+    #[test]
+    fn what_the_fleet_used_up_is_denied_without_asking() {
+        let (mut cell, charge) = (Cell::default(), charge());
+        cell.admit(&charge, at(0)).expect("a new cell admits");
+        let limits = cell.told(&charge, &told(Verdict::Taken, 1, 60), at(0), at(3));
+        assert_eq!((limits.key.remaining, limits.key.reset_secs), (59, 1));
+        let organization = limits.organization.expect("it has a limit");
+        assert_eq!((organization.remaining, organization.reset_secs), (0, 10));
+        let wait = Duration::from_secs(9);
+        let denied = cell.admit(&charge, at(1_000));
+        let scope = LimitScope::Organization;
+        assert!(
+            matches!(&denied, Err(NotAdmitted::Denied(denial, _))
+                if *denial == Denial::RateLimited { scope, wait }),
+            "{denied:?}"
+        );
+        assert!(cell.admit(&charge, at(10_000)).is_ok());
+    }
+
+    #[test]
+    fn a_refused_share_goes_back() {
+        let (mut cell, charge) = (Cell::default(), charge());
+        for _ in 0..3 {
+            cell.admit(&charge, at(0)).expect("within the burst");
+            let refused = told(Verdict::OrganizationUsedUp, 0, 60);
+            let limits = cell.told(&charge, &refused, at(0), at(1));
+            assert_eq!(limits.key.remaining, 60, "the key's own limit loses nothing");
+            cell.organization = Bucket::default();
+        }
+        assert!(cell.buckets[&charge.key].is_full(at(0)));
+    }
+}

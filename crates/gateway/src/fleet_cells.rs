@@ -1,0 +1,126 @@
+//! Admission over this node's cells and, if the node belongs to a fleet, the fleet's rate limits.
+//!
+//! The cell comes first: what it denies (its limits, the quota, a lease that has no more) costs the
+//! fleet's store nothing, neither a question nor a unit. What it admits is asked of the fleet; a
+//! refusal gives everything back, the hold too, also when the client leaves while the question is
+//! under way. Without an answer the cell's word stands: per-node limits, never none. Without a fleet
+//! nothing is added to a request's way, and the question's room is not part of its future.
+
+use std::sync::Arc;
+
+use driftlock_domain::cell::{Admitted, Charge, Hold};
+use driftlock_domain::denial::Fault;
+use driftlock_domain::fleet::Share;
+use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::idempotency::Claim;
+use driftlock_domain::usage::{Settled, Settlement};
+
+use crate::cells::LocalCells;
+use crate::metrics::FleetGauges;
+use crate::ports::{Admission, Clock, FleetLimits, Ledger, Refusal};
+
+/// See the module.
+#[derive(Debug)]
+pub struct FleetCells<L, C, F> {
+    cells: LocalCells<L, C>,
+    fleet: Option<(F, Arc<FleetGauges>)>,
+}
+
+impl<L, C, F> FleetCells<L, C, F> {
+    /// Cells of a node, and the fleet's limits if it belongs to one, with what is told of them.
+    pub fn new(cells: LocalCells<L, C>, fleet: Option<(F, Arc<FleetGauges>)>) -> Self {
+        Self { cells, fleet }
+    }
+}
+
+impl<L: Ledger, C: Clock, F: FleetLimits> FleetCells<L, C, F> {
+    async fn ask(
+        &self,
+        (fleet, gauges): &(F, Arc<FleetGauges>),
+        organization: OrganizationId,
+        charge: &Charge,
+        admitted: Admitted,
+    ) -> Result<Admitted, Refusal> {
+        let claim = charge.hold.as_ref().and_then(|ask| ask.claim);
+        let mut held = Held { cells: &self.cells, organization, hold: admitted.hold, claim };
+        let asked = self.cells.now();
+        let share = Share::of(charge);
+        let told = fleet.take(organization, &share).await;
+        let Some(told) = told else {
+            gauges.fell_back();
+            held.keep();
+            return Ok(admitted);
+        };
+        gauges.answered();
+        let denial = told.denial(&share);
+        if denial.is_none() {
+            held.keep();
+        }
+        // Before the limits are stated: a hold that goes back is in the quota's remainder again.
+        drop(held);
+        let limits = self.cells.told(organization, charge, &told, asked);
+        match denial {
+            None => Ok(Admitted { limits, ..admitted }),
+            Some(denial) => {
+                gauges.refused();
+                Err(Refusal::Denied(denial, Some(limits)))
+            }
+        }
+    }
+}
+
+impl<L: Ledger, C: Clock, F: FleetLimits> Admission for FleetCells<L, C, F> {
+    async fn admit(
+        &self,
+        organization: OrganizationId,
+        charge: &Charge,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = self.cells.admit(organization, charge).await?;
+        match &self.fleet {
+            None => Ok(admitted),
+            Some(fleet) => Box::pin(self.ask(fleet, organization, charge, admitted)).await,
+        }
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault> {
+        self.cells.settle(settlement).await
+    }
+
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>) {
+        self.cells.release(organization, hold, claim);
+    }
+
+    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
+        self.cells.finish(organization, claim, usage);
+    }
+
+    async fn tend(&self) -> Result<(), Fault> {
+        self.cells.tend().await
+    }
+
+    fn node(&self) -> NodeId {
+        self.cells.node()
+    }
+}
+
+/// A hold that goes back unless it is kept.
+struct Held<'a, L: Ledger, C: Clock> {
+    cells: &'a LocalCells<L, C>,
+    organization: OrganizationId,
+    hold: Option<Hold>,
+    claim: Option<Claim>,
+}
+
+impl<L: Ledger, C: Clock> Held<'_, L, C> {
+    fn keep(&mut self) {
+        self.hold = None;
+    }
+}
+
+impl<L: Ledger, C: Clock> Drop for Held<'_, L, C> {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold {
+            self.cells.release(self.organization, hold, self.claim);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A connection that is known to work: it has run the script within the bound.
+
+use std::time::Duration;
+
+use driftlock_domain::fleet::Share;
+use driftlock_domain::id::{KeyId, OrganizationId};
+use driftlock_domain::limit::Limit;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
+use tokio::time::timeout;
+
+use crate::script::{self, Loaded};
+use crate::url::RedisUrl;
+
+/// From the first packet to a script that is loaded.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// Requests of one core that wait at the same time: a server answers as many within some 50 ms.
+pub(crate) const WAITING_MAX: usize = 4_096;
+
+/// A connection on which the script has run.
+#[derive(Clone)]
+pub(crate) struct Connected {
+    pub(crate) connection: MultiplexedConnection,
+    pub(crate) script: Loaded,
+}
+
+/// Why the server cannot be used.
+#[derive(Debug)]
+pub(crate) enum NotUsable {
+    /// It may be otherwise later.
+    Away(String),
+    /// It stays so until somebody changes what is configured, here or there.
+    Refused(String),
+}
+
+/// Connects, and takes a request of a limit that nobody has: whoever may not run the script, or has
+/// a server that may not write, is to know before a request does.
+pub(crate) async fn connect(url: &RedisUrl, answer_max: Duration) -> Result<Connected, NotUsable> {
+    let opened = async {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(WAITING_MAX);
+        let client = url.client();
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let script = script::load(&mut connection).await?;
+        Ok::<_, RedisError>(Connected { connection, script })
+    };
+    let opened = timeout(CONNECT_MAX, opened).await.map_err(|_| late("connecting", CONNECT_MAX))?;
+    let mut opened = opened.map_err(|error| not_usable(&error))?;
+    let probe = Share {
+        key: KeyId::from_bytes([0; 16]),
+        key_limit: Limit::per_minute(u32::MAX),
+        organization_limit: None,
+    };
+    let nobody = OrganizationId::from_bytes([0; 16]);
+    let taken = script::take(&mut opened.connection, &opened.script, nobody, &probe);
+    let taken = timeout(answer_max, taken).await.map_err(|_| late("an answer", answer_max))?;
+    taken.map_err(|error| not_usable(&error))?;
+    Ok(opened)
+}
+
+/// What an error says, in words that hold no secret: the library's own, or the server's code.
+pub(crate) fn cause(error: &RedisError) -> String {
+    match error.kind() {
+        ErrorKind::Server(kind) => format!("the server says {}", server_code(error, kind)),
+        ErrorKind::AuthenticationFailed => "the server does not take the credentials".to_owned(),
+        ErrorKind::Io => format!("{error}"),
+        _ => error.code().map_or_else(|| error.category().to_owned(), str::to_owned),
+    }
+}
+
+pub(crate) fn late_cause(what: &str, max: Duration) -> String {
+    format!("{what} took more than {} ms", max.as_millis())
+}
+
+fn late(what: &str, max: Duration) -> NotUsable {
+    NotUsable::Away(late_cause(what, max))
+}
+
+fn not_usable(error: &RedisError) -> NotUsable {
+    let cause = cause(error);
+    let is_refused = match error.kind() {
+        ErrorKind::AuthenticationFailed
+        | ErrorKind::InvalidClientConfig
+        | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::Moved) => true,
+        _ => matches!(error.code(), Some("NOAUTH" | "WRONGPASS")),
+    };
+    if is_refused { NotUsable::Refused(cause) } else { NotUsable::Away(cause) }
+}
+
+fn server_code(error: &RedisError, kind: ServerErrorKind) -> &str {
+    match kind {
+        ServerErrorKind::NoPerm => "NOPERM: the user may not run scripts on driftlock:rate:*",
+        ServerErrorKind::Moved => "MOVED: a cluster is reached through a proxy only",
+        _ => error.code().unwrap_or("ERR"),
+    }
+}

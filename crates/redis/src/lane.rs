@@ -1,0 +1,182 @@
+//! One core's connection: what requests ask over it, and what keeps it.
+//!
+//! Requests share it (their commands are pipelined), and wait a bounded time. The first that
+//! fails or waits longer gives the connection up for all: from then on nobody waits, until a new one
+//! has run the script within the same bound. Only a core's very first requests wait for its first
+//! connection, so that a gateway that says it is ready counts with the fleet.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftlock_domain::fleet::{Share, Told};
+use driftlock_domain::id::OrganizationId;
+use driftlock_gateway::ports::FleetLimits;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::FleetRedis;
+use crate::connect::{self, Connected, NotUsable, WAITING_MAX};
+use crate::script;
+use crate::status::Status;
+
+/// Before the first new connection …
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// … and before each after many that failed.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// A connection that held so long was a good one.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// A core's way to the fleet's limits. Its connection ends with it.
+#[derive(Debug)]
+pub struct Lane(Rc<Inner>);
+
+struct Inner {
+    status: Arc<Status>,
+    answer_max: Duration,
+    connected: RefCell<Option<Rc<Connected>>>,
+    waiting: Cell<usize>,
+    /// Whether the first connection was made, or failed.
+    begun: Cell<bool>,
+    begins: Notify,
+    lost: Rc<Notify>,
+}
+
+impl Lane {
+    /// A lane of this thread, whose event loop is a local one.
+    pub(crate) fn start(fleet: FleetRedis) -> Self {
+        fleet.status.add();
+        let lost = Rc::new(Notify::new());
+        let inner = Rc::new(Inner {
+            status: Arc::clone(&fleet.status),
+            answer_max: fleet.answer_max,
+            connected: RefCell::default(),
+            waiting: Cell::new(0),
+            begun: Cell::new(false),
+            begins: Notify::new(),
+            lost: Rc::clone(&lost),
+        });
+        tokio::task::spawn_local(keep(fleet, Rc::downgrade(&inner), lost));
+        Self(inner)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.0.lost.notify_one();
+    }
+}
+
+impl FleetLimits for Lane {
+    async fn take(&self, organization: OrganizationId, share: &Share) -> Option<Told> {
+        let inner = &self.0;
+        // Bounded: whoever comes beyond is limited by this node alone.
+        let _waiting = Waiting::begin(&inner.waiting)?;
+        let connected = match inner.current() {
+            None if inner.begun.get() => return None,
+            None => inner.first().await?,
+            Some(connected) => connected,
+        };
+        let mut connection = connected.connection.clone();
+        let taken = script::take(&mut connection, &connected.script, organization, share);
+        match timeout(inner.answer_max, taken).await {
+            Ok(Ok(told)) => Some(told),
+            Ok(Err(error)) => {
+                inner.give_up(&connected, || connect::cause(&error));
+                None
+            }
+            Err(_late) => {
+                inner.give_up(&connected, || connect::late_cause("an answer", inner.answer_max));
+                None
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn current(&self) -> Option<Rc<Connected>> {
+        self.connected.borrow().clone()
+    }
+
+    async fn first(&self) -> Option<Rc<Connected>> {
+        let begun = async {
+            while !self.begun.get() {
+                self.begins.notified().await;
+            }
+        };
+        timeout(self.answer_max, begun).await.ok()?;
+        self.current()
+    }
+
+    fn begin(&self) {
+        self.begun.set(true);
+        self.begins.notify_waiters();
+    }
+
+    /// Of all that fail on a connection only the first gives it up.
+    fn give_up(&self, failed: &Rc<Connected>, cause: impl FnOnce() -> String) {
+        let mut current = self.connected.borrow_mut();
+        if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, failed)) {
+            *current = None;
+            self.status.lost(&cause());
+            self.lost.notify_one();
+        }
+    }
+}
+
+/// Connects, and connects again whenever the connection was given up, for as long as the lane lives.
+async fn keep(fleet: FleetRedis, lane: Weak<Inner>, lost: Rc<Notify>) {
+    let mut pause = RETRY_FIRST;
+    loop {
+        let connected = connect::connect(&fleet.url, fleet.answer_max).await;
+        let Some(inner) = lane.upgrade() else { return };
+        match connected {
+            Ok(connected) => {
+                let since = Instant::now();
+                *inner.connected.borrow_mut() = Some(Rc::new(connected));
+                inner.status.connected();
+                inner.begin();
+                drop(inner);
+                lost.notified().await;
+                if since.elapsed() >= STEADY {
+                    pause = RETRY_FIRST;
+                }
+            }
+            Err(NotUsable::Away(cause) | NotUsable::Refused(cause)) => {
+                inner.status.away(&cause);
+                inner.begin();
+            }
+        }
+        if lane.strong_count() == 0 {
+            return;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// A request's place among those that wait.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a Cell<usize>) -> Option<Self> {
+        if waiting.get() >= WAITING_MAX {
+            return None;
+        }
+        waiting.set(waiting.get() + 1);
+        Some(Self(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}

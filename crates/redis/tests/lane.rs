@@ -1,0 +1,195 @@
+//! A core's connection to a real server: what is counted, and what becomes of requests when the
+//! server goes, stands still, forgets or refuses.
+
+use std::time::{Duration, Instant};
+
+use driftlock_domain::fleet::{Share, Told, Verdict};
+use driftlock_domain::limit::Limit;
+use driftlock_gateway::ports::FleetLimits;
+use driftlock_redis::{FleetRedis, Lane, RedisUrl, Refused};
+use driftlock_testkit::make::{key_id, organization_id};
+use driftlock_testkit::redis::Redis;
+use tokio::runtime::{Builder, LocalOptions};
+
+/// Longer than a busy machine makes a server wait.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().build_local(LocalOptions::default());
+    runtime.expect("a runtime").block_on(work)
+}
+
+async fn open(url: &str) -> Result<FleetRedis, Refused> {
+    FleetRedis::open(RedisUrl::parse(url).expect("a URL"), ANSWER_MAX).await
+}
+
+async fn lane(redis: &Redis) -> Lane {
+    open(&redis.url()).await.expect("it takes everybody").lane()
+}
+
+fn share(key: u8, key_limit: u32, organization_limit: u32) -> Share {
+    Share {
+        key: key_id(key),
+        key_limit: Limit::per_minute(key_limit),
+        organization_limit: Some(Limit::per_minute(organization_limit)),
+    }
+}
+
+async fn take(lane: &Lane) -> Option<Told> {
+    lane.take(organization_id(1), &share(1, 1_000_000, 1_000_000)).await
+}
+
+/// Until an answer comes, or none does.
+async fn until(lane: &Lane, answered: fn(&Option<Told>) -> bool) {
+    let began = Instant::now();
+    while !answered(&take(lane).await) {
+        assert!(began.elapsed() < PATIENCE, "it stays as it is");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn lanes_share_a_limit_and_buckets_expire() {
+    let redis = Redis::start();
+    run(async {
+        let lanes = [lane(&redis).await, lane(&redis).await];
+        let mut taken = 0;
+        for round in 0..60 {
+            // Two keys of one organization that has 30.
+            let share = share(1 + round % 2, 20, 30);
+            let told = lanes[usize::from(round) % 2].take(organization_id(1), &share).await;
+            taken += usize::from(told.expect("it answers").verdict == Verdict::Taken);
+        }
+        assert_eq!(taken, 30);
+    });
+    let names = redis.ask(&["keys", "driftlock:rate:{org_*"]);
+    let mut buckets = 0;
+    for name in names.lines() {
+        let life: i64 = redis.ask(&["pttl", name]).parse().expect("milliseconds");
+        assert!((1..=60_000).contains(&life), "{name}: {life}");
+        buckets += 1;
+    }
+    assert!(buckets >= 3, "two keys and their organization: {names}");
+}
+
+#[test]
+fn a_forgotten_script_is_sent_again() {
+    let redis = Redis::start();
+    run(async {
+        let lane = lane(&redis).await;
+        take(&lane).await.expect("it answers");
+        assert_eq!(redis.ask(&["script", "flush"]), "OK");
+        take(&lane).await.expect("it answers");
+        let evaluated = redis.ask(&["info", "commandstats"]);
+        assert!(evaluated.contains("cmdstat_eval:calls=1,"), "{evaluated}");
+        take(&lane).await.expect("it answers");
+    });
+}
+
+#[test]
+fn a_server_that_dies_is_missed_at_once_and_found_again() {
+    let mut redis = Redis::start();
+    run(async {
+        let lane = lane(&redis).await;
+        take(&lane).await.expect("it answers");
+        redis.kill();
+        until(&lane, Option::is_none).await;
+        let began = Instant::now();
+        for _ in 0..1_000 {
+            assert!(take(&lane).await.is_none());
+        }
+        assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
+        redis.boot();
+        until(&lane, Option::is_some).await;
+    });
+}
+
+#[test]
+fn a_server_that_stands_still_costs_one_bounded_wait() {
+    let redis = Redis::start();
+    run(async {
+        let lane = lane(&redis).await;
+        take(&lane).await.expect("it answers");
+        redis.freeze();
+        let began = Instant::now();
+        assert!(take(&lane).await.is_none());
+        assert!(began.elapsed() >= ANSWER_MAX && began.elapsed() < ANSWER_MAX * 3);
+        let began = Instant::now();
+        for _ in 0..1_000 {
+            assert!(take(&lane).await.is_none());
+        }
+        assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
+        redis.thaw();
+        until(&lane, Option::is_some).await;
+    });
+}
+
+#[test]
+fn a_server_that_is_away_at_the_start_is_no_mistake() {
+    let mut redis = Redis::start();
+    redis.kill();
+    run(async {
+        let lane = lane(&redis).await;
+        assert!(take(&lane).await.is_none());
+        redis.boot();
+        until(&lane, Option::is_some).await;
+    });
+}
+
+#[test]
+fn wrong_credentials_are_a_mistake_told_without_them() {
+    let redis = Redis::start_with(&["--requirepass", "correct-horse"]);
+    let with = |credentials: &str| format!("redis://{credentials}{}", redis.address());
+    run(async {
+        for url in [with(":hunter2@"), with("nobody:hunter2@"), with("")] {
+            let refused = open(&url).await.expect_err("wrong credentials").to_string();
+            assert!(refused.starts_with(&redis.address()), "{refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+        let fleet = open(&with(":correct-horse@")).await.expect("the right ones");
+        take(&fleet.lane()).await.expect("it answers");
+    });
+    let open_server = Redis::start();
+    run(async {
+        let url = format!("redis://:hunter2@{}", open_server.address());
+        let refused = open(&url).await.expect_err("it has no password").to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
+    });
+}
+
+#[test]
+fn a_user_who_may_do_too_little_is_a_mistake() {
+    let redis = Redis::start();
+    let acl = |rules: &[&str]| {
+        let command = [&["acl", "setuser", "gateway", "on", ">secret"][..], rules].concat();
+        assert_eq!(redis.ask(&command), "OK");
+    };
+    let url = format!("redis://gateway:secret@{}", redis.address());
+    run(async {
+        acl(&["~*", "+ping"]);
+        let refused = open(&url).await.expect_err("it may not run scripts").to_string();
+        assert!(refused.contains("NOPERM"), "{refused}");
+        // What the documentation says is enough.
+        acl(&["resetkeys", "~driftlock:rate:*", "-@all"]);
+        acl(&["+evalsha", "+eval", "+script|load", "+time", "+mget", "+set"]);
+        let fleet = open(&url).await.expect("it may");
+        take(&fleet.lane()).await.expect("it answers");
+    });
+}
+
+#[test]
+fn a_server_that_may_not_write_is_away() {
+    let first = Redis::start();
+    let replica = Redis::start();
+    let (host, port) =
+        first.address().split_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).expect("both");
+    assert_eq!(replica.ask(&["replicaof", &host, &port]), "OK");
+    run(async {
+        let lane = lane(&replica).await;
+        assert!(take(&lane).await.is_none());
+        assert_eq!(replica.ask(&["replicaof", "no", "one"]), "OK");
+        until(&lane, Option::is_some).await;
+    });
+}

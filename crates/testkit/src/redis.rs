@@ -1,0 +1,125 @@
+//! A Redis of a test's own: on a free port, without anything on disk, gone with the test.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long the server may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Redis {
+    folder: TempDir,
+    port: u16,
+    settings: Vec<String>,
+    server: Option<Child>,
+}
+
+impl Redis {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When Redis is missing, or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with these arguments.
+    ///
+    /// # Panics
+    /// When Redis is missing, or does not start.
+    #[must_use]
+    pub fn start_with(settings: &[&str]) -> Self {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = socket.local_addr().expect("bound").port();
+        drop(socket);
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut redis = Self { folder, port, settings, server: None };
+        redis.boot();
+        redis
+    }
+
+    /// Its URL, without credentials.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address())
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Runs a command; what the server answers.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn ask(&self, command: &[&str]) -> String {
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-p", &self.port.to_string()]).args(command);
+        let Output { stdout, .. } = cli.output().expect(MISSING);
+        String::from_utf8_lossy(&stdout).trim().to_owned()
+    }
+
+    /// Starts the server, empty, on the port that it had.
+    ///
+    /// # Panics
+    /// When Redis is missing, or does not start.
+    pub fn boot(&mut self) {
+        let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
+        let mut server = Command::new("redis-server");
+        server.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
+        server.args(["--save", "", "--appendonly", "no", "--dir"]).arg(self.folder.path());
+        server.args(&self.settings).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
+        self.server = Some(server.spawn().expect(MISSING));
+        let began = Instant::now();
+        // With a password it answers that one is wanted.
+        while !matches!(self.ask(&["ping"]).split(' ').next(), Some("PONG" | "NOAUTH")) {
+            assert!(began.elapsed() < PATIENCE, "Redis does not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills the server, and what it held with it.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // It may have ended by itself.
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Has the server stand still: it accepts connections and answers nothing.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let server = self.server.as_ref().expect("it runs").id().to_string();
+        let told = Command::new("kill").args(["-s", signal, &server]).status();
+        assert!(told.expect("kill runs").success());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+const MISSING: &str = "Redis is missing; on Debian: sudo apt-get install redis-server";
