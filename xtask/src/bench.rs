@@ -4,6 +4,7 @@
 //! subjects alternate, medians are taken, and what counts is the ratio to nginx. With two cores or
 //! more the subject has the first one, load generator and backend the last one.
 
+mod shared;
 mod stand;
 mod subject;
 
@@ -13,6 +14,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::workspace::{Workspace, on_path, run};
+pub(crate) use shared::run as shared_limits;
 use stand::Stand;
 use subject::{Sample, Subject};
 
@@ -49,13 +51,9 @@ struct Row {
 /// If a program is missing (the message says what to install), a server does not start, or an
 /// answer is not a success.
 pub(crate) fn cpu(workspace: &Workspace, extent: Extent, form: Form) -> Result<()> {
-    if !cfg!(target_os = "linux") {
-        bail!("CPU times are read from /proc: this needs Linux");
-    }
-    needs()?;
-    run(workspace.cargo().args(["build", "--release", "--package", "driftlock"]))?;
+    let program = gateway(workspace)?;
     let folder = Folder::make(workspace)?;
-    let stand = Stand::start(&workspace.target.join("release/driftlock"), &folder.0)?;
+    let stand = Stand::start(&program, &folder.0)?;
     let subjects = stand.subjects(&folder.0)?;
     let mut samples = vec![Vec::new(); subjects.len()];
     for _ in 0..extent.rounds.max(1) {
@@ -69,6 +67,16 @@ pub(crate) fn cpu(workspace: &Workspace, extent: Extent, form: Form) -> Result<(
         Form::Json => println!("{}", Value::from_iter(rows.iter().map(Row::json))),
     }
     Ok(())
+}
+
+/// The gateway as it is released, once everything is there to measure it.
+fn gateway(workspace: &Workspace) -> Result<PathBuf> {
+    if !cfg!(target_os = "linux") {
+        bail!("CPU times are read from /proc: this needs Linux");
+    }
+    needs()?;
+    run(workspace.cargo().args(["build", "--release", "--package", "driftlock"]))?;
+    Ok(workspace.target.join("release/driftlock"))
 }
 
 /// Measures and prints what Stripe's deliveries cost.

@@ -89,6 +89,8 @@ struct BenchArgs {
 enum BenchSubject {
     /// CPU time per request: nginx as a bare proxy, a free GET, a metered POST
     Cpu(CpuArgs),
+    /// A gateway with its rate limits in Redis, beside one without: CPU time and latency
+    Redis(CpuArgs),
     /// Stripe's deliveries: durably kept per second, CPU time each, time until the effect
     Webhooks,
 }
@@ -146,6 +148,12 @@ fn run(task: Task) -> Result<()> {
         }) => {
             let form = if json { bench::Form::Json } else { bench::Form::Table };
             bench::cpu(&workspace, bench::Extent { rounds, seconds }, form)
+        }
+        Task::Bench(BenchArgs {
+            subject: BenchSubject::Redis(CpuArgs { rounds, seconds, json }),
+        }) => {
+            let form = if json { bench::Form::Json } else { bench::Form::Table };
+            bench::shared_limits(&workspace, bench::Extent { rounds, seconds }, form)
         }
         Task::Bench(BenchArgs { subject: BenchSubject::Webhooks }) => bench::webhooks(&workspace),
         Task::Cases => cases::print(&workspace),

@@ -24,7 +24,7 @@ pub(crate) struct Connected {
     pub(crate) script: Loaded,
 }
 
-/// Why the server cannot be used.
+/// Why the server cannot be used, in words that hold no secret.
 #[derive(Debug)]
 pub(crate) enum NotUsable {
     /// It may be otherwise later.
@@ -33,8 +33,15 @@ pub(crate) enum NotUsable {
     Refused(String),
 }
 
-/// Connects, and takes a request of a limit that nobody has: whoever may not run the script, or has
-/// a server that may not write, is to know before a request does.
+impl NotUsable {
+    pub(crate) fn cause(&self) -> &str {
+        let (Self::Away(cause) | Self::Refused(cause)) = self;
+        cause
+    }
+}
+
+/// Connects and probes: whoever may not run the script, or has a server that may not write, is to
+/// know before a request does.
 pub(crate) async fn connect(url: &RedisUrl, answer_max: Duration) -> Result<Connected, NotUsable> {
     let opened = async {
         let config = AsyncConnectionConfig::new()
@@ -48,16 +55,21 @@ pub(crate) async fn connect(url: &RedisUrl, answer_max: Duration) -> Result<Conn
     };
     let opened = timeout(CONNECT_MAX, opened).await.map_err(|_| late("connecting", CONNECT_MAX))?;
     let mut opened = opened.map_err(|error| not_usable(&error))?;
-    let probe = Share {
+    probe(&mut opened, answer_max).await?;
+    Ok(opened)
+}
+
+/// Takes a request of a limit that nobody has, within this time.
+pub(crate) async fn probe(opened: &mut Connected, answer_max: Duration) -> Result<(), NotUsable> {
+    let share = Share {
         key: KeyId::from_bytes([0; 16]),
         key_limit: Limit::per_minute(u32::MAX),
         organization_limit: None,
     };
     let nobody = OrganizationId::from_bytes([0; 16]);
-    let taken = script::take(&mut opened.connection, &opened.script, nobody, &probe);
+    let taken = script::take(&mut opened.connection, &opened.script, nobody, &share);
     let taken = timeout(answer_max, taken).await.map_err(|_| late("an answer", answer_max))?;
-    taken.map_err(|error| not_usable(&error))?;
-    Ok(opened)
+    taken.map(drop).map_err(|error| not_usable(&error))
 }
 
 /// What an error says, in words that hold no secret: the library's own, or the server's code.

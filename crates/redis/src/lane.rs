@@ -2,10 +2,12 @@
 //!
 //! Requests share it (their commands are pipelined), and wait a bounded time. The first that
 //! fails or waits longer gives the connection up for all: from then on nobody waits, until a new one
-//! has run the script within the same bound. Only a core's very first requests wait for its first
-//! connection, so that a gateway that says it is ready counts with the fleet.
+//! has run the script within the same bound. An idle connection is probed, so that the gauge is right
+//! without traffic. Only a core's very first requests wait for its first connection, so that a
+//! gateway that says it is ready counts with the fleet.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,8 @@ use std::time::Duration;
 use driftlock_domain::fleet::{Share, Told};
 use driftlock_domain::id::OrganizationId;
 use driftlock_gateway::ports::FleetLimits;
-use tokio::sync::Notify;
+use futures_util::future::select;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::FleetRedis;
@@ -25,6 +28,10 @@ use crate::status::Status;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// … and before each after many that failed.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often a connection is probed …
+const PROBED_EVERY: Duration = Duration::from_secs(1);
+/// … and how long that may take. Slowness is what requests notice.
+const PROBE_MAX: Duration = Duration::from_secs(1);
 /// A connection that held so long was a good one.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -46,7 +53,7 @@ struct Inner {
 impl Lane {
     /// A lane of this thread, whose event loop is a local one.
     pub(crate) fn start(fleet: FleetRedis) -> Self {
-        fleet.status.add();
+        let outages = fleet.status.add();
         let lost = Rc::new(Notify::new());
         let inner = Rc::new(Inner {
             status: Arc::clone(&fleet.status),
@@ -57,7 +64,7 @@ impl Lane {
             begins: Notify::new(),
             lost: Rc::clone(&lost),
         });
-        tokio::task::spawn_local(keep(fleet, Rc::downgrade(&inner), lost));
+        tokio::task::spawn_local(keep(fleet, Rc::downgrade(&inner), Signs { lost, outages }));
         Self(inner)
     }
 }
@@ -116,43 +123,72 @@ impl Inner {
 
     /// Of all that fail on a connection only the first gives it up.
     fn give_up(&self, failed: &Rc<Connected>, cause: impl FnOnce() -> String) {
-        let mut current = self.connected.borrow_mut();
-        if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, failed)) {
-            *current = None;
-            self.status.lost(&cause());
+        let is_current = self.current().is_some_and(|current| Rc::ptr_eq(&current, failed));
+        if is_current {
+            self.let_go();
+            self.status.away(&cause());
             self.lost.notify_one();
+        }
+    }
+
+    fn let_go(&self) {
+        if self.connected.take().is_some() {
+            self.status.gave_up();
         }
     }
 }
 
+/// What ends a connection's time.
+struct Signs {
+    /// It was given up here.
+    lost: Rc<Notify>,
+    /// Another core found the server away.
+    outages: watch::Receiver<u64>,
+}
+
 /// Connects, and connects again whenever the connection was given up, for as long as the lane lives.
-async fn keep(fleet: FleetRedis, lane: Weak<Inner>, lost: Rc<Notify>) {
+async fn keep(fleet: FleetRedis, lane: Weak<Inner>, mut signs: Signs) {
     let mut pause = RETRY_FIRST;
-    loop {
+    while lane.strong_count() > 0 {
+        signs.outages.mark_unchanged();
         let connected = connect::connect(&fleet.url, fleet.answer_max).await;
         let Some(inner) = lane.upgrade() else { return };
         match connected {
             Ok(connected) => {
-                let since = Instant::now();
-                *inner.connected.borrow_mut() = Some(Rc::new(connected));
+                let (since, connected) = (Instant::now(), Rc::new(connected));
+                *inner.connected.borrow_mut() = Some(Rc::clone(&connected));
                 inner.status.connected();
                 inner.begin();
                 drop(inner);
-                lost.notified().await;
+                let found = watch_over(&connected, &mut signs).await;
+                let Some(inner) = lane.upgrade() else { return };
+                if let Err(away) = found {
+                    inner.status.away(away.cause());
+                }
+                inner.let_go();
                 if since.elapsed() >= STEADY {
                     pause = RETRY_FIRST;
                 }
             }
-            Err(NotUsable::Away(cause) | NotUsable::Refused(cause)) => {
-                inner.status.away(&cause);
+            Err(away) => {
+                inner.status.away(away.cause());
                 inner.begin();
             }
         }
-        if lane.strong_count() == 0 {
-            return;
-        }
         sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// Until the connection is given up, or does not answer.
+async fn watch_over(connected: &Connected, signs: &mut Signs) -> Result<(), NotUsable> {
+    let mut probed = connected.clone();
+    loop {
+        let (lost, outage) = (pin!(signs.lost.notified()), pin!(signs.outages.changed()));
+        if timeout(PROBED_EVERY, select(lost, outage)).await.is_ok() {
+            return Ok(());
+        }
+        connect::probe(&mut probed, PROBE_MAX).await?;
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct Fleet {
     backend: Option<Node>,
     backend_url: String,
     project: Option<Project>,
+    redis: Option<String>,
     pub(crate) cluster: Cluster,
     pub(crate) database: String,
     binary: PathBuf,
@@ -63,6 +64,7 @@ impl Fleet {
             backend: None,
             backend_url: backend_url.to_owned(),
             project: None,
+            redis: None,
             database: cluster.database(None),
             cluster,
             binary: build(),
@@ -85,6 +87,12 @@ impl Fleet {
     /// The project that [`Self::by_rest`] made.
     pub(crate) fn project(&self) -> &Project {
         self.project.as_ref().expect("`by_rest` made one")
+    }
+
+    /// From here on gateways that are added share their rate limits there.
+    pub(crate) fn with_redis(mut self, url: &str) -> Self {
+        self.redis = Some(url.to_owned());
+        self
     }
 
     /// One more gateway.
@@ -115,6 +123,11 @@ impl Fleet {
         self.nodes[node].kill();
     }
 
+    /// What a gateway logged so far.
+    pub(crate) fn log(&self, node: usize) -> String {
+        text(&self.nodes[node].log)
+    }
+
     /// The rows of a query.
     pub(crate) fn sql(&self, query: &str) -> String {
         self.cluster.sql(&self.database, query)
@@ -128,6 +141,9 @@ impl Fleet {
                 .env("ENV_SUPABASE_URL", project.url())
                 .env("ENV_SUPABASE_SERVICE_ROLE_KEY", SECRET_KEY),
         };
+        if let Some(url) = &self.redis {
+            command.env("ENV_REDIS_URL", url);
+        }
         command
             .arg(name)
             .env("ENV_GO_BACKEND_URL", &self.backend_url)

@@ -15,18 +15,26 @@ pub(crate) struct Server {
     pub(crate) listen: String,
     backend: String,
     binary: PathBuf,
+    environment: Vec<(String, String)>,
     directory: tempfile::TempDir,
 }
 
 impl Server {
     /// Starts one with this configuration.
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
         let (listen, backend) = (free_address(), free_address());
         let binary = build();
-        let process = spawn(&binary, directory.path(), &listen, &backend);
-        let mut server = Self { process, listen, backend, binary, directory };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment: Vec<_> = environment.iter().map(owned).collect();
+        let process = spawn(&binary, directory.path(), &listen, &backend, &environment);
+        let mut server = Self { process, listen, backend, binary, environment, directory };
         server.wait_until_ready();
         server
     }
@@ -52,7 +60,8 @@ impl Server {
 
     /// Starts it again, on the same data and ports.
     pub(crate) fn restart(&mut self) {
-        self.process = spawn(&self.binary, self.directory.path(), &self.listen, &self.backend);
+        let folder = self.directory.path();
+        self.process = spawn(&self.binary, folder, &self.listen, &self.backend, &self.environment);
         self.wait_until_ready();
     }
 
@@ -79,7 +88,13 @@ impl Drop for Server {
     }
 }
 
-fn spawn(binary: &Path, directory: &Path, listen: &str, backend: &str) -> Child {
+fn spawn(
+    binary: &Path,
+    directory: &Path,
+    listen: &str,
+    backend: &str,
+    environment: &[(String, String)],
+) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log"));
     let log = log.expect("a log");
     Command::new(binary)
@@ -88,6 +103,7 @@ fn spawn(binary: &Path, directory: &Path, listen: &str, backend: &str) -> Child 
         .arg(directory.join("data"))
         .arg("--config")
         .arg(directory.join("gateway.toml"))
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)

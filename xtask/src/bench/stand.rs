@@ -49,7 +49,15 @@ pub(super) struct Stand {
     proxy: Server,
     gateway: Server,
     key: String,
-    _backend: Server,
+    shared: Option<Shared>,
+    backend: Server,
+}
+
+/// A second gateway, with its Redis.
+struct Shared {
+    gateway: Server,
+    key: String,
+    redis: Server,
 }
 
 struct Server {
@@ -69,8 +77,39 @@ impl Stand {
         );
         let pass = "proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection \"\";";
         let proxy = nginx(folder, "proxy", Core::Subject, &upstream, pass)?;
-        let (server, key) = start_gateway(gateway, folder, backend.port)?;
-        Ok(Self { proxy, gateway: server, key, _backend: backend })
+        let (server, key) = start_gateway(gateway, folder, backend.port, None)?;
+        Ok(Self { proxy, gateway: server, key, shared: None, backend })
+    }
+
+    /// The same and a second gateway before the same backend, which shares its limits in a Redis.
+    pub(super) fn start_shared(gateway: &Path, folder: &Path) -> Result<Self> {
+        let stand = Self::start(gateway, folder)?;
+        let redis = redis(folder)?;
+        let second = folder.join("second");
+        fs::create_dir_all(&second)?;
+        let backend = stand.backend.port;
+        let (gateway, key) = start_gateway(gateway, &second, backend, Some(redis.port))?;
+        Ok(Self { shared: Some(Shared { gateway, key, redis }), ..stand })
+    }
+
+    /// Where the Redis of [`Self::start_shared`] is; 0 without one.
+    pub(super) fn redis_port(&self) -> u16 {
+        self.shared.as_ref().map_or(0, |shared| shared.redis.port)
+    }
+
+    /// The two gateways.
+    pub(super) fn shared_subjects(&self, folder: &Path) -> Result<Vec<Subject>> {
+        let shared = self.shared.as_ref().context("the stand has no Redis")?;
+        let of = |name, server: &Server, key: &str, file: &str| -> Result<Subject> {
+            let script = format!("wrk.headers[\"Authorization\"] = \"Bearer {key}\"\n");
+            let file = write(folder, file, &script)?;
+            let url = format!("http://127.0.0.1:{}{FREE}", server.port);
+            Ok(Subject::of(name, server.child.id(), url, file))
+        };
+        Ok(vec![
+            of("gateway, its own limits", &self.gateway, &self.key, "own.lua")?,
+            of("gateway, Redis's limits", &shared.gateway, &shared.key, "shared.lua")?,
+        ])
     }
 
     /// What is measured; the first is what the others are compared with.
@@ -131,7 +170,29 @@ fn nginx(folder: &Path, name: &str, core: Core, http: &str, location: &str) -> R
     start(&mut command, port, "/", name)
 }
 
-fn start_gateway(program: &Path, folder: &Path, backend: u16) -> Result<(Server, String)> {
+fn redis(folder: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let mut command = pinned(Core::Load, "redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
+    command.arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().context("cannot start redis-server")?;
+    let server = Server { child, port };
+    let is_up = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    for _ in 0..START_TRIES {
+        if is_up() {
+            return Ok(server);
+        }
+        thread::sleep(START_PAUSE);
+    }
+    bail!("redis-server does not answer at port {port}")
+}
+
+fn start_gateway(
+    program: &Path,
+    folder: &Path,
+    backend: u16,
+    redis: Option<u16>,
+) -> Result<(Server, String)> {
     let (port, admin) = (free_port()?, free_port()?);
     let config = write(folder, "gateway.toml", CONFIG)?;
     let mut command = pinned(Core::Subject, &program.display().to_string());
@@ -142,6 +203,9 @@ fn start_gateway(program: &Path, folder: &Path, backend: u16) -> Result<(Server,
         .env("ENV_ADMIN_TOKEN", TOKEN)
         .env("ENV_GO_BACKEND_URL", format!("http://127.0.0.1:{backend}"))
         .env("ENV_DATABASE_URL", format!("sqlite:{}", folder.join("gateway.db").display()));
+    if let Some(redis) = redis {
+        command.env("ENV_REDIS_URL", format!("redis://127.0.0.1:{redis}"));
+    }
     let server = start(&mut command, port, "/healthz", "the gateway")?;
     let admin = |words: &[&str]| -> Result<Value> {
         let url = format!("http://127.0.0.1:{port}");

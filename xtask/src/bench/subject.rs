@@ -30,26 +30,45 @@ pub(super) struct Sample {
     pub(super) requests_per_second: f64,
 }
 
+/// What a lone client waited, at percentiles.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    pub(super) p50_micros: f64,
+    pub(super) p99_micros: f64,
+}
+
 impl Subject {
     pub(super) fn of(name: &'static str, process: u32, url: String, script: PathBuf) -> Self {
         Self { name, process, url, script }
     }
 
+    /// What one connection waits for each answer, for so many seconds.
+    pub(super) fn waits(&self, seconds: u32) -> Result<Waits> {
+        let said = self.wrk("1", seconds)?;
+        let at = |percentile: &str| percentile_micros(&said, percentile).context("wrk told none");
+        Ok(Waits { p50_micros: at("50%")?, p99_micros: at("99%")? })
+    }
+
     /// Loads it for so many seconds.
     pub(super) fn load(&self, seconds: u32) -> Result<Sample> {
-        let mut wrk = pinned(Core::Load, "wrk");
-        wrk.args(["-t1", "-c", CONNECTIONS, "-d", &seconds.to_string(), "-s"]);
         let before = ticks(self.process)?;
-        let said = output(wrk.arg(&self.script).arg(&self.url))?;
+        let said = self.wrk(CONNECTIONS, seconds)?;
         let used = (ticks(self.process)? - before) as f64;
-        if said.contains("Non-2xx") || said.contains("Socket errors") {
-            bail!("{} did not answer every request with success:\n{said}", self.name);
-        }
         let requests = number_before(&said, " requests in").context("wrk told no requests")?;
         Ok(Sample {
             cpu_micros: used / TICKS_PER_SECOND * 1e6 / requests,
             requests_per_second: requests / f64::from(seconds),
         })
+    }
+
+    fn wrk(&self, connections: &str, seconds: u32) -> Result<String> {
+        let mut wrk = pinned(Core::Load, "wrk");
+        wrk.args(["-t1", "--latency", "-c", connections, "-d", &seconds.to_string(), "-s"]);
+        let said = output(wrk.arg(&self.script).arg(&self.url))?;
+        if said.contains("Non-2xx") || said.contains("Socket errors") {
+            bail!("{} did not answer every request with success:\n{said}", self.name);
+        }
+        Ok(said)
     }
 }
 
@@ -77,6 +96,15 @@ fn number_before(text: &str, words: &str) -> Option<f64> {
     before.split_ascii_whitespace().next_back()?.parse().ok()
 }
 
+/// The line `50%  123.00us` of wrk's distribution; it also tells milliseconds and seconds.
+fn percentile_micros(text: &str, percentile: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(percentile))?.trim();
+    let units = [("us", 1.0), ("ms", 1e3), ("s", 1e6)];
+    let found = units.iter().find_map(|(unit, micros)| Some((line.strip_suffix(unit)?, micros)));
+    let (number, micros) = found?;
+    Some(number.trim().parse::<f64>().ok()? * micros)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +114,16 @@ mod tests {
         let stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 900 0 0 0 25 17 0 0 20 0 4";
         assert_eq!(parse_ticks(stat), Some(42));
         assert_eq!(parse_ticks("7 (a"), None);
+    }
+
+    #[test]
+    fn percentiles_in_any_unit() {
+        let said =
+            "  Latency Distribution\n     50%  123.50us\n     75%    2.00ms\n     99%    1.00s\n";
+        assert_eq!(percentile_micros(said, "50%"), Some(123.5));
+        assert_eq!(percentile_micros(said, "75%"), Some(2_000.0));
+        assert_eq!(percentile_micros(said, "99%"), Some(1_000_000.0));
+        assert_eq!(percentile_micros(said, "90%"), None);
     }
 
     #[test]

@@ -1,0 +1,157 @@
+//! `FleetCells`: this node's cells and the fleet's limits, all or nothing.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use driftlock_domain::cell::Admitted;
+use driftlock_domain::denial::{Denial, LimitScope};
+use driftlock_domain::fleet::{Share, Told, Verdict};
+use driftlock_domain::id::OrganizationId;
+use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey};
+use driftlock_domain::lease::Sharing;
+use driftlock_gateway::memory::MemoryStore;
+use driftlock_gateway::ports::{Admission, FleetLimits, Refusal};
+use driftlock_gateway::{FleetCells, LocalCells};
+use driftlock_testkit::clock::VirtualClock;
+use driftlock_testkit::make::{charge, node, now, organization_id, usage};
+use futures_executor::block_on;
+
+/// What the fleet's store does with the next question.
+#[derive(Clone, Copy)]
+enum Manner {
+    Tells(Verdict, Duration),
+    Away,
+    Silent,
+}
+
+#[derive(Clone)]
+struct Fleet(Rc<(Cell<Manner>, Cell<u64>)>);
+
+impl FleetLimits for Fleet {
+    async fn take(&self, _: OrganizationId, _: &Share) -> Option<Told> {
+        self.0.1.set(self.0.1.get() + 1);
+        match self.0.0.get() {
+            Manner::Tells(verdict, key_ahead) => {
+                Some(Told { verdict, key_ahead, organization_ahead: Duration::ZERO })
+            }
+            Manner::Away => None,
+            Manner::Silent => std::future::pending().await,
+        }
+    }
+}
+
+type Cells = FleetCells<MemoryStore, VirtualClock, Fleet>;
+
+struct Node {
+    cells: Cells,
+    fleet: Fleet,
+    clock: VirtualClock,
+    number: Cell<u64>,
+}
+
+const FIRST: Manner = Manner::Tells(Verdict::Taken, Duration::from_secs(1));
+
+impl Node {
+    fn new() -> Self {
+        let clock = VirtualClock::at(now());
+        let store = MemoryStore::new(Sharing::Whole);
+        let fleet = Fleet(Rc::new((Cell::new(FIRST), Cell::new(0))));
+        let cells = LocalCells::new(store, clock.clone(), node(1));
+        let cells = FleetCells::new(cells, Some((fleet.clone(), Arc::default())));
+        Self { cells, fleet, clock, number: Cell::default() }
+    }
+
+    fn charge(&self, cap: u64, claim: Option<Claim>) -> driftlock_domain::cell::Charge {
+        self.number.set(self.number.get() + 1);
+        let mut charge = charge(Some(cap), usage(now(), self.number.get()), claim);
+        charge.key_requests_per_minute = 60.try_into().expect("not 0");
+        charge
+    }
+
+    /// A metered request with so many units in the period, if the fleet does this.
+    fn admit(&self, manner: Manner, cap: u64) -> Result<Admitted, Refusal> {
+        self.fleet.0.0.set(manner);
+        block_on(self.cells.admit(organization_id(1), &self.charge(cap, None)))
+    }
+
+    fn asked(&self) -> u64 {
+        self.fleet.0.1.get()
+    }
+}
+
+fn denial(outcome: Result<Admitted, Refusal>) -> Denial {
+    match outcome {
+        Err(Refusal::Denied(denial, _)) => denial,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_the_fleet_refuses_takes_no_unit_and_is_known_from_then_on() {
+    let node = Node::new();
+    let refuses = Manner::Tells(Verdict::KeyUsedUp, Duration::from_secs(60));
+    let outcome = node.admit(refuses, 1);
+    let Err(Refusal::Denied(denied, Some(limits))) = outcome else { panic!("{outcome:?}") };
+    let limited =
+        |secs| Denial::RateLimited { scope: LimitScope::Key, wait: Duration::from_secs(secs) };
+    assert_eq!(denied, limited(1));
+    assert_eq!((limits.key.remaining, limits.key.reset_secs), (0, 1));
+    assert_eq!(limits.quota.remaining, node_quota());
+    assert_eq!(denial(node.admit(FIRST, 1)), limited(1));
+    assert_eq!(node.asked(), 1, "the second was denied here");
+    node.clock.advance(Duration::from_secs(1));
+    let used_up = Manner::Tells(Verdict::Taken, Duration::from_secs(60));
+    node.admit(used_up, 1).expect("the one unit is there");
+}
+
+#[test]
+fn what_the_quota_denies_is_not_asked_of_the_fleet() {
+    let node = Node::new();
+    node.admit(FIRST, 1).expect("the one unit");
+    assert_eq!(denial(node.admit(FIRST, 1)), Denial::QuotaHeld);
+    assert_eq!(node.asked(), 1);
+}
+
+#[test]
+fn without_an_answer_the_node_s_own_limits_stand() {
+    let node = Node::new();
+    for _ in 0..60 {
+        node.admit(Manner::Away, 1_000).expect("within the node's own limit");
+    }
+    let denied = denial(node.admit(Manner::Away, 1_000));
+    assert!(matches!(denied, Denial::RateLimited { scope: LimitScope::Key, .. }), "{denied}");
+    assert_eq!(node.asked(), 60);
+}
+
+#[test]
+fn a_node_goes_on_from_where_the_fleet_was() {
+    let node = Node::new();
+    node.admit(Manner::Tells(Verdict::Taken, Duration::from_secs(58)), 10).expect("taken");
+    node.admit(Manner::Away, 10).expect("59 of 60");
+    node.admit(Manner::Away, 10).expect("60 of 60");
+    denial(node.admit(Manner::Away, 10));
+}
+
+#[test]
+fn a_client_that_leaves_while_the_fleet_is_asked_gives_its_unit_and_its_idempotency_key_back() {
+    let node = Node::new();
+    let claim = Claim { key: IdempotencyKey([1; 32]), fingerprint: Fingerprint([1; 32]) };
+    node.fleet.0.0.set(Manner::Silent);
+    let charge = node.charge(1, Some(claim));
+    {
+        let mut asking = Box::pin(node.cells.admit(organization_id(1), &charge));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(asking.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(node.asked(), 1);
+    node.fleet.0.0.set(FIRST);
+    let charge = node.charge(1, Some(claim));
+    block_on(node.cells.admit(organization_id(1), &charge)).expect("both are free again");
+}
+
+fn node_quota() -> u64 {
+    charge(Some(1), usage(now(), 1), None).terms.included
+}

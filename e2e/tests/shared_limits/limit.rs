@@ -1,0 +1,35 @@
+//! A key's limit is the fleet's, wherever its requests go.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::{Stand, successes};
+
+/// One request more a minute is none more in this test's time.
+const LIMIT: usize = 500;
+const CLIENTS: usize = 8;
+
+#[test]
+fn two_gateways_admit_exactly_the_limit_between_them() {
+    let stand = Stand::start(5_000);
+    // Full buckets of 500 give one more each 120 ms: what comes meanwhile is counted against time.
+    let key = stand.key(u32::try_from(LIMIT).expect("small"));
+    let (passed, began) = (AtomicUsize::new(0), std::time::Instant::now());
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let mut client = stand.client(number % 2, &key);
+            let passed = &passed;
+            scope.spawn(move || passed.fetch_add(successes(&mut client, 100), Ordering::Relaxed));
+        }
+    });
+    let passed = passed.into_inner();
+    let refilled = began.elapsed().as_millis() / 120 + 1;
+    let most = LIMIT + usize::try_from(refilled).expect("small");
+    assert!((LIMIT..=most).contains(&passed), "{passed} of {LIMIT}, {refilled} came back");
+    for node in 0..2 {
+        assert_eq!(stand.metric(node, "driftlock_fleet_limits_up"), 1);
+        assert_eq!(stand.metric(node, "driftlock_fleet_limits_fallbacks_total"), 0);
+        assert!(stand.metric(node, "driftlock_fleet_limits_answers_total") > 0);
+    }
+    eprintln!("{passed} of 800 requests passed a limit of {LIMIT} (+{refilled})");
+}
