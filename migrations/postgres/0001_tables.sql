@@ -43,6 +43,7 @@ create table driftlock_wanted.organizations (
     requests_per_minute integer,
     stripe_customer_id  text,
     subscription        jsonb,
+    ledger              jsonb, -- who counts its units, and who will; none: leases
     created_at          timestamptz not null default now(),
     revision            bigint not null default 0 -- counts changes: one from an outdated reading is found out
 );

@@ -103,11 +103,17 @@ declare
     ttl bigint;
     free bigint;
     reserved bigint;
+    held_by text;
     l driftlock.usage_ledgers%rowtype;
 begin
     l := driftlock.open_ledger(organization, (args ->> 'start')::bigint, (args ->> 'end')::bigint,
         (args ->> 'included')::bigint, the_cap, driftlock.clock(args));
     now := driftlock.clock(args); -- after waiting for the row
+    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
+        where o.id = organization;
+    if held_by <> 'leases' then
+        return jsonb_build_object('held_by', held_by);
+    end if;
     ttl := greatest(least((args ->> 'ttl')::bigint, l.ends_at - now), 0);
     if l.cap is distinct from the_cap or l.included <> (args ->> 'included')::bigint then
         update driftlock.usage_ledgers u set cap = the_cap, included = (args ->> 'included')::bigint
@@ -167,6 +173,7 @@ declare
     before bigint;
     length bigint;
     shift bigint;
+    held_by text;
 begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
     select max(driftlock.clock(x)) into now from jsonb_array_elements(settlements) x;
@@ -177,6 +184,8 @@ begin
         l := driftlock.open_ledger(organization, l.starts_at + shift, l.ends_at + shift,
                                    l.included, l.cap, now);
     end if;
+    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
+        where o.id = organization;
     before := l.used;
     select coalesce(sum(u.units) filter (where u.node_id <> node), 0),
            coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, leased
@@ -191,6 +200,8 @@ begin
         if found then
             outcome := case when known.voided then '"refused"'
                 else jsonb_build_object('at', known.at, 'period', known.period_id) end;
+        elsif held_by <> 'leases' then
+            outcome := '"refused"';
         elsif l.organization_id is null then
             outcome := '"unleased"';
         elsif s.claim is not null and exists (select from driftlock.idempotency_keys k
@@ -251,6 +262,44 @@ begin
         outcomes := outcomes || driftlock.settle(g.organization, g.node, g.settlements);
     end loop;
     return outcomes;
+end $$;
+
+-- Another kind of ledger is to count an organization's units from the end of the period on, and never
+-- before everybody knows; at once where leases counted none in the period, so that it is not split.
+-- Whoever leases or settles holds the same row.
+create or replace function public.driftlock_hand_over(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    organization uuid := (args ->> 'id')::uuid;
+    wanted text := args ->> 'to';
+    now bigint;
+    kind text;
+    agreed jsonb;
+    o organizations%rowtype;
+    l driftlock.usage_ledgers%rowtype;
+begin
+    select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
+    select * into o from organizations x where x.id = organization for update;
+    if not found then
+        return 'null';
+    end if;
+    now := driftlock.clock(args);
+    kind := driftlock.ledger_kind(o.ledger, now);
+    agreed := jsonb_build_object('kind', kind);
+    if kind <> wanted then
+        if kind = 'leases' and (l.organization_id is null or l.used = 0 or l.ends_at <= now) then
+            delete from driftlock.usage_leases u where u.organization_id = organization;
+            agreed := jsonb_build_object('kind', wanted);
+        else
+            agreed := agreed || jsonb_build_object('next', jsonb_build_object('kind', wanted,
+                'from', driftlock.instant(greatest((args ->> 'period_end')::bigint,
+                                                   now + (args ->> 'notice')::bigint))));
+        end if;
+    end if;
+    update organizations x set ledger = agreed, revision = x.revision + 1 where x.id = organization
+        returning * into o;
+    perform driftlock.append(organization, args -> 'audit');
+    return driftlock.organization(o);
 end $$;
 
 -- Takes a settlement back; "sealed" when Stripe may know of it already.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::denial::Fault;
+use driftlock_domain::authority::LedgerKind;
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::PeriodId;
@@ -18,6 +19,14 @@ use crate::{Call, FunctionStore};
 
 /// How long a lease lives: what a node holds when it crashes is back after this.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
+
+/// A lease, or who holds the ledger instead.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Leased {
+    Granted(Granted),
+    Elsewhere { held_by: LedgerKind },
+}
 
 #[derive(Deserialize)]
 struct Granted {
@@ -58,7 +67,14 @@ impl<C: Call> Ledger for FunctionStore<C> {
             "keep": int(ask.keep), "want": int(ask.want),
             "ttl": int(LEASE_TTL.as_micros().try_into().unwrap_or(u64::MAX)),
         });
-        let granted: Granted = read(self.call.call("driftlock_lease", args).await?)?;
+        let granted: Leased = read(self.call.call("driftlock_lease", args).await?)?;
+        let granted = match granted {
+            Leased::Granted(granted) => granted,
+            Leased::Elsewhere { held_by } => {
+                let cause = format!("the organization's units are counted by {held_by}");
+                return Err(Fault::new(FaultKind::LedgerElsewhere, cause));
+            }
+        };
         Ok(LeaseGrant {
             period: PeriodId(granted.period),
             terms,

@@ -9,14 +9,17 @@
     reason = "the traits are used generically inside this workspace, and need no Send futures"
 )]
 
+mod handover;
 mod inbox;
 mod reports;
 
+pub use handover::{HandedOver, HandoverAsk};
 pub use inbox::EventInbox;
 pub use reports::{Alerts, UsageReports};
 
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
@@ -94,6 +97,13 @@ pub trait Directory {
     ) -> Result<Option<KeyRecord>, Fault>;
     /// Notes when keys were last used; earlier times than the noted ones change nothing.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
+
+    /// Has another kind of ledger count an organization's units from the end of the period on, or at
+    /// once where that splits no period; see [`driftlock_domain::authority`]. A store that knows one
+    /// kind only hands nothing over.
+    async fn hand_over(&self, _handover: HandoverAsk) -> Result<HandedOver, Fault> {
+        Ok(HandedOver::OneKind)
+    }
 }
 
 /// Why a request was not admitted.
@@ -304,6 +314,8 @@ pub struct NoAnswer(pub String);
 
 /// A host's choice of adapters.
 pub trait Platform: 'static {
+    /// Who counts units here, where the directory knows others too.
+    const LEDGER: LedgerKind;
     /// Organizations and keys.
     type Directory: Directory;
     /// Limits and quota.

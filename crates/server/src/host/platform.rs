@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::id::NodeId;
 use driftlock_gateway::ports::{
     Alerts, AuditLog, Clock, Directory, EventInbox, Ledger, Platform, UsageRecords, UsageReports,
@@ -74,6 +75,7 @@ pub(super) fn forget(shared: &Shared, clock: &NativeClock, change: Change) {
 pub(crate) struct Native<S>(PhantomData<S>);
 
 impl<S: NativeStore> Platform for Native<S> {
+    const LEDGER: LedgerKind = LedgerKind::Leases;
     type Directory = S;
     type Admission = LocalCells<S, NativeClock>;
     type Usage = S;
