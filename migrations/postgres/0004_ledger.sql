@@ -149,7 +149,8 @@ create or replace function driftlock.thresholds(l driftlock.usage_ledgers, befor
     where before < units and units <= l.used
     on conflict do nothing $$;
 
--- Settles what one node settles for one organization; [place, outcome] of each.
+-- Settles what one node settles for one organization; [place, outcome] of each. What says `late` was
+-- acknowledged while nobody could be asked: it counts, whatever cap there is by now.
 create or replace function driftlock.settle(organization uuid, node uuid, settlements jsonb)
     returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -167,9 +168,17 @@ declare
     before bigint;
     length bigint;
     shift bigint;
+    late jsonb;
 begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
     select max(driftlock.clock(x)) into now from jsonb_array_elements(settlements) x;
+    select x -> 'late' into late from jsonb_array_elements(settlements) x
+        where jsonb_typeof(x -> 'late') = 'object' limit 1;
+    if l.organization_id is null and late is not null then
+        -- Whoever admitted it could ask nobody for units.
+        l := driftlock.open_ledger(organization, (late ->> 'start')::bigint,
+            (late ->> 'end')::bigint, (late ->> 'included')::bigint, null, now);
+    end if;
     if l.ends_at <= now then
         -- The next period is not known yet: one of the same kind follows.
         length := l.ends_at - l.starts_at;
@@ -185,7 +194,7 @@ begin
     own := leased;
     for s in select * from jsonb_to_recordset(settlements) as (place integer, usage uuid, key uuid,
         route text, units bigint, request_id text, claim text, fingerprint text, audit jsonb,
-        now bigint) order by place
+        now bigint, late jsonb) order by place
     loop
         select * into known from driftlock.usage_events e where e.id = s.usage;
         if found then
@@ -196,7 +205,7 @@ begin
         elsif s.claim is not null and exists (select from driftlock.idempotency_keys k
                 where k.key = decode(s.claim, 'hex') and k.at >= driftlock.kept_since(now)) then
             outcome := '"refused"';
-        elsif l.cap is not null and s.units - least(own, s.units) > l.cap - l.used - others - own then
+        elsif l.cap is not null and s.late is null and s.units - least(own, s.units) > l.cap - l.used - others - own then
             outcome := '"refused"';
         else
             l.last_at := greatest(coalesce(s.now, now), l.last_at);

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use driftlock_domain::config::OnOutage;
 use driftlock_gateway::Secrets;
 
 use super::store::Store;
 use super::{output, store};
-use crate::host::{self, AdminListen, Backends, NativeClock, NativeStore, Setup};
+use crate::host::{self, AdminListen, Backends, Journal, NativeClock, NativeStore, Setup};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -67,13 +68,23 @@ impl Serve {
             stripe: environment.stripe,
         };
         match &store {
-            Store::Embedded(store) => serve(&setup, store, secrets),
-            Store::Fleet(store) => serve(&setup, store, secrets),
+            Store::Embedded(store) => serve(&setup, store, None, secrets),
+            Store::Fleet(store) => {
+                let metering = &setup.config.metering;
+                let start = || Journal::start(metering, store.clone(), setup.clock.clone());
+                let journal = (metering.on_outage == OnOutage::Journal).then(start).transpose()?;
+                serve(&setup, store, journal, secrets)
+            }
         }
     }
 }
 
-fn serve(setup: &Setup, store: &impl NativeStore, secrets: Secrets) -> Result<ExitCode> {
+fn serve(
+    setup: &Setup,
+    store: &impl NativeStore,
+    journal: Option<Journal>,
+    secrets: Secrets,
+) -> Result<ExitCode> {
     let mut told = Ok(());
     let ready = |addresses: host::Addresses| {
         told = output::line(&format!("gateway listens on http://{}", addresses.public));
@@ -81,7 +92,7 @@ fn serve(setup: &Setup, store: &impl NativeStore, secrets: Secrets) -> Result<Ex
             tracing::info!(%admin, "admin listener");
         }
     };
-    host::serve(setup, store, secrets, ready, host::stop_signal())?;
+    host::serve(setup, store, journal, secrets, ready, host::stop_signal())?;
     told?;
     Ok(ExitCode::SUCCESS)
 }

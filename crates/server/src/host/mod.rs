@@ -13,6 +13,7 @@ mod entropy;
 mod environment;
 mod head_scan;
 mod http_client;
+mod journal;
 mod listen;
 mod platform;
 mod serve;
@@ -22,6 +23,7 @@ mod upstream;
 pub(crate) use clock::NativeClock;
 
 pub(crate) use environment::{DATABASE_URL, Environment, StoreUrl};
+pub(crate) use journal::Journal;
 pub(crate) use platform::{NativeStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
 pub(crate) use upstream::Backends;
