@@ -13,10 +13,10 @@ mod support {
 }
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use driftlock_testkit::node::project;
 use serde_json::{Value, json};
 use support::backend::Backend;
 use support::deliveries::Catcher;
@@ -100,7 +100,7 @@ fn what_the_gateways_tools_sign_the_sdk_accepts() {
 
 /// What the SDK says.
 fn sdk(deed: &str, input: &Value) -> Value {
-    let root = install();
+    let root = project();
     let mut node = Command::new("node")
         .arg(root.join("e2e/sdk/stripe.mjs"))
         .arg(deed)
@@ -114,27 +114,4 @@ fn sdk(deed: &str, input: &Value) -> Value {
     let output = node.wait_with_output().expect("it ends");
     assert!(output.status.success(), "the SDK's script failed; its message is above");
     serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-/// The project's folder, with what package-lock.json names installed in it.
-fn install() -> &'static Path {
-    static ROOT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    ROOT.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is a member");
-        let version = |file: &str, pointer: &str| -> Option<Value> {
-            let bytes = std::fs::read(root.join(file)).ok()?;
-            serde_json::from_slice::<Value>(&bytes).ok()?.pointer(pointer).cloned()
-        };
-        let locked = version("package-lock.json", "/packages/node_modules~1stripe/version");
-        assert!(locked.is_some(), "package-lock.json names the SDK");
-        if version("node_modules/stripe/package.json", "/version") != locked {
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root);
-            let status = npm.stdout(Stdio::null()).status();
-            let status =
-                status.expect("Node.js 20 or newer with npm is needed: https://nodejs.org");
-            assert!(status.success(), "npm ci failed; its message is above");
-        }
-        root.to_owned()
-    })
 }

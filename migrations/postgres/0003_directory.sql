@@ -271,6 +271,11 @@ create or replace trigger driftlock_organization_changed
     after insert or delete or update on public.organizations
     for each row execute function driftlock.note_change('organization');
 
+-- The number of the last migration.
+create or replace function public.driftlock_version(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select to_jsonb(coalesce(max(version), 0)) from driftlock.migrations $$;
+
 do $$ begin perform driftlock.protect(); end $$;
 
 insert into driftlock.migrations (version) values (3) on conflict do nothing;

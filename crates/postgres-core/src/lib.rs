@@ -12,7 +12,9 @@
 
 mod args;
 mod audit_log;
+mod changes;
 mod directory;
+mod effect;
 mod inbox;
 mod ledger;
 mod reports;
@@ -23,6 +25,8 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
 
+pub use changes::{CHANGES, Change, POLLED_EVERY, Reader};
+pub use effect::{Effect, effect};
 pub use schema::{MIGRATIONS, Migration};
 
 /// The way to the database's functions.
@@ -71,6 +75,15 @@ impl<C: Call> FunctionStore<C> {
     /// The way to the functions.
     pub const fn caller(&self) -> &C {
         &self.call
+    }
+
+    /// The version of the database's schema: the number of its last migration.
+    ///
+    /// # Errors
+    /// When the database does not answer, or was never migrated.
+    pub async fn version(&self) -> Result<u64, Fault> {
+        let answer = self.call.call("driftlock_version", json!({})).await?;
+        answer.as_u64().ok_or_else(|| Fault::store("the schema has no version"))
     }
 
     /// `now` as functions take it that date by themselves.

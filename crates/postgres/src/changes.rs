@@ -1,20 +1,14 @@
 //! What this node is to forget: told by `LISTEN/NOTIFY`, polled for behind it (I5).
 //!
 //! A notification only says that there is something; what it is is read by cursor, so that nothing
-//! is missed while no connection listens. The cursor is what the last reading's snapshot could not
-//! see yet; what comes twice by it is told once. After each reading everything that was committed
-//! before it has been told, and that is told, too.
+//! is missed while no connection listens.
 
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use driftlock_domain::id::OrganizationId;
-use driftlock_domain::key::KeyHash;
-use serde_json::{Value, json};
+use driftlock_postgres_core::{CHANGES, POLLED_EVERY, Reader};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_postgres::AsyncMessage;
 
 use crate::connections::Told;
@@ -22,33 +16,15 @@ use crate::error::{CallError, OpenError, full};
 use crate::pool::Database;
 use crate::url::DatabaseUrl;
 
-/// How often changes are asked for when nothing was told.
-const POLLED_EVERY: Duration = Duration::from_millis(500);
 /// How long after a failure it is listened again.
 const LISTENED_AGAIN: Duration = Duration::from_millis(500);
-/// Changes are kept for an hour; who could not read them for so long forgets everything.
-const REMEMBERED: Duration = Duration::from_secs(1_800);
-
-/// What somebody changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// The key of this hash was made, changed or removed.
-    Key(KeyHash),
-    /// An organization was.
-    Organization(OrganizationId),
-    /// Too much to tell, or what is not known.
-    Everything,
-    /// Nothing else was committed before this instant.
-    NothingElse(std::time::Instant),
-}
-
 pub(crate) async fn watch(url: DatabaseUrl, database: Database, told: Told) {
     let woken = Arc::new(Notify::new());
     tokio::spawn(listen(url, Arc::clone(&woken)));
-    let mut reader = Reader { cursor: None, seen: HashSet::new(), read_at: Instant::now() };
+    let mut reader = Reader::new(Instant::now());
     let mut is_away = false;
     loop {
-        match reader.read(&database, &told).await {
+        match read(&mut reader, &database, &told).await {
             Ok(()) => is_away = false,
             Err(error) => {
                 if !std::mem::replace(&mut is_away, true) {
@@ -61,45 +37,12 @@ pub(crate) async fn watch(url: DatabaseUrl, database: Database, told: Told) {
     }
 }
 
-struct Reader {
-    cursor: Option<Value>,
-    seen: HashSet<i64>,
-    read_at: Instant,
-}
-
-impl Reader {
-    async fn read(&mut self, database: &Database, told: &Told) -> Result<(), CallError> {
-        let asked = Instant::now();
-        let args = json!({ "cursor": self.cursor });
-        let mut answer = database.call("driftlock_changes", &args).await?;
-        let rows = answer["changes"].as_array();
-        // Without a cursor, or with one that is too old, what changed before is not known; too
-        // many changes come as none.
-        if self.cursor.is_none() || rows.is_none() || self.read_at.elapsed() > REMEMBERED {
-            told(Change::Everything);
-        }
-        let mut seen = HashSet::new();
-        for row in rows.into_iter().flatten() {
-            let Some(id) = row["id"].as_i64() else { continue };
-            if seen.insert(id) && !self.seen.contains(&id) {
-                told(change(row).unwrap_or(Change::Everything));
-            }
-        }
-        told(Change::NothingElse(asked.into_std()));
-        self.read_at = Instant::now();
-        self.seen = seen;
-        self.cursor = Some(answer["cursor"].take());
-        Ok(())
-    }
-}
-
-fn change(row: &Value) -> Option<Change> {
-    let item = row["item"].as_str()?;
-    match row["kind"].as_str()? {
-        "key" => KeyHash::from_hex(item).map(Change::Key),
-        "organization" => item.parse().ok().map(Change::Organization),
-        _ => None,
-    }
+/// Reads what changed, and tells it.
+async fn read(reader: &mut Reader, database: &Database, told: &Told) -> Result<(), CallError> {
+    let asked = Instant::now();
+    let answer = database.call(CHANGES, &reader.question()).await?;
+    reader.take(answer, asked, Instant::now(), told);
+    Ok(())
 }
 
 /// Listens, again and again; each notification wakes the reader.

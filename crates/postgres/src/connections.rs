@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use driftlock_domain::denial::{Fault, FaultKind};
-use driftlock_postgres_core::Call;
+use driftlock_postgres_core::{Call, Change};
 use futures_channel::oneshot;
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
-use crate::changes::{self, Change};
+use crate::changes;
 use crate::error::CallError;
 use crate::pool::Database;
 use crate::settler::{self, Waiting};

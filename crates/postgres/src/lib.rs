@@ -16,11 +16,10 @@ mod pool;
 mod settler;
 mod url;
 
-pub use changes::Change;
 pub use connections::Connections;
 pub use error::OpenError;
 pub use migrate::{Migrated, VERSION, migrate, migrate_to};
 pub use open::{PostgresStore, open};
 pub use url::{DatabaseUrl, MalformedUrl};
 
-pub use driftlock_postgres_core::{MIGRATIONS, Migration, Timing};
+pub use driftlock_postgres_core::{Change, MIGRATIONS, Migration, Timing};

@@ -1,9 +1,14 @@
 //! What every store has to do, as a suite that each runs; and what tests need: a clock that is set,
-//! makers of ordinary records, a double of Stripe, and a gateway in virtual time.
+//! makers of ordinary records, real PostgreSQL and PostgREST, a double of Stripe, and a gateway in
+//! virtual time.
 
 pub mod clock;
 pub mod conformance;
+pub mod http;
+pub mod jwt;
 pub mod make;
+pub mod node;
 pub mod postgres;
 pub mod sim;
 pub mod stripe;
+pub mod supabase;

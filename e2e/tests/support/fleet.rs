@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use driftlock_e2e::poll::eventually;
 use driftlock_e2e::target::Target;
 use driftlock_testkit::postgres::Cluster;
+use driftlock_testkit::supabase::{Project, SECRET_KEY};
 
 use super::process::{build, free_address, is_ready};
 
@@ -22,6 +23,7 @@ pub(crate) struct Fleet {
     nodes: Vec<Node>,
     backend: Option<Node>,
     backend_url: String,
+    project: Option<Project>,
     pub(crate) cluster: Cluster,
     pub(crate) database: String,
     binary: PathBuf,
@@ -60,6 +62,7 @@ impl Fleet {
             nodes: Vec::new(),
             backend: None,
             backend_url: backend_url.to_owned(),
+            project: None,
             database: cluster.database(None),
             cluster,
             binary: build(),
@@ -73,7 +76,19 @@ impl Fleet {
         fleet
     }
 
-    fn add(&mut self) {
+    /// From here on the database is a Supabase project, and gateways that are added ask its REST API.
+    pub(crate) fn by_rest(mut self) -> Self {
+        self.project = Some(Project::start(&self.cluster.url(&self.database)));
+        self
+    }
+
+    /// The project that [`Self::by_rest`] made.
+    pub(crate) fn project(&self) -> &Project {
+        self.project.as_ref().expect("`by_rest` made one")
+    }
+
+    /// One more gateway.
+    pub(crate) fn add(&mut self) {
         let folder = self.folder(self.nodes.len());
         fs::create_dir(&folder).expect("a folder");
         let node = self.spawn(&folder, free_address());
@@ -133,9 +148,14 @@ impl Fleet {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.binary);
+        match &self.project {
+            None => command.env("ENV_DATABASE_URL", self.cluster.url(&self.database)),
+            Some(project) => command
+                .env("ENV_SUPABASE_URL", project.url())
+                .env("ENV_SUPABASE_SERVICE_ROLE_KEY", SECRET_KEY),
+        };
         command
             .arg(name)
-            .env("ENV_DATABASE_URL", self.cluster.url(&self.database))
             .env("ENV_GO_BACKEND_URL", &self.backend_url)
             .env("ENV_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("ENV_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET);

@@ -50,6 +50,7 @@ const SERVICE: &[&str] = &[
     "driftlock_touch_keys",
     "driftlock_update_organization",
     "driftlock_usage",
+    "driftlock_version",
     "driftlock_void",
 ];
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use driftlock_domain::config::Config;
 use serde_json::json;
@@ -40,6 +40,10 @@ impl Migrate {
                 let (from, to, notices) = (done.from.into(), done.to.into(), done.notices);
                 Done { from, to, applied, notices }
             }
+            StoreUrl::Supabase(_) => bail!(
+                "a project's REST API changes no schema: `supabase db push` applies \
+                 migrations/postgres, or set ENV_DATABASE_URL to the project's database"
+            ),
         };
         if self.json {
             output::json(

@@ -12,7 +12,9 @@ use driftlock_gateway::Secrets;
 
 use super::store::Store;
 use super::{output, store};
-use crate::host::{self, AdminListen, Backends, Journal, NativeClock, NativeStore, Setup};
+use crate::host::{
+    self, AdminListen, Backends, Journal, NativeClock, NativeStore, Setup, SharedStore,
+};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -69,14 +71,17 @@ impl Serve {
         };
         match &store {
             Store::Embedded(store) => serve(&setup, store, None, secrets),
-            Store::Fleet(store) => {
-                let metering = &setup.config.metering;
-                let start = || Journal::start(metering, store.clone(), setup.clock.clone());
-                let journal = (metering.on_outage == OnOutage::Journal).then(start).transpose()?;
-                serve(&setup, store, journal, secrets)
-            }
+            Store::Fleet(store) => serve(&setup, store, journal(&setup, store)?, secrets),
+            Store::Project(store) => serve(&setup, store, journal(&setup, store)?, secrets),
         }
     }
+}
+
+/// The journal behind a store that may be away, if the configuration wants one.
+fn journal(setup: &Setup, store: &impl SharedStore) -> Result<Option<Journal>> {
+    let metering = &setup.config.metering;
+    let start = || Journal::start(metering, store.clone(), setup.clock.clone());
+    Ok((metering.on_outage == OnOutage::Journal).then(start).transpose()?)
 }
 
 fn serve(

@@ -1,13 +1,15 @@
 //! The store and the configuration that a command works with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use driftlock_domain::config::{Config, OnOutage};
 use driftlock_postgres::{PostgresStore, Timing};
 use driftlock_sqlite::{Options, SqliteStore};
+use driftlock_supabase::SupabaseStore;
 
-use crate::host::{DATABASE_URL, Environment, StoreUrl};
+use crate::host::{DATABASE_URL, Environment, NativeHttp, SUPABASE_URL, StoreUrl, open_supabase};
 
 /// The configuration of this file, or the defaults without one. Every mistake is told at once.
 pub(super) fn configuration(path: Option<&Path>) -> Result<Config> {
@@ -35,6 +37,8 @@ pub(super) enum Store {
     Embedded(SqliteStore),
     /// One that it may share with others.
     Fleet(PostgresStore),
+    /// A Supabase project.
+    Project(SupabaseStore<NativeHttp>),
 }
 
 /// Opens the store that the environment names.
@@ -45,6 +49,9 @@ pub(super) fn open(environment: &Environment, config: &Config) -> Result<Store> 
             let durability = config.metering.durability;
             let store = driftlock_postgres::open(url, Timing::Database, durability);
             store.map(Store::Fleet).context(DATABASE_URL)
+        }
+        StoreUrl::Supabase(access) => {
+            open_supabase(Arc::clone(access)).map(Store::Project).context(SUPABASE_URL)
         }
     }
 }

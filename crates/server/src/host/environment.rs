@@ -5,11 +5,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use driftlock_domain::config::Urls;
 use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::AdminTokens;
 use driftlock_postgres::DatabaseUrl;
+use driftlock_supabase as supabase;
 
 use super::upstream::{BackendUrl, MalformedBackendUrl};
 
@@ -18,7 +20,7 @@ pub(crate) struct Environment {
     /// `ENV_GO_BACKEND_URL`, of which there may be several, separated by commas: wins over the
     /// configuration's `backend.url`.
     pub(crate) backend: Option<Urls>,
-    /// `ENV_DATABASE_URL`.
+    /// `ENV_DATABASE_URL`; without it `ENV_SUPABASE_URL`, with its key.
     pub(crate) store: Option<StoreUrl>,
     /// `ENV_ADMIN_TOKEN`.
     pub(crate) admin_tokens: Option<AdminTokens>,
@@ -28,17 +30,17 @@ pub(crate) struct Environment {
     pub(crate) stripe: Option<api::Access>,
     /// `ENV_CONFIG`: the path of `gateway.toml`.
     pub(crate) config: Option<PathBuf>,
-    /// Whether `ENV_SUPABASE_URL` is set.
-    supabase: bool,
 }
 
 /// Where the store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum StoreUrl {
     /// An SQLite file.
     Sqlite(PathBuf),
     /// A PostgreSQL database, which several gateways may share.
     Postgres(Box<DatabaseUrl>),
+    /// A Supabase project, by its REST API.
+    Supabase(Arc<supabase::Access>),
 }
 
 /// A variable that cannot be used.
@@ -94,10 +96,11 @@ impl Environment {
         let base = base.as_deref().unwrap_or(api::API_BASE);
         let stripe = reader.read(STRIPE_SECRET_KEY, |key| api::Access::new(key, base));
         let config = reader.read(CONFIG, |text| Ok::<_, String>(PathBuf::from(text)));
-        let supabase = reader.read(SUPABASE_URL, |_| Ok::<_, String>(())).is_some();
+        let supabase = supabase(&mut reader);
+        let store = store.or(supabase);
         reader.read(REDIS_URL, |_| Err::<(), _>("not supported by this version; unset it"));
         if reader.found.is_empty() {
-            Ok(Self { backend, store, admin_tokens, webhook_secrets, stripe, config, supabase })
+            Ok(Self { backend, store, admin_tokens, webhook_secrets, stripe, config })
         } else {
             Err(reader.found)
         }
@@ -106,15 +109,12 @@ impl Environment {
     /// The store that `serve` cannot do without.
     ///
     /// # Errors
-    /// [`EnvironmentError`] when none is named, or one that this version cannot use.
+    /// [`EnvironmentError`] when none is named.
     pub(crate) fn required_store(&self) -> Result<&StoreUrl, EnvironmentError> {
         self.store.as_ref().ok_or_else(|| {
-            let (variable, problem) = if self.supabase {
-                (SUPABASE_URL, "no store of this version; set ENV_DATABASE_URL as well")
-            } else {
-                (DATABASE_URL, "not set; `sqlite:driftlock.db` or `postgres://…` would be right")
-            };
-            EnvironmentError { variable, problem: problem.to_owned() }
+            let problem = "not set; `sqlite:driftlock.db` or `postgres://…` would be right, or \
+                           ENV_SUPABASE_URL with ENV_SUPABASE_SERVICE_ROLE_KEY";
+            EnvironmentError { variable: DATABASE_URL, problem: problem.to_owned() }
         })
     }
 }
@@ -135,7 +135,9 @@ pub(crate) const STRIPE_API_BASE: &str = "ENV_STRIPE_API_BASE";
 pub(crate) const CONFIG: &str = "ENV_CONFIG";
 
 /// A Supabase project, which `ENV_DATABASE_URL` takes precedence over.
-const SUPABASE_URL: &str = "ENV_SUPABASE_URL";
+pub(crate) const SUPABASE_URL: &str = "ENV_SUPABASE_URL";
+/// The service's key to it.
+const SUPABASE_KEY: &str = "ENV_SUPABASE_SERVICE_ROLE_KEY";
 /// Fleet-wide rate limits: ignoring it would run without what it asks for.
 const REDIS_URL: &str = "ENV_REDIS_URL";
 
@@ -169,6 +171,28 @@ fn urls(text: &str) -> Result<Urls, MalformedBackendUrl> {
     let urls = Urls::of_list(text);
     urls.0.iter().try_for_each(|url| BackendUrl::parse(url).map(drop))?;
     if urls.is_empty() { Err(MalformedBackendUrl::NotUrl) } else { Ok(urls) }
+}
+
+/// A project and its key, neither of which is of use alone.
+fn supabase(reader: &mut Reader<impl Fn(&str) -> Option<Option<String>>>) -> Option<StoreUrl> {
+    let url = reader
+        .read(SUPABASE_URL, |text| supabase::Access::check_url(text).map(|()| text.to_owned()));
+    // The key is read against its own URL if that is right, so that each mistake is told once.
+    let base = url.as_deref().unwrap_or("https://a.supabase.co");
+    let access = reader.read(SUPABASE_KEY, |key| supabase::Access::new(base, key));
+    let is_set = |name: &str| {
+        (reader.lookup)(name).is_some_and(|text| text.is_none_or(|text| !text.trim().is_empty()))
+    };
+    let lacking = match (is_set(SUPABASE_URL), is_set(SUPABASE_KEY)) {
+        (true, false) => Some((SUPABASE_KEY, "not set, although ENV_SUPABASE_URL is")),
+        (false, true) => Some((SUPABASE_URL, "not set, although its key is")),
+        (true, true) | (false, false) => None,
+    };
+    reader.found.extend(
+        lacking
+            .map(|(variable, problem)| EnvironmentError { variable, problem: problem.to_owned() }),
+    );
+    url.and(access).map(Arc::new).map(StoreUrl::Supabase)
 }
 
 /// A base URL by itself, so that a wrong one is named as such.
@@ -216,10 +240,13 @@ mod tests {
 
     #[test]
     fn stores_by_scheme() {
-        let of = |url| read(&[(DATABASE_URL, url)]).map(|found| found.store);
-        let file = |path: &str| Ok(Some(StoreUrl::Sqlite(path.into())));
-        assert_eq!(of("sqlite:data/a.db"), file("data/a.db"));
-        assert_eq!(of("sqlite:///var/a.db"), file("/var/a.db"));
+        let of = |url: &str| read(&[(DATABASE_URL, url)]).map(|found| found.store);
+        let is_file = |url: &str, path: &str| {
+            let found = of(url).expect("well-formed");
+            assert!(matches!(found, Some(StoreUrl::Sqlite(found)) if found.as_os_str() == path));
+        };
+        is_file("sqlite:data/a.db", "data/a.db");
+        is_file("sqlite:///var/a.db", "/var/a.db");
         let fleet = of("postgres://u:hunter2@h/d").expect("well-formed");
         assert!(matches!(fleet, Some(StoreUrl::Postgres(_))));
         assert!(!format!("{fleet:?}").contains("hunter2"));
@@ -255,13 +282,25 @@ mod tests {
 
     #[test]
     fn a_store_is_required_by_name() {
-        let supabase = (SUPABASE_URL, "https://x.supabase.co");
-        let missing = |pairs: &[(&str, &str)]| {
-            let environment = read(pairs).expect("well-formed");
-            environment.required_store().map_err(|error| error.variable).err()
+        let url = (SUPABASE_URL, "https://x.supabase.co");
+        let key = (SUPABASE_KEY, "sb_secret_hunter2");
+        assert_eq!(
+            read(&[]).expect("well-formed").required_store().map_err(|e| e.variable).err(),
+            Some(DATABASE_URL)
+        );
+        let both = read(&[url, key]).expect("well-formed");
+        assert!(matches!(both.required_store(), Ok(StoreUrl::Supabase(_))));
+        assert!(!format!("{both:?}").contains("hunter2"));
+        let all = read(&[url, key, (DATABASE_URL, "sqlite:a.db")]).expect("well-formed");
+        assert!(matches!(all.required_store(), Ok(StoreUrl::Sqlite(_))));
+        let mistake = |pairs: &[(&str, &str)]| {
+            let mistakes = read(pairs).expect_err("malformed");
+            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+            mistakes[0].variable
         };
-        assert_eq!(missing(&[]), Some(DATABASE_URL));
-        assert_eq!(missing(&[supabase]), Some(SUPABASE_URL));
-        assert_eq!(missing(&[supabase, (DATABASE_URL, "sqlite:a.db")]), None);
+        assert_eq!(mistake(&[url]), SUPABASE_KEY);
+        assert_eq!(mistake(&[key]), SUPABASE_URL);
+        assert_eq!(mistake(&[url, (SUPABASE_KEY, "sb_publishable_a")]), SUPABASE_KEY);
+        assert_eq!(mistake(&[(SUPABASE_URL, "x.supabase.co"), key]), SUPABASE_URL);
     }
 }

@@ -1,4 +1,4 @@
-//! Calls of other services (Stripe): a blocking client on threads of its own, so that neither a
+//! Calls of other services (Stripe, Supabase): a blocking client on threads of its own, so that neither a
 //! slow name server nor a slow answer holds up a core.
 //!
 //! Bounded: so many calls at once, each within its time, each answer within its size.
@@ -13,13 +13,23 @@ use tokio::sync::Semaphore;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// Calls at once.
-const CALLS_MAX: usize = 16;
-/// For a whole call.
-const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The greatest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
+
+/// What a service is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Calls at once; more wait.
+    pub(crate) calls: usize,
+    /// For a whole call.
+    pub(crate) time: Duration,
+}
+
+/// Stripe's: nobody waits for it while a request is answered.
+pub(crate) const STRIPE: Bounds = Bounds { calls: 16, time: Duration::from_secs(30) };
+/// The store's, which requests wait for.
+pub(crate) const STORE: Bounds = Bounds { calls: 64, time: Duration::from_secs(8) };
 
 /// The client; clones share its connections.
 #[derive(Clone)]
@@ -30,7 +40,7 @@ pub(crate) struct NativeHttp {
 
 impl NativeHttp {
     /// A client that trusts the system's certificates, or Mozilla's where the system has none.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         let system = rustls_native_certs::load_native_certs().certs;
         let system: Vec<Certificate<'static>> =
             system.iter().map(|found| Certificate::from_der(found).to_owned()).collect();
@@ -39,11 +49,13 @@ impl NativeHttp {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_global(Some(TIMEOUT))
+            .max_idle_connections(bounds.calls)
+            .max_idle_connections_per_host(bounds.calls)
+            .timeout_global(Some(bounds.time))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .tls_config(TlsConfig::builder().root_certs(roots).build());
         let agent = config.build().into();
-        Self { agent, room: Arc::new(Semaphore::new(CALLS_MAX)) }
+        Self { agent, room: Arc::new(Semaphore::new(bounds.calls)) }
     }
 }
 

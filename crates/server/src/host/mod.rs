@@ -18,12 +18,15 @@ mod listen;
 mod platform;
 mod serve;
 mod socket;
+mod supabase;
 mod upstream;
 
 pub(crate) use clock::NativeClock;
 
-pub(crate) use environment::{DATABASE_URL, Environment, StoreUrl};
+pub(crate) use environment::{DATABASE_URL, Environment, SUPABASE_URL, StoreUrl};
+pub(crate) use http_client::NativeHttp;
 pub(crate) use journal::Journal;
-pub(crate) use platform::{NativeStore, serve};
+pub(crate) use platform::{NativeStore, SharedStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
+pub(crate) use supabase::open as open_supabase;
 pub(crate) use upstream::Backends;

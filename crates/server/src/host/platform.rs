@@ -19,7 +19,7 @@ use driftlock_sqlite::SqliteStore;
 use super::background::NativeBackground;
 use super::clock::NativeClock;
 use super::entropy::NativeEntropy;
-use super::http_client::NativeHttp;
+use super::http_client::{self, NativeHttp};
 use super::journal::{Journal, Outage};
 use super::serve::{self, Addresses, ServeError, Setup};
 use super::upstream::Backend;
@@ -72,12 +72,17 @@ impl NativeStore for PostgresStore {
 
     fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock) {
         let (shared, clock) = (Arc::clone(shared), clock.clone());
-        self.caller().watch(move |change| match change {
-            Change::Key(hash) => shared.key_changed(&hash),
-            Change::Organization(id) => shared.organization_changed(id),
-            Change::Everything => shared.all_changed(),
-            Change::NothingElse(at) => shared.all_told(clock.now().minus(at.elapsed())),
-        });
+        self.caller().watch(move |change| forget(&shared, &clock, change));
+    }
+}
+
+/// Forgets what another process changed.
+pub(super) fn forget(shared: &Shared, clock: &NativeClock, change: Change) {
+    match change {
+        Change::Key(hash) => shared.key_changed(&hash),
+        Change::Organization(id) => shared.organization_changed(id),
+        Change::Everything => shared.all_changed(),
+        Change::NothingElse(at) => shared.all_told(clock.now().minus(at.elapsed())),
     }
 }
 
@@ -128,7 +133,7 @@ pub(crate) fn serve<S: NativeStore>(
     store.follow(&shared, &setup.clock);
     let ledger = Outage::new(store.clone(), journal);
     let cells = LocalCells::new(ledger, setup.clock.clone(), store.node(&setup.clock));
-    let http = NativeHttp::new();
+    let http = NativeHttp::new(http_client::STRIPE);
     let make = |core: super::core::CoreParts| {
         Gateway::<Native<S>>::new(Parts {
             shared: shared.clone(),

@@ -1,0 +1,89 @@
+//! A Supabase project as the store of a native gateway, by its REST API.
+//!
+//! Every settlement is a call, and changes are polled for: where the database itself can be reached,
+//! `ENV_DATABASE_URL` is the faster way to the same rows.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::NodeId;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
+use driftlock_gateway::Shared;
+use driftlock_gateway::ports::{Clock, id_entropy};
+use driftlock_postgres_core::{CHANGES, Call, POLLED_EVERY, Reader};
+use driftlock_supabase::{Access, SupabaseStore, Timing, check, store};
+
+use super::clock::NativeClock;
+use super::entropy::NativeEntropy;
+use super::http_client::{self, NativeHttp};
+use super::platform::{NativeStore, SharedStore, forget};
+
+/// The store of a project that has the schema of this program.
+///
+/// # Errors
+/// What is wrong with the project, its key or its schema.
+pub(crate) fn open(access: Arc<Access>) -> Result<SupabaseStore<NativeHttp>> {
+    let store = store(NativeHttp::new(http_client::STORE), access, Timing::Database);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(check(&store)).map_err(|fault| anyhow!(fault.cause))?;
+    Ok(store)
+}
+
+impl NativeStore for SupabaseStore<NativeHttp> {
+    /// A process that starts again does not know what the one before it holds: that lapses.
+    fn node(&self, clock: &NativeClock) -> NodeId {
+        NodeId::make(clock.now(), id_entropy(&NativeEntropy))
+    }
+
+    fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock) {
+        let (store, shared, clock) = (self.clone(), Arc::downgrade(shared), clock.clone());
+        let started = std::thread::Builder::new().name("supabase".into()).spawn(move || {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(watch(&store, &shared, &clock)),
+                Err(error) => tracing::error!(%error, "changes are not watched"),
+            }
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, "changes are not watched: keys are read again when stale");
+        }
+    }
+}
+
+impl SharedStore for SupabaseStore<NativeHttp> {
+    async fn settle_late(
+        &self,
+        settlement: &Settlement,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Settled, Fault> {
+        Self::settle_late(self, settlement, terms, now).await
+    }
+}
+
+/// Asks for changes for as long as anybody remembers anything.
+async fn watch(store: &SupabaseStore<NativeHttp>, shared: &Weak<Shared>, clock: &NativeClock) {
+    let mut reader = Reader::new(Instant::now());
+    let mut is_away = false;
+    loop {
+        let asked = Instant::now();
+        let answer = store.caller().call(CHANGES, reader.question()).await;
+        let Some(shared) = shared.upgrade() else { return };
+        match answer {
+            Ok(answer) => {
+                is_away = false;
+                reader.take(answer, asked, Instant::now(), |change| forget(&shared, clock, change));
+            }
+            Err(fault) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    tracing::warn!(cause = fault.cause, "changes cannot be read, and wait");
+                }
+            }
+        }
+        drop(shared);
+        tokio::time::sleep(POLLED_EVERY).await;
+    }
+}

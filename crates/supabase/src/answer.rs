@@ -1,0 +1,102 @@
+//! What PostgREST's answers mean.
+//! <https://docs.postgrest.org/en/v12/references/errors.html>
+
+use driftlock_domain::denial::{Fault, FaultKind};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Why a call has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// Whether it had its effect is not known, and the next may succeed.
+    Transient(Fault),
+    /// It had none, and will have none.
+    Final(Fault),
+}
+
+impl Failed {
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Self::Transient(fault) | Self::Final(fault) => fault,
+        }
+    }
+}
+
+/// PostgREST's own form of an error. Its `details` and `hint` may quote values, so they are not read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+pub(crate) fn read(function: &str, status: StatusCode, body: &[u8]) -> Result<Value, Failed> {
+    if status.is_success() {
+        // A function that answers SQL's null has no body.
+        let body = if body.is_empty() { b"null" } else { body };
+        return serde_json::from_slice(body).map_err(|error| {
+            Failed::Final(Fault::store(format!("Supabase's answer to {function}: {error}")))
+        });
+    }
+    let told: Told = serde_json::from_slice(body).unwrap_or_default();
+    let (code, message) = (told.code.unwrap_or_default(), told.message.unwrap_or_default());
+    let store =
+        |text: &str| Fault::store(format!("{text} ({function}: {status} {code} {message})"));
+    Err(match (code.as_str(), status.as_u16()) {
+        ("23505", _) => {
+            Failed::Final(Fault::new(FaultKind::Conflict, format!("{message} ({code})")))
+        }
+        ("PGRST202", _) => Failed::Final(store(
+            "Supabase lacks a function: apply migrations/postgres, and reload its schema cache",
+        )),
+        ("42501", _) | (_, 401 | 403) => {
+            Failed::Final(store("Supabase refuses the key in ENV_SUPABASE_SERVICE_ROLE_KEY"))
+        }
+        ("57014", _) => Failed::Transient(store("Supabase gave a statement up as too slow")),
+        // Serialization failures and deadlocks: the database says to try again.
+        ("40001" | "40P01", _) | (_, 429 | 502..=504 | 520..=530) => {
+            Failed::Transient(store("Supabase cannot answer now"))
+        }
+        (_, 500..) => Failed::Transient(store("Supabase failed")),
+        _ => Failed::Final(store("Supabase refuses the call")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, body: &str) -> Result<Value, Failed> {
+        read("driftlock_key", StatusCode::from_u16(status).expect("a status"), body.as_bytes())
+    }
+
+    #[test]
+    fn values_and_none() {
+        assert_eq!(of(200, "[1]"), Ok(serde_json::json!([1])));
+        assert_eq!(of(204, ""), Ok(Value::Null));
+        assert!(matches!(of(200, "<html>"), Err(Failed::Final(_))));
+    }
+
+    #[test]
+    fn errors_are_told_apart_and_quote_no_values() {
+        let error = |code: &str| {
+            format!(r#"{{"code":"{code}","message":"m","details":"Key (a)=(secret)","hint":null}}"#)
+        };
+        let Err(Failed::Final(fault)) = of(409, &error("23505")) else { panic!("final") };
+        assert_eq!(fault.kind, FaultKind::Conflict);
+        let cause = |status, code| match of(status, &error(code)) {
+            Err(failed) => failed.fault().cause,
+            Ok(value) => panic!("{value}"),
+        };
+        assert!(cause(404, "PGRST202").contains("migrations/postgres"));
+        for (status, code) in [(401, "PGRST301"), (403, "42501")] {
+            let cause = cause(status, code);
+            assert!(cause.contains("SERVICE_ROLE_KEY") && !cause.contains("secret"), "{cause}");
+        }
+        for (status, code) in [(500, "57014"), (503, "PGRST000"), (522, ""), (500, "40001")] {
+            assert!(matches!(of(status, &error(code)), Err(Failed::Transient(_))), "{status}");
+        }
+        assert!(matches!(of(400, &error("22P02")), Err(Failed::Final(_))));
+    }
+}

