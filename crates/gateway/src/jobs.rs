@@ -28,6 +28,9 @@ const TOUCHED_EVERY_TICKS: u64 = 10;
 const BILLED_EVERY_TICKS: u64 = 10;
 /// Stripe is told of usage once in so many ticks, and at the first.
 const REPORTED_EVERY_TICKS: u64 = 600;
+/// Portions of an organization's old audit entries that are removed when its turn comes, so that
+/// more go than a busy one writes between two turns.
+const PRUNED_PORTIONS_MAX: usize = 32;
 const DAY_SECS: u64 = 86_400;
 /// How long before the grace time is over people are told.
 const GRACE_NOTICE: Duration = Duration::from_secs(DAY_SECS);
@@ -111,8 +114,11 @@ impl<P: Platform> Gateway<P> {
         }
         let now = self.clock.now();
         let before = now.minus(Duration::from_secs(days * DAY_SECS));
-        let pruned = self.audit.prune(organization, before, now).await?;
-        if pruned > 0 {
+        for _ in 0..PRUNED_PORTIONS_MAX {
+            let pruned = self.audit.prune(organization, before, now).await?;
+            if pruned == 0 {
+                break;
+            }
             tracing::info!(%organization, pruned, "old audit entries removed");
         }
         Ok(())

@@ -67,6 +67,7 @@ const INNER: &[&str] = &[
     "inbox_entry",
     "insert_key",
     "instant",
+    "keep_partitions",
     "kept_since",
     "micros",
     "note_change",
