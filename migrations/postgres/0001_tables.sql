@@ -219,13 +219,15 @@ create table if not exists driftlock.billing_periods (
     last_settled_at bigint not null default 0,
     unique (organization_id, starts_at, ends_at)
 );
+create index if not exists billing_periods_by_end on driftlock.billing_periods (ends_at);
 
 create table if not exists driftlock.routes (
     id    bigint generated always as identity primary key,
     label text not null unique
 );
 
--- One row per settled request.
+-- One row per settled request, in partitions by the time that its id tells: what is too old goes by
+-- the partition. What no partition takes is in the rest.
 create table if not exists driftlock.usage_events (
     id              uuid primary key,
     organization_id uuid not null,
@@ -236,7 +238,9 @@ create table if not exists driftlock.usage_events (
     at              bigint not null,
     request_id      text not null,
     voided          boolean not null default false
-);
+) partition by range (id);
+create table if not exists driftlock.usage_events_rest
+    partition of driftlock.usage_events default;
 create index if not exists usage_events_of_organization
     on driftlock.usage_events (organization_id, at);
 

@@ -155,7 +155,8 @@ create or replace function driftlock.thresholds(l driftlock.usage_ledgers, befor
     where before < units and units <= l.used
     on conflict do nothing $$;
 
--- Settles what one node settles for one organization; [place, outcome] of each.
+-- Settles what one node settles for one organization; [place, outcome] of each. What says `late` was
+-- acknowledged while nobody could be asked: it counts, whatever cap there is by now.
 create or replace function driftlock.settle(organization uuid, node uuid, settlements jsonb)
     returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -174,9 +175,17 @@ declare
     length bigint;
     shift bigint;
     held_by text;
+    late jsonb;
 begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
     select max(driftlock.clock(x)) into now from jsonb_array_elements(settlements) x;
+    select x -> 'late' into late from jsonb_array_elements(settlements) x
+        where jsonb_typeof(x -> 'late') = 'object' limit 1;
+    if l.organization_id is null and late is not null then
+        -- Whoever admitted it could ask nobody for units.
+        l := driftlock.open_ledger(organization, (late ->> 'start')::bigint,
+            (late ->> 'end')::bigint, (late ->> 'included')::bigint, null, now);
+    end if;
     if l.ends_at <= now then
         -- The next period is not known yet: one of the same kind follows.
         length := l.ends_at - l.starts_at;
@@ -194,20 +203,21 @@ begin
     own := leased;
     for s in select * from jsonb_to_recordset(settlements) as (place integer, usage uuid, key uuid,
         route text, units bigint, request_id text, claim text, fingerprint text, audit jsonb,
-        now bigint) order by place
+        now bigint, late jsonb) order by place
     loop
         select * into known from driftlock.usage_events e where e.id = s.usage;
         if found then
             outcome := case when known.voided then '"refused"'
                 else jsonb_build_object('at', known.at, 'period', known.period_id) end;
-        elsif held_by <> 'leases' then
+        elsif held_by <> 'leases' and s.late is null then
             outcome := '"refused"';
         elsif l.organization_id is null then
             outcome := '"unleased"';
         elsif s.claim is not null and exists (select from driftlock.idempotency_keys k
                 where k.key = decode(s.claim, 'hex') and k.at >= driftlock.kept_since(now)) then
             outcome := '"refused"';
-        elsif l.cap is not null and s.units - least(own, s.units) > l.cap - l.used - others - own then
+        elsif l.cap is not null and s.late is null
+              and s.units - least(own, s.units) > l.cap - l.used - others - own then
             outcome := '"refused"';
         else
             l.last_at := greatest(coalesce(s.now, now), l.last_at);
@@ -376,26 +386,82 @@ begin
     return 'null';
 end $$;
 
--- Drops expired idempotency records, changes that every node has seen, and usage events older than
--- their retention, each in portions; how many records there were. Counters stay.
+-- Makes the partitions of usage events from this month to the one after next, and drops those in which
+-- everything is from before `oldest`. Who comes second leaves it to the first.
+create or replace function driftlock.keep_partitions(now bigint, oldest bigint) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    month timestamp := date_trunc('month', driftlock.instant(now) at time zone 'UTC');
+    found record;
+    name text;
+begin
+    if not pg_try_advisory_xact_lock(hashtext('driftlock.usage_events')) then
+        return;
+    end if;
+    for found in select to_char(m, 'YYYYMM') as month, m at time zone 'UTC' as starts,
+            (m + interval '1 month') at time zone 'UTC' as ends
+            from generate_series(month, month + interval '2 months', interval '1 month') m loop
+        name := 'usage_events_' || found.month;
+        continue when to_regclass('driftlock.' || name) is not null;
+        begin
+            execute format('create table driftlock.%I partition of driftlock.usage_events '
+                'for values from (%L) to (%L)', name,
+                driftlock.first_id(driftlock.micros(found.starts)),
+                driftlock.first_id(driftlock.micros(found.ends)));
+            perform driftlock.protect_table(('driftlock.' || name)::regclass);
+        exception when check_violation then
+            -- Nobody made it in time: its rows are in the rest, and stay there.
+            raise warning 'events of % are in the partition for the rest', name;
+        end;
+    end loop;
+    for found in select c.oid::regclass as place, c.relname from pg_inherits i
+            join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = 'driftlock.usage_events'::regclass
+              and c.relname ~ '^usage_events_[0-9]{6}$' loop
+        month := (right(found.relname, 6) || '01')::timestamp + interval '1 month';
+        if driftlock.micros(month at time zone 'UTC') <= oldest then
+            execute format('drop table %s', found.place);
+        end if;
+    end loop;
+end $$;
+
+-- Drops what is kept no longer: expired idempotency records, changes that every node has seen, usage
+-- events and closed periods with their sums older than their retention; each in portions. How many
+-- idempotency records there were.
 create or replace function public.driftlock_purge(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     now bigint := driftlock.clock(args);
+    oldest bigint := now - (args ->> 'usage_days')::bigint * 86400000000;
     purged bigint;
 begin
     delete from driftlock.changes where id in (
         select id from driftlock.changes where at < clock_timestamp() - interval '1 hour'
         limit 10000 for update skip locked);
-    delete from driftlock.usage_events where id in (
-        select id from driftlock.usage_events
-        where id < driftlock.first_id(now - (args ->> 'usage_days')::bigint * 86400000000)
+    perform driftlock.keep_partitions(now, oldest);
+    delete from driftlock.usage_events_rest where id in (
+        select id from driftlock.usage_events_rest where id < driftlock.first_id(oldest)
         order by id limit 10000 for update skip locked);
+    with closed as (
+        select id, organization_id from driftlock.billing_periods where ends_at < oldest
+        order by ends_at limit 100 for update skip locked),
+    counters as (delete from usage_counters c using closed p
+        where c.organization_id = p.organization_id and c.period_id = p.id),
+    outbox as (delete from driftlock.meter_outbox m using closed p
+        where m.organization_id = p.organization_id and m.period_id = p.id),
+    reports as (delete from driftlock.meter_reports m using closed p
+        where m.organization_id = p.organization_id and m.period_id = p.id)
+    delete from driftlock.billing_periods b using closed p where b.id = p.id
+        and not exists (select from driftlock.usage_ledgers l where l.period_id = b.id);
     delete from driftlock.idempotency_keys where key in (
         select key from driftlock.idempotency_keys where at < driftlock.kept_since(now)
         limit 10000 for update skip locked);
     get diagnostics purged = row_count;
     return to_jsonb(purged);
+end $$;
+
+do $$ begin
+    perform driftlock.keep_partitions(driftlock.micros(clock_timestamp()), 0);
 end $$;
 
 do $$ begin perform driftlock.protect(); end $$;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftlock_domain::config::{Config, Urls};
+use driftlock_domain::config::{Config, OnOutage, Urls};
 use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::{AdminTokens, Secrets, Shared};
 use worker::Env;
@@ -59,6 +59,11 @@ impl Isolate {
         if config.backend.ca_file.is_some() || config.backend.health_path.is_some() {
             return Err("backend.ca_file and backend.health_path: at the edge the platform makes \
                         connections and watches backends; leave them out"
+                .to_owned());
+        }
+        if config.metering.on_outage == OnOutage::Journal {
+            return Err("metering.on_outage: at the edge there is no file to keep a journal in; \
+                        leave it out"
                 .to_owned());
         }
         let urls = variable(env, "ENV_GO_BACKEND_URL");

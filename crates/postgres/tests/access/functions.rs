@@ -68,6 +68,7 @@ const INNER: &[&str] = &[
     "inbox_entry",
     "insert_key",
     "instant",
+    "keep_partitions",
     "kept_since",
     "ledger_kind",
     "micros",

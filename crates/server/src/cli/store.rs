@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use driftlock_domain::config::Config;
+use driftlock_domain::config::{Config, OnOutage};
 use driftlock_postgres::{PostgresStore, Timing};
 use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_supabase::SupabaseStore;
@@ -57,6 +57,12 @@ pub(super) fn open(environment: &Environment, config: &Config) -> Result<Store> 
 }
 
 pub(super) fn open_file(path: &Path, config: &Config) -> Result<SqliteStore> {
+    if config.metering.on_outage == OnOutage::Journal {
+        bail!(
+            "metering.on_outage = \"journal\" is for ENV_DATABASE_URL=postgres://…: the embedded store \
+             is never away"
+        );
+    }
     let options = Options { durability: config.metering.durability, ..Options::default() };
     Ok(SqliteStore::open(path, options)?)
 }
