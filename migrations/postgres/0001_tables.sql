@@ -315,6 +315,21 @@ create table if not exists driftlock.idempotency_keys (
 create index if not exists idempotency_keys_by_age on driftlock.idempotency_keys (at);
 create index if not exists idempotency_keys_by_usage on driftlock.idempotency_keys (usage_id);
 
+-- Rows on their way to chains that are elsewhere: an object takes each number once.
+create table if not exists driftlock.audit_outbox (
+    id              bigint generated always as identity primary key,
+    organization_id uuid not null,
+    record          jsonb not null
+);
+create index if not exists audit_outbox_of_organization
+    on driftlock.audit_outbox (organization_id, id);
+
+-- What jobs note for their next run.
+create table if not exists driftlock.notes (
+    name  text primary key,
+    value text
+);
+
 -- The ends of the audit chains: whoever appends locks the row.
 create table if not exists driftlock.audit_heads (
     organization_id uuid primary key,

@@ -47,7 +47,7 @@ create or replace function driftlock.texts(list jsonb) returns text[] language s
           from jsonb_array_elements_text(list) with ordinality t(x, n) $$;
 
 -- Gives records their places in an organization's chain.
-create or replace function driftlock.append(organization uuid, records jsonb) returns void
+create or replace function driftlock.chain(organization uuid, records jsonb) returns void
     language plpgsql set search_path = public, pg_temp as $$
 declare
     head driftlock.audit_heads%rowtype;
@@ -57,12 +57,12 @@ declare
     bytes bytea;
 begin
     select * into head from driftlock.audit_heads h
-        where h.organization_id = append.organization for update;
+        where h.organization_id = chain.organization for update;
     if not found then
         insert into driftlock.audit_heads values (organization, 0, decode(repeat('00', 32), 'hex'))
             on conflict do nothing;
         select * into head from driftlock.audit_heads h
-            where h.organization_id = append.organization for update;
+            where h.organization_id = chain.organization for update;
     end if;
     for r in select * from jsonb_to_recordset(records) as (at bigint, actor text, action text,
         resource text, outcome text, request_id text, ip text, details text)
@@ -81,7 +81,22 @@ begin
                 r.outcome, r.request_id, r.ip, r.details, before, head.hash);
     end loop;
     update driftlock.audit_heads h set seq = head.seq, hash = head.hash
-        where h.organization_id = append.organization;
+        where h.organization_id = chain.organization;
+end $$;
+
+-- The same, or, where an object keeps the chain, has them go there.
+create or replace function driftlock.append(organization uuid, records jsonb) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+begin
+    if exists (select from organizations o where o.id = organization and o.ledger is not null
+               and driftlock.ledger_kind(o.ledger, driftlock.micros(clock_timestamp())) = 'objects')
+    then
+        insert into driftlock.audit_outbox (organization_id, record)
+        select organization, r from jsonb_array_elements(records) with ordinality t(r, n)
+        order by n;
+    else
+        perform driftlock.chain(organization, records);
+    end if;
 end $$;
 
 create or replace function public.driftlock_key_by_hash(args jsonb) returns jsonb

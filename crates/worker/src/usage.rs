@@ -8,14 +8,14 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, UsageSummary};
 use driftlock_gateway::ports::UsageRecords;
 
-use crate::d1::D1Directory;
+use crate::directory::EdgeDirectory;
 use crate::objects::Objects;
 use crate::wire::Ask;
 
 /// The objects, and the directory that tells which of them a receipt belongs to.
 pub(crate) struct EdgeUsage {
     pub(crate) objects: Objects,
-    pub(crate) directory: D1Directory,
+    pub(crate) directory: EdgeDirectory,
 }
 
 impl UsageRecords for EdgeUsage {

@@ -58,6 +58,8 @@ const TABLES: &[Table] = &[
     },
     internal("driftlock.alerts", Some(ORGANIZATION)),
     internal("driftlock.audit_checkpoints", Some(ORGANIZATION)),
+    internal("driftlock.audit_outbox", Some(ORGANIZATION)),
+    internal("driftlock.notes", None),
     internal("driftlock.audit_heads", Some(ORGANIZATION)),
     internal("driftlock.billing_periods", Some(ORGANIZATION)),
     internal("driftlock.changes", None),

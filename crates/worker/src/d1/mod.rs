@@ -46,7 +46,7 @@ impl D1Directory {
     }
 
     /// Applies the migrations that the database does not have yet.
-    pub(crate) async fn migrate(&self) -> Result<(), Fault> {
+    pub(crate) async fn prepare(&self) -> Result<(), Fault> {
         schema::migrate(&self.database).await
     }
 

@@ -1,0 +1,77 @@
+// With ENV_SUPABASE_URL the directory is a Supabase project: the same suite, over a real PostgREST.
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { startSupabase } from "./support/supabase.mjs";
+import { ADMIN_TOKEN, runSuite, startDetector, startWorker } from "./support/workerd.mjs";
+
+async function admin(url, method, path, body) {
+  const answer = await fetch(`${url}/admin/v1${path}`, {
+    method,
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" },
+    body: body && JSON.stringify(body),
+  });
+  return { status: answer.status, body: await answer.json() };
+}
+
+async function detect(url, key) {
+  const answer = await fetch(`${url}/api/v1/anomalies/detect`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${key}`, "content-type": "text/plain" },
+    body: "a line\nanother line\n",
+  });
+  return { status: answer.status, body: await answer.json() };
+}
+
+/** What the project's REST API answers the service. */
+async function rows(project, query) {
+  const answer = await fetch(`${project.url}/rest/v1/${query}`, {
+    headers: { apikey: project.key },
+  });
+  assert.equal(answer.status, 200, await answer.clone().text());
+  return answer.json();
+}
+
+test("the black-box suite passes on workerd before a Supabase project", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "driftlock-supabase-"));
+  const project = await startSupabase();
+  const detector = await startDetector(join(folder, "detector"));
+  const bindings = { ENV_SUPABASE_URL: project.url, ENV_SUPABASE_SERVICE_ROLE_KEY: project.key };
+  const worker = await startWorker({ folder, backend: detector.url, bindings });
+  try {
+    // What the Worker made is the project's row, and objects count its units.
+    const made = await admin(worker.url, "POST", "/organizations", { name: "Edge" });
+    const id = made.body.id.replace("org_", "");
+    const [row] = await rows(project, `organizations?select=name,ledger&id=eq.${id}`);
+    assert.deepEqual(row, { name: "Edge", ledger: { kind: "objects" } });
+
+    // What native nodes made is theirs until they hand it over: nothing is counted twice.
+    const other = "11111111-1111-4111-8111-111111111111";
+    const insert = await fetch(`${project.url}/rest/v1/organizations`, {
+      method: "POST",
+      headers: { apikey: project.key, "content-type": "application/json" },
+      body: JSON.stringify({ id: other, name: "Native" }),
+    });
+    assert.equal(insert.status, 201, await insert.text());
+    const path = `/organizations/${other}`;
+    const { body: key } = await admin(worker.url, "POST", `${path}/keys`, { name: "first" });
+    const refused = await detect(worker.url, key.key);
+    assert.equal(refused.status, 503, JSON.stringify(refused.body));
+    assert.match(refused.body.type, /ledger-elsewhere$/);
+    const handed = await admin(worker.url, "POST", `${path}/authority`, { ledger: "objects" });
+    assert.deepEqual(handed.body.ledger, { kind: "objects" });
+    assert.equal((await detect(worker.url, key.key)).status, 200);
+
+    // Last: its cases use up what an address may try of the admin API.
+    const { code, printed } = await runSuite(worker.url, []);
+    assert.equal(code, 0, printed);
+    console.log(`${printed.trim().split("\n").at(-1)} before a Supabase project`);
+  } finally {
+    await worker.stop();
+    await detector.stop();
+    await project.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
