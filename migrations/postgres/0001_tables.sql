@@ -86,7 +86,7 @@ create table driftlock_wanted.usage_counters (
 create unique index driftlock_usage_counters_place
     on driftlock_wanted.usage_counters (organization_id, period_id, hour, key_id, route_id);
 
--- A hash chain per organization.
+-- A hash chain per organization, and of Durable Objects a copy.
 create table driftlock_wanted.audit_logs (
     organization_id uuid,
     seq             bigint,
@@ -99,9 +99,11 @@ create table driftlock_wanted.audit_logs (
     ip              text,
     details         text, -- JSON; the hash covers its very bytes
     prev_hash       bytea,
-    hash            bytea
+    hash            bytea,
+    ledger          text not null default 'leases' -- whose chain: each kind of ledger keeps its own
 );
-create unique index driftlock_audit_logs_place on driftlock_wanted.audit_logs (organization_id, seq);
+create unique index driftlock_audit_logs_place
+    on driftlock_wanted.audit_logs (organization_id, ledger, seq);
 
 -- What Stripe delivered, as it was signed.
 create table driftlock_wanted.stripe_events (

@@ -230,7 +230,7 @@ create or replace function public.driftlock_entries(args jsonb) returns jsonb
         'request_id', a.request_id, 'ip', a.ip, 'details', a.details,
         'prev_hash', encode(a.prev_hash, 'hex'), 'hash', encode(a.hash, 'hex')) order by a.seq), '[]')
     from (select * from audit_logs where organization_id = (args ->> 'organization')::uuid
-          and seq > (args ->> 'after')::bigint order by seq limit (args ->> 'limit')::integer) a $$;
+          and ledger = 'leases' and seq > (args ->> 'after')::bigint order by seq limit (args ->> 'limit')::integer) a $$;
 
 create or replace function public.driftlock_head(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
@@ -251,14 +251,16 @@ declare
     last bigint := (args ->> 'seq')::bigint;
 begin
     perform from driftlock.audit_heads h where h.organization_id = organization for update;
-    perform from audit_logs a where a.organization_id = organization and a.seq = last;
+    perform from audit_logs a
+        where a.organization_id = organization and a.ledger = 'leases' and a.seq = last;
     if not found then
         return 'false';
     end if;
     perform driftlock.append(organization, args -> 'audit');
     insert into driftlock.audit_checkpoints values (organization, last, decode(args ->> 'hash', 'hex'))
         on conflict (organization_id) do update set seq = excluded.seq, hash = excluded.hash;
-    delete from audit_logs a where a.organization_id = organization and a.seq <= last;
+    delete from audit_logs a
+        where a.organization_id = organization and a.ledger = 'leases' and a.seq <= last;
     return 'true';
 end $$;
 

@@ -30,6 +30,7 @@ pub mod receipt;
 pub mod request;
 pub mod rewrite;
 pub mod route;
+pub mod shipment;
 pub mod stripe;
 pub mod text;
 pub mod time;

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::audit::{AuditEntry, AuditRecord};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{OrganizationId, UsageId};
+use driftlock_domain::shipment::{Shipment, ShippedReceipt, ShippedSum};
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::Page;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::args::{FIRST_UUID, int, read, uuid};
+use crate::args::{FIRST_UUID, int, read, record, uuid};
 use crate::{Call, FunctionStore};
 
 /// A row as functions take and keep it.
@@ -128,4 +129,47 @@ impl<C: Call> FunctionStore<C> {
         let args = json!({ "name": name, "every": every, "now": self.stamp(now) });
         read(self.call.call("driftlock_claim", args).await?)
     }
+
+    /// Takes a portion of what an organization's object counted; it may come again.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn ship(
+        &self,
+        organization: OrganizationId,
+        shipment: &Shipment,
+    ) -> Result<(), Fault> {
+        let args = json!({
+            "organization": uuid!(organization),
+            "sums": shipment.sums.iter().map(sum).collect::<Vec<_>>(),
+            "receipts": shipment.receipts.iter().map(receipt).collect::<Vec<_>>(),
+            "audit": shipment.audit.iter().map(entry).collect::<Vec<_>>(),
+        });
+        self.call.call("driftlock_ship", args).await.map(drop)
+    }
+}
+
+fn sum(sum: &ShippedSum) -> Value {
+    json!({
+        "start": sum.period.start.micros(), "end": sum.period.end.micros(),
+        "hour": sum.hour.secs(), "key": uuid!(sum.key), "route": sum.route,
+        "units": int(sum.units), "requests": int(sum.requests),
+    })
+}
+
+fn receipt(shipped: &ShippedReceipt) -> Value {
+    let ShippedReceipt { receipt, period, voided } = shipped;
+    json!({
+        "start": period.start.micros(), "end": period.end.micros(), "id": uuid!(receipt.id),
+        "key": uuid!(receipt.key_id), "route": receipt.route, "units": receipt.units,
+        "at": receipt.at.micros(), "request_id": receipt.request_id, "voided": voided,
+    })
+}
+
+fn entry(entry: &AuditEntry) -> Value {
+    let mut row = record(&entry.record);
+    row["seq"] = int(entry.seq).into();
+    row["prev_hash"] = hex::encode(entry.prev_hash.0).into();
+    row["hash"] = hex::encode(entry.hash.0).into();
+    row
 }

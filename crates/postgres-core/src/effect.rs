@@ -53,6 +53,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_lease"
             | "driftlock_outbox_shipped"
             | "driftlock_set_note"
+            | "driftlock_ship"
             | "driftlock_void"
     );
     if reads || settles { Effect::Repeatable } else { Effect::Once }

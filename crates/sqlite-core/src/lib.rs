@@ -16,6 +16,7 @@ mod period;
 mod rows;
 mod schema;
 mod settle;
+pub mod shipment;
 mod sql;
 mod usage;
 

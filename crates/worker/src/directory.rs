@@ -10,11 +10,14 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
+use driftlock_domain::receipt::Receipt;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Alerts, Directory, EventInbox, HandedOver, HandoverAsk, Page};
+use driftlock_gateway::ports::{
+    Alerts, Directory, EventInbox, HandedOver, HandoverAsk, Page, UsageRecords,
+};
 
 use crate::d1::D1Directory;
 use crate::supabase::SupabaseDirectory;
@@ -48,6 +51,15 @@ impl EdgeDirectory {
         usage: UsageId,
     ) -> Result<Vec<OrganizationId>, Fault> {
         either!(self.organizations_of(usage))
+    }
+
+    /// A receipt that is in the book of record.
+    pub(crate) async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
+        match self {
+            // Behind D1 the objects keep everything.
+            Self::D1(_) => Ok(None),
+            Self::Supabase(store) => store.receipt(usage).await,
+        }
     }
 
     /// Organizations that are customers at Stripe.

@@ -113,7 +113,10 @@ fn stripe(env: &Env) -> Result<Option<api::Access>, String> {
 }
 
 /// The Supabase project, if one is named.
-fn supabase(env: &Env) -> Result<Option<Arc<Access>>, String> {
+///
+/// # Errors
+/// What is wrong with the environment; no secret.
+pub(crate) fn supabase(env: &Env) -> Result<Option<Arc<Access>>, String> {
     const URL: &str = "ENV_SUPABASE_URL";
     const KEY: &str = "ENV_SUPABASE_SERVICE_ROLE_KEY";
     let Some(url) = variable(env, URL) else { return Ok(None) };

@@ -36,7 +36,8 @@ impl UsageRecords for EdgeUsage {
                 return Ok(found);
             }
         }
-        Ok(None)
+        // What an object told the book of record does not stay there for ever.
+        self.directory.receipt(usage).await
     }
 
     async fn kept(

@@ -34,6 +34,17 @@ async function rows(project, query) {
   return answer.json();
 }
 
+/** What `probe` finds at last. */
+async function eventually(probe) {
+  const deadline = Date.now() + 45_000;
+  for (;;) {
+    const found = await probe();
+    if (found) return found;
+    assert.ok(Date.now() < deadline, "not in time");
+    await new Promise((done) => setTimeout(done, 200));
+  }
+}
+
 test("the black-box suite passes on workerd before a Supabase project", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-supabase-"));
   const project = await startSupabase();
@@ -46,6 +57,10 @@ test("the black-box suite passes on workerd before a Supabase project", async ()
     const id = made.body.id.replace("org_", "");
     const [row] = await rows(project, `organizations?select=name,ledger&id=eq.${id}`);
     assert.deepEqual(row, { name: "Edge", ledger: { kind: "objects" } });
+    const { body: own } = await admin(worker.url, "POST", `/organizations/${id}/keys`, { name: "a" });
+    for (let count = 0; count < 3; count += 1) {
+      assert.equal((await detect(worker.url, own.key)).status, 200);
+    }
 
     // What native nodes made is theirs until they hand it over: nothing is counted twice.
     const other = "11111111-1111-4111-8111-111111111111";
@@ -68,6 +83,22 @@ test("the black-box suite passes on workerd before a Supabase project", async ()
     const { code, printed } = await runSuite(worker.url, []);
     assert.equal(code, 0, printed);
     console.log(`${printed.trim().split("\n").at(-1)} before a Supabase project`);
+
+    // The object has told the book of record: sums, and its chain from the first entry on.
+    const sums = await eventually(async () => {
+      const found = await rows(project, `usage_counters?select=units&organization_id=eq.${id}`);
+      const units = found.reduce((sum, counter) => sum + counter.units, 0);
+      return units === 3 && found;
+    });
+    assert.equal(sums.length, 1, "one hour, key and route");
+    const chain = await rows(
+      project,
+      `audit_logs?select=seq,action,ledger,prev_hash,hash&organization_id=eq.${id}&order=seq`,
+    );
+    assert.deepEqual(chain.map((entry) => entry.seq), chain.map((_, place) => place + 1));
+    assert.ok(chain.every((entry) => entry.ledger === "objects"));
+    assert.ok(chain.slice(1).every((entry, place) => entry.prev_hash === chain[place].hash));
+    assert.equal(chain.filter((entry) => entry.action === "request").length, 3);
   } finally {
     await worker.stop();
     await detector.stop();

@@ -54,6 +54,7 @@ const SERVICE: &[&str] = &[
     "driftlock_seal",
     "driftlock_set_note",
     "driftlock_settle",
+    "driftlock_ship",
     "driftlock_tagged",
     "driftlock_take_report",
     "driftlock_touch_keys",
