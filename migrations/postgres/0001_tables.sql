@@ -244,6 +244,7 @@ create index if not exists usage_events_of_organization
     on driftlock.usage_events (organization_id, at);
 
 -- The authority over an organization's units in the period: whoever leases or settles locks its row.
+-- Who holds the ledger is decided by who comes first, and then by operators.
 create table if not exists driftlock.usage_ledgers (
     organization_id uuid primary key,
     period_id       bigint not null,
@@ -252,7 +253,8 @@ create table if not exists driftlock.usage_ledgers (
     included        bigint not null,
     cap             bigint,
     used            bigint not null,
-    last_at         bigint not null
+    last_at         bigint not null,
+    authority       text not null default 'leases' -- or objects: then nobody gets a lease
 ) with (fillfactor = 50);
 
 -- Units that nodes hold or may still admit; a row that is not renewed lapses.

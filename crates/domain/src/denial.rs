@@ -149,6 +149,8 @@ pub enum FaultKind {
     BackendTimeout,
     /// Too much at once: 503.
     Overloaded,
+    /// Gateways of another kind hold the organization's ledger: 503.
+    LedgerElsewhere,
     /// A mistake of ours: 500.
     Internal,
 }
@@ -184,6 +186,7 @@ impl Fault {
             FaultKind::BackendBroken => "backend-broken",
             FaultKind::BackendTimeout => "backend-timeout",
             FaultKind::Overloaded => "overloaded",
+            FaultKind::LedgerElsewhere => "ledger-elsewhere",
             FaultKind::Internal => "internal",
         }
     }

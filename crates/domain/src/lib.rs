@@ -7,6 +7,7 @@
 pub mod address;
 pub mod alert;
 pub mod audit;
+pub mod authority;
 pub mod cell;
 pub mod config;
 pub mod cors;

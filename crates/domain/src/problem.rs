@@ -305,6 +305,14 @@ impl From<&Fault> for Problem {
                 "Nothing was charged. Try again shortly.",
             )
             .after(Duration::from_secs(1)),
+            FaultKind::LedgerElsewhere => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                code,
+                "Another kind of gateway counts for this organization",
+                "Nothing was charged. Metered requests go to the other gateways, until an operator \
+                 moves the organization's ledger.",
+            )
+            .after(Duration::from_secs(60)),
             FaultKind::BackendUnreachable => Self::new(
                 StatusCode::BAD_GATEWAY,
                 code,

@@ -1,6 +1,9 @@
 //! Organizations and keys.
 
+use std::time::Duration;
+
 use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::authority::{Authority, LedgerHolder};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
@@ -23,7 +26,19 @@ struct Revised {
     revision: i64,
 }
 
+#[derive(Deserialize)]
+struct Holder {
+    authority: Option<Authority>,
+    /// Microseconds.
+    lapses_in: u64,
+}
+
 impl<C: Call> FunctionStore<C> {
+    fn holder(answer: Value) -> Result<Option<LedgerHolder>, Fault> {
+        let Holder { authority, lapses_in } = read(answer)?;
+        Ok(Some(LedgerHolder { authority, lapses_in: Duration::from_micros(lapses_in) }))
+    }
+
     async fn revised(&self, id: OrganizationId) -> Result<Option<Revised>, Fault> {
         read(self.call.call("driftlock_organization", json!({ "id": uuid!(id) })).await?)
     }
@@ -124,6 +139,26 @@ impl<C: Call> Directory for FunctionStore<C> {
             "hash": hash.hex(), "audit": [record(&audit)],
         });
         read(self.call.call("driftlock_revoke_key", args).await?)
+    }
+
+    async fn ledger_holder(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<Option<LedgerHolder>, Fault> {
+        let args = json!({ "organization": uuid!(organization) });
+        Self::holder(self.call.call("driftlock_authority", args).await?)
+    }
+
+    async fn move_ledger(
+        &self,
+        organization: OrganizationId,
+        to: Authority,
+        audit: AuditRecord,
+    ) -> Result<Option<LedgerHolder>, Fault> {
+        let args = json!({
+            "organization": uuid!(organization), "to": to, "audit": [record(&audit)],
+        });
+        Self::holder(self.call.call("driftlock_move_authority", args).await?)
     }
 
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault> {

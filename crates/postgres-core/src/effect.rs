@@ -37,6 +37,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_report_sums"
             | "driftlock_open_buckets"
             | "driftlock_alerts"
+            | "driftlock_authority"
             | "driftlock_changes"
     );
     // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
@@ -44,6 +45,7 @@ pub fn effect(function: &str) -> Effect {
         function,
         "driftlock_settle"
             | "driftlock_raise"
+            | "driftlock_move_authority"
             | "driftlock_touch_keys"
             | "driftlock_lease"
             | "driftlock_void"

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::denial::Fault;
+use driftlock_domain::authority::Authority;
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
@@ -19,6 +20,14 @@ use crate::{Call, FunctionStore};
 
 /// How long a lease lives: what a node holds when it crashes is back after this.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
+
+/// What asking for units is answered with.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Leased {
+    Granted(Granted),
+    Elsewhere { authority: Authority },
+}
 
 #[derive(Deserialize)]
 struct Granted {
@@ -41,6 +50,14 @@ enum Outcome {
 enum NotSettled {
     Refused,
     Unleased,
+    Elsewhere,
+}
+
+fn elsewhere() -> Fault {
+    Fault::new(
+        FaultKind::LedgerElsewhere,
+        "the organization's ledger is with Durable Objects; `driftlock org authority` moves it",
+    )
 }
 
 impl<C: Call> Ledger for FunctionStore<C> {
@@ -59,7 +76,13 @@ impl<C: Call> Ledger for FunctionStore<C> {
             "keep": int(ask.keep), "want": int(ask.want),
             "ttl": int(LEASE_TTL.as_micros().try_into().unwrap_or(u64::MAX)),
         });
-        let granted: Granted = read(self.call.call("driftlock_lease", args).await?)?;
+        let granted = match read(self.call.call("driftlock_lease", args).await?)? {
+            Leased::Granted(granted) => granted,
+            Leased::Elsewhere { authority: Authority::Objects } => return Err(elsewhere()),
+            Leased::Elsewhere { authority: Authority::Leases } => {
+                return Err(Fault::store("a lease was refused in favour of leases"));
+            }
+        };
         Ok(LeaseGrant {
             period: PeriodId(granted.period),
             terms,
@@ -125,6 +148,7 @@ impl<C: Call> FunctionStore<C> {
                 Ok(Settled::Committed { at: Timestamp::from_micros(at), period: PeriodId(period) })
             }
             Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
+            Outcome::Not(NotSettled::Elsewhere) => Err(elsewhere()),
             Outcome::Not(NotSettled::Unleased) => {
                 Err(Fault::store("a settlement for which no units were leased"))
             }

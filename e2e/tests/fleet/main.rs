@@ -10,6 +10,7 @@ mod support {
     pub(crate) mod metered;
     pub(crate) mod process;
 }
+mod authority;
 mod cap;
 mod held;
 mod journal;

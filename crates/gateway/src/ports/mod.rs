@@ -17,6 +17,7 @@ pub use reports::{Alerts, UsageReports};
 
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
+use driftlock_domain::authority::{Authority, LedgerHolder};
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
@@ -92,6 +93,22 @@ pub trait Directory {
         revoke_at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault>;
+    /// Who holds an organization's ledger; `None` where the store is one kind's alone.
+    async fn ledger_holder(
+        &self,
+        _organization: OrganizationId,
+    ) -> Result<Option<LedgerHolder>, Fault> {
+        Ok(None)
+    }
+    /// Moves an organization's ledger; who holds it then, or `None` as above.
+    async fn move_ledger(
+        &self,
+        _organization: OrganizationId,
+        _to: Authority,
+        _audit: AuditRecord,
+    ) -> Result<Option<LedgerHolder>, Fault> {
+        Ok(None)
+    }
     /// Notes when keys were last used; earlier times than the noted ones change nothing.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
 }

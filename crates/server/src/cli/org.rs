@@ -1,6 +1,7 @@
 //! `driftlock org`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,6 +20,27 @@ pub(super) enum Org {
     Show(Show),
     /// Change one
     Update(Update),
+    /// Show or move its ledger, where gateways of two kinds share a store
+    Authority(Authority),
+}
+
+#[derive(Args)]
+pub(super) struct Authority {
+    /// Its id, org_…
+    id: String,
+    /// Move it, and wait until nothing that was leased before can be used any more
+    #[arg(long)]
+    to: Option<Holder>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Holder {
+    /// Native gateways, by leases of the database
+    Leases,
+    /// Workers, by Durable Objects
+    Objects,
 }
 
 #[derive(Args)]
@@ -143,6 +165,34 @@ impl Org {
                 let path = format!("/organizations/{id}");
                 show(&remote, remote.api()?.patch(&path, &body.into())?)
             }
+            Self::Authority(Authority { id, to, remote }) => authority(&id, to, &remote),
+        }
+    }
+}
+
+fn authority(id: &str, to: Option<Holder>, remote: &Remote) -> Result<ExitCode> {
+    let (api, path) = (remote.api()?, format!("/organizations/{id}/authority"));
+    let mut holder = match to {
+        None => api.get(&path)?,
+        Some(to) => api.post(&path, &json!({ "to": to.name() }))?,
+    };
+    while let Some(ms @ 1..) = holder["lapses_in_ms"].as_u64() {
+        std::thread::sleep(Duration::from_millis(ms));
+        holder = api.get(&path)?;
+    }
+    if remote.json {
+        output::json(&holder)?;
+    } else {
+        output::line(holder["authority"].as_str().unwrap_or("nobody yet"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Holder {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Leases => "leases",
+            Self::Objects => "objects",
         }
     }
 }

@@ -57,6 +57,11 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["keys", id, "revoke"] if call.is(&post) => keys::revoke::revoke(call, id).await,
         ["keys", id, "rotate"] if call.is(&post) => keys::rotate::rotate(call, id).await,
         ["keys", _, "revoke" | "rotate"] => Err(not_allowed([post])),
+        ["organizations", id, "authority"] => match *call.method() {
+            Method::GET => organizations::authority::show(call, id).await,
+            Method::POST => organizations::authority::change(call, id).await,
+            _ => Err(not_allowed([get, post])),
+        },
         ["organizations", id, "usage"] if call.is(&get) => usage::usage(call, id).await,
         ["organizations", id, "audit"] if call.is(&get) => audit::list::list(call, id).await,
         ["organizations", id, "audit", "export"] if call.is(&get) => {
