@@ -51,10 +51,9 @@ create or replace function driftlock.chain(organization uuid, records jsonb) ret
     language plpgsql set search_path = public, pg_temp as $$
 declare
     head driftlock.audit_heads%rowtype;
-    r record;
-    before bytea;
-    field text;
-    bytes bytea;
+    tail bytea;
+    first bigint;
+    hashes bytea[];
 begin
     select * into head from driftlock.audit_heads h
         where h.organization_id = chain.organization for update;
@@ -64,22 +63,30 @@ begin
         select * into head from driftlock.audit_heads h
             where h.organization_id = chain.organization for update;
     end if;
-    for r in select * from jsonb_to_recordset(records) as (at bigint, actor text, action text,
-        resource text, outcome text, request_id text, ip text, details text)
+    first := head.seq;
+    hashes := array[head.hash];
+    for tail in
+        select int8send(r.at) || int8send(octet_length(r.actor)) || convert_to(r.actor, 'UTF8')
+            || int8send(octet_length(r.action)) || convert_to(r.action, 'UTF8')
+            || int8send(octet_length(r.resource)) || convert_to(r.resource, 'UTF8')
+            || int8send(octet_length(r.outcome)) || convert_to(r.outcome, 'UTF8')
+            || int8send(octet_length(r.request_id)) || convert_to(r.request_id, 'UTF8')
+            || int8send(octet_length(r.ip)) || convert_to(r.ip, 'UTF8')
+            || int8send(octet_length(r.details)) || convert_to(r.details, 'UTF8')
+        from jsonb_to_recordset(records) as r(at bigint, actor text, action text, resource text,
+            outcome text, request_id text, ip text, details text)
     loop
-        before := head.hash;
         head.seq := head.seq + 1;
-        bytes := before || int8send(head.seq) || int8send(r.at);
-        foreach field in array array[r.actor, r.action, r.resource, r.outcome, r.request_id, r.ip,
-                                     r.details] loop
-            bytes := bytes || int8send(octet_length(field)::bigint) || convert_to(field, 'UTF8');
-        end loop;
-        head.hash := sha256(bytes);
-        insert into audit_logs (organization_id, seq, at, actor, action, resource, outcome,
-                                request_id, ip, details, prev_hash, hash)
-        values (organization, head.seq, driftlock.instant(r.at), r.actor, r.action, r.resource,
-                r.outcome, r.request_id, r.ip, r.details, before, head.hash);
+        head.hash := sha256(head.hash || int8send(head.seq) || tail);
+        hashes := hashes || head.hash;
     end loop;
+    insert into audit_logs (organization_id, seq, at, actor, action, resource, outcome, request_id,
+                            ip, details, prev_hash, hash)
+    select chain.organization, first + r.n, driftlock.instant(r.at), r.actor, r.action, r.resource,
+           r.outcome, r.request_id, r.ip, r.details, hashes[r.n], hashes[r.n + 1]
+    from rows from (jsonb_to_recordset(records) as (at bigint, actor text, action text,
+        resource text, outcome text, request_id text, ip text, details text)) with ordinality
+        as r(at, actor, action, resource, outcome, request_id, ip, details, n);
     update driftlock.audit_heads h set seq = head.seq, hash = head.hash
         where h.organization_id = chain.organization;
 end $$;

@@ -155,104 +155,164 @@ create or replace function driftlock.thresholds(l driftlock.usage_ledgers, befor
     where before < units and units <= l.used
     on conflict do nothing $$;
 
--- Settles what one node settles for one organization; [place, outcome] of each. What says `late` was
+-- One settlement, as callers state it, and its place among them.
+do $$ begin
+    create type driftlock.settlement as (place bigint, usage uuid, organization uuid, key uuid,
+        node uuid, route text, units bigint, request_id text, claim text, fingerprint text,
+        audit jsonb, now bigint, late jsonb);
+exception when duplicate_object then null;
+end $$;
+
+-- Enters settlements of which none is known, refused or beyond the cap; [place, outcome] of each.
+create or replace function driftlock.settle_all(l driftlock.usage_ledgers,
+    list driftlock.settlement[]) returns jsonb
+    language plpgsql set search_path = public, pg_temp as $$
+begin
+    with labels as materialized (
+        select label, driftlock.route(label) as id from (select distinct route as label
+            from unnest(list)) d),
+    entered as (
+        insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, period_id,
+                                            at, request_id)
+        select s.usage, l.organization_id, s.key, r.id, s.units, l.period_id, l.last_at, s.request_id
+        from unnest(list) s join labels r on r.label = s.route)
+    insert into usage_counters as c
+        (organization_id, period_id, hour, key_id, route_id, units, requests)
+    select l.organization_id, l.period_id, l.last_at / 3600000000 * 3600, s.key, r.id, sum(s.units),
+           count(*)
+    from unnest(list) s join labels r on r.label = s.route group by s.key, r.id
+    on conflict (organization_id, period_id, hour, key_id, route_id) do update
+        set units = c.units + excluded.units, requests = c.requests + excluded.requests;
+    insert into driftlock.meter_outbox as m (organization_id, period_id, hour, units)
+    select l.organization_id, l.period_id, l.last_at / 3600000000 * 3600, sum(s.units)
+    from unnest(list) s
+    on conflict (organization_id, period_id, hour) do update set units = m.units + excluded.units;
+    insert into driftlock.idempotency_keys (key, fingerprint, usage_id, at)
+    select decode(s.claim, 'hex'), decode(s.fingerprint, 'hex'), s.usage, l.last_at
+    from unnest(list) s where s.claim is not null
+    on conflict (key) do update set fingerprint = excluded.fingerprint,
+        usage_id = excluded.usage_id, at = excluded.at, answer_status = null,
+        answer_headers = null, answer_body = null;
+    perform driftlock.append(l.organization_id,
+        (select jsonb_agg(s.audit order by s.place) from unnest(list) s));
+    return (select jsonb_agg(jsonb_build_array(s.place,
+                jsonb_build_object('at', l.last_at, 'period', l.period_id))) from unnest(list) s);
+end $$;
+
+-- Which of these cannot simply be entered, and what each is answered with: known ones, claims that
+-- others hold, and what goes beyond `free` units (null for no cap), in order. What says `late` was
 -- acknowledged while nobody could be asked: it counts, whatever cap there is by now.
-create or replace function driftlock.settle(organization uuid, node uuid, settlements jsonb)
-    returns jsonb language plpgsql set search_path = public, pg_temp as $$
+create or replace function driftlock.settle_not(l driftlock.usage_ledgers,
+    list driftlock.settlement[], free bigint, now bigint,
+    out refused jsonb, out entered driftlock.settlement[])
+    language plpgsql set search_path = public, pg_temp as $$
 declare
-    l driftlock.usage_ledgers%rowtype;
-    s record;
+    s driftlock.settlement;
     known driftlock.usage_events%rowtype;
     outcome jsonb;
-    outcomes jsonb[] := '{}';
-    records jsonb[] := '{}';
-    counted uuid[] := '{}';
-    now bigint;
+    claims text[] := '{}';
+begin
+    refused := '[]';
+    entered := '{}';
+    foreach s in array list loop
+        select * into known from driftlock.usage_events e where e.id = s.usage;
+        if found then
+            outcome := case when known.voided then '"refused"'
+                else jsonb_build_object('at', known.at, 'period', known.period_id) end;
+        elsif exists (select from unnest(entered) e where e.usage = s.usage) then
+            outcome := jsonb_build_object('at', l.last_at, 'period', l.period_id);
+        elsif s.claim = any (claims) or exists (select from driftlock.idempotency_keys k
+                where k.key = decode(s.claim, 'hex') and k.at >= driftlock.kept_since(now)) then
+            outcome := '"refused"';
+        elsif free is not null and jsonb_typeof(s.late) is distinct from 'object'
+                and s.units > free then
+            outcome := '"refused"';
+        else
+            free := case when free is not null then greatest(free - s.units, 0) end;
+            claims := claims || coalesce(array[s.claim], '{}');
+            entered := entered || s;
+            continue;
+        end if;
+        refused := refused || jsonb_build_array(jsonb_build_array(s.place, outcome));
+    end loop;
+end $$;
+
+-- Settles what one node settles for one organization; [place, outcome] of each.
+create or replace function driftlock.settle(organization uuid, node uuid,
+    list driftlock.settlement[]) returns jsonb
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    l driftlock.usage_ledgers%rowtype;
+    now bigint := coalesce((select max(s.now) from unnest(list) s),
+                           driftlock.micros(clock_timestamp()));
+    late jsonb;
     others bigint;
     own bigint;
-    leased bigint;
+    free bigint;
+    total bigint;
     before bigint;
-    length bigint;
     shift bigint;
     held_by text;
-    late jsonb;
+    outcomes jsonb := '[]';
 begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
-    select max(driftlock.clock(x)) into now from jsonb_array_elements(settlements) x;
-    select x -> 'late' into late from jsonb_array_elements(settlements) x
-        where jsonb_typeof(x -> 'late') = 'object' limit 1;
-    if l.organization_id is null and late is not null then
+    if not found then
+        select s.late into late from unnest(list) s where jsonb_typeof(s.late) = 'object' limit 1;
+        if late is null then
+            return (select jsonb_agg(jsonb_build_array(s.place, '"unleased"'::jsonb))
+                    from unnest(list) s);
+        end if;
         -- Whoever admitted it could ask nobody for units.
         l := driftlock.open_ledger(organization, (late ->> 'start')::bigint,
             (late ->> 'end')::bigint, (late ->> 'included')::bigint, null, now);
     end if;
     if l.ends_at <= now then
         -- The next period is not known yet: one of the same kind follows.
-        length := l.ends_at - l.starts_at;
-        shift := length * ((now - l.ends_at) / length + 1);
+        shift := (l.ends_at - l.starts_at) * ((now - l.ends_at) / (l.ends_at - l.starts_at) + 1);
         l := driftlock.open_ledger(organization, l.starts_at + shift, l.ends_at + shift,
                                    l.included, l.cap, now);
     end if;
-    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
-        where o.id = organization;
+    l.last_at := greatest(now, l.last_at);
     before := l.used;
     select coalesce(sum(u.units) filter (where u.node_id <> node), 0),
-           coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, leased
-        from driftlock.usage_leases u
-        where u.organization_id = organization and u.until > greatest(now, l.last_at);
-    own := leased;
-    for s in select * from jsonb_to_recordset(settlements) as (place integer, usage uuid, key uuid,
-        route text, units bigint, request_id text, claim text, fingerprint text, audit jsonb,
-        now bigint, late jsonb) order by place
-    loop
-        select * into known from driftlock.usage_events e where e.id = s.usage;
-        if found then
-            outcome := case when known.voided then '"refused"'
-                else jsonb_build_object('at', known.at, 'period', known.period_id) end;
-        elsif held_by <> 'leases' and s.late is null then
-            outcome := '"refused"';
-        elsif l.organization_id is null then
-            outcome := '"unleased"';
-        elsif s.claim is not null and exists (select from driftlock.idempotency_keys k
-                where k.key = decode(s.claim, 'hex') and k.at >= driftlock.kept_since(now)) then
-            outcome := '"refused"';
-        elsif l.cap is not null and s.late is null
-              and s.units - least(own, s.units) > l.cap - l.used - others - own then
-            outcome := '"refused"';
-        else
-            l.last_at := greatest(coalesce(s.now, now), l.last_at);
-            insert into driftlock.usage_events (id, organization_id, key_id, route_id, units,
-                                                period_id, at, request_id)
-            values (s.usage, organization, s.key, driftlock.route(s.route), s.units, l.period_id,
-                    l.last_at, s.request_id);
-            own := own - least(own, s.units);
-            l.used := l.used + s.units;
-            if s.claim is not null then
-                insert into driftlock.idempotency_keys (key, fingerprint, usage_id, at)
-                values (decode(s.claim, 'hex'), decode(s.fingerprint, 'hex'), s.usage, l.last_at)
-                on conflict (key) do update set fingerprint = excluded.fingerprint,
-                    usage_id = excluded.usage_id, at = excluded.at, answer_status = null,
-                    answer_headers = null, answer_body = null;
-            end if;
-            counted := counted || s.usage;
-            records := records || s.audit;
-            outcome := jsonb_build_object('at', l.last_at, 'period', l.period_id);
-        end if;
-        outcomes := outcomes || jsonb_build_array(s.place, outcome);
-    end loop;
-    if counted <> '{}' then
-        perform driftlock.count(counted, 1);
-        update driftlock.usage_ledgers u set used = l.used, last_at = l.last_at
-            where u.organization_id = organization;
-        if own <> leased then
-            update driftlock.usage_leases u set units = own
-                where u.organization_id = organization and u.node_id = node;
-        end if;
-        update driftlock.billing_periods set last_settled_at = l.last_at where id = l.period_id;
-        perform driftlock.thresholds(l, before);
-        perform driftlock.append(organization, to_jsonb(records));
+           coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, own
+        from driftlock.usage_leases u where u.organization_id = organization and u.until > l.last_at;
+    -- Another kind of ledger counts by now; what was acknowledged must be entered all the same.
+    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
+        where o.id = organization;
+    if held_by <> 'leases' and exists (select from unnest(list) s
+            where jsonb_typeof(s.late) is distinct from 'object') then
+        return (select jsonb_agg(jsonb_build_array(s.place, '"elsewhere"'::jsonb))
+                from unnest(list) s);
     end if;
-    return to_jsonb(outcomes);
+    -- What the node leased, and what is left of the cap beside all leases; null without a cap.
+    if l.cap is not null then
+        free := own + greatest(l.cap - l.used - others - own, 0);
+    end if;
+    if (select count(distinct s.usage) < count(*) or count(distinct s.claim) < count(s.claim)
+               or sum(s.units) > free from unnest(list) s)
+       or exists (select from driftlock.usage_events e
+                  where e.id in (select s.usage from unnest(list) s))
+       or exists (select from unnest(list) s where s.claim is not null) and exists (
+            select from driftlock.idempotency_keys k where k.at >= driftlock.kept_since(now)
+              and k.key in (select decode(s.claim, 'hex') from unnest(list) s)) then
+        select * into outcomes, list from driftlock.settle_not(l, list, free, now);
+    end if;
+    if list = '{}' then
+        return outcomes;
+    end if;
+    total := (select sum(s.units) from unnest(list) s);
+    l.used := l.used + total;
+    outcomes := outcomes || driftlock.settle_all(l, list);
+    update driftlock.usage_ledgers u set used = l.used, last_at = l.last_at
+        where u.organization_id = organization;
+    if own > 0 then
+        update driftlock.usage_leases u set units = greatest(units - total, 0)
+            where u.organization_id = organization and u.node_id = node and u.until > l.last_at;
+    end if;
+    update driftlock.billing_periods set last_settled_at = l.last_at where id = l.period_id;
+    perform driftlock.thresholds(l, before);
+    return outcomes;
 end $$;
 
 -- Settles a batch in one commit; [place, outcome] of each, where an outcome is {at, period},
@@ -264,12 +324,17 @@ declare
     g record;
     outcomes jsonb := '[]';
 begin
-    for g in select (x ->> 'organization')::uuid as organization, (x ->> 'node')::uuid as node,
-                    jsonb_agg(x || jsonb_build_object('place', n - 1)) as settlements
-             from jsonb_array_elements(args -> 'settlements') with ordinality t(x, n)
-             group by 1, 2 order by 1, 2
+    for g in
+        select s.organization, s.node, array_agg((n - 1, s.usage, s.organization, s.key, s.node,
+            s.route, s.units, s.request_id, s.claim, s.fingerprint, s.audit, s.now,
+            s.late)::driftlock.settlement order by n) as list
+        from rows from (jsonb_to_recordset(args -> 'settlements') as (usage uuid, organization uuid,
+            key uuid, node uuid, route text, units bigint, request_id text, claim text,
+            fingerprint text, audit jsonb, now bigint, late jsonb)) with ordinality as s(usage,
+            organization, key, node, route, units, request_id, claim, fingerprint, audit, now, late, n)
+        group by 1, 2 order by 1, 2
     loop
-        outcomes := outcomes || driftlock.settle(g.organization, g.node, g.settlements);
+        outcomes := outcomes || driftlock.settle(g.organization, g.node, g.list);
     end loop;
     return outcomes;
 end $$;

@@ -55,9 +55,13 @@ impl Fleet {
 
     /// The same before a backend of the test's own.
     pub(crate) fn start_before(size: usize, config: &str, backend_url: &str) -> Self {
+        Self::start_on(Cluster::start(), size, config, backend_url)
+    }
+
+    /// The same on a cluster of the test's own.
+    pub(crate) fn start_on(cluster: Cluster, size: usize, config: &str, backend_url: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
-        let cluster = Cluster::start();
         let mut fleet = Self {
             nodes: Vec::new(),
             backend: None,
@@ -123,6 +127,15 @@ impl Fleet {
         let mut node = Node::start(&mut serve, listen, folder.join("log"));
         node.wait_until_ready();
         node
+    }
+
+    /// Runs a command of the first gateway's operator; what it prints.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let url = format!("http://{}", self.listen(0));
+        let mut command = self.command(arguments[0]);
+        let done = command.args(&arguments[1..]).args(["--url", &url]).output().expect("it runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
     /// Where a gateway listens.

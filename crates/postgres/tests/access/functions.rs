@@ -91,6 +91,8 @@ const INNER: &[&str] = &[
     "report",
     "route",
     "settle",
+    "settle_all",
+    "settle_not",
     "texts",
     "thresholds",
 ];

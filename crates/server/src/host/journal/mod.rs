@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use driftlock_domain::denial::Fault;
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
@@ -102,6 +102,11 @@ impl Behind {
     }
 }
 
+/// Whether the store did not answer, as opposed to having refused.
+fn is_away(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Store | FaultKind::Overloaded)
+}
+
 impl<S: NativeStore> Ledger for Outage<S> {
     async fn lease(
         &self,
@@ -117,6 +122,7 @@ impl<S: NativeStore> Ledger for Outage<S> {
                 behind.note(organization, ask.terms, grant.used);
                 Ok(grant)
             }
+            Err(fault) if !is_away(&fault) => Err(fault),
             Err(fault) => behind.grant(organization, ask).ok_or(fault),
         }
     }
@@ -125,6 +131,7 @@ impl<S: NativeStore> Ledger for Outage<S> {
         let Some(behind) = &self.journal else { return self.store.settle(settlement, now).await };
         match self.store.settle(settlement.clone(), now).await {
             Ok(settled) => Ok(settled),
+            Err(fault) if !is_away(&fault) => Err(fault),
             Err(fault) => behind.keep(settlement, now, fault).await,
         }
     }
