@@ -110,6 +110,14 @@ create or replace function public.driftlock_key_by_hash(args jsonb) returns json
     language sql stable security definer set search_path = public, pg_temp as $$
     select driftlock.api_key(k) from api_keys k where k.key_hash = args ->> 'hash' $$;
 
+-- A key with its organization: what a request needs that nothing is remembered of.
+create or replace function public.driftlock_caller(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_array(driftlock.api_key(k), case when o.id is not null
+        then driftlock.organization(o) end)
+    from api_keys k left join organizations o on o.id = k.organization_id
+    where k.key_hash = args ->> 'hash' $$;
+
 create or replace function public.driftlock_key(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select driftlock.api_key(k) from api_keys k where k.id = (args ->> 'id')::uuid $$;

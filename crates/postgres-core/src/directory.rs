@@ -35,6 +35,13 @@ impl<C: Call> Directory for FunctionStore<C> {
         read(self.call.call("driftlock_key_by_hash", json!({ "hash": hash.hex() })).await?)
     }
 
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        read(self.call.call("driftlock_caller", json!({ "hash": hash.hex() })).await?)
+    }
+
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         read(self.call.call("driftlock_key", json!({ "id": uuid!(id) })).await?)
     }

@@ -16,6 +16,7 @@ pub fn effect(function: &str) -> Effect {
         function,
         "driftlock_version"
             | "driftlock_key_by_hash"
+            | "driftlock_caller"
             | "driftlock_key"
             | "driftlock_keys"
             | "driftlock_organization"

@@ -109,6 +109,13 @@ impl Directory for EdgeDirectory {
         either!(self.key_by_hash(hash))
     }
 
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        either!(self.key_with_owner(hash))
+    }
+
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         either!(self.key(id))
     }

@@ -46,6 +46,13 @@ pub struct Page<Id> {
 pub trait Directory {
     /// The key of this hash, revoked and expired ones too.
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault>;
+    /// The same, and its organization along with it where that costs no other call.
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        Ok(self.key_by_hash(hash).await?.map(|key| (key, None)))
+    }
     /// The key of this id.
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault>;
     /// An organization.

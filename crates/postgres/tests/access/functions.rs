@@ -11,6 +11,7 @@ const SERVICE: &[&str] = &[
     "driftlock_append",
     "driftlock_assign",
     "driftlock_attempt_report",
+    "driftlock_caller",
     "driftlock_changes",
     "driftlock_checkpoint",
     "driftlock_claim",

@@ -189,6 +189,17 @@ impl Directory for D1Directory {
         self.first(core::KEY_BY_HASH, &[(&hash.0).into()], core::key).await
     }
 
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        self.first(core::CALLER_BY_HASH, &[(&hash.0).into()], |row| {
+            let owner = organization(Row(&row.from(core::KEY_COLUMNS)))?;
+            Ok((core::key(row)?, Some(owner)))
+        })
+        .await
+    }
+
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         self.first(core::KEY_BY_ID, &[id.as_bytes().into()], core::key).await
     }
