@@ -43,6 +43,7 @@ create table driftlock_wanted.organizations (
     requests_per_minute integer,
     stripe_customer_id  text,
     subscription        jsonb,
+    ledger              jsonb, -- who counts its units, and who will; none: leases
     created_at          timestamptz not null default now(),
     revision            bigint not null default 0 -- counts changes: one from an outdated reading is found out
 );
@@ -244,7 +245,6 @@ create index if not exists usage_events_of_organization
     on driftlock.usage_events (organization_id, at);
 
 -- The authority over an organization's units in the period: whoever leases or settles locks its row.
--- Who holds the ledger is decided by who comes first, and then by operators.
 create table if not exists driftlock.usage_ledgers (
     organization_id uuid primary key,
     period_id       bigint not null,
@@ -253,8 +253,7 @@ create table if not exists driftlock.usage_ledgers (
     included        bigint not null,
     cap             bigint,
     used            bigint not null,
-    last_at         bigint not null,
-    authority       text not null default 'leases' -- or objects: then nobody gets a lease
+    last_at         bigint not null
 ) with (fillfactor = 50);
 
 -- Units that nodes hold or may still admit; a row that is not renewed lapses.

@@ -22,7 +22,16 @@ create or replace function driftlock.organization(o public.organizations) return
         'status', case when coalesce(o.status, 'active') = 'active' then 'active' else 'suspended' end,
         'quota', coalesce(o.quota, '{}'), 'requests_per_minute', o.requests_per_minute,
         'stripe_customer_id', o.stripe_customer_id, 'subscription', o.subscription,
-        'created_at', coalesce(o.created_at, 'epoch')) $$;
+        'created_at', coalesce(o.created_at, 'epoch'), 'ledger', o.ledger) $$;
+
+-- Who counts an organization's units at an instant.
+create or replace function driftlock.ledger_kind(ledger jsonb, at bigint) returns text
+    language sql stable as $$
+    select case
+        when ledger is null then 'leases'
+        when at >= driftlock.micros((ledger -> 'next' ->> 'from')::timestamptz)
+            then ledger -> 'next' ->> 'kind'
+        else ledger ->> 'kind' end $$;
 
 create or replace function driftlock.api_key(k public.api_keys) returns jsonb
     language sql stable as $$
@@ -114,10 +123,11 @@ create or replace function public.driftlock_create_organization(args jsonb) retu
 declare o jsonb := args -> 'organization';
 begin
     insert into organizations (id, name, plan, status, quota, requests_per_minute,
-                               stripe_customer_id, subscription, created_at)
+                               stripe_customer_id, subscription, created_at, ledger)
     values ((o ->> 'id')::uuid, o ->> 'name', o ->> 'plan', o ->> 'status', o -> 'quota',
             (o ->> 'requests_per_minute')::integer, o ->> 'stripe_customer_id',
-            nullif(o -> 'subscription', 'null'), (o ->> 'created_at')::timestamptz);
+            nullif(o -> 'subscription', 'null'), (o ->> 'created_at')::timestamptz,
+            o -> 'ledger');
     perform driftlock.append((o ->> 'id')::uuid, args -> 'audit');
     return 'null';
 end $$;

@@ -49,7 +49,7 @@ declare
 begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
     if not found then
-        insert into driftlock.usage_ledgers values (organization, 0, 0, 0, 0, null, 0, 0, 'leases')
+        insert into driftlock.usage_ledgers values (organization, 0, 0, 0, 0, null, 0, 0)
             on conflict do nothing;
         select * into l from driftlock.usage_ledgers u
             where u.organization_id = organization for update;
@@ -103,14 +103,17 @@ declare
     ttl bigint;
     free bigint;
     reserved bigint;
+    held_by text;
     l driftlock.usage_ledgers%rowtype;
 begin
     l := driftlock.open_ledger(organization, (args ->> 'start')::bigint, (args ->> 'end')::bigint,
         (args ->> 'included')::bigint, the_cap, driftlock.clock(args));
-    if l.authority <> 'leases' then
-        return jsonb_build_object('authority', l.authority);
-    end if;
     now := driftlock.clock(args); -- after waiting for the row
+    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
+        where o.id = organization;
+    if held_by <> 'leases' then
+        return jsonb_build_object('held_by', held_by);
+    end if;
     ttl := greatest(least((args ->> 'ttl')::bigint, l.ends_at - now), 0);
     if l.cap is distinct from the_cap or l.included <> (args ->> 'included')::bigint then
         update driftlock.usage_ledgers u set cap = the_cap, included = (args ->> 'included')::bigint
@@ -249,6 +252,7 @@ declare
     total bigint;
     before bigint;
     shift bigint;
+    held_by text;
     outcomes jsonb := '[]';
 begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
@@ -273,14 +277,13 @@ begin
     select coalesce(sum(u.units) filter (where u.node_id <> node), 0),
            coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, own
         from driftlock.usage_leases u where u.organization_id = organization and u.until > l.last_at;
-    -- What was leased before the ledger moved may still be settled, and what was acknowledged must be.
-    if l.authority <> 'leases' and (select coalesce(sum(s.units), 0) from unnest(list) s
-            where jsonb_typeof(s.late) is distinct from 'object') > own then
-        return (select jsonb_agg(jsonb_build_array(s.place, '"elsewhere"'::jsonb))
-                from unnest(list) s);
-    end if;
-    -- What the node leased, and what is left of the cap beside all leases; null without a cap.
-    if l.cap is not null then
+    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
+        where o.id = organization;
+    -- What the node leased, and what is left of the cap beside all leases; null without a cap, and
+    -- nothing where somebody else counts.
+    if held_by <> 'leases' then
+        free := 0;
+    elsif l.cap is not null then
         free := own + greatest(l.cap - l.used - others - own, 0);
     end if;
     if (select count(distinct s.usage) < count(*) or count(distinct s.claim) < count(s.claim)
@@ -333,41 +336,42 @@ begin
     return outcomes;
 end $$;
 
-create or replace function driftlock.holder(l driftlock.usage_ledgers, now bigint) returns jsonb
-    language sql stable as $$
-    select jsonb_build_object('authority', l.authority, 'lapses_in', case l.authority when 'leases'
-        then 0 else coalesce((select greatest(max(u.until) - now, 0) from driftlock.usage_leases u
-            where u.organization_id = l.organization_id), 0) end) $$;
-
--- Who holds an organization's ledger, and for how long units leased before may still be used.
-create or replace function public.driftlock_authority(args jsonb) returns jsonb
-    language sql volatile security definer set search_path = public, pg_temp as $$
-    select coalesce((select driftlock.holder(l, driftlock.clock(args)) from driftlock.usage_ledgers l
-            where l.organization_id = (args ->> 'organization')::uuid),
-        '{"authority": null, "lapses_in": 0}') $$;
-
--- Moves an organization's ledger to leases or objects. An object that claims it does so by `claim`,
--- which takes what nobody holds and moves nothing.
-create or replace function public.driftlock_move_authority(args jsonb) returns jsonb
+-- Another kind of ledger is to count an organization's units from the end of the period on, and never
+-- before everybody knows; at once where leases counted none in the period, so that it is not split.
+-- Whoever leases or settles holds the same row.
+create or replace function public.driftlock_hand_over(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    organization uuid := (args ->> 'organization')::uuid;
+    organization uuid := (args ->> 'id')::uuid;
+    wanted text := args ->> 'to';
+    now bigint;
+    kind text;
+    agreed jsonb;
+    o organizations%rowtype;
     l driftlock.usage_ledgers%rowtype;
 begin
-    if args ->> 'to' not in ('leases', 'objects') then
-        raise invalid_parameter_value using message = 'a ledger is with leases or objects';
+    select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
+    select * into o from organizations x where x.id = organization for update;
+    if not found then
+        return 'null';
     end if;
-    insert into driftlock.usage_ledgers values (organization, 0, 0, 0, 0, null, 0, 0, args ->> 'to')
-        on conflict do nothing;
-    if not found and not coalesce((args ->> 'claim')::boolean, false) then
-        update driftlock.usage_ledgers u set authority = args ->> 'to'
-            where u.organization_id = organization and u.authority <> args ->> 'to';
+    now := driftlock.clock(args);
+    kind := driftlock.ledger_kind(o.ledger, now);
+    agreed := jsonb_build_object('kind', kind);
+    if kind <> wanted then
+        if kind = 'leases' and (l.organization_id is null or l.used = 0 or l.ends_at <= now) then
+            delete from driftlock.usage_leases u where u.organization_id = organization;
+            agreed := jsonb_build_object('kind', wanted);
+        else
+            agreed := agreed || jsonb_build_object('next', jsonb_build_object('kind', wanted,
+                'from', driftlock.instant(greatest((args ->> 'period_end')::bigint,
+                                                   now + (args ->> 'notice')::bigint))));
+        end if;
     end if;
-    if found and args ? 'audit' then
-        perform driftlock.append(organization, args -> 'audit');
-    end if;
-    select * into l from driftlock.usage_ledgers u where u.organization_id = organization;
-    return driftlock.holder(l, driftlock.clock(args));
+    update organizations x set ledger = agreed, revision = x.revision + 1 where x.id = organization
+        returning * into o;
+    perform driftlock.append(organization, args -> 'audit');
+    return driftlock.organization(o);
 end $$;
 
 -- Takes a settlement back; "sealed" when Stripe may know of it already.

@@ -147,10 +147,10 @@ pub enum FaultKind {
     BackendBroken,
     /// The backend took too long: 504.
     BackendTimeout,
+    /// The units are counted elsewhere: 503.
+    LedgerElsewhere,
     /// Too much at once: 503.
     Overloaded,
-    /// Gateways of another kind hold the organization's ledger: 503.
-    LedgerElsewhere,
     /// A mistake of ours: 500.
     Internal,
 }
@@ -185,8 +185,8 @@ impl Fault {
             FaultKind::BackendUnreachable => "backend-unreachable",
             FaultKind::BackendBroken => "backend-broken",
             FaultKind::BackendTimeout => "backend-timeout",
-            FaultKind::Overloaded => "overloaded",
             FaultKind::LedgerElsewhere => "ledger-elsewhere",
+            FaultKind::Overloaded => "overloaded",
             FaultKind::Internal => "internal",
         }
     }

@@ -1,19 +1,17 @@
 //! Organizations and keys.
 
-use std::time::Duration;
-
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::{Authority, LedgerHolder};
+use driftlock_domain::authority::NOTICE;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Directory, Page};
+use driftlock_gateway::ports::{Directory, HandedOver, HandoverAsk, Page};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{FIRST_UUID, read, record, uuid, write};
+use crate::args::{FIRST_UUID, int, read, record, uuid, write};
 use crate::{Call, FunctionStore};
 
 /// How often a change is made anew because somebody else made one meanwhile.
@@ -26,19 +24,7 @@ struct Revised {
     revision: i64,
 }
 
-#[derive(Deserialize)]
-struct Holder {
-    authority: Option<Authority>,
-    /// Microseconds.
-    lapses_in: u64,
-}
-
 impl<C: Call> FunctionStore<C> {
-    fn holder(answer: Value) -> Result<Option<LedgerHolder>, Fault> {
-        let Holder { authority, lapses_in } = read(answer)?;
-        Ok(Some(LedgerHolder { authority, lapses_in: Duration::from_micros(lapses_in) }))
-    }
-
     async fn revised(&self, id: OrganizationId) -> Result<Option<Revised>, Fault> {
         read(self.call.call("driftlock_organization", json!({ "id": uuid!(id) })).await?)
     }
@@ -141,30 +127,21 @@ impl<C: Call> Directory for FunctionStore<C> {
         read(self.call.call("driftlock_revoke_key", args).await?)
     }
 
-    async fn ledger_holder(
-        &self,
-        organization: OrganizationId,
-    ) -> Result<Option<LedgerHolder>, Fault> {
-        let args = json!({ "organization": uuid!(organization) });
-        Self::holder(self.call.call("driftlock_authority", args).await?)
-    }
-
-    async fn move_ledger(
-        &self,
-        organization: OrganizationId,
-        to: Authority,
-        audit: AuditRecord,
-    ) -> Result<Option<LedgerHolder>, Fault> {
-        let args = json!({
-            "organization": uuid!(organization), "to": to, "audit": [record(&audit)],
-        });
-        Self::holder(self.call.call("driftlock_move_authority", args).await?)
-    }
-
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault> {
         let used: Vec<Value> =
             used.iter().map(|(id, at)| json!({ "id": uuid!(id), "at": at.micros() })).collect();
         self.call.call("driftlock_touch_keys", json!({ "used": used })).await.map(drop)
+    }
+
+    async fn hand_over(&self, ask: HandoverAsk) -> Result<HandedOver, Fault> {
+        let args = json!({
+            "id": uuid!(ask.organization), "to": ask.to, "period_end": ask.period_end.micros(),
+            "notice": int(NOTICE.as_micros().try_into().unwrap_or(u64::MAX)),
+            "now": self.stamp(ask.now), "audit": [record(&ask.audit)],
+        });
+        let agreed: Option<Organization> =
+            read(self.call.call("driftlock_hand_over", args).await?)?;
+        Ok(agreed.map_or(HandedOver::Unknown, |agreed| HandedOver::Agreed(Box::new(agreed))))
     }
 }
 

@@ -37,7 +37,6 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_report_sums"
             | "driftlock_open_buckets"
             | "driftlock_alerts"
-            | "driftlock_authority"
             | "driftlock_changes"
     );
     // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
@@ -45,7 +44,6 @@ pub fn effect(function: &str) -> Effect {
         function,
         "driftlock_settle"
             | "driftlock_raise"
-            | "driftlock_move_authority"
             | "driftlock_touch_keys"
             | "driftlock_lease"
             | "driftlock_void"

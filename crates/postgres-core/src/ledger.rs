@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::Authority;
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
@@ -21,12 +21,12 @@ use crate::{Call, FunctionStore};
 /// How long a lease lives: what a node holds when it crashes is back after this.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// What asking for units is answered with.
+/// A lease, or who holds the ledger instead.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Leased {
     Granted(Granted),
-    Elsewhere { authority: Authority },
+    Elsewhere { held_by: LedgerKind },
 }
 
 #[derive(Deserialize)]
@@ -50,14 +50,6 @@ enum Outcome {
 enum NotSettled {
     Refused,
     Unleased,
-    Elsewhere,
-}
-
-fn elsewhere() -> Fault {
-    Fault::new(
-        FaultKind::LedgerElsewhere,
-        "the organization's ledger is with Durable Objects; `driftlock org authority` moves it",
-    )
 }
 
 impl<C: Call> Ledger for FunctionStore<C> {
@@ -76,11 +68,12 @@ impl<C: Call> Ledger for FunctionStore<C> {
             "keep": int(ask.keep), "want": int(ask.want),
             "ttl": int(LEASE_TTL.as_micros().try_into().unwrap_or(u64::MAX)),
         });
-        let granted = match read(self.call.call("driftlock_lease", args).await?)? {
+        let granted: Leased = read(self.call.call("driftlock_lease", args).await?)?;
+        let granted = match granted {
             Leased::Granted(granted) => granted,
-            Leased::Elsewhere { authority: Authority::Objects } => return Err(elsewhere()),
-            Leased::Elsewhere { authority: Authority::Leases } => {
-                return Err(Fault::store("a lease was refused in favour of leases"));
+            Leased::Elsewhere { held_by } => {
+                let cause = format!("the organization's units are counted by {held_by}");
+                return Err(Fault::new(FaultKind::LedgerElsewhere, cause));
             }
         };
         Ok(LeaseGrant {
@@ -148,7 +141,6 @@ impl<C: Call> FunctionStore<C> {
                 Ok(Settled::Committed { at: Timestamp::from_micros(at), period: PeriodId(period) })
             }
             Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
-            Outcome::Not(NotSettled::Elsewhere) => Err(elsewhere()),
             Outcome::Not(NotSettled::Unleased) => {
                 Err(Fault::store("a settlement for which no units were leased"))
             }

@@ -1,5 +1,6 @@
 //! The edge's choice of adapters.
 
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Fault;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Gateway, Parts};
@@ -19,6 +20,7 @@ use crate::usage::EdgeUsage;
 pub(crate) struct Edge;
 
 impl Platform for Edge {
+    const LEDGER: LedgerKind = LedgerKind::Objects;
     type Directory = D1Directory;
     type Admission = Objects;
     type Usage = EdgeUsage;

@@ -1,57 +1,70 @@
-//! One authority per organization: with its ledger moved to Durable Objects, native gateways refuse its
-//! metered requests and nothing else, and take them again when it is back.
+//! One kind of ledger counts an organization's units (I4 between native nodes and Workers): the other
+//! kind refuses, by what it knows and by what the database says.
 
-use driftlock_e2e::admin::Organization;
+use driftlock_e2e::admin::{LIST, Organization};
+use driftlock_e2e::poll::eventually;
 use serde_json::{Value, json};
 
 use super::CONFIG;
 use super::support::backend::Backend;
 use super::support::fleet::Fleet;
-use super::support::metered::{Client, Outcome};
+
+fn hand_over(organization: &Organization<'_>, to: &str) -> Value {
+    let body = json!({ "ledger": to });
+    let answer = organization.admin("POST", "/authority").json(&body).send();
+    answer.expect(200).json()["ledger"].clone()
+}
 
 #[test]
-fn the_other_kind_refuses_metered_requests() {
+fn what_is_not_counted_here_is_refused_here() {
     let backend = Backend::start();
     let fleet = Fleet::start_before(2, CONFIG, &backend.url);
-    let target = fleet.target(0);
-    let quota = json!({ "quota": { "included": 1_000, "policy": "block" } });
-    let organization = Organization::with(&target, quota);
-    let key = organization.key_with(json!({ "requests_per_minute": 100_000_000 })).secret;
-    let holder = || organization.admin("GET", "/authority").send().expect(200).json();
-    assert_eq!(holder(), json!({ "authority": Value::Null, "lapses_in_ms": 0 }));
-    let mut clients: Vec<Client> =
-        (0..2).map(|node| Client::new(fleet.listen(node), &key)).collect();
-    for client in &mut clients {
-        assert!(matches!(client.send(), Outcome::Success(_)));
-    }
-    assert_eq!(holder()["authority"], "leases", "who comes first");
+    let (target, other) = (fleet.target(0), fleet.target(1));
 
-    let moved = fleet.run(&["org", "authority", &organization.id, "--to", "objects", "--json"]);
-    let moved: Value = serde_json::from_str(&moved).expect("JSON");
-    assert_eq!(moved, json!({ "authority": "objects", "lapses_in_ms": 0 }), "waited for leases");
-    for client in &mut clients {
-        assert_eq!(client.send(), Outcome::Refused(503, Some(60)));
-    }
-    let refused =
-        target.keyed("POST", "/api/v1/anomalies/detect", &key).json(&json!({ "data": [] }));
-    let problem = refused.send().expect(503).json();
-    let kind = problem["type"].as_str().unwrap_or_default();
-    assert!(kind.ends_with("ledger-elsewhere"), "{problem}");
-    assert!(matches!(Client::free(fleet.listen(1), &key).send(), Outcome::Success(_)));
-    assert_eq!(organization.units(), 2);
-    let leased = "select count(*) from driftlock.usage_leases \
-                  where until > extract(epoch from clock_timestamp()) * 1000000";
-    assert_eq!(fleet.sql(leased), "0");
+    // Nothing is counted yet: at once, on every node.
+    let organization = Organization::new(&target);
+    let key = organization.key();
+    let elsewhere = || other.keyed("POST", "/api/v1/anomalies/detect", &key.secret);
+    let detect = || elsewhere().json(&json!({ "data": ["a"] })).send();
+    assert_eq!(other.keyed("GET", LIST, &key.secret).send().status, 200, "remembered");
+    assert_eq!(hand_over(&organization, "objects"), json!({ "kind": "objects" }));
+    key.detect().problem(503, "ledger-elsewhere");
+    eventually("the other node knows", || (detect().status == 503).then_some(()));
+    let refused = detect();
+    assert!(refused.number("retry-after") > 0);
+    refused.problem(503, "ledger-elsewhere");
+    key.get(LIST).expect(200);
+    // Whatever a node remembers: the database grants and settles nothing.
+    let id = organization.id.trim_start_matches("org_");
+    let lease = json!({
+        "organization": id, "node": id, "start": 0, "end": 4_000_000_000_000_000_u64,
+        "included": 10, "cap": 10, "keep": 0, "want": 1, "ttl": 1_000_000,
+    });
+    let granted = fleet.sql(&format!("select driftlock_lease('{lease}')"));
+    assert_eq!(granted, r#"{"held_by": "objects"}"#);
+    // Objects may have counted meanwhile: back at the end of the period only.
+    let back = hand_over(&organization, "leases");
+    assert_eq!((&back["kind"], &back["next"]["kind"]), (&json!("objects"), &json!("leases")));
+    assert!(back["next"]["from"].is_string(), "{back}");
 
-    let back = fleet.run(&["org", "authority", &organization.id, "--to", "leases"]);
-    assert_eq!(back.trim(), "leases");
-    for client in &mut clients {
-        assert!(matches!(client.send(), Outcome::Success(_)), "at once");
-    }
-    let entries = organization.admin("GET", "/audit?limit=1000").send().expect(200).text();
-    assert_eq!(entries.matches("organization.authority").count(), 2, "{entries}");
-    let verdict = organization.admin("GET", "/audit/verify").send().expect(200).json();
-    assert_eq!(verdict["ok"], true, "{verdict}");
-    let wrong = organization.admin("POST", "/authority").json(&json!({ "to": "nobody" }));
-    assert_eq!(wrong.send().status, 400);
+    // A unit is counted: from the end of the period on, and off again.
+    let organization = Organization::new(&target);
+    let key = organization.key();
+    key.detect().expect(200);
+    let agreed = hand_over(&organization, "objects");
+    assert_eq!((&agreed["kind"], &agreed["next"]["kind"]), (&json!("leases"), &json!("objects")));
+    key.detect().expect(200);
+    assert_eq!(hand_over(&organization, "leases"), json!({ "kind": "leases" }));
+    hand_over(&organization, "objects");
+    // The end of the period, as far as the agreement goes.
+    let id = organization.id.trim_start_matches("org_");
+    fleet.sql(&format!(
+        "update organizations set ledger = jsonb_set(ledger, '{{next,from}}', to_jsonb(now())) \
+         where id = '{id}'"
+    ));
+    eventually("the handover has come", || (key.detect().status == 503).then_some(()));
+    key.detect().problem(503, "ledger-elsewhere");
+    let rows = organization.audit();
+    let agreed = rows.iter().filter(|row| row["action"] == "organization.authority").count();
+    assert_eq!(agreed, 3, "{rows:?}");
 }

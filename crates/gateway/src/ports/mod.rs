@@ -9,15 +9,17 @@
     reason = "the traits are used generically inside this workspace, and need no Send futures"
 )]
 
+mod handover;
 mod inbox;
 mod reports;
 
+pub use handover::{HandedOver, HandoverAsk};
 pub use inbox::EventInbox;
 pub use reports::{Alerts, UsageReports};
 
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
-use driftlock_domain::authority::{Authority, LedgerHolder};
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
@@ -93,24 +95,15 @@ pub trait Directory {
         revoke_at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault>;
-    /// Who holds an organization's ledger; `None` where the store is one kind's alone.
-    async fn ledger_holder(
-        &self,
-        _organization: OrganizationId,
-    ) -> Result<Option<LedgerHolder>, Fault> {
-        Ok(None)
-    }
-    /// Moves an organization's ledger; who holds it then, or `None` as above.
-    async fn move_ledger(
-        &self,
-        _organization: OrganizationId,
-        _to: Authority,
-        _audit: AuditRecord,
-    ) -> Result<Option<LedgerHolder>, Fault> {
-        Ok(None)
-    }
     /// Notes when keys were last used; earlier times than the noted ones change nothing.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
+
+    /// Has another kind of ledger count an organization's units from the end of the period on, or at
+    /// once where that splits no period; see [`driftlock_domain::authority`]. A store that knows one
+    /// kind only hands nothing over.
+    async fn hand_over(&self, _handover: HandoverAsk) -> Result<HandedOver, Fault> {
+        Ok(HandedOver::OneKind)
+    }
 }
 
 /// Why a request was not admitted.
@@ -321,6 +314,8 @@ pub struct NoAnswer(pub String);
 
 /// A host's choice of adapters.
 pub trait Platform: 'static {
+    /// Who counts units here, where the directory knows others too.
+    const LEDGER: LedgerKind;
     /// Organizations and keys.
     type Directory: Directory;
     /// Limits and quota.

@@ -99,7 +99,7 @@ pub(crate) fn rows_of(organization: &str, member: &str) -> String {
          insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, period_id,
             at, request_id) values ('{organization}', '{organization}', '{organization}', 1, 1, 1, 0, '');
          insert into driftlock.usage_leases values ('{organization}', '{organization}', 1, 0);
-         insert into driftlock.usage_ledgers values ('{organization}', 1, 0, 1, 1, 1, 0, 0, 'leases');"
+         insert into driftlock.usage_ledgers values ('{organization}', 1, 0, 1, 1, 1, 0, 0);"
     )
 }
 

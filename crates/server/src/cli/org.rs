@@ -1,7 +1,6 @@
 //! `driftlock org`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
@@ -20,27 +19,8 @@ pub(super) enum Org {
     Show(Show),
     /// Change one
     Update(Update),
-    /// Show or move its ledger, where gateways of two kinds share a store
+    /// Show who counts its units, or have another kind of gateway count them
     Authority(Authority),
-}
-
-#[derive(Args)]
-pub(super) struct Authority {
-    /// Its id, org_…
-    id: String,
-    /// Move it, and wait until nothing that was leased before can be used any more
-    #[arg(long)]
-    to: Option<Holder>,
-    #[command(flatten)]
-    remote: Remote,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Holder {
-    /// Native gateways, by leases of the database
-    Leases,
-    /// Workers, by Durable Objects
-    Objects,
 }
 
 #[derive(Args)]
@@ -84,6 +64,18 @@ pub(super) struct Update {
 }
 
 #[derive(Args)]
+pub(super) struct Authority {
+    /// Its id, org_…
+    id: String,
+    /// Who is to count: leases (native nodes) or objects (Workers); from the end of the billing period
+    /// on, or at once when no unit of it is counted yet
+    #[arg(long, value_name = "KIND")]
+    set: Option<Ledger>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
 struct Settings {
     /// The plan's name
     #[arg(long)]
@@ -113,12 +105,25 @@ enum Policy {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum Ledger {
+    Leases,
+    Objects,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Status {
     Active,
     Suspended,
 }
 
-const FIELDS: [(&str, &str); 17] = [
+const AUTHORITY_FIELDS: [(&str, &str); 4] = [
+    ("id", "id"),
+    ("counted by", "ledger.kind"),
+    ("to be counted by", "ledger.next.kind"),
+    ("from", "ledger.next.from"),
+];
+
+const FIELDS: [(&str, &str); 18] = [
     ("id", "id"),
     ("name", "name"),
     ("plan", "plan"),
@@ -136,6 +141,7 @@ const FIELDS: [(&str, &str); 17] = [
     ("disputed", "billing.disputed"),
     ("deleted at Stripe", "billing.customer_deleted"),
     ("Stripe customer", "stripe_customer_id"),
+    ("counted by", "ledger.kind"),
 ];
 
 impl Org {
@@ -165,34 +171,22 @@ impl Org {
                 let path = format!("/organizations/{id}");
                 show(&remote, remote.api()?.patch(&path, &body.into())?)
             }
-            Self::Authority(Authority { id, to, remote }) => authority(&id, to, &remote),
-        }
-    }
-}
-
-fn authority(id: &str, to: Option<Holder>, remote: &Remote) -> Result<ExitCode> {
-    let (api, path) = (remote.api()?, format!("/organizations/{id}/authority"));
-    let mut holder = match to {
-        None => api.get(&path)?,
-        Some(to) => api.post(&path, &json!({ "to": to.name() }))?,
-    };
-    while let Some(ms @ 1..) = holder["lapses_in_ms"].as_u64() {
-        std::thread::sleep(Duration::from_millis(ms));
-        holder = api.get(&path)?;
-    }
-    if remote.json {
-        output::json(&holder)?;
-    } else {
-        output::line(holder["authority"].as_str().unwrap_or("nobody yet"))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-impl Holder {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Leases => "leases",
-            Self::Objects => "objects",
+            Self::Authority(Authority { id, set, remote }) => {
+                let path = format!("/organizations/{id}");
+                let organization = match set {
+                    None => remote.api()?.get(&path)?,
+                    Some(kind) => {
+                        let body = json!({ "ledger": kind.name() });
+                        remote.api()?.post(&format!("{path}/authority"), &body)?
+                    }
+                };
+                if remote.json {
+                    output::json(&organization["ledger"])?;
+                } else {
+                    output::fields(&AUTHORITY_FIELDS, &organization)?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -229,6 +223,15 @@ impl Policy {
             Self::Block => "block",
             Self::SoftCap => "soft_cap",
             Self::Allow => "allow",
+        }
+    }
+}
+
+impl Ledger {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Leases => "leases",
+            Self::Objects => "objects",
         }
     }
 }

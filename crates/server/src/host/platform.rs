@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::NodeId;
@@ -101,6 +102,7 @@ impl SharedStore for PostgresStore {
 pub(crate) struct Native<S>(PhantomData<S>);
 
 impl<S: NativeStore> Platform for Native<S> {
+    const LEDGER: LedgerKind = LedgerKind::Leases;
     type Directory = S;
     type Admission = LocalCells<Outage<S>, NativeClock>;
     type Usage = S;

@@ -57,11 +57,6 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["keys", id, "revoke"] if call.is(&post) => keys::revoke::revoke(call, id).await,
         ["keys", id, "rotate"] if call.is(&post) => keys::rotate::rotate(call, id).await,
         ["keys", _, "revoke" | "rotate"] => Err(not_allowed([post])),
-        ["organizations", id, "authority"] => match *call.method() {
-            Method::GET => organizations::authority::show(call, id).await,
-            Method::POST => organizations::authority::change(call, id).await,
-            _ => Err(not_allowed([get, post])),
-        },
         ["organizations", id, "usage"] if call.is(&get) => usage::usage(call, id).await,
         ["organizations", id, "audit"] if call.is(&get) => audit::list::list(call, id).await,
         ["organizations", id, "audit", "export"] if call.is(&get) => {
@@ -79,10 +74,13 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["organizations", id, "checkout"] if call.is(&post) => {
             stripe::checkout::checkout(call, id).await
         }
+        ["organizations", id, "authority"] if call.is(&post) => {
+            organizations::authority::hand_over(call, id).await
+        }
         ["organizations", id, "portal"] if call.is(&post) => stripe::portal::portal(call, id).await,
         ["organizations", id, "alerts"] if call.is(&get) => alerts::alerts(call, id).await,
         ["stripe", "reconcile"] if call.is(&post) => stripe::reconcile::reconcile(call).await,
-        ["organizations", _, "checkout" | "portal"] | ["stripe", "reconcile"] => {
+        ["organizations", _, "authority" | "checkout" | "portal"] | ["stripe", "reconcile"] => {
             Err(not_allowed([post]))
         }
         ["stripe", "events"] if call.is(&get) => stripe::events::events(call).await,
