@@ -277,16 +277,13 @@ begin
     select coalesce(sum(u.units) filter (where u.node_id <> node), 0),
            coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, own
         from driftlock.usage_leases u where u.organization_id = organization and u.until > l.last_at;
-    -- Another kind of ledger counts by now; what was acknowledged must be entered all the same.
     select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
         where o.id = organization;
-    if held_by <> 'leases' and exists (select from unnest(list) s
-            where jsonb_typeof(s.late) is distinct from 'object') then
-        return (select jsonb_agg(jsonb_build_array(s.place, '"elsewhere"'::jsonb))
-                from unnest(list) s);
-    end if;
-    -- What the node leased, and what is left of the cap beside all leases; null without a cap.
-    if l.cap is not null then
+    -- What the node leased, and what is left of the cap beside all leases; null without a cap, and
+    -- nothing where somebody else counts.
+    if held_by <> 'leases' then
+        free := 0;
+    elsif l.cap is not null then
         free := own + greatest(l.cap - l.used - others - own, 0);
     end if;
     if (select count(distinct s.usage) < count(*) or count(distinct s.claim) < count(s.claim)

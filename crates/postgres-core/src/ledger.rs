@@ -50,14 +50,6 @@ enum Outcome {
 enum NotSettled {
     Refused,
     Unleased,
-    Elsewhere,
-}
-
-fn elsewhere() -> Fault {
-    Fault::new(
-        FaultKind::LedgerElsewhere,
-        "the organization's ledger is with Durable Objects; `driftlock org authority` moves it",
-    )
 }
 
 impl<C: Call> Ledger for FunctionStore<C> {
@@ -149,7 +141,6 @@ impl<C: Call> FunctionStore<C> {
                 Ok(Settled::Committed { at: Timestamp::from_micros(at), period: PeriodId(period) })
             }
             Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
-            Outcome::Not(NotSettled::Elsewhere) => Err(elsewhere()),
             Outcome::Not(NotSettled::Unleased) => {
                 Err(Fault::store("a settlement for which no units were leased"))
             }
