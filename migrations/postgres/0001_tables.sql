@@ -43,6 +43,7 @@ create table driftlock_wanted.organizations (
     requests_per_minute integer,
     stripe_customer_id  text,
     subscription        jsonb,
+    ledger              jsonb, -- who counts its units, and who will; none: leases
     created_at          timestamptz not null default now(),
     revision            bigint not null default 0 -- counts changes: one from an outdated reading is found out
 );
@@ -85,7 +86,7 @@ create table driftlock_wanted.usage_counters (
 create unique index driftlock_usage_counters_place
     on driftlock_wanted.usage_counters (organization_id, period_id, hour, key_id, route_id);
 
--- A hash chain per organization.
+-- A hash chain per organization, and of Durable Objects a copy.
 create table driftlock_wanted.audit_logs (
     organization_id uuid,
     seq             bigint,
@@ -98,9 +99,11 @@ create table driftlock_wanted.audit_logs (
     ip              text,
     details         text, -- JSON; the hash covers its very bytes
     prev_hash       bytea,
-    hash            bytea
+    hash            bytea,
+    ledger          text not null default 'leases' -- whose chain: each kind of ledger keeps its own
 );
-create unique index driftlock_audit_logs_place on driftlock_wanted.audit_logs (organization_id, seq);
+create unique index driftlock_audit_logs_place
+    on driftlock_wanted.audit_logs (organization_id, ledger, seq);
 
 -- What Stripe delivered, as it was signed.
 create table driftlock_wanted.stripe_events (
@@ -218,13 +221,15 @@ create table if not exists driftlock.billing_periods (
     last_settled_at bigint not null default 0,
     unique (organization_id, starts_at, ends_at)
 );
+create index if not exists billing_periods_by_end on driftlock.billing_periods (ends_at);
 
 create table if not exists driftlock.routes (
     id    bigint generated always as identity primary key,
     label text not null unique
 );
 
--- One row per settled request.
+-- One row per settled request, in partitions by the time that its id tells: what is too old goes by
+-- the partition. What no partition takes is in the rest.
 create table if not exists driftlock.usage_events (
     id              uuid primary key,
     organization_id uuid not null,
@@ -235,7 +240,9 @@ create table if not exists driftlock.usage_events (
     at              bigint not null,
     request_id      text not null,
     voided          boolean not null default false
-);
+) partition by range (id);
+create table if not exists driftlock.usage_events_rest
+    partition of driftlock.usage_events default;
 create index if not exists usage_events_of_organization
     on driftlock.usage_events (organization_id, at);
 
@@ -309,6 +316,21 @@ create table if not exists driftlock.idempotency_keys (
 );
 create index if not exists idempotency_keys_by_age on driftlock.idempotency_keys (at);
 create index if not exists idempotency_keys_by_usage on driftlock.idempotency_keys (usage_id);
+
+-- Rows on their way to chains that are elsewhere: an object takes each number once.
+create table if not exists driftlock.audit_outbox (
+    id              bigint generated always as identity primary key,
+    organization_id uuid not null,
+    record          jsonb not null
+);
+create index if not exists audit_outbox_of_organization
+    on driftlock.audit_outbox (organization_id, id);
+
+-- What jobs note for their next run.
+create table if not exists driftlock.notes (
+    name  text primary key,
+    value text
+);
 
 -- The ends of the audit chains: whoever appends locks the row.
 create table if not exists driftlock.audit_heads (

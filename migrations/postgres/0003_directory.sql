@@ -22,7 +22,16 @@ create or replace function driftlock.organization(o public.organizations) return
         'status', case when coalesce(o.status, 'active') = 'active' then 'active' else 'suspended' end,
         'quota', coalesce(o.quota, '{}'), 'requests_per_minute', o.requests_per_minute,
         'stripe_customer_id', o.stripe_customer_id, 'subscription', o.subscription,
-        'created_at', coalesce(o.created_at, 'epoch')) $$;
+        'created_at', coalesce(o.created_at, 'epoch'), 'ledger', o.ledger) $$;
+
+-- Who counts an organization's units at an instant.
+create or replace function driftlock.ledger_kind(ledger jsonb, at bigint) returns text
+    language sql stable as $$
+    select case
+        when ledger is null then 'leases'
+        when at >= driftlock.micros((ledger -> 'next' ->> 'from')::timestamptz)
+            then ledger -> 'next' ->> 'kind'
+        else ledger ->> 'kind' end $$;
 
 create or replace function driftlock.api_key(k public.api_keys) returns jsonb
     language sql stable as $$
@@ -38,46 +47,76 @@ create or replace function driftlock.texts(list jsonb) returns text[] language s
           from jsonb_array_elements_text(list) with ordinality t(x, n) $$;
 
 -- Gives records their places in an organization's chain.
-create or replace function driftlock.append(organization uuid, records jsonb) returns void
+create or replace function driftlock.chain(organization uuid, records jsonb) returns void
     language plpgsql set search_path = public, pg_temp as $$
 declare
     head driftlock.audit_heads%rowtype;
-    r record;
-    before bytea;
-    field text;
-    bytes bytea;
+    tail bytea;
+    first bigint;
+    hashes bytea[];
 begin
     select * into head from driftlock.audit_heads h
-        where h.organization_id = append.organization for update;
+        where h.organization_id = chain.organization for update;
     if not found then
         insert into driftlock.audit_heads values (organization, 0, decode(repeat('00', 32), 'hex'))
             on conflict do nothing;
         select * into head from driftlock.audit_heads h
-            where h.organization_id = append.organization for update;
+            where h.organization_id = chain.organization for update;
     end if;
-    for r in select * from jsonb_to_recordset(records) as (at bigint, actor text, action text,
-        resource text, outcome text, request_id text, ip text, details text)
+    first := head.seq;
+    hashes := array[head.hash];
+    for tail in
+        select int8send(r.at) || int8send(octet_length(r.actor)) || convert_to(r.actor, 'UTF8')
+            || int8send(octet_length(r.action)) || convert_to(r.action, 'UTF8')
+            || int8send(octet_length(r.resource)) || convert_to(r.resource, 'UTF8')
+            || int8send(octet_length(r.outcome)) || convert_to(r.outcome, 'UTF8')
+            || int8send(octet_length(r.request_id)) || convert_to(r.request_id, 'UTF8')
+            || int8send(octet_length(r.ip)) || convert_to(r.ip, 'UTF8')
+            || int8send(octet_length(r.details)) || convert_to(r.details, 'UTF8')
+        from jsonb_to_recordset(records) as r(at bigint, actor text, action text, resource text,
+            outcome text, request_id text, ip text, details text)
     loop
-        before := head.hash;
         head.seq := head.seq + 1;
-        bytes := before || int8send(head.seq) || int8send(r.at);
-        foreach field in array array[r.actor, r.action, r.resource, r.outcome, r.request_id, r.ip,
-                                     r.details] loop
-            bytes := bytes || int8send(octet_length(field)::bigint) || convert_to(field, 'UTF8');
-        end loop;
-        head.hash := sha256(bytes);
-        insert into audit_logs (organization_id, seq, at, actor, action, resource, outcome,
-                                request_id, ip, details, prev_hash, hash)
-        values (organization, head.seq, driftlock.instant(r.at), r.actor, r.action, r.resource,
-                r.outcome, r.request_id, r.ip, r.details, before, head.hash);
+        head.hash := sha256(head.hash || int8send(head.seq) || tail);
+        hashes := hashes || head.hash;
     end loop;
+    insert into audit_logs (organization_id, seq, at, actor, action, resource, outcome, request_id,
+                            ip, details, prev_hash, hash)
+    select chain.organization, first + r.n, driftlock.instant(r.at), r.actor, r.action, r.resource,
+           r.outcome, r.request_id, r.ip, r.details, hashes[r.n], hashes[r.n + 1]
+    from rows from (jsonb_to_recordset(records) as (at bigint, actor text, action text,
+        resource text, outcome text, request_id text, ip text, details text)) with ordinality
+        as r(at, actor, action, resource, outcome, request_id, ip, details, n);
     update driftlock.audit_heads h set seq = head.seq, hash = head.hash
-        where h.organization_id = append.organization;
+        where h.organization_id = chain.organization;
+end $$;
+
+-- The same, or, where an object keeps the chain, has them go there.
+create or replace function driftlock.append(organization uuid, records jsonb) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+begin
+    if exists (select from organizations o where o.id = organization and o.ledger is not null
+               and driftlock.ledger_kind(o.ledger, driftlock.micros(clock_timestamp())) = 'objects')
+    then
+        insert into driftlock.audit_outbox (organization_id, record)
+        select organization, r from jsonb_array_elements(records) with ordinality t(r, n)
+        order by n;
+    else
+        perform driftlock.chain(organization, records);
+    end if;
 end $$;
 
 create or replace function public.driftlock_key_by_hash(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select driftlock.api_key(k) from api_keys k where k.key_hash = args ->> 'hash' $$;
+
+-- A key with its organization: what a request needs that nothing is remembered of.
+create or replace function public.driftlock_caller(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_array(driftlock.api_key(k), case when o.id is not null
+        then driftlock.organization(o) end)
+    from api_keys k left join organizations o on o.id = k.organization_id
+    where k.key_hash = args ->> 'hash' $$;
 
 create or replace function public.driftlock_key(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
@@ -107,10 +146,11 @@ create or replace function public.driftlock_create_organization(args jsonb) retu
 declare o jsonb := args -> 'organization';
 begin
     insert into organizations (id, name, plan, status, quota, requests_per_minute,
-                               stripe_customer_id, subscription, created_at)
+                               stripe_customer_id, subscription, created_at, ledger)
     values ((o ->> 'id')::uuid, o ->> 'name', o ->> 'plan', o ->> 'status', o -> 'quota',
             (o ->> 'requests_per_minute')::integer, o ->> 'stripe_customer_id',
-            nullif(o -> 'subscription', 'null'), (o ->> 'created_at')::timestamptz);
+            nullif(o -> 'subscription', 'null'), (o ->> 'created_at')::timestamptz,
+            o -> 'ledger');
     perform driftlock.append((o ->> 'id')::uuid, args -> 'audit');
     return 'null';
 end $$;
@@ -205,7 +245,7 @@ create or replace function public.driftlock_entries(args jsonb) returns jsonb
         'request_id', a.request_id, 'ip', a.ip, 'details', a.details,
         'prev_hash', encode(a.prev_hash, 'hex'), 'hash', encode(a.hash, 'hex')) order by a.seq), '[]')
     from (select * from audit_logs where organization_id = (args ->> 'organization')::uuid
-          and seq > (args ->> 'after')::bigint order by seq limit (args ->> 'limit')::integer) a $$;
+          and ledger = 'leases' and seq > (args ->> 'after')::bigint order by seq limit (args ->> 'limit')::integer) a $$;
 
 create or replace function public.driftlock_head(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
@@ -226,14 +266,16 @@ declare
     last bigint := (args ->> 'seq')::bigint;
 begin
     perform from driftlock.audit_heads h where h.organization_id = organization for update;
-    perform from audit_logs a where a.organization_id = organization and a.seq = last;
+    perform from audit_logs a
+        where a.organization_id = organization and a.ledger = 'leases' and a.seq = last;
     if not found then
         return 'false';
     end if;
     perform driftlock.append(organization, args -> 'audit');
     insert into driftlock.audit_checkpoints values (organization, last, decode(args ->> 'hash', 'hex'))
         on conflict (organization_id) do update set seq = excluded.seq, hash = excluded.hash;
-    delete from audit_logs a where a.organization_id = organization and a.seq <= last;
+    delete from audit_logs a
+        where a.organization_id = organization and a.ledger = 'leases' and a.seq <= last;
     return 'true';
 end $$;
 

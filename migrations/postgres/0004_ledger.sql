@@ -103,11 +103,17 @@ declare
     ttl bigint;
     free bigint;
     reserved bigint;
+    held_by text;
     l driftlock.usage_ledgers%rowtype;
 begin
     l := driftlock.open_ledger(organization, (args ->> 'start')::bigint, (args ->> 'end')::bigint,
         (args ->> 'included')::bigint, the_cap, driftlock.clock(args));
     now := driftlock.clock(args); -- after waiting for the row
+    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
+        where o.id = organization;
+    if held_by <> 'leases' then
+        return jsonb_build_object('held_by', held_by);
+    end if;
     ttl := greatest(least((args ->> 'ttl')::bigint, l.ends_at - now), 0);
     if l.cap is distinct from the_cap or l.included <> (args ->> 'included')::bigint then
         update driftlock.usage_ledgers u set cap = the_cap, included = (args ->> 'included')::bigint
@@ -149,89 +155,161 @@ create or replace function driftlock.thresholds(l driftlock.usage_ledgers, befor
     where before < units and units <= l.used
     on conflict do nothing $$;
 
--- Settles what one node settles for one organization; [place, outcome] of each.
-create or replace function driftlock.settle(organization uuid, node uuid, settlements jsonb)
-    returns jsonb language plpgsql set search_path = public, pg_temp as $$
+-- One settlement, as callers state it, and its place among them.
+do $$ begin
+    create type driftlock.settlement as (place bigint, usage uuid, organization uuid, key uuid,
+        node uuid, route text, units bigint, request_id text, claim text, fingerprint text,
+        audit jsonb, now bigint, late jsonb);
+exception when duplicate_object then null;
+end $$;
+
+-- Enters settlements of which none is known, refused or beyond the cap; [place, outcome] of each.
+create or replace function driftlock.settle_all(l driftlock.usage_ledgers,
+    list driftlock.settlement[]) returns jsonb
+    language plpgsql set search_path = public, pg_temp as $$
+begin
+    with labels as materialized (
+        select label, driftlock.route(label) as id from (select distinct route as label
+            from unnest(list)) d),
+    entered as (
+        insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, period_id,
+                                            at, request_id)
+        select s.usage, l.organization_id, s.key, r.id, s.units, l.period_id, l.last_at, s.request_id
+        from unnest(list) s join labels r on r.label = s.route)
+    insert into usage_counters as c
+        (organization_id, period_id, hour, key_id, route_id, units, requests)
+    select l.organization_id, l.period_id, l.last_at / 3600000000 * 3600, s.key, r.id, sum(s.units),
+           count(*)
+    from unnest(list) s join labels r on r.label = s.route group by s.key, r.id
+    on conflict (organization_id, period_id, hour, key_id, route_id) do update
+        set units = c.units + excluded.units, requests = c.requests + excluded.requests;
+    insert into driftlock.meter_outbox as m (organization_id, period_id, hour, units)
+    select l.organization_id, l.period_id, l.last_at / 3600000000 * 3600, sum(s.units)
+    from unnest(list) s
+    on conflict (organization_id, period_id, hour) do update set units = m.units + excluded.units;
+    insert into driftlock.idempotency_keys (key, fingerprint, usage_id, at)
+    select decode(s.claim, 'hex'), decode(s.fingerprint, 'hex'), s.usage, l.last_at
+    from unnest(list) s where s.claim is not null
+    on conflict (key) do update set fingerprint = excluded.fingerprint,
+        usage_id = excluded.usage_id, at = excluded.at, answer_status = null,
+        answer_headers = null, answer_body = null;
+    perform driftlock.append(l.organization_id,
+        (select jsonb_agg(s.audit order by s.place) from unnest(list) s));
+    return (select jsonb_agg(jsonb_build_array(s.place,
+                jsonb_build_object('at', l.last_at, 'period', l.period_id))) from unnest(list) s);
+end $$;
+
+-- Which of these cannot simply be entered, and what each is answered with: known ones, claims that
+-- others hold, and what goes beyond `free` units (null for no cap), in order. What says `late` was
+-- acknowledged while nobody could be asked: it counts, whatever cap there is by now.
+create or replace function driftlock.settle_not(l driftlock.usage_ledgers,
+    list driftlock.settlement[], free bigint, now bigint,
+    out refused jsonb, out entered driftlock.settlement[])
+    language plpgsql set search_path = public, pg_temp as $$
 declare
-    l driftlock.usage_ledgers%rowtype;
-    s record;
+    s driftlock.settlement;
     known driftlock.usage_events%rowtype;
     outcome jsonb;
-    outcomes jsonb[] := '{}';
-    records jsonb[] := '{}';
-    counted uuid[] := '{}';
-    now bigint;
-    others bigint;
-    own bigint;
-    leased bigint;
-    before bigint;
-    length bigint;
-    shift bigint;
+    claims text[] := '{}';
 begin
-    select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
-    select max(driftlock.clock(x)) into now from jsonb_array_elements(settlements) x;
-    if l.ends_at <= now then
-        -- The next period is not known yet: one of the same kind follows.
-        length := l.ends_at - l.starts_at;
-        shift := length * ((now - l.ends_at) / length + 1);
-        l := driftlock.open_ledger(organization, l.starts_at + shift, l.ends_at + shift,
-                                   l.included, l.cap, now);
-    end if;
-    before := l.used;
-    select coalesce(sum(u.units) filter (where u.node_id <> node), 0),
-           coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, leased
-        from driftlock.usage_leases u
-        where u.organization_id = organization and u.until > greatest(now, l.last_at);
-    own := leased;
-    for s in select * from jsonb_to_recordset(settlements) as (place integer, usage uuid, key uuid,
-        route text, units bigint, request_id text, claim text, fingerprint text, audit jsonb,
-        now bigint) order by place
-    loop
+    refused := '[]';
+    entered := '{}';
+    foreach s in array list loop
         select * into known from driftlock.usage_events e where e.id = s.usage;
         if found then
             outcome := case when known.voided then '"refused"'
                 else jsonb_build_object('at', known.at, 'period', known.period_id) end;
-        elsif l.organization_id is null then
-            outcome := '"unleased"';
-        elsif s.claim is not null and exists (select from driftlock.idempotency_keys k
+        elsif exists (select from unnest(entered) e where e.usage = s.usage) then
+            outcome := jsonb_build_object('at', l.last_at, 'period', l.period_id);
+        elsif s.claim = any (claims) or exists (select from driftlock.idempotency_keys k
                 where k.key = decode(s.claim, 'hex') and k.at >= driftlock.kept_since(now)) then
             outcome := '"refused"';
-        elsif l.cap is not null and s.units - least(own, s.units) > l.cap - l.used - others - own then
+        elsif free is not null and jsonb_typeof(s.late) is distinct from 'object'
+                and s.units > free then
             outcome := '"refused"';
         else
-            l.last_at := greatest(coalesce(s.now, now), l.last_at);
-            insert into driftlock.usage_events (id, organization_id, key_id, route_id, units,
-                                                period_id, at, request_id)
-            values (s.usage, organization, s.key, driftlock.route(s.route), s.units, l.period_id,
-                    l.last_at, s.request_id);
-            own := own - least(own, s.units);
-            l.used := l.used + s.units;
-            if s.claim is not null then
-                insert into driftlock.idempotency_keys (key, fingerprint, usage_id, at)
-                values (decode(s.claim, 'hex'), decode(s.fingerprint, 'hex'), s.usage, l.last_at)
-                on conflict (key) do update set fingerprint = excluded.fingerprint,
-                    usage_id = excluded.usage_id, at = excluded.at, answer_status = null,
-                    answer_headers = null, answer_body = null;
-            end if;
-            counted := counted || s.usage;
-            records := records || s.audit;
-            outcome := jsonb_build_object('at', l.last_at, 'period', l.period_id);
+            free := case when free is not null then greatest(free - s.units, 0) end;
+            claims := claims || coalesce(array[s.claim], '{}');
+            entered := entered || s;
+            continue;
         end if;
-        outcomes := outcomes || jsonb_build_array(s.place, outcome);
+        refused := refused || jsonb_build_array(jsonb_build_array(s.place, outcome));
     end loop;
-    if counted <> '{}' then
-        perform driftlock.count(counted, 1);
-        update driftlock.usage_ledgers u set used = l.used, last_at = l.last_at
-            where u.organization_id = organization;
-        if own <> leased then
-            update driftlock.usage_leases u set units = own
-                where u.organization_id = organization and u.node_id = node;
+end $$;
+
+-- Settles what one node settles for one organization; [place, outcome] of each.
+create or replace function driftlock.settle(organization uuid, node uuid,
+    list driftlock.settlement[]) returns jsonb
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    l driftlock.usage_ledgers%rowtype;
+    now bigint := coalesce((select max(s.now) from unnest(list) s),
+                           driftlock.micros(clock_timestamp()));
+    late jsonb;
+    others bigint;
+    own bigint;
+    free bigint;
+    total bigint;
+    before bigint;
+    shift bigint;
+    held_by text;
+    outcomes jsonb := '[]';
+begin
+    select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
+    if not found then
+        select s.late into late from unnest(list) s where jsonb_typeof(s.late) = 'object' limit 1;
+        if late is null then
+            return (select jsonb_agg(jsonb_build_array(s.place, '"unleased"'::jsonb))
+                    from unnest(list) s);
         end if;
-        update driftlock.billing_periods set last_settled_at = l.last_at where id = l.period_id;
-        perform driftlock.thresholds(l, before);
-        perform driftlock.append(organization, to_jsonb(records));
+        -- Whoever admitted it could ask nobody for units.
+        l := driftlock.open_ledger(organization, (late ->> 'start')::bigint,
+            (late ->> 'end')::bigint, (late ->> 'included')::bigint, null, now);
     end if;
-    return to_jsonb(outcomes);
+    if l.ends_at <= now then
+        -- The next period is not known yet: one of the same kind follows.
+        shift := (l.ends_at - l.starts_at) * ((now - l.ends_at) / (l.ends_at - l.starts_at) + 1);
+        l := driftlock.open_ledger(organization, l.starts_at + shift, l.ends_at + shift,
+                                   l.included, l.cap, now);
+    end if;
+    l.last_at := greatest(now, l.last_at);
+    before := l.used;
+    select coalesce(sum(u.units) filter (where u.node_id <> node), 0),
+           coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, own
+        from driftlock.usage_leases u where u.organization_id = organization and u.until > l.last_at;
+    select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
+        where o.id = organization;
+    -- What the node leased, and what is left of the cap beside all leases; null without a cap, and
+    -- nothing where somebody else counts.
+    if held_by <> 'leases' then
+        free := 0;
+    elsif l.cap is not null then
+        free := own + greatest(l.cap - l.used - others - own, 0);
+    end if;
+    if (select count(distinct s.usage) < count(*) or count(distinct s.claim) < count(s.claim)
+               or sum(s.units) > free from unnest(list) s)
+       or exists (select from driftlock.usage_events e
+                  where e.id in (select s.usage from unnest(list) s))
+       or exists (select from unnest(list) s where s.claim is not null) and exists (
+            select from driftlock.idempotency_keys k where k.at >= driftlock.kept_since(now)
+              and k.key in (select decode(s.claim, 'hex') from unnest(list) s)) then
+        select * into outcomes, list from driftlock.settle_not(l, list, free, now);
+    end if;
+    if list = '{}' then
+        return outcomes;
+    end if;
+    total := (select sum(s.units) from unnest(list) s);
+    l.used := l.used + total;
+    outcomes := outcomes || driftlock.settle_all(l, list);
+    update driftlock.usage_ledgers u set used = l.used, last_at = l.last_at
+        where u.organization_id = organization;
+    if own > 0 then
+        update driftlock.usage_leases u set units = greatest(units - total, 0)
+            where u.organization_id = organization and u.node_id = node and u.until > l.last_at;
+    end if;
+    update driftlock.billing_periods set last_settled_at = l.last_at where id = l.period_id;
+    perform driftlock.thresholds(l, before);
+    return outcomes;
 end $$;
 
 -- Settles a batch in one commit; [place, outcome] of each, where an outcome is {at, period},
@@ -243,14 +321,57 @@ declare
     g record;
     outcomes jsonb := '[]';
 begin
-    for g in select (x ->> 'organization')::uuid as organization, (x ->> 'node')::uuid as node,
-                    jsonb_agg(x || jsonb_build_object('place', n - 1)) as settlements
-             from jsonb_array_elements(args -> 'settlements') with ordinality t(x, n)
-             group by 1, 2 order by 1, 2
+    for g in
+        select s.organization, s.node, array_agg((n - 1, s.usage, s.organization, s.key, s.node,
+            s.route, s.units, s.request_id, s.claim, s.fingerprint, s.audit, s.now,
+            s.late)::driftlock.settlement order by n) as list
+        from rows from (jsonb_to_recordset(args -> 'settlements') as (usage uuid, organization uuid,
+            key uuid, node uuid, route text, units bigint, request_id text, claim text,
+            fingerprint text, audit jsonb, now bigint, late jsonb)) with ordinality as s(usage,
+            organization, key, node, route, units, request_id, claim, fingerprint, audit, now, late, n)
+        group by 1, 2 order by 1, 2
     loop
-        outcomes := outcomes || driftlock.settle(g.organization, g.node, g.settlements);
+        outcomes := outcomes || driftlock.settle(g.organization, g.node, g.list);
     end loop;
     return outcomes;
+end $$;
+
+-- Another kind of ledger is to count an organization's units from the end of the period on, and never
+-- before everybody knows; at once where leases counted none in the period, so that it is not split.
+-- Whoever leases or settles holds the same row.
+create or replace function public.driftlock_hand_over(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    organization uuid := (args ->> 'id')::uuid;
+    wanted text := args ->> 'to';
+    now bigint;
+    kind text;
+    agreed jsonb;
+    o organizations%rowtype;
+    l driftlock.usage_ledgers%rowtype;
+begin
+    select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
+    select * into o from organizations x where x.id = organization for update;
+    if not found then
+        return 'null';
+    end if;
+    now := driftlock.clock(args);
+    kind := driftlock.ledger_kind(o.ledger, now);
+    agreed := jsonb_build_object('kind', kind);
+    if kind <> wanted then
+        if kind = 'leases' and (l.organization_id is null or l.used = 0 or l.ends_at <= now) then
+            delete from driftlock.usage_leases u where u.organization_id = organization;
+            agreed := jsonb_build_object('kind', wanted);
+        else
+            agreed := agreed || jsonb_build_object('next', jsonb_build_object('kind', wanted,
+                'from', driftlock.instant(greatest((args ->> 'period_end')::bigint,
+                                                   now + (args ->> 'notice')::bigint))));
+        end if;
+    end if;
+    update organizations x set ledger = agreed, revision = x.revision + 1 where x.id = organization
+        returning * into o;
+    perform driftlock.append(organization, args -> 'audit');
+    return driftlock.organization(o);
 end $$;
 
 -- Takes a settlement back; "sealed" when Stripe may know of it already.
@@ -327,26 +448,82 @@ begin
     return 'null';
 end $$;
 
--- Drops expired idempotency records, changes that every node has seen, and usage events older than
--- their retention, each in portions; how many records there were. Counters stay.
+-- Makes the partitions of usage events from this month to the one after next, and drops those in which
+-- everything is from before `oldest`. Who comes second leaves it to the first.
+create or replace function driftlock.keep_partitions(now bigint, oldest bigint) returns void
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    month timestamp := date_trunc('month', driftlock.instant(now) at time zone 'UTC');
+    found record;
+    name text;
+begin
+    if not pg_try_advisory_xact_lock(hashtext('driftlock.usage_events')) then
+        return;
+    end if;
+    for found in select to_char(m, 'YYYYMM') as month, m at time zone 'UTC' as starts,
+            (m + interval '1 month') at time zone 'UTC' as ends
+            from generate_series(month, month + interval '2 months', interval '1 month') m loop
+        name := 'usage_events_' || found.month;
+        continue when to_regclass('driftlock.' || name) is not null;
+        begin
+            execute format('create table driftlock.%I partition of driftlock.usage_events '
+                'for values from (%L) to (%L)', name,
+                driftlock.first_id(driftlock.micros(found.starts)),
+                driftlock.first_id(driftlock.micros(found.ends)));
+            perform driftlock.protect_table(('driftlock.' || name)::regclass);
+        exception when check_violation then
+            -- Nobody made it in time: its rows are in the rest, and stay there.
+            raise warning 'events of % are in the partition for the rest', name;
+        end;
+    end loop;
+    for found in select c.oid::regclass as place, c.relname from pg_inherits i
+            join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = 'driftlock.usage_events'::regclass
+              and c.relname ~ '^usage_events_[0-9]{6}$' loop
+        month := (right(found.relname, 6) || '01')::timestamp + interval '1 month';
+        if driftlock.micros(month at time zone 'UTC') <= oldest then
+            execute format('drop table %s', found.place);
+        end if;
+    end loop;
+end $$;
+
+-- Drops what is kept no longer: expired idempotency records, changes that every node has seen, usage
+-- events and closed periods with their sums older than their retention; each in portions. How many
+-- idempotency records there were.
 create or replace function public.driftlock_purge(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     now bigint := driftlock.clock(args);
+    oldest bigint := now - (args ->> 'usage_days')::bigint * 86400000000;
     purged bigint;
 begin
     delete from driftlock.changes where id in (
         select id from driftlock.changes where at < clock_timestamp() - interval '1 hour'
         limit 10000 for update skip locked);
-    delete from driftlock.usage_events where id in (
-        select id from driftlock.usage_events
-        where id < driftlock.first_id(now - (args ->> 'usage_days')::bigint * 86400000000)
+    perform driftlock.keep_partitions(now, oldest);
+    delete from driftlock.usage_events_rest where id in (
+        select id from driftlock.usage_events_rest where id < driftlock.first_id(oldest)
         order by id limit 10000 for update skip locked);
+    with closed as (
+        select id, organization_id from driftlock.billing_periods where ends_at < oldest
+        order by ends_at limit 100 for update skip locked),
+    counters as (delete from usage_counters c using closed p
+        where c.organization_id = p.organization_id and c.period_id = p.id),
+    outbox as (delete from driftlock.meter_outbox m using closed p
+        where m.organization_id = p.organization_id and m.period_id = p.id),
+    reports as (delete from driftlock.meter_reports m using closed p
+        where m.organization_id = p.organization_id and m.period_id = p.id)
+    delete from driftlock.billing_periods b using closed p where b.id = p.id
+        and not exists (select from driftlock.usage_ledgers l where l.period_id = b.id);
     delete from driftlock.idempotency_keys where key in (
         select key from driftlock.idempotency_keys where at < driftlock.kept_since(now)
         limit 10000 for update skip locked);
     get diagnostics purged = row_count;
     return to_jsonb(purged);
+end $$;
+
+do $$ begin
+    perform driftlock.keep_partitions(driftlock.micros(clock_timestamp()), 0);
 end $$;
 
 do $$ begin perform driftlock.protect(); end $$;

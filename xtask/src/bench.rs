@@ -79,15 +79,15 @@ fn gateway(workspace: &Workspace) -> Result<PathBuf> {
     Ok(workspace.target.join("release/driftlock"))
 }
 
-/// Measures and prints what Stripe's deliveries cost.
+/// Measures with a test of the black-box suite's, in release.
 ///
 /// # Errors
-/// If it does not build or run, or a delivery is not answered with success.
-pub(crate) fn webhooks(workspace: &Workspace) -> Result<()> {
+/// If it does not build or run, or something is not answered with success.
+pub(crate) fn tests(workspace: &Workspace, name: &str) -> Result<()> {
     run(workspace
         .cargo()
         .args(["test", "--release", "--quiet", "--package", "driftlock-e2e"])
-        .args(["--test", "webhook_cost", "--", "--nocapture"]))
+        .args(["--test", name, "--", "--nocapture"]))
 }
 
 /// Whether all programs are there.

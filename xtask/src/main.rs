@@ -93,6 +93,8 @@ enum BenchSubject {
     Redis(CpuArgs),
     /// Stripe's deliveries: durably kept per second, CPU time each, time until the effect
     Webhooks,
+    /// A fleet's store: round trips, throughput beside SQLite, a full database beside an empty one
+    Fleet,
 }
 
 #[derive(Args)]
@@ -155,7 +157,12 @@ fn run(task: Task) -> Result<()> {
             let form = if json { bench::Form::Json } else { bench::Form::Table };
             bench::shared_limits(&workspace, bench::Extent { rounds, seconds }, form)
         }
-        Task::Bench(BenchArgs { subject: BenchSubject::Webhooks }) => bench::webhooks(&workspace),
+        Task::Bench(BenchArgs { subject: BenchSubject::Webhooks }) => {
+            bench::tests(&workspace, "webhook_cost")
+        }
+        Task::Bench(BenchArgs { subject: BenchSubject::Fleet }) => {
+            bench::tests(&workspace, "fleet_cost")
+        }
         Task::Cases => cases::print(&workspace),
         Task::Sizes => sizes::print(&workspace),
     }

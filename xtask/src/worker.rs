@@ -88,12 +88,15 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
         .cargo()
         .args(["build", "--quiet"])
         .args(programs.map(|name| format!("--package={name}"))))?;
+    let project = ["build", "--quiet", "--package=driftlock-e2e", "--example=supabase"];
+    run(workspace.cargo().args(project))?;
     let program = |name: &str| workspace.target.join("debug").join(name);
     let mut node = workspace.command("node");
     node.args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
         .args(test_files(workspace)?)
         .env("DRIFTLOCK_BIN", program("driftlock"))
-        .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"));
+        .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"))
+        .env("DRIFTLOCK_SUPABASE_BIN", program("examples/supabase"));
     run(&mut node)
 }
 

@@ -147,6 +147,8 @@ pub enum FaultKind {
     BackendBroken,
     /// The backend took too long: 504.
     BackendTimeout,
+    /// The units are counted elsewhere: 503.
+    LedgerElsewhere,
     /// Too much at once: 503.
     Overloaded,
     /// A mistake of ours: 500.
@@ -183,6 +185,7 @@ impl Fault {
             FaultKind::BackendUnreachable => "backend-unreachable",
             FaultKind::BackendBroken => "backend-broken",
             FaultKind::BackendTimeout => "backend-timeout",
+            FaultKind::LedgerElsewhere => "ledger-elsewhere",
             FaultKind::Overloaded => "overloaded",
             FaultKind::Internal => "internal",
         }

@@ -116,6 +116,7 @@ pub fn entitlement(organization: &Organization, plan: &Plan, now: Timestamp) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
     use crate::id::OrganizationId;
     use crate::organization::Subscription;
     use crate::quota::{QuotaOverride, QuotaPolicy};
@@ -156,6 +157,7 @@ mod tests {
                 grace_until,
             }),
             created_at: now(),
+            ledger: Authority::default(),
         }
     }
 

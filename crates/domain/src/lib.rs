@@ -7,6 +7,7 @@
 pub mod address;
 pub mod alert;
 pub mod audit;
+pub mod authority;
 pub mod cell;
 pub mod config;
 pub mod cors;
@@ -30,6 +31,7 @@ pub mod receipt;
 pub mod request;
 pub mod rewrite;
 pub mod route;
+pub mod shipment;
 pub mod stripe;
 pub mod text;
 pub mod time;

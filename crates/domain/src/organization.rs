@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::authority::Authority;
 use crate::id::OrganizationId;
 use crate::period::Period;
 use crate::quota::{QuotaOverride, QuotaPatch, explicit};
@@ -28,6 +29,14 @@ pub struct Organization {
     pub subscription: Option<Subscription>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Who counts its units.
+    #[serde(default, deserialize_with = "stated")]
+    pub ledger: Authority,
+}
+
+/// What a store does not state is the default.
+fn stated<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Authority, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Whether an organization may use the gateway at all.

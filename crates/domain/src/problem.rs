@@ -11,6 +11,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, 
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use crate::authority::NOTICE;
 use crate::denial::{Denial, Fault, FaultKind, LimitScope};
 use crate::filter::Malformed;
 use crate::key::KeyDenial;
@@ -298,6 +299,14 @@ impl From<&Fault> for Problem {
                 "It exists already, or changed meanwhile",
                 "What was to be made exists already, or changed meanwhile.",
             ),
+            FaultKind::LedgerElsewhere => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                code,
+                "The organization's units are counted elsewhere",
+                "Another kind of gateway counts this organization's units: metered requests go \
+                 there. Nothing was charged.",
+            )
+            .after(NOTICE),
             FaultKind::Overloaded => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 code,

@@ -11,7 +11,7 @@
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(crate) struct Facts<K, V> {
     ages: Ages,
     /// Microseconds: no fact is older than this.
     confirmed_at: AtomicI64,
+    /// How often anything was forgotten.
+    forgotten: AtomicU64,
 }
 
 struct Shard<K, V> {
@@ -87,6 +89,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
             hasher: RandomState::new(),
             ages,
             confirmed_at: AtomicI64::new(i64::MIN),
+            forgotten: AtomicU64::new(0),
         }
     }
 
@@ -138,8 +141,27 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
         });
     }
 
+    /// How often anything was forgotten: for a reader that does not know yet what it will find.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// Remembers what a reader found at `read_at`, unless anything was forgotten since it noted how
+    /// often that was the case.
+    pub(crate) fn fill_unless_forgotten(&self, key: K, value: V, noted: u64, read_at: Timestamp) {
+        self.with(&key, |shard| {
+            // Whoever forgets counts first, and then waits for this lock.
+            if self.forgotten() == noted {
+                let read_again_at = read_at.plus(self.ages.fresh);
+                shard.absent.pop(&key);
+                shard.present.put(key, Entry { value, read_at, read_again_at });
+            }
+        });
+    }
+
     /// Forgets one fact; reads that are under way will not be remembered.
     pub(crate) fn invalidate(&self, key: &K) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.with(key, |shard| {
             shard.epoch += 1;
             shard.present.pop(key);
@@ -149,6 +171,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
 
     /// Forgets every fact that `which` names; reads that are under way will not be remembered.
     pub(crate) fn invalidate_where(&self, which: impl Fn(&V) -> bool) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.epoch += 1;
@@ -162,6 +185,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
 
     /// Forgets everything; reads that are under way will not be remembered.
     pub(crate) fn clear(&self) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.epoch += 1;
@@ -218,6 +242,19 @@ mod tests {
         facts.invalidate_where(|_| false);
         facts.fill(1, Some(7), epoch, at(0));
         missing(&facts, 1, at(0));
+    }
+
+    #[test]
+    fn what_was_read_along_is_not_remembered_past_a_change() {
+        let facts = Facts::new(1_024, AGES);
+        let noted = facts.forgotten();
+        facts.fill_unless_forgotten(1, 7, noted, at(0));
+        assert_eq!(facts.get(&1, at(1)), Lookup::Known(Some(7)));
+        facts.invalidate(&2);
+        facts.fill_unless_forgotten(1, 8, noted, at(1));
+        assert_eq!(facts.get(&1, at(1)), Lookup::Known(Some(7)), "whatever was changed");
+        facts.fill_unless_forgotten(1, 8, facts.forgotten(), at(1));
+        assert_eq!(facts.get(&1, at(1)), Lookup::Known(Some(8)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::gateway::Gateway;
 use crate::ports::{
     Admission, Alerts, AuditLog, Background, Clock, Directory, Page, Platform, UsageRecords,
 };
-use crate::shared::Job;
+use crate::shared::{Job, Upkeep};
 
 /// Expired idempotency records are dropped once in so many ticks.
 const PURGED_EVERY_TICKS: u64 = 600;
@@ -28,6 +28,9 @@ const TOUCHED_EVERY_TICKS: u64 = 10;
 const BILLED_EVERY_TICKS: u64 = 10;
 /// Stripe is told of usage once in so many ticks, and at the first.
 const REPORTED_EVERY_TICKS: u64 = 600;
+/// Portions of an organization's old audit entries that are removed when its turn comes, so that
+/// more go than a busy one writes between two turns.
+const PRUNED_PORTIONS_MAX: usize = 32;
 const DAY_SECS: u64 = 86_400;
 /// How long before the grace time is over people are told.
 const GRACE_NOTICE: Duration = Duration::from_secs(DAY_SECS);
@@ -37,7 +40,7 @@ impl<P: Platform> Gateway<P> {
     pub async fn tick(&self) {
         let round = self.shared.next_round();
         self.write_queued_audit().await;
-        note("tending leases", self.admission.tend().await);
+        self.complain(Upkeep::Leases, self.admission.tend().await);
         if round.is_multiple_of(TOUCHED_EVERY_TICKS) {
             self.write_touched().await;
         }
@@ -56,7 +59,7 @@ impl<P: Platform> Gateway<P> {
             });
         }
         if round.is_multiple_of(PURGED_EVERY_TICKS) {
-            note("purging idempotency keys", self.usage.purge_kept(self.clock.now()).await);
+            self.complain(Upkeep::Purge, self.usage.purge_kept(self.clock.now()).await);
         }
     }
 
@@ -75,7 +78,7 @@ impl<P: Platform> Gateway<P> {
         let rows = self.shared.audit.take_all();
         self.write_audit(rows).await;
         self.write_touched().await;
-        note("tending leases", self.admission.tend().await);
+        self.complain(Upkeep::Leases, self.admission.tend().await);
     }
 
     /// Writes the audit rows that are due, so that a reader sees what this node knows.
@@ -111,8 +114,11 @@ impl<P: Platform> Gateway<P> {
         }
         let now = self.clock.now();
         let before = now.minus(Duration::from_secs(days * DAY_SECS));
-        let pruned = self.audit.prune(organization, before, now).await?;
-        if pruned > 0 {
+        for _ in 0..PRUNED_PORTIONS_MAX {
+            let pruned = self.audit.prune(organization, before, now).await?;
+            if pruned == 0 {
+                break;
+            }
             tracing::info!(%organization, pruned, "old audit entries removed");
         }
         Ok(())
@@ -144,22 +150,27 @@ impl<P: Platform> Gateway<P> {
         if rows.is_empty() {
             return;
         }
-        if let Err(fault) = self.audit.append(rows.clone()).await {
-            tracing::error!(cause = fault.cause, "audit rows could not be written, and wait");
+        let written = self.audit.append(rows.clone()).await;
+        if written.is_err() {
             self.shared.audit.put_back(rows);
+        }
+        self.complain(Upkeep::AuditRows, written);
+    }
+
+    /// Tells of a failure, but not of each while it lasts: rounds come ten times a second.
+    fn complain<T>(&self, work: Upkeep, outcome: Result<T, Fault>) {
+        if let Err(fault) = outcome
+            && self.shared.may_complain(work, self.clock.now())
+        {
+            let work = work.name();
+            tracing::error!(cause = fault.cause, "{work} failed, and is tried again");
         }
     }
 
     async fn write_touched(&self) {
         let touched = self.shared.touched.take();
         if !touched.is_empty() {
-            note("noting key uses", self.directory.touch_keys(&touched).await);
+            self.complain(Upkeep::KeyUses, self.directory.touch_keys(&touched).await);
         }
-    }
-}
-
-fn note<T>(work: &str, outcome: Result<T, Fault>) {
-    if let Err(fault) = outcome {
-        tracing::error!(cause = fault.cause, "{work} failed, and is tried again");
     }
 }

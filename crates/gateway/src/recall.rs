@@ -15,7 +15,8 @@ use crate::keys::KeyFacts;
 use crate::ports::{Directory, Platform, Refusal};
 
 impl<P: Platform> Gateway<P> {
-    /// A key by its hash. An address with too many failures gets no look-up.
+    /// A key by its hash; where the directory reads its organization along, that is remembered, too. An
+    /// address with too many failures gets no look-up.
     pub(crate) async fn recall_key(
         &self,
         hash: KeyHash,
@@ -24,8 +25,15 @@ impl<P: Platform> Gateway<P> {
     ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
         recall(&self.shared.keys, hash, now, async || {
             self.shared.shield.look(ip, now)?;
-            let record = self.directory.key_by_hash(&hash).await?;
-            Ok(record.map(|record| Arc::new(KeyFacts::new(record))))
+            let organizations = &self.shared.organizations;
+            let noted = organizations.forgotten();
+            let Some((record, owner)) = self.directory.key_with_owner(&hash).await? else {
+                return Ok(None);
+            };
+            if let Some(owner) = owner {
+                organizations.fill_unless_forgotten(owner.id, Arc::new(owner), noted, now);
+            }
+            Ok(Some(Arc::new(KeyFacts::new(record))))
         })
         .await
     }

@@ -55,6 +55,7 @@ pub struct Shared {
     pub(crate) touched: TouchedKeys,
     rounds: AtomicU64,
     running: [AtomicBool; 3],
+    complained_at: [AtomicI64; 4],
     reconciliation_due: AtomicI64,
     pub(crate) gauges: Gauges,
     pub(crate) fleet: OnceLock<Arc<FleetGauges>>,
@@ -70,6 +71,33 @@ pub(crate) enum Job {
     /// Everything is compared with Stripe.
     Reconciliation,
 }
+
+/// Work of the rounds themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upkeep {
+    /// Queued audit rows are written.
+    AuditRows,
+    /// Leases are renewed and given back.
+    Leases,
+    /// When keys were used is written.
+    KeyUses,
+    /// Old idempotency keys are dropped.
+    Purge,
+}
+
+impl Upkeep {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AuditRows => "writing audit rows",
+            Self::Leases => "tending leases",
+            Self::KeyUses => "noting key uses",
+            Self::Purge => "purging idempotency keys",
+        }
+    }
+}
+
+/// How often a failure that lasts is told.
+const COMPLAINED_EVERY: Duration = Duration::from_secs(10);
 
 /// A job that runs, until this is dropped.
 pub(crate) struct Running(Arc<Shared>, Job);
@@ -105,6 +133,7 @@ impl Shared {
             touched: TouchedKeys::default(),
             rounds: AtomicU64::new(0),
             running: Default::default(),
+            complained_at: [const { AtomicI64::new(i64::MIN) }; 4],
             reconciliation_due: AtomicI64::new(0),
             gauges: Gauges::default(),
             fleet: OnceLock::new(),
@@ -161,6 +190,17 @@ impl Shared {
         }
         self.reconciliation_due.store(now.plus(every).micros(), Ordering::Relaxed);
         true
+    }
+
+    /// Whether a failure of this work is to be told: once in a while.
+    pub(crate) fn may_complain(&self, work: Upkeep, now: Timestamp) -> bool {
+        let last = &self.complained_at[work as usize];
+        let due =
+            Timestamp::from_micros(last.load(Ordering::Relaxed)).plus(COMPLAINED_EVERY) <= now;
+        if due {
+            last.store(now.micros(), Ordering::Relaxed);
+        }
+        due
     }
 
     /// The number of this round of jobs, from 1.

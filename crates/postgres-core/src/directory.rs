@@ -1,16 +1,17 @@
 //! Organizations and keys.
 
 use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::authority::NOTICE;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Directory, Page};
+use driftlock_gateway::ports::{Directory, HandedOver, HandoverAsk, Page};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{FIRST_UUID, read, record, uuid, write};
+use crate::args::{FIRST_UUID, int, read, record, uuid, write};
 use crate::{Call, FunctionStore};
 
 /// How often a change is made anew because somebody else made one meanwhile.
@@ -32,6 +33,13 @@ impl<C: Call> FunctionStore<C> {
 impl<C: Call> Directory for FunctionStore<C> {
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault> {
         read(self.call.call("driftlock_key_by_hash", json!({ "hash": hash.hex() })).await?)
+    }
+
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        read(self.call.call("driftlock_caller", json!({ "hash": hash.hex() })).await?)
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
@@ -130,6 +138,17 @@ impl<C: Call> Directory for FunctionStore<C> {
         let used: Vec<Value> =
             used.iter().map(|(id, at)| json!({ "id": uuid!(id), "at": at.micros() })).collect();
         self.call.call("driftlock_touch_keys", json!({ "used": used })).await.map(drop)
+    }
+
+    async fn hand_over(&self, ask: HandoverAsk) -> Result<HandedOver, Fault> {
+        let args = json!({
+            "id": uuid!(ask.organization), "to": ask.to, "period_end": ask.period_end.micros(),
+            "notice": int(NOTICE.as_micros().try_into().unwrap_or(u64::MAX)),
+            "now": self.stamp(ask.now), "audit": [record(&ask.audit)],
+        });
+        let agreed: Option<Organization> =
+            read(self.call.call("driftlock_hand_over", args).await?)?;
+        Ok(agreed.map_or(HandedOver::Unknown, |agreed| HandedOver::Agreed(Box::new(agreed))))
     }
 }
 

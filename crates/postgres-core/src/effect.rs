@@ -16,6 +16,7 @@ pub fn effect(function: &str) -> Effect {
         function,
         "driftlock_version"
             | "driftlock_key_by_hash"
+            | "driftlock_caller"
             | "driftlock_key"
             | "driftlock_keys"
             | "driftlock_organization"
@@ -38,6 +39,11 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_open_buckets"
             | "driftlock_alerts"
             | "driftlock_changes"
+            | "driftlock_outbox"
+            | "driftlock_outbox_organizations"
+            | "driftlock_tagged"
+            | "driftlock_customers"
+            | "driftlock_note"
     );
     // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
     let settles = matches!(
@@ -46,6 +52,9 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_raise"
             | "driftlock_touch_keys"
             | "driftlock_lease"
+            | "driftlock_outbox_shipped"
+            | "driftlock_set_note"
+            | "driftlock_ship"
             | "driftlock_void"
     );
     if reads || settles { Effect::Repeatable } else { Effect::Once }

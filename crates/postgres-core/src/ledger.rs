@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::denial::Fault;
+use driftlock_domain::authority::LedgerKind;
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::PeriodId;
@@ -18,6 +20,14 @@ use crate::{Call, FunctionStore};
 
 /// How long a lease lives: what a node holds when it crashes is back after this.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
+
+/// A lease, or who holds the ledger instead.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Leased {
+    Granted(Granted),
+    Elsewhere { held_by: LedgerKind },
+}
 
 #[derive(Deserialize)]
 struct Granted {
@@ -58,7 +68,14 @@ impl<C: Call> Ledger for FunctionStore<C> {
             "keep": int(ask.keep), "want": int(ask.want),
             "ttl": int(LEASE_TTL.as_micros().try_into().unwrap_or(u64::MAX)),
         });
-        let granted: Granted = read(self.call.call("driftlock_lease", args).await?)?;
+        let granted: Leased = read(self.call.call("driftlock_lease", args).await?)?;
+        let granted = match granted {
+            Leased::Granted(granted) => granted,
+            Leased::Elsewhere { held_by } => {
+                let cause = format!("the organization's units are counted by {held_by}");
+                return Err(Fault::new(FaultKind::LedgerElsewhere, cause));
+            }
+        };
         Ok(LeaseGrant {
             period: PeriodId(granted.period),
             terms,
@@ -70,24 +87,7 @@ impl<C: Call> Ledger for FunctionStore<C> {
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
-        let claim = settlement.claim.as_ref();
-        let one = json!({
-            "usage": uuid!(settlement.usage), "organization": uuid!(settlement.organization),
-            "key": uuid!(settlement.key), "route": settlement.route, "units": settlement.units,
-            "node": uuid!(settlement.node), "request_id": settlement.request_id,
-            "claim": claim.map(|claim| hex::encode(claim.key.0)),
-            "fingerprint": claim.map(|claim| hex::encode(claim.fingerprint.0)),
-            "audit": record(&settlement.audit), "now": self.stamp(now),
-        });
-        match read(self.call.settle(one).await?)? {
-            Outcome::Committed { at, period } => {
-                Ok(Settled::Committed { at: Timestamp::from_micros(at), period: PeriodId(period) })
-            }
-            Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
-            Outcome::Not(NotSettled::Unleased) => {
-                Err(Fault::store("a settlement for which no units were leased"))
-            }
-        }
+        self.settle_one(&settlement, Value::Null, now).await
     }
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
@@ -98,6 +98,52 @@ impl<C: Call> Ledger for FunctionStore<C> {
         match self.call.call("driftlock_void", args).await? {
             Value::Null => Ok(()),
             _ => Err(Fault::store(format!("{usage} is in a sealed bucket"))),
+        }
+    }
+}
+
+impl<C: Call> FunctionStore<C> {
+    /// Settles what was acknowledged while the store was away, under terms without a cap: it counts
+    /// once, whatever cap there is by now.
+    ///
+    /// # Errors
+    /// As [`Ledger::settle`].
+    pub async fn settle_late(
+        &self,
+        settlement: &Settlement,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Settled, Fault> {
+        let late = json!({
+            "start": terms.period.start.micros(), "end": terms.period.end.micros(),
+            "included": int(terms.included),
+        });
+        self.settle_one(settlement, late, now).await
+    }
+
+    async fn settle_one(
+        &self,
+        settlement: &Settlement,
+        late: Value,
+        now: Timestamp,
+    ) -> Result<Settled, Fault> {
+        let claim = settlement.claim.as_ref();
+        let one = json!({
+            "usage": uuid!(settlement.usage), "organization": uuid!(settlement.organization),
+            "key": uuid!(settlement.key), "route": settlement.route, "units": settlement.units,
+            "node": uuid!(settlement.node), "request_id": settlement.request_id,
+            "claim": claim.map(|claim| hex::encode(claim.key.0)),
+            "fingerprint": claim.map(|claim| hex::encode(claim.fingerprint.0)),
+            "audit": record(&settlement.audit), "now": self.stamp(now), "late": late,
+        });
+        match read(self.call.settle(one).await?)? {
+            Outcome::Committed { at, period } => {
+                Ok(Settled::Committed { at: Timestamp::from_micros(at), period: PeriodId(period) })
+            }
+            Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
+            Outcome::Not(NotSettled::Unleased) => {
+                Err(Fault::store("a settlement for which no units were leased"))
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod args;
 mod audit_log;
 mod changes;
 mod directory;
+mod edge;
 mod effect;
 mod inbox;
 mod ledger;

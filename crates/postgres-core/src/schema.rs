@@ -20,12 +20,13 @@ macro_rules! migration {
 }
 
 /// All of them; a database's version is the number of the last one applied.
-pub const MIGRATIONS: [Migration; 5] = [
+pub const MIGRATIONS: [Migration; 6] = [
     migration!("0001_tables"),
     migration!("0002_access"),
     migration!("0003_directory"),
     migration!("0004_ledger"),
     migration!("0005_billing"),
+    migration!("0006_edge"),
 ];
 
 #[cfg(test)]

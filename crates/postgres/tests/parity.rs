@@ -8,12 +8,8 @@ use driftlock_postgres::{DatabaseUrl, migrate};
 use driftlock_testkit::postgres::Cluster;
 
 /// What only the embedded store or the edge needs, and why PostgreSQL does not.
-const NOT_HERE: [(&str, &str); 3] = [
+const NOT_HERE: [(&str, &str); 2] = [
     ("meta", "the file's node; here a node is a process, and names itself"),
-    (
-        "audit_outbox",
-        "the edge's chains are elsewhere; here a change and its audit row are one commit",
-    ),
     (
         "billing_revisions",
         "SQLite's guard of a revision; here the row is compared as it is written",

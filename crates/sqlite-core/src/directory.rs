@@ -24,6 +24,14 @@ pub const KEY_BY_ID: &str = concat!("SELECT ", key_columns!(), " FROM api_keys W
 /// The key of a hash.
 pub const KEY_BY_HASH: &str =
     concat!("SELECT ", key_columns!(), " FROM api_keys WHERE key_hash = ?1");
+/// The columns of a key, before those of its organization in [`CALLER_BY_HASH`].
+pub const KEY_COLUMNS: usize = 11;
+/// The key of a hash, and its organization.
+pub const CALLER_BY_HASH: &str = "SELECT k.id, k.organization, k.name, k.key_prefix, k.scopes, \
+     k.requests_per_minute, k.ip_allow, k.expires_at, k.revoked_at, k.last_used_at, k.created_at, \
+     o.id, o.name, o.plan, o.status, o.quota, o.requests_per_minute, o.stripe_customer_id, \
+     o.subscription, o.created_at \
+     FROM api_keys k JOIN organizations o ON o.id = k.organization WHERE k.key_hash = ?1";
 /// Keys of an organization after an id, in order; at most so many.
 pub const KEYS_OF_ORGANIZATION: &str = concat!(
     "SELECT ",

@@ -16,17 +16,19 @@ mod period;
 mod rows;
 mod schema;
 mod settle;
+pub mod shipment;
 mod sql;
 mod usage;
 
 pub use audit::{checkpoint, entries, head};
 pub use book::Books;
 pub use directory::{
-    KEY_BY_HASH, KEY_BY_ID, KEY_EXISTS, KEYS_OF_ORGANIZATION, ORGANIZATION_BY_ID, ORGANIZATIONS,
-    REVISION, REVOKE_KEY, TOUCH_KEY, insert_key, insert_organization, update_organization,
+    CALLER_BY_HASH, KEY_BY_HASH, KEY_BY_ID, KEY_COLUMNS, KEY_EXISTS, KEYS_OF_ORGANIZATION,
+    ORGANIZATION_BY_ID, ORGANIZATIONS, REVISION, REVOKE_KEY, TOUCH_KEY, insert_key,
+    insert_organization, update_organization,
 };
 pub use idempotency::{keep_answer, kept, purge_kept};
 pub use rows::{key, organization};
 pub use schema::{MIGRATIONS, statements};
-pub use sql::{Cell, Columns, Row, Sql, Statement, Value};
+pub use sql::{Cell, Columns, Rest, Row, Sql, Statement, Value};
 pub use usage::{receipt, summary};

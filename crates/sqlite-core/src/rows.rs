@@ -1,5 +1,6 @@
 //! Rows of the directory and what they stand for.
 
+use driftlock_domain::authority::Authority;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::KeyRecord;
@@ -44,6 +45,8 @@ pub fn organization(row: Row<'_>) -> Result<Organization, Fault> {
         stripe_customer_id: row.maybe_text(6)?.map(Into::into),
         subscription: subscription.map(|_| row.json(7)).transpose()?,
         created_at: Timestamp::from_micros(row.int(8)?),
+        // The file, or the object behind D1: there is one kind, which whoever reads it knows.
+        ledger: Authority::default(),
     })
 }
 

@@ -147,7 +147,25 @@ pub trait Columns {
 #[derive(Clone, Copy)]
 pub struct Row<'a>(pub &'a dyn Columns);
 
+/// The columns of a row from one on, as a row of their own.
+pub struct Rest<'a> {
+    row: Row<'a>,
+    first: usize,
+}
+
+impl Columns for Rest<'_> {
+    fn cell(&self, column: usize) -> Result<Cell<'_>, Fault> {
+        self.row.0.cell(self.first + column)
+    }
+}
+
 impl<'a> Row<'a> {
+    /// What follows the first columns.
+    #[must_use]
+    pub const fn from(self, first: usize) -> Rest<'a> {
+        Rest { row: self, first }
+    }
+
     /// A number.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::authority::Authority;
 use driftlock_domain::cell::{Charge, HoldAsk};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
@@ -61,6 +62,7 @@ pub fn organization(number: u8) -> Organization {
         stripe_customer_id: None,
         subscription: None,
         created_at: now(),
+        ledger: Authority::default(),
     }
 }
 

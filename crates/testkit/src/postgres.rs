@@ -22,6 +22,7 @@ pub struct Cluster {
     port: u16,
     server: Option<Child>,
     databases: AtomicU32,
+    settings: Vec<String>,
 }
 
 impl Cluster {
@@ -31,6 +32,15 @@ impl Cluster {
     /// When PostgreSQL 15 or later is missing, or does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with settings of its own, as `name=value`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let programs = programs();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -39,8 +49,9 @@ impl Cluster {
         if let Some(user) = other_user() {
             run(Command::new("chown").arg(user).arg(folder.path()));
         }
-        let mut cluster =
-            Self { folder, programs, port, server: None, databases: AtomicU32::new(0) };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let databases = AtomicU32::new(0);
+        let mut cluster = Self { folder, programs, port, server: None, databases, settings };
         run(cluster
             .program("initdb")
             .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
@@ -115,6 +126,7 @@ impl Cluster {
         let mut server = self.program("postgres");
         server.args(["-p", &port, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
         server.args(["-c", "max_connections=200", "-k"]).arg(self.data());
+        server.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
         server.arg("-D").arg(self.data()).stdout(Stdio::null()).stderr(log);
         self.server = Some(server.spawn().expect("postgres starts"));
         let began = Instant::now();

@@ -33,7 +33,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 const JOBS_LOST_AFTER: Duration = Duration::from_secs(10);
 
 thread_local! {
-    static MIGRATED: Cell<bool> = const { Cell::new(false) };
+    static PREPARED: Cell<bool> = const { Cell::new(false) };
     static JOBS_SINCE: Cell<Option<Timestamp>> = const { Cell::new(None) };
 }
 
@@ -49,9 +49,9 @@ pub(crate) async fn exchange(
     let isolate = Isolate::get(env)?;
     let (gateway, directory) =
         gateway(&isolate, env, context.clone()).map_err(|fault| fault.cause)?;
-    if !MIGRATED.get() {
-        directory.migrate().await.map_err(|fault: Fault| fault.cause)?;
-        MIGRATED.set(true);
+    if !PREPARED.get() {
+        directory.prepare().await.map_err(|fault: Fault| fault.cause)?;
+        PREPARED.set(true);
     }
     let headers = headers::read(&request.headers()).map_err(|error| thrown(&error))?;
     let peer = peer(&headers);

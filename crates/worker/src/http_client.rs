@@ -1,4 +1,4 @@
-//! Calls of other services (Stripe): the runtime's `fetch`, bounded in time and size.
+//! Calls of other services (Stripe, Supabase): the runtime's `fetch`, bounded in time and size.
 
 use std::time::Duration;
 
@@ -16,19 +16,18 @@ use crate::js::thrown;
 use crate::upstream::global_fetch;
 use crate::{body, headers};
 
-/// For a whole call.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// The greatest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
-/// See the module.
-pub(crate) struct EdgeHttp;
+/// See the module; a call takes so long at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EdgeHttp(pub(crate) Duration);
 
 impl HttpClient for EdgeHttp {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, NoAnswer> {
         let aborting = AbortController::new().map_err(|error| NoAnswer(thrown(&error)))?;
         let called = std::pin::pin!(call(request, &aborting));
-        let patience = std::pin::pin!(Delay::from(TIMEOUT));
+        let patience = std::pin::pin!(Delay::from(self.0));
         match select(called, patience).await {
             Either::Left((answer, _)) => answer,
             Either::Right(((), _)) => {

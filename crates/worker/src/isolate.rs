@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftlock_domain::config::{Config, Urls};
+use driftlock_domain::config::{Config, OnOutage, Urls};
 use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::{AdminTokens, Secrets, Shared};
+use driftlock_supabase::{Access, MalformedAccess};
 use worker::Env;
 
 /// See the module.
@@ -23,6 +24,8 @@ pub(crate) struct Isolate {
     pub(crate) has_stripe: bool,
     /// How often everything is compared with it.
     pub(crate) reconciled_every: Duration,
+    /// The Supabase project that is the directory; without one D1 is.
+    pub(crate) supabase: Option<Arc<Access>>,
 }
 
 thread_local! {
@@ -61,6 +64,11 @@ impl Isolate {
                         connections and watches backends; leave them out"
                 .to_owned());
         }
+        if config.metering.on_outage == OnOutage::Journal {
+            return Err("metering.on_outage: at the edge there is no file to keep a journal in; \
+                        leave it out"
+                .to_owned());
+        }
         let urls = variable(env, "ENV_GO_BACKEND_URL");
         let urls = urls.map_or_else(|| config.backend.url.clone(), |text| Urls::of_list(&text));
         if urls.is_empty() {
@@ -88,7 +96,7 @@ impl Isolate {
         let hours = u64::from(config.stripe.reconcile_hours);
         let reconciled_every = Duration::from_secs(hours * 3_600);
         let shared = Shared::new(config, routes, secrets);
-        Ok(Self { shared, backends, has_stripe, reconciled_every })
+        Ok(Self { shared, backends, has_stripe, reconciled_every, supabase: supabase(env)? })
     }
 }
 
@@ -102,6 +110,22 @@ fn stripe(env: &Env) -> Result<Option<api::Access>, String> {
         api::MalformedAccess::Base => format!("ENV_STRIPE_API_BASE: {error}"),
         _ => format!("ENV_STRIPE_SECRET_KEY: {error}"),
     })
+}
+
+/// The Supabase project, if one is named.
+///
+/// # Errors
+/// What is wrong with the environment; no secret.
+pub(crate) fn supabase(env: &Env) -> Result<Option<Arc<Access>>, String> {
+    const URL: &str = "ENV_SUPABASE_URL";
+    const KEY: &str = "ENV_SUPABASE_SERVICE_ROLE_KEY";
+    let Some(url) = variable(env, URL) else { return Ok(None) };
+    let key = variable(env, KEY).ok_or_else(|| format!("{KEY}: not set, although {URL} is"))?;
+    let access = Access::new(&url, &key).map_err(|error| match error {
+        MalformedAccess::Url => format!("{URL}: {error}"),
+        _ => format!("{KEY}: {error}"),
+    })?;
+    Ok(Some(Arc::new(access)))
 }
 
 /// A backend's base URL.

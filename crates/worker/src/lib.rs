@@ -9,6 +9,7 @@ mod background;
 mod body;
 mod clock;
 mod d1;
+mod directory;
 mod exchange;
 mod headers;
 mod http_client;
@@ -19,6 +20,7 @@ mod object;
 mod objects;
 mod platform;
 mod reports;
+mod supabase;
 mod upstream;
 mod usage;
 mod wire;
@@ -72,7 +74,7 @@ async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
 async fn sweep(env: &Env, context: RequestContext) -> Result<(), Fault> {
     let isolate = Isolate::get(env).map_err(Fault::store)?;
     let (gateway, directory) = platform::gateway(&isolate, env, context)?;
-    directory.migrate().await?;
+    directory.prepare().await?;
     directory.ship_all().await?;
     gateway.process_due_events().await;
     gateway.report_usage().await;

@@ -1,29 +1,42 @@
 //! The edge's choice of adapters.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Fault;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Gateway, Parts};
+use driftlock_supabase::{Timing, store};
 use worker::Env;
 
 use crate::background::RequestContext;
 use crate::clock::{EdgeClock, EdgeEntropy};
 use crate::d1::D1Directory;
+use crate::directory::EdgeDirectory;
 use crate::http_client::EdgeHttp;
 use crate::isolate::Isolate;
 use crate::objects::Objects;
 use crate::reports::EdgeReports;
+use crate::supabase::SupabaseDirectory;
 use crate::upstream::EdgeUpstream;
 use crate::usage::EdgeUsage;
+
+/// For a whole call of Stripe's, which no request waits for.
+const STRIPE_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a whole call of the store's.
+const STORE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// See the module.
 pub(crate) struct Edge;
 
 impl Platform for Edge {
-    type Directory = D1Directory;
+    const LEDGER: LedgerKind = LedgerKind::Objects;
+    type Directory = EdgeDirectory;
     type Admission = Objects;
     type Usage = EdgeUsage;
     type Audit = Objects;
-    type Inbox = D1Directory;
+    type Inbox = EdgeDirectory;
     type Reports = EdgeReports;
     type Alerts = EdgeReports;
     type Http = EdgeHttp;
@@ -37,9 +50,13 @@ impl Platform for Edge {
 ///
 /// # Errors
 /// When a binding is missing.
-pub(crate) fn directory(env: &Env, objects: Objects) -> Result<D1Directory, Fault> {
+fn directory(isolate: &Isolate, env: &Env, objects: Objects) -> Result<EdgeDirectory, Fault> {
+    if let Some(access) = &isolate.supabase {
+        let store = store(EdgeHttp(STORE_TIMEOUT), Arc::clone(access), Timing::Database);
+        return Ok(EdgeDirectory::Supabase(SupabaseDirectory::new(store, objects)));
+    }
     let database = env.d1("DIRECTORY").map_err(|error| missing("D1 database DIRECTORY", &error))?;
-    Ok(D1Directory::new(database, objects))
+    Ok(EdgeDirectory::D1(D1Directory::new(database, objects)))
 }
 
 /// The organizations' objects, as a request of this context reaches them.
@@ -61,9 +78,9 @@ pub(crate) fn gateway(
     isolate: &Isolate,
     env: &Env,
     context: RequestContext,
-) -> Result<(Gateway<Edge>, D1Directory), Fault> {
+) -> Result<(Gateway<Edge>, EdgeDirectory), Fault> {
     let objects = objects(env, context.clone())?;
-    let directory = directory(env, objects.clone())?;
+    let directory = directory(isolate, env, objects.clone())?;
     let gateway = Gateway::new(Parts {
         shared: isolate.shared.clone(),
         directory: directory.clone(),
@@ -72,7 +89,7 @@ pub(crate) fn gateway(
         inbox: directory.clone(),
         reports: EdgeReports { objects: objects.clone(), directory: directory.clone() },
         alerts: EdgeReports { objects: objects.clone(), directory: directory.clone() },
-        http: EdgeHttp,
+        http: EdgeHttp(STRIPE_TIMEOUT),
         audit: objects,
         upstream: EdgeUpstream::new(isolate.backends.clone(), context.clone()),
         clock: EdgeClock,

@@ -9,14 +9,14 @@ use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{Alerts, Page, UsageReports};
 
-use crate::d1::D1Directory;
+use crate::directory::EdgeDirectory;
 use crate::objects::Objects;
 use crate::wire::Ask;
 
 /// The objects, and the directory that tells which of them are customers'.
 pub(crate) struct EdgeReports {
     pub(crate) objects: Objects,
-    pub(crate) directory: D1Directory,
+    pub(crate) directory: EdgeDirectory,
 }
 
 impl UsageReports for EdgeReports {

@@ -8,14 +8,14 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, UsageSummary};
 use driftlock_gateway::ports::UsageRecords;
 
-use crate::d1::D1Directory;
+use crate::directory::EdgeDirectory;
 use crate::objects::Objects;
 use crate::wire::Ask;
 
 /// The objects, and the directory that tells which of them a receipt belongs to.
 pub(crate) struct EdgeUsage {
     pub(crate) objects: Objects,
-    pub(crate) directory: D1Directory,
+    pub(crate) directory: EdgeDirectory,
 }
 
 impl UsageRecords for EdgeUsage {
@@ -36,7 +36,8 @@ impl UsageRecords for EdgeUsage {
                 return Ok(found);
             }
         }
-        Ok(None)
+        // What an object told the book of record does not stay there for ever.
+        self.directory.receipt(usage).await
     }
 
     async fn kept(

@@ -10,10 +10,10 @@ use driftlock_e2e::admin::Organization;
 use driftlock_e2e::poll::eventually;
 use serde_json::json;
 
-use super::CONFIG;
 use super::support::backend::Backend;
 use super::support::fleet::Fleet;
 use super::support::metered::{Client, Outcome};
+use super::{CONFIG, lost};
 
 const NODES: usize = 3;
 const CLIENTS: usize = 96;
@@ -152,14 +152,7 @@ fn a_cap_holds_when_a_gateway_and_the_database_die() {
         (voids <= CAP && voids >= receipts.len()).then_some(voids)
     });
     assert!(used - receipts.len() <= 2 * CLIENTS, "{used} charged, {} answered", receipts.len());
-    let known: HashSet<String> = fleet
-        .sql("select 'use_' || id from driftlock.usage_events where not voided")
-        .lines()
-        .map(|id| id.replace('-', ""))
-        .collect();
-    let lost: Vec<_> =
-        distinct.iter().filter(|receipt| !known.contains(&receipt.replace('-', ""))).collect();
-    assert!(lost.is_empty(), "{} acknowledged units are lost: {:?}", lost.len(), lost.first());
+    assert_eq!(lost(&fleet, &receipts), [""; 0], "acknowledged units");
     assert_eq!(organization.units(), used as u64);
     let verdict = organization.admin("GET", "/audit/verify").send().expect(200).json();
     assert_eq!(verdict["ok"], true, "{verdict}");

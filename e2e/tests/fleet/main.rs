@@ -10,11 +10,21 @@ mod support {
     pub(crate) mod metered;
     pub(crate) mod process;
 }
+mod authority;
 mod cap;
 mod held;
+mod journal;
 mod outage;
 mod revocation;
 
 /// Limits that no test here is about.
 const CONFIG: &str = "[limits]\naddress_requests_per_minute = 1000000\n\
                       address_ceiling_per_minute = 100000000\n";
+
+/// The acknowledged units that the ledger does not have.
+fn lost<'a>(fleet: &support::fleet::Fleet, receipts: &'a [String]) -> Vec<&'a String> {
+    let known = fleet.sql("select 'use_' || id from driftlock.usage_events where not voided");
+    let plain = |id: &str| id.replace('-', "");
+    let known: std::collections::HashSet<String> = known.lines().map(plain).collect();
+    receipts.iter().filter(|receipt| !known.contains(&plain(receipt))).collect()
+}

@@ -56,9 +56,13 @@ impl Fleet {
 
     /// The same before a backend of the test's own.
     pub(crate) fn start_before(size: usize, config: &str, backend_url: &str) -> Self {
+        Self::start_on(Cluster::start(), size, config, backend_url)
+    }
+
+    /// The same on a cluster of the test's own.
+    pub(crate) fn start_on(cluster: Cluster, size: usize, config: &str, backend_url: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
-        let cluster = Cluster::start();
         let mut fleet = Self {
             nodes: Vec::new(),
             backend: None,
@@ -97,14 +101,49 @@ impl Fleet {
 
     /// One more gateway.
     pub(crate) fn add(&mut self) {
-        let (number, listen) = (self.nodes.len(), free_address());
-        let log = self.directory.path().join(format!("gateway-{number}.log"));
+        let folder = self.folder(self.nodes.len());
+        fs::create_dir(&folder).expect("a folder");
+        let node = self.spawn(&folder, free_address());
+        self.nodes.push(node);
+    }
+
+    /// Starts a gateway again, in its folder and on its port.
+    pub(crate) fn restart(&mut self, node: usize) {
+        self.nodes[node].kill();
+        let listen = self.nodes[node].listen.clone();
+        self.nodes[node] = self.spawn(&self.folder(node), listen);
+    }
+
+    /// A file in a gateway's folder.
+    pub(crate) fn file(&self, node: usize, name: &str) -> PathBuf {
+        self.folder(node).join(name)
+    }
+
+    /// A gateway's process, for whoever tells the system about it.
+    pub(crate) fn pid(&self, node: usize) -> String {
+        self.nodes[node].process.id().to_string()
+    }
+
+    fn folder(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("gateway-{node}"))
+    }
+
+    fn spawn(&self, folder: &Path, listen: String) -> Node {
         let mut serve = self.command("serve");
         serve.args(["--listen", &listen, "--admin-listen", "127.0.0.1:0", "--config"]);
-        serve.arg(self.directory.path().join("gateway.toml"));
-        let mut node = Node::start(&mut serve, listen, log);
+        serve.arg(self.directory.path().join("gateway.toml")).current_dir(folder);
+        let mut node = Node::start(&mut serve, listen, folder.join("log"));
         node.wait_until_ready();
-        self.nodes.push(node);
+        node
+    }
+
+    /// Runs a command of the first gateway's operator; what it prints.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let url = format!("http://{}", self.listen(0));
+        let mut command = self.command(arguments[0]);
+        let done = command.args(&arguments[1..]).args(["--url", &url]).output().expect("it runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
     /// Where a gateway listens.
@@ -155,7 +194,7 @@ impl Fleet {
 
 impl Node {
     fn start(command: &mut Command, listen: String, log: PathBuf) -> Self {
-        let file = File::create(&log).expect("a log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a handle")).stderr(file);
         Self { process: command.spawn().expect("it starts"), listen, log }
     }

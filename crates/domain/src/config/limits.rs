@@ -85,6 +85,22 @@ pub struct Metering {
     pub durability: Durability,
     /// The plan of an organization that is made without one.
     pub default_plan: String,
+    /// What becomes of metered requests while the store that gateways share is away.
+    pub on_outage: OnOutage,
+    /// The file that keeps them until it is back.
+    pub journal_file: String,
+    /// Its greatest size; beyond, metered requests are refused.
+    pub journal_bytes_max: u64,
+}
+
+/// What becomes of metered requests while the store that gateways share is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOutage {
+    /// They are told to come again.
+    Refuse,
+    /// Those of organizations without any cap go on, into a file, and are settled afterwards.
+    Journal,
 }
 
 /// What a settled request survives.
@@ -99,7 +115,13 @@ pub enum Durability {
 
 impl Default for Metering {
     fn default() -> Self {
-        Self { durability: Durability::Fsync, default_plan: "developer".into() }
+        Self {
+            durability: Durability::Fsync,
+            default_plan: "developer".into(),
+            on_outage: OnOutage::Refuse,
+            journal_file: "driftlock.journal".into(),
+            journal_bytes_max: 128 << 20,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use backend::{Backend, BackendHeaderError, Timeouts, Urls};
 pub use error::ConfigError;
 pub use front::{Cors, Responses};
-pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering};
+pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering, OnOutage};
 pub use plans::Plans;
 pub use routes::RouteConfig;
 pub use stripe::Stripe;

@@ -72,6 +72,8 @@ impl Found {
         self.within(&["keys", "fresh_secs"], facts.fresh_secs, 1, 3_600);
         self.within(&["keys", "max_stale_secs"], facts.max_stale_secs, facts.fresh_secs, 3_600);
         self.within(&["keys", "cache_entries_max"], wide(facts.cache_entries_max), 1_024, 64 << 20);
+        let journal = config.metering.journal_bytes_max;
+        self.within(&["metering", "journal_bytes_max"], journal, 64 << 10, 1 << 40);
         self.within(&["audit", "coalesce_secs"], audit.coalesce_secs, 1, 3_600);
         self.within(&["audit", "retention_days"], u64::from(audit.retention_days), 0, 36_500);
         self.within(&["audit", "flush_ms"], audit.flush_ms, 1, 10_000);

@@ -10,15 +10,18 @@
 )]
 
 mod fleet;
+mod handover;
 mod inbox;
 mod reports;
 
 pub use fleet::FleetLimits;
+pub use handover::{HandedOver, HandoverAsk};
 pub use inbox::EventInbox;
 pub use reports::{Alerts, UsageReports};
 
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
@@ -45,6 +48,13 @@ pub struct Page<Id> {
 pub trait Directory {
     /// The key of this hash, revoked and expired ones too.
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault>;
+    /// The same, and its organization along with it where that costs no other call.
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        Ok(self.key_by_hash(hash).await?.map(|key| (key, None)))
+    }
     /// The key of this id.
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault>;
     /// An organization.
@@ -96,6 +106,13 @@ pub trait Directory {
     ) -> Result<Option<KeyRecord>, Fault>;
     /// Notes when keys were last used; earlier times than the noted ones change nothing.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
+
+    /// Has another kind of ledger count an organization's units from the end of the period on, or at
+    /// once where that splits no period; see [`driftlock_domain::authority`]. A store that knows one
+    /// kind only hands nothing over.
+    async fn hand_over(&self, _handover: HandoverAsk) -> Result<HandedOver, Fault> {
+        Ok(HandedOver::OneKind)
+    }
 }
 
 /// Why a request was not admitted.
@@ -306,6 +323,8 @@ pub struct NoAnswer(pub String);
 
 /// A host's choice of adapters.
 pub trait Platform: 'static {
+    /// Who counts units here, where the directory knows others too.
+    const LEDGER: LedgerKind;
     /// Organizations and keys.
     type Directory: Directory;
     /// Limits and quota.

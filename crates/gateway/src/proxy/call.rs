@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::authority::Authority;
 use driftlock_domain::cell::{Hold, LimitsNow};
 use driftlock_domain::denial::Denial;
 use driftlock_domain::entitlement::Entitlement;
@@ -34,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) route: Arc<Route>,
     pub(crate) key: Arc<KeyFacts>,
     pub(crate) entitlement: Entitlement,
+    pub(crate) ledger: Authority,
 }
 
 impl Call {

@@ -3,9 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use driftlock_domain::authority::Authority;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::{entitlement, standing};
 use driftlock_domain::route::Route;
+use driftlock_domain::time::Timestamp;
 use http::Uri;
 use http::uri::PathAndQuery;
 
@@ -31,6 +33,9 @@ pub(crate) fn entitle<P: Platform>(
     if route.needs_subscription {
         standing(&organization, plan, at).map_err(denied)?;
     }
+    if route.units > 0 {
+        counts_here::<P>(organization.ledger, at)?;
+    }
     let entitlement = entitlement(&organization, plan, at);
     let wanted = route.rewrite.as_ref().map_or(path.as_str().into(), |to| to.apply(&path));
     if wanted != head.uri.path() {
@@ -38,8 +43,24 @@ pub(crate) fn entitle<P: Platform>(
     }
     let body_bytes_max = route.body_bytes_max;
     let method = head.method.clone();
-    let call = Call { at, id, ip, trusted, method, route, key, entitlement };
+    let ledger = organization.ledger;
+    let call = Call { at, id, ip, trusted, method, route, key, entitlement, ledger };
     Ok((Rc::new(call), Forwarded { head, body, body_bytes_max }))
+}
+
+/// Whether this kind of host counts the organization's units.
+///
+/// # Errors
+/// When another does: whoever counted here as well would grant a cap twice (I4).
+pub(super) fn counts_here<P: Platform>(ledger: Authority, at: Timestamp) -> Result<(), Fault> {
+    match ledger.at(at) {
+        kind if kind == P::LEDGER => Ok(()),
+        kind => {
+            let cause =
+                format!("the organization's units are counted by {kind}: see `org authority`");
+            Err(Fault::new(FaultKind::LedgerElsewhere, cause))
+        }
+    }
 }
 
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, Fault> {

@@ -9,6 +9,7 @@ use driftlock_domain::usage::{self, Settlement};
 use http::StatusCode;
 
 use super::call::{Admitted, Answered, Call, Held, Settled};
+use super::entitle::counts_here;
 use crate::gateway::Gateway;
 use crate::ports::{Admission, BodyEnd, Clock, Platform, Refusal, Upstream};
 
@@ -21,6 +22,8 @@ pub(crate) async fn settle<P: Platform>(answered: Answered<P>) -> Result<Settled
         gateway.shared.audit.push(call.organization(), call.audit(at, "request", status.as_str()));
         return Ok(Settled { gateway, call, limits, receipt: None, claim: None, response });
     };
+    // A handover in between: the unit belongs to a period that another kind of ledger counts.
+    counts_here::<P>(call.ledger, at)?;
     let receipt = held.hold.usage;
     let settlement = settlement(&gateway, &call, &held, status, at);
     let work = commit(gateway.clone(), held, settlement);

@@ -58,6 +58,8 @@ const TABLES: &[Table] = &[
     },
     internal("driftlock.alerts", Some(ORGANIZATION)),
     internal("driftlock.audit_checkpoints", Some(ORGANIZATION)),
+    internal("driftlock.audit_outbox", Some(ORGANIZATION)),
+    internal("driftlock.notes", None),
     internal("driftlock.audit_heads", Some(ORGANIZATION)),
     internal("driftlock.billing_periods", Some(ORGANIZATION)),
     internal("driftlock.changes", None),
@@ -98,6 +100,8 @@ pub(crate) fn rows_of(organization: &str, member: &str) -> String {
          insert into driftlock.routes (label) values ('{organization}');
          insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, period_id,
             at, request_id) values ('{organization}', '{organization}', '{organization}', 1, 1, 1, 0, '');
+         insert into driftlock.audit_outbox (organization_id, record) values ('{organization}', '[]');
+         insert into driftlock.notes values ('{organization}', '');
          insert into driftlock.usage_leases values ('{organization}', '{organization}', 1, 0);
          insert into driftlock.usage_ledgers values ('{organization}', 1, 0, 1, 1, 1, 0, 0);"
     )

@@ -83,7 +83,7 @@ impl Dev {
         let webhook_secrets = Some(token::webhook_secret(&self.data)?);
         let stripe = environment.stripe;
         let secrets = Secrets { admin_tokens: tokens, backend_headers, webhook_secrets, stripe };
-        host::serve(&setup, store, secrets, greet, host::stop_signal())
+        host::serve(&setup, store, None, secrets, greet, host::stop_signal())
             .context("--listen chooses another address")?;
         told
     }

@@ -19,6 +19,8 @@ pub(super) enum Org {
     Show(Show),
     /// Change one
     Update(Update),
+    /// Show who counts its units, or have another kind of gateway count them
+    Authority(Authority),
 }
 
 #[derive(Args)]
@@ -62,6 +64,18 @@ pub(super) struct Update {
 }
 
 #[derive(Args)]
+pub(super) struct Authority {
+    /// Its id, org_…
+    id: String,
+    /// Who is to count: leases (native nodes) or objects (Workers); from the end of the billing period
+    /// on, or at once when no unit of it is counted yet
+    #[arg(long, value_name = "KIND")]
+    set: Option<Ledger>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
 struct Settings {
     /// The plan's name
     #[arg(long)]
@@ -91,12 +105,25 @@ enum Policy {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum Ledger {
+    Leases,
+    Objects,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Status {
     Active,
     Suspended,
 }
 
-const FIELDS: [(&str, &str); 17] = [
+const AUTHORITY_FIELDS: [(&str, &str); 4] = [
+    ("id", "id"),
+    ("counted by", "ledger.kind"),
+    ("to be counted by", "ledger.next.kind"),
+    ("from", "ledger.next.from"),
+];
+
+const FIELDS: [(&str, &str); 18] = [
     ("id", "id"),
     ("name", "name"),
     ("plan", "plan"),
@@ -114,6 +141,7 @@ const FIELDS: [(&str, &str); 17] = [
     ("disputed", "billing.disputed"),
     ("deleted at Stripe", "billing.customer_deleted"),
     ("Stripe customer", "stripe_customer_id"),
+    ("counted by", "ledger.kind"),
 ];
 
 impl Org {
@@ -142,6 +170,22 @@ impl Org {
                 insert(&mut body, "status", status.map(Status::name));
                 let path = format!("/organizations/{id}");
                 show(&remote, remote.api()?.patch(&path, &body.into())?)
+            }
+            Self::Authority(Authority { id, set, remote }) => {
+                let path = format!("/organizations/{id}");
+                let organization = match set {
+                    None => remote.api()?.get(&path)?,
+                    Some(kind) => {
+                        let body = json!({ "ledger": kind.name() });
+                        remote.api()?.post(&format!("{path}/authority"), &body)?
+                    }
+                };
+                if remote.json {
+                    output::json(&organization["ledger"])?;
+                } else {
+                    output::fields(&AUTHORITY_FIELDS, &organization)?;
+                }
+                Ok(ExitCode::SUCCESS)
             }
         }
     }
@@ -179,6 +223,15 @@ impl Policy {
             Self::Block => "block",
             Self::SoftCap => "soft_cap",
             Self::Allow => "allow",
+        }
+    }
+}
+
+impl Ledger {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Leases => "leases",
+            Self::Objects => "objects",
         }
     }
 }

@@ -7,11 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use driftlock_domain::config::OnOutage;
 use driftlock_gateway::Secrets;
 
 use super::store::Store;
 use super::{output, store};
-use crate::host::{self, AdminListen, Backends, NativeClock, NativeStore, Setup};
+use crate::host::{
+    self, AdminListen, Backends, Journal, NativeClock, NativeStore, Setup, SharedStore,
+};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -69,14 +72,26 @@ impl Serve {
             stripe: environment.stripe,
         };
         match &store {
-            Store::Embedded(store) => serve(&setup, store, secrets),
-            Store::Fleet(store) => serve(&setup, store, secrets),
-            Store::Project(store) => serve(&setup, store, secrets),
+            Store::Embedded(store) => serve(&setup, store, None, secrets),
+            Store::Fleet(store) => serve(&setup, store, journal(&setup, store)?, secrets),
+            Store::Project(store) => serve(&setup, store, journal(&setup, store)?, secrets),
         }
     }
 }
 
-fn serve(setup: &Setup, store: &impl NativeStore, secrets: Secrets) -> Result<ExitCode> {
+/// The journal behind a store that may be away, if the configuration wants one.
+fn journal(setup: &Setup, store: &impl SharedStore) -> Result<Option<Journal>> {
+    let metering = &setup.config.metering;
+    let start = || Journal::start(metering, store.clone(), setup.clock.clone());
+    Ok((metering.on_outage == OnOutage::Journal).then(start).transpose()?)
+}
+
+fn serve(
+    setup: &Setup,
+    store: &impl NativeStore,
+    journal: Option<Journal>,
+    secrets: Secrets,
+) -> Result<ExitCode> {
     let mut told = Ok(());
     let ready = |addresses: host::Addresses| {
         told = output::line(&format!("gateway listens on http://{}", addresses.public));
@@ -84,7 +99,7 @@ fn serve(setup: &Setup, store: &impl NativeStore, secrets: Secrets) -> Result<Ex
             tracing::info!(%admin, "admin listener");
         }
     };
-    host::serve(setup, store, secrets, ready, host::stop_signal())?;
+    host::serve(setup, store, journal, secrets, ready, host::stop_signal())?;
     told?;
     Ok(ExitCode::SUCCESS)
 }

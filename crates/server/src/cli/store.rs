@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use driftlock_domain::config::Config;
+use driftlock_domain::config::{Config, OnOutage};
 use driftlock_postgres::{PostgresStore, Timing};
 use driftlock_redis::FleetRedis;
 use driftlock_sqlite::{Options, SqliteStore};
@@ -71,6 +71,12 @@ pub(super) fn fleet(environment: &Environment, config: &Config) -> Result<Option
 }
 
 pub(super) fn open_file(path: &Path, config: &Config) -> Result<SqliteStore> {
+    if config.metering.on_outage == OnOutage::Journal {
+        bail!(
+            "metering.on_outage = \"journal\" is for ENV_DATABASE_URL=postgres://…: the embedded store \
+             is never away"
+        );
+    }
     let options = Options { durability: config.metering.durability, ..Options::default() };
     Ok(SqliteStore::open(path, options)?)
 }

@@ -13,6 +13,7 @@ mod entropy;
 mod environment;
 mod head_scan;
 mod http_client;
+mod journal;
 mod listen;
 mod platform;
 mod serve;
@@ -24,7 +25,8 @@ pub(crate) use clock::NativeClock;
 
 pub(crate) use environment::{DATABASE_URL, Environment, REDIS_URL, SUPABASE_URL, StoreUrl};
 pub(crate) use http_client::NativeHttp;
-pub(crate) use platform::{NativeStore, serve};
+pub(crate) use journal::Journal;
+pub(crate) use platform::{NativeStore, SharedStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
 pub(crate) use supabase::open as open_supabase;
 pub(crate) use upstream::Backends;

@@ -3,7 +3,12 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use driftlock_domain::authority::LedgerKind;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::NodeId;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::ports::{
     Alerts, AuditLog, Clock, Directory, EventInbox, Ledger, Platform, UsageRecords, UsageReports,
     id_entropy,
@@ -17,6 +22,7 @@ use super::background::NativeBackground;
 use super::clock::NativeClock;
 use super::entropy::NativeEntropy;
 use super::http_client::{self, NativeHttp};
+use super::journal::{Journal, Outage};
 use super::serve::{self, Addresses, ServeError, Setup};
 use super::upstream::Backend;
 
@@ -38,6 +44,17 @@ pub(crate) trait NativeStore:
     fn node(&self, clock: &NativeClock) -> NodeId;
     /// Has `shared` hear what other processes change.
     fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock);
+}
+
+/// A store that several processes share, and that may be away.
+pub(crate) trait SharedStore: NativeStore {
+    /// Settles what was acknowledged while it was away, under terms without a cap.
+    async fn settle_late(
+        &self,
+        settlement: &Settlement,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Settled, Fault>;
 }
 
 impl NativeStore for SqliteStore {
@@ -71,12 +88,24 @@ pub(super) fn forget(shared: &Shared, clock: &NativeClock, change: Change) {
     }
 }
 
+impl SharedStore for PostgresStore {
+    async fn settle_late(
+        &self,
+        settlement: &Settlement,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Settled, Fault> {
+        Self::settle_late(self, settlement, terms, now).await
+    }
+}
+
 /// See the module.
 pub(crate) struct Native<S>(PhantomData<S>);
 
 impl<S: NativeStore> Platform for Native<S> {
+    const LEDGER: LedgerKind = LedgerKind::Leases;
     type Directory = S;
-    type Admission = FleetCells<S, NativeClock, Lane>;
+    type Admission = FleetCells<Outage<S>, NativeClock, Lane>;
     type Usage = S;
     type Audit = S;
     type Inbox = S;
@@ -89,13 +118,15 @@ impl<S: NativeStore> Platform for Native<S> {
     type Background = NativeBackground;
 }
 
-/// Serves over an open store until `stop` is ready, then drains; see [`serve::run`].
+/// Serves over an open store until `stop` is ready, then drains; see [`serve::run`]. With a journal
+/// behind it, some metered requests go on while the store is away.
 ///
 /// # Errors
 /// [`ServeError`].
 pub(crate) fn serve<S: NativeStore>(
     setup: &Setup,
     store: &S,
+    journal: Option<Journal>,
     secrets: Secrets,
     ready: impl FnOnce(Addresses),
     stop: impl Future<Output = ()>,
@@ -103,7 +134,8 @@ pub(crate) fn serve<S: NativeStore>(
     let routes = setup.config.route_table().expect("a validated configuration has a route table");
     let shared = Shared::new(setup.config.clone(), routes, secrets);
     store.follow(&shared, &setup.clock);
-    let cells = LocalCells::new(store.clone(), setup.clock.clone(), store.node(&setup.clock));
+    let ledger = Outage::new(store.clone(), journal);
+    let cells = LocalCells::new(ledger, setup.clock.clone(), store.node(&setup.clock));
     if let Some(fleet) = &setup.fleet {
         shared.show_fleet(fleet.gauges());
     }

@@ -7,7 +7,11 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
+use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::NodeId;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::Shared;
 use driftlock_gateway::ports::{Clock, id_entropy};
 use driftlock_postgres_core::{CHANGES, Call, POLLED_EVERY, Reader};
@@ -16,7 +20,7 @@ use driftlock_supabase::{Access, SupabaseStore, Timing, check, store};
 use super::clock::NativeClock;
 use super::entropy::NativeEntropy;
 use super::http_client::{self, NativeHttp};
-use super::platform::{NativeStore, forget};
+use super::platform::{NativeStore, SharedStore, forget};
 
 /// The store of a project that has the schema of this program.
 ///
@@ -46,6 +50,17 @@ impl NativeStore for SupabaseStore<NativeHttp> {
         if let Err(error) = started {
             tracing::error!(%error, "changes are not watched: keys are read again when stale");
         }
+    }
+}
+
+impl SharedStore for SupabaseStore<NativeHttp> {
+    async fn settle_late(
+        &self,
+        settlement: &Settlement,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Settled, Fault> {
+        Self::settle_late(self, settlement, terms, now).await
     }
 }
 

@@ -41,6 +41,15 @@ fn an_environment_that_lacks_something_is_told_what() {
 }
 
 #[test]
+fn a_journal_is_for_stores_that_can_be_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "[metering]\non_outage = \"journal\"\n";
+    fs::write(folder.path().join("gateway.toml"), config).expect("written");
+    let said = refused(program(folder.path(), &["serve"]).envs([BACKEND, DATABASE]));
+    assert!(said.contains("metering.on_outage") && said.contains("postgres://"), "{said}");
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -53,6 +53,11 @@ pub(super) async fn keys_are_found_by_hash_and_listed(store: impl Store) {
     store.create_key(&other, &other_hash, audit("key.create")).await.expect("made");
     assert_eq!(store.key_by_hash(&first_hash).await, Ok(Some(first.clone())));
     assert_eq!(store.key(first.id).await, Ok(Some(first.clone())));
+    let (found, owner) =
+        store.key_with_owner(&first_hash).await.expect("read").expect("it is there");
+    assert_eq!(found, first);
+    assert!(owner.is_none_or(|owner| owner == organization(1)), "its own, if read along");
+    assert_eq!(store.key_with_owner(&key(3, 1).1).await, Ok(None));
     assert_eq!(store.key_by_hash(&key(3, 1).1).await, Ok(None));
     let page = Page { after: None, limit: 10 };
     assert_eq!(store.keys(organization_id(1), page).await, Ok(vec![first]));

@@ -1,5 +1,6 @@
 //! The simulation's adapters.
 
+use driftlock_domain::authority::LedgerKind;
 use std::cell::Cell;
 use std::marker::PhantomData;
 
@@ -22,6 +23,7 @@ impl<S: Store + Ledger + Clone + Send + Sync + 'static> SimStore for S {}
 pub struct SimPlatform<S>(PhantomData<S>);
 
 impl<S: SimStore> Platform for SimPlatform<S> {
+    const LEDGER: LedgerKind = LedgerKind::Leases;
     type Directory = S;
     type Admission = LocalCells<S, VirtualClock>;
     type Usage = S;

@@ -1,8 +1,7 @@
 //! A double of the gateway before a project's PostgREST, as far as clients notice it: paths, and keys.
 //! <https://supabase.com/docs/guides/api/api-keys>
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tiny_http::{Header, Request, Response, Server};
@@ -12,11 +11,13 @@ use super::{PUBLISHABLE_KEY, SECRET_KEY};
 use crate::jwt;
 
 const THREADS: usize = 16;
+/// Where tests in other languages ask which requests came.
+const SEEN: &str = "/requests";
 
 pub(super) struct Front {
     server: Arc<Server>,
     threads: Vec<JoinHandle<()>>,
-    requests: Arc<AtomicUsize>,
+    requests: Arc<Mutex<Vec<String>>>,
     agent: Agent,
     port: u16,
 }
@@ -35,13 +36,21 @@ impl Front {
             .max_idle_connections_per_host(THREADS)
             .build()
             .into();
-        let requests = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::new(Mutex::new(Vec::new()));
         let serve = || {
             let (server, agent) = (Arc::clone(&server), agent.clone());
             let requests = Arc::clone(&requests);
             std::thread::spawn(move || {
                 while let Ok(request) = server.recv() {
-                    requests.fetch_add(1, Ordering::Relaxed);
+                    let mut seen = requests.lock().unwrap_or_else(PoisonError::into_inner);
+                    if request.url() == SEEN {
+                        let list = serde_json::json!(*seen).to_string();
+                        // Whoever asked may be gone.
+                        let _ = request.respond(Response::from_string(list));
+                        continue;
+                    }
+                    seen.push(request.url().to_owned());
+                    drop(seen);
                     pass(request, &agent, port);
                 }
             })
@@ -55,7 +64,7 @@ impl Front {
     }
 
     pub(super) fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether PostgREST knows its schema.

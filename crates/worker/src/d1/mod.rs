@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::authority::{Authority, LedgerKind};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
@@ -45,7 +46,7 @@ impl D1Directory {
     }
 
     /// Applies the migrations that the database does not have yet.
-    pub(crate) async fn migrate(&self) -> Result<(), Fault> {
+    pub(crate) async fn prepare(&self) -> Result<(), Fault> {
         schema::migrate(&self.database).await
     }
 
@@ -188,19 +189,30 @@ impl Directory for D1Directory {
         self.first(core::KEY_BY_HASH, &[(&hash.0).into()], core::key).await
     }
 
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        self.first(core::CALLER_BY_HASH, &[(&hash.0).into()], |row| {
+            let owner = organization(Row(&row.from(core::KEY_COLUMNS)))?;
+            Ok((core::key(row)?, Some(owner)))
+        })
+        .await
+    }
+
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
         self.first(core::KEY_BY_ID, &[id.as_bytes().into()], core::key).await
     }
 
     async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, Fault> {
         let values = [id.as_bytes().into()];
-        self.first(core::ORGANIZATION_BY_ID, &values, core::organization).await
+        self.first(core::ORGANIZATION_BY_ID, &values, organization).await
     }
 
     async fn organizations(&self, page: Page<OrganizationId>) -> Result<Vec<Organization>, Fault> {
         let after = page.after.map_or([0; 16], |id| *id.as_bytes());
         let values = [(&after).into(), (page.limit as u64).into()];
-        self.query(core::ORGANIZATIONS, &values, core::organization).await
+        self.query(core::ORGANIZATIONS, &values, organization).await
     }
 
     async fn create_organization(
@@ -287,6 +299,12 @@ impl Directory for D1Directory {
         let batch = used.iter().map(touch).collect::<Result<Vec<_>, Fault>>()?;
         self.database.batch(batch).await.map(drop).map_err(Fault::store)
     }
+}
+
+/// Behind D1 there are objects only.
+fn organization(row: Row<'_>) -> Result<Organization, Fault> {
+    let found = core::organization(row)?;
+    Ok(Organization { ledger: Authority::of(LedgerKind::Objects), ..found })
 }
 
 fn revoke(id: KeyId, at: Timestamp) -> Statement {

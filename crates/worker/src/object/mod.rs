@@ -4,6 +4,7 @@
 //! isolate asks it by `fetch` (`wire.rs`). Evicted from memory it loses the cell only: holds under
 //! way then settle from what is left, which never exceeds the cap.
 
+mod book;
 mod schema;
 mod sql;
 mod store;
@@ -22,6 +23,7 @@ use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use crate::clock::EdgeClock;
 use crate::wire::{Answer, Ask, Refused};
+use book::{BookOfRecord, TOLD_AFTER};
 use store::ObjectStore;
 
 /// The one node of an object.
@@ -38,6 +40,7 @@ pub struct OrganizationObject {
 
 struct Parts {
     state: State,
+    book: BookOfRecord,
     opened: Result<Opened, Fault>,
 }
 
@@ -47,12 +50,13 @@ struct Opened {
 }
 
 impl DurableObject for OrganizationObject {
-    fn new(state: State, _env: Env) -> Self {
+    fn new(state: State, env: Env) -> Self {
         let opened = ObjectStore::open(&state.storage()).map(|store| {
             let cells = LocalCells::new(store.clone(), EdgeClock, NODE);
             Opened { store, cells }
         });
-        Self { parts: AssertUnwindSafe(Parts { state, opened }) }
+        let book = BookOfRecord::of(&env);
+        Self { parts: AssertUnwindSafe(Parts { state, book, opened }) }
     }
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
@@ -64,27 +68,23 @@ impl DurableObject for OrganizationObject {
             Ok(ask) => ask,
             Err(error) => return Response::error(format!("no question: {error}"), 400),
         };
+        let is_news = matches!(ask, Ask::Settle(..) | Ask::Append(_) | Ask::AppendOnce(_));
         let answer = match &self.parts.opened {
             Ok(opened) => self.answer_or_own_up(opened, organization, ask).await,
             Err(fault) => said::<()>(Err(fault.clone().into())),
         };
+        if is_news && self.parts.book.is_to_be_awaited() {
+            self.wake_within(TOLD_AFTER).await;
+        }
         Response::from_bytes(answer?)
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
         // An alarm that fails is given up after some attempts: this one never does.
         if let Ok(opened) = &self.parts.opened {
-            let left = match opened.store.purge_kept(EdgeClock.now()).await {
-                Ok(_) => opened.store.keeps_any(),
-                Err(fault) => Err(fault),
-            };
-            match left {
-                Ok(false) => {}
-                Ok(true) => self.purge_after(PURGED_EVERY).await,
-                Err(fault) => {
-                    tracing::error!(cause = fault.cause, "purging idempotency keys failed");
-                    self.purge_after(PURGED_EVERY).await;
-                }
+            let more = [self.parts.book.tell(&opened.store).await, purge(&opened.store).await];
+            if let Some(delay) = more.into_iter().flatten().min() {
+                self.wake_within(delay).await;
             }
         }
         Response::empty()
@@ -128,7 +128,7 @@ impl OrganizationObject {
                     store.know_if_new(organization, terms);
                 }
                 if settlement.claim.is_some() {
-                    self.purge_after(Duration::from_secs(KEPT_SECS)).await;
+                    self.wake_within(Duration::from_secs(KEPT_SECS)).await;
                 }
                 said(cells.settle(*settlement).await.map_err(Refused::from))
             }
@@ -169,17 +169,34 @@ impl OrganizationObject {
         }
     }
 
-    /// Sees to it that idempotency records are purged, at a time that is set already or after this
-    /// one. The settlement that it is for does not depend on it.
-    async fn purge_after(&self, delay: Duration) {
+    /// Sees to it that the alarm rings after this delay at the latest. What it is for does not depend
+    /// on it: whatever happens next sets it again.
+    async fn wake_within(&self, delay: Duration) {
         let storage = self.parts.state.storage();
+        let wanted = EdgeClock.now().plus(delay).micros() / 1_000;
         let set = match storage.get_alarm().await {
-            Ok(None) => storage.set_alarm(delay).await,
-            Ok(Some(_)) => Ok(()),
+            Ok(Some(set)) if set <= wanted => Ok(()),
+            Ok(_) => storage.set_alarm(delay).await,
             Err(error) => Err(error),
         };
         if let Err(error) = set {
             tracing::error!(cause = %error, "no alarm could be set");
+        }
+    }
+}
+
+/// Drops idempotency records that expired; after how long there are more.
+async fn purge(store: &ObjectStore) -> Option<Duration> {
+    let left = match store.purge_kept(EdgeClock.now()).await {
+        Ok(_) => store.keeps_any(),
+        Err(fault) => Err(fault),
+    };
+    match left {
+        Ok(false) => None,
+        Ok(true) => Some(PURGED_EVERY),
+        Err(fault) => {
+            tracing::error!(cause = fault.cause, "purging idempotency keys failed");
+            Some(PURGED_EVERY)
         }
     }
 }

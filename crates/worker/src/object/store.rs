@@ -16,10 +16,12 @@ use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
+use driftlock_domain::shipment::{ShipCursor, Shipment};
 use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
 use driftlock_gateway::ports::{AuditLog, Ledger, UsageRecords};
+use driftlock_sqlite_core::shipment::{self, Portion};
 use driftlock_sqlite_core::{self as core, Books, Sql, alerts, meter};
 use worker::Storage;
 
@@ -77,6 +79,32 @@ impl ObjectStore {
             }
             super::schema::set_shipped(sql, last)
         })
+    }
+
+    /// Whose object it is, once anything was written.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(super) fn organization(&self) -> Result<Option<OrganizationId>, Fault> {
+        let query = "SELECT organization FROM audit_logs LIMIT 1";
+        self.sql().first(query, &[], |row| row.bytes(0).map(OrganizationId::from_bytes))
+    }
+
+    pub(super) fn shipment(
+        &self,
+        organization: OrganizationId,
+        portion: Portion,
+        now: Timestamp,
+    ) -> Result<Shipment, Fault> {
+        shipment::next(self.sql(), organization, portion, now)
+    }
+
+    pub(super) fn shipped(&self, cursor: &ShipCursor) -> Result<(), Fault> {
+        self.write(|_, sql| shipment::set_cursor(sql, cursor))
+    }
+
+    pub(super) fn remove_receipts(&self, before: Timestamp) -> Result<u64, Fault> {
+        self.write(|_, sql| shipment::remove_receipts(sql, before))
     }
 
     pub(super) fn seal(

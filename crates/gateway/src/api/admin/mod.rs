@@ -74,10 +74,13 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["organizations", id, "checkout"] if call.is(&post) => {
             stripe::checkout::checkout(call, id).await
         }
+        ["organizations", id, "authority"] if call.is(&post) => {
+            organizations::authority::hand_over(call, id).await
+        }
         ["organizations", id, "portal"] if call.is(&post) => stripe::portal::portal(call, id).await,
         ["organizations", id, "alerts"] if call.is(&get) => alerts::alerts(call, id).await,
         ["stripe", "reconcile"] if call.is(&post) => stripe::reconcile::reconcile(call).await,
-        ["organizations", _, "checkout" | "portal"] | ["stripe", "reconcile"] => {
+        ["organizations", _, "authority" | "checkout" | "portal"] | ["stripe", "reconcile"] => {
             Err(not_allowed([post]))
         }
         ["stripe", "events"] if call.is(&get) => stripe::events::events(call).await,

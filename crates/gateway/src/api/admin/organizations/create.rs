@@ -1,5 +1,6 @@
 //! `POST /admin/v1/organizations`.
 
+use driftlock_domain::authority::Authority;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::{Organization, OrganizationPatch, OrganizationStatus};
 use driftlock_domain::quota::QuotaOverride;
@@ -29,6 +30,7 @@ pub(in super::super) async fn create<P: Platform>(mut call: AdminCall<'_, P>) ->
         stripe_customer_id: None,
         subscription: None,
         created_at: call.at,
+        ledger: Authority::of(P::LEDGER),
     };
     let details = valid::audited(&patch);
     patch.apply(&mut organization);

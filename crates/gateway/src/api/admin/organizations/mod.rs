@@ -1,5 +1,6 @@
 //! `/admin/v1/organizations`.
 
+pub(super) mod authority;
 pub(super) mod create;
 pub(super) mod list;
 pub(super) mod show;

@@ -1,5 +1,6 @@
 //! An organization as the API shows it.
 
+use driftlock_domain::authority::Authority;
 use driftlock_domain::config::Config;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::{Organization, OrganizationStatus, Subscription};
@@ -19,6 +20,7 @@ pub(super) struct OrganizationView {
     stripe_customer_id: Option<String>,
     subscription: Option<Subscription>,
     created_at: Timestamp,
+    ledger: Authority,
     #[serde(skip_serializing_if = "Option::is_none")]
     billing: Option<BillingView>,
 }
@@ -60,6 +62,7 @@ impl OrganizationView {
             stripe_customer_id: organization.stripe_customer_id,
             subscription: organization.subscription,
             created_at: organization.created_at,
+            ledger: organization.ledger,
             billing: None,
         }
     }

@@ -1,0 +1,51 @@
+//! `POST /admin/v1/organizations/{id}/authority`: another kind of ledger is to count its units.
+
+use driftlock_domain::authority::LedgerKind;
+use driftlock_domain::entitlement::period;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::call::{AdminCall, Failure, Reply};
+use super::super::input;
+use super::view::OrganizationView;
+use crate::ports::{Directory, HandedOver, HandoverAsk, Platform};
+use crate::reply;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// `leases` or `objects`.
+    ledger: LedgerKind,
+}
+
+pub(in super::super) async fn hand_over<P: Platform>(
+    mut call: AdminCall<'_, P>,
+    id: &str,
+) -> Reply<P> {
+    let body = call.body().await?;
+    let Wanted { ledger } = input::json(&body)?;
+    let organization = call.organization(id).await?;
+    let (gateway, details) = (call.gateway, json!({ "ledger": ledger }));
+    let ask = HandoverAsk {
+        organization: organization.id,
+        to: ledger,
+        period_end: period(&organization, call.at).end,
+        now: call.at,
+        audit: call.audit("organization.authority", organization.id.to_string(), &details),
+    };
+    let handed = gateway.directory.hand_over(ask).await?;
+    gateway.shared.organizations.invalidate(&organization.id);
+    match handed {
+        HandedOver::Agreed(organization) => {
+            let view = OrganizationView::of(*organization, &gateway.shared.config);
+            Ok(reply::json::<P>(StatusCode::OK, &view)?)
+        }
+        HandedOver::Unknown => Err(Failure::not_found("organization")),
+        HandedOver::OneKind => Err(Failure::invalid(format!(
+            "This gateway's store knows one kind of ledger, `{}`; two share a Supabase project or \
+             its database.",
+            organization.ledger.at(call.at)
+        ))),
+    }
+}

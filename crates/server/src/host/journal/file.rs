@@ -1,0 +1,236 @@
+//! The journal's file: a record a line, each with its checksum, appended and synced by the batch.
+//!
+//! Invariant: what an append returned `Ok` for is read again after a crash, until it was done with. A
+//! line that a crash cut off was never acknowledged, and goes; a damaged one before others is told.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use driftlock_domain::config::Durability;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::usage::Settlement;
+use serde::{Deserialize, Serialize};
+
+/// What a request settled while the store was away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) settlement: Settlement,
+    /// What it was admitted under.
+    pub(super) terms: Terms,
+}
+
+/// Records that were read, and where the next one begins.
+pub(super) struct Portion {
+    pub(super) entries: Vec<Entry>,
+    pub(super) next: u64,
+}
+
+/// See the module.
+pub(super) struct JournalFile {
+    file: File,
+    /// Where the next record goes.
+    end: u64,
+    /// Where the first one begins that was not done with.
+    first: u64,
+    bytes_max: u64,
+    durability: Durability,
+}
+
+/// Bytes read at once.
+const READ_MAX: u64 = 256 << 10;
+
+impl JournalFile {
+    /// Opens it, and makes it if there is none. It is this process's alone while it is open.
+    ///
+    /// # Errors
+    /// When it cannot be used; the message says why.
+    pub(super) fn open(path: &Path, bytes_max: u64, durability: Durability) -> io::Result<Self> {
+        let mut options = File::options();
+        let file = options.create(true).read(true).write(true).truncate(false).open(path)?;
+        file.try_lock().map_err(|_| io::Error::other("another gateway has it open"))?;
+        let (length, mut end) = (file.metadata()?.len(), 0);
+        let mut journal = Self { file, end: length, first: 0, bytes_max, durability };
+        while end < length {
+            let Portion { next, entries } = journal.read(end)?;
+            if entries.is_empty() {
+                break;
+            }
+            end = next;
+        }
+        if journal.has_record_after(end)? {
+            return Err(io::Error::other(format!("it is damaged at byte {end}")));
+        }
+        journal.end = end;
+        journal.file.set_len(end)?;
+        Ok(journal)
+    }
+
+    /// Whether anything waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first == self.end
+    }
+
+    /// Whether another batch fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.end < self.bytes_max
+    }
+
+    /// Makes records durable, all of them or none.
+    ///
+    /// # Errors
+    /// When there is no room, or the disk refuses.
+    pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            let json = serde_json::to_string(entry)?;
+            bytes.extend_from_slice(line(&json).as_bytes());
+        }
+        let end = self.end + bytes.len() as u64;
+        if end > self.bytes_max {
+            return Err(io::Error::other("the journal is full"));
+        }
+        let written = self.file.write_all_at(&bytes, self.end).and_then(|()| self.sync());
+        if let Err(error) = written {
+            // What is there of it was not acknowledged. If it stays, the next append covers it.
+            let _ = self.file.set_len(self.end);
+            return Err(error);
+        }
+        self.end = end;
+        Ok(())
+    }
+
+    /// The oldest records that wait.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn oldest(&self) -> io::Result<Portion> {
+        self.read(self.first)
+    }
+
+    /// Forgets what was done with, up to `next`.
+    ///
+    /// # Errors
+    /// When the disk refuses: it is done again after a restart, to no effect.
+    pub(super) fn done(&mut self, next: u64) -> io::Result<()> {
+        self.first = next;
+        if self.is_empty() {
+            self.file.set_len(0)?;
+            (self.first, self.end) = (0, 0);
+            return self.sync();
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.durability {
+            Durability::Fsync => self.file.sync_data(),
+            Durability::Process => Ok(()),
+        }
+    }
+
+    /// Whole records from `from` on.
+    fn read(&self, from: u64) -> io::Result<Portion> {
+        let length = READ_MAX.min(self.end - from);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        self.file.read_exact_at(&mut bytes, from)?;
+        let (mut entries, mut next) = (Vec::new(), from);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Some(entry) = entry(line) else { break };
+            entries.push(entry);
+            next += line.len() as u64;
+        }
+        Ok(Portion { entries, next })
+    }
+
+    /// Whether a whole record follows what is none.
+    fn has_record_after(&self, from: u64) -> io::Result<bool> {
+        let mut bytes = vec![0; usize::try_from(self.end - from).unwrap_or(0)];
+        self.file.read_exact_at(&mut bytes, from)?;
+        Ok(bytes.split_inclusive(|byte| *byte == b'\n').skip(1).any(|line| entry(line).is_some()))
+    }
+}
+
+fn line(json: &str) -> String {
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+}
+
+fn entry(line: &[u8]) -> Option<Entry> {
+    let text = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let (sum, json) = text.split_once(' ')?;
+    let is_whole = u32::from_str_radix(sum, 16).ok()? == crc32fast::hash(json.as_bytes());
+    is_whole.then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use driftlock_testkit::make;
+
+    use super::*;
+
+    const FSYNC: Durability = Durability::Fsync;
+
+    fn entry(number: u64) -> Entry {
+        Entry { settlement: make::settlement(1, number), terms: make::terms(None) }
+    }
+
+    fn file() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        (folder, path)
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_a_crash_until_it_is_done_with() {
+        let (_folder, path) = file();
+        let mut journal = JournalFile::open(&path, 1 << 20, FSYNC).expect("opens");
+        assert!(journal.is_empty());
+        journal.append(&[entry(1), entry(2)]).expect("appended");
+        journal.append(&[entry(3)]).expect("appended");
+        assert!(JournalFile::open(&path, 1 << 20, FSYNC).is_err(), "one process at a time");
+        drop(journal);
+        let mut journal = JournalFile::open(&path, 1 << 20, FSYNC).expect("opens");
+        let portion = journal.oldest().expect("read");
+        assert_eq!(portion.entries, [entry(1), entry(2), entry(3)]);
+        journal.append(&[entry(4)]).expect("appended");
+        journal.done(portion.next).expect("done");
+        let rest = journal.oldest().expect("read");
+        assert_eq!(rest.entries, [entry(4)]);
+        journal.done(rest.next).expect("done");
+        assert!(journal.is_empty());
+        assert_eq!(std::fs::metadata(&path).expect("there").len(), 0);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_goes_and_damage_is_told() {
+        let (_folder, path) = file();
+        let mut journal = JournalFile::open(&path, 1 << 20, FSYNC).expect("opens");
+        journal.append(&[entry(1), entry(2)]).expect("appended");
+        drop(journal);
+        let whole = std::fs::read(&path).expect("read");
+        for cut in 1..40 {
+            std::fs::write(&path, &whole[..whole.len() - cut]).expect("written");
+            let journal = JournalFile::open(&path, 1 << 20, FSYNC).expect("opens");
+            assert_eq!(journal.oldest().expect("read").entries, [entry(1)]);
+        }
+        let mut damaged = whole.clone();
+        damaged[20] ^= 1;
+        std::fs::write(&path, damaged).expect("written");
+        let refused = JournalFile::open(&path, 1 << 20, FSYNC).err().expect("it is damaged");
+        assert!(refused.to_string().contains("byte 0"), "{refused}");
+    }
+
+    #[test]
+    fn it_never_grows_beyond_its_bound() {
+        let (_folder, path) = file();
+        let mut journal = JournalFile::open(&path, 2_000, FSYNC).expect("opens");
+        let mut appended = 0;
+        while journal.append(&[entry(appended)]).is_ok() {
+            appended += 1;
+        }
+        assert!((1..10).contains(&appended), "{appended}");
+        assert!(std::fs::metadata(&path).expect("there").len() <= 2_000);
+        assert_eq!(journal.oldest().expect("read").entries.len() as u64, appended);
+    }
+}

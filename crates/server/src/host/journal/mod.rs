@@ -1,0 +1,142 @@
+//! `metering.on_outage = "journal"`: metered requests go on while the store that gateways share is
+//! away, into a file of this process, and are settled afterwards, each once.
+//!
+//! Only organizations without any cap are let through: nobody can be asked for units, and a cap must
+//! never be exceeded (I4). A settlement counts as committed once the file is synced (I1); it is
+//! settled in the store under the same usage id, so that it counts once however often it is tried,
+//! in the period that it is settled in. Requests with an Idempotency-Key are refused: who holds the
+//! key only the store knows.
+
+mod file;
+mod thread;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::period::PeriodId;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
+use driftlock_gateway::ports::Ledger;
+
+use file::Entry;
+pub(crate) use thread::Journal;
+
+use super::platform::NativeStore;
+
+/// After how long a store that was away is asked again for a lease.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
+/// Organizations without a cap that are remembered; others are refused while the store is away.
+const REMEMBERED_MAX: usize = 1 << 16;
+
+/// A store's ledger, with or without a journal behind it; clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Outage<S> {
+    store: S,
+    journal: Option<Arc<Behind>>,
+}
+
+#[derive(Debug)]
+struct Behind {
+    journal: Journal,
+    /// The organizations without a cap, as they asked last.
+    uncapped: Mutex<HashMap<OrganizationId, (Terms, u64)>>,
+}
+
+impl<S: NativeStore> Outage<S> {
+    pub(crate) fn new(store: S, journal: Option<Journal>) -> Self {
+        let behind = |journal| Arc::new(Behind { journal, uncapped: Mutex::default() });
+        Self { store, journal: journal.map(behind) }
+    }
+}
+
+impl Behind {
+    fn uncapped(&self) -> MutexGuard<'_, HashMap<OrganizationId, (Terms, u64)>> {
+        self.uncapped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes under which terms an organization asks, and what it used.
+    fn note(&self, organization: OrganizationId, terms: Terms, used: u64) {
+        let mut uncapped = self.uncapped();
+        if terms.cap.is_some() {
+            uncapped.remove(&organization);
+        } else if uncapped.len() < REMEMBERED_MAX || uncapped.contains_key(&organization) {
+            uncapped.insert(organization, (terms, used));
+        }
+    }
+
+    /// A lease that nobody was asked for.
+    fn grant(&self, organization: OrganizationId, ask: &LeaseAsk) -> Option<LeaseGrant> {
+        if ask.terms.cap.is_some() || !self.journal.has_room() {
+            return None;
+        }
+        let used = self.uncapped().get(&organization).map_or(0, |(_, used)| *used);
+        self.note(organization, ask.terms, used);
+        Some(LeaseGrant {
+            period: PeriodId(0),
+            terms: ask.terms,
+            reserved: None,
+            used,
+            ttl: ASKED_AGAIN,
+            retry_after: Duration::ZERO,
+        })
+    }
+
+    /// Keeps a settlement that the store did not take, if it may be.
+    async fn keep(
+        &self,
+        settlement: Settlement,
+        now: Timestamp,
+        fault: Fault,
+    ) -> Result<Settled, Fault> {
+        let known = self.uncapped().get(&settlement.organization).copied();
+        let Some((terms, _)) = known.filter(|_| settlement.claim.is_none()) else {
+            return Err(fault);
+        };
+        self.journal.append(Entry { settlement, terms }).await?;
+        Ok(Settled::Committed { at: now, period: PeriodId(0) })
+    }
+}
+
+/// Whether the store did not answer, as opposed to having refused.
+fn is_away(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Store | FaultKind::Overloaded)
+}
+
+impl<S: NativeStore> Ledger for Outage<S> {
+    async fn lease(
+        &self,
+        organization: OrganizationId,
+        node: NodeId,
+        ask: &LeaseAsk,
+        now: Timestamp,
+    ) -> Result<LeaseGrant, Fault> {
+        let granted = self.store.lease(organization, node, ask, now).await;
+        let Some(behind) = &self.journal else { return granted };
+        match granted {
+            Ok(grant) => {
+                behind.note(organization, ask.terms, grant.used);
+                Ok(grant)
+            }
+            Err(fault) if !is_away(&fault) => Err(fault),
+            Err(fault) => behind.grant(organization, ask).ok_or(fault),
+        }
+    }
+
+    async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
+        let Some(behind) = &self.journal else { return self.store.settle(settlement, now).await };
+        match self.store.settle(settlement.clone(), now).await {
+            Ok(settled) => Ok(settled),
+            Err(fault) if !is_away(&fault) => Err(fault),
+            Err(fault) => behind.keep(settlement, now, fault).await,
+        }
+    }
+
+    async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
+        self.store.void(organization, usage).await
+    }
+}

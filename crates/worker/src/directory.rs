@@ -1,0 +1,250 @@
+//! The directory of an environment: a Supabase project where one is configured, else D1. Both know
+//! organizations, keys and Stripe's events, and the audit rows that still have to join their chains,
+//! which are the objects'.
+
+use std::time::Duration;
+
+use driftlock_domain::alert::Alert;
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
+use driftlock_domain::key::{KeyHash, KeyRecord};
+use driftlock_domain::organization::{Organization, OrganizationPatch};
+use driftlock_domain::receipt::Receipt;
+use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
+use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{
+    Alerts, Directory, EventInbox, HandedOver, HandoverAsk, Page, UsageRecords,
+};
+
+use crate::d1::D1Directory;
+use crate::supabase::SupabaseDirectory;
+
+/// See the module; clones are the same one.
+#[derive(Clone)]
+pub(crate) enum EdgeDirectory {
+    D1(D1Directory),
+    Supabase(SupabaseDirectory),
+}
+
+/// The same call of whichever it is.
+macro_rules! either {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        match $self {
+            Self::D1(store) => store.$method($($argument),*).await,
+            Self::Supabase(store) => store.$method($($argument),*).await,
+        }
+    };
+}
+
+impl EdgeDirectory {
+    /// Makes it ready: applies migrations where that is the Worker's to do, else checks for them.
+    pub(crate) async fn prepare(&self) -> Result<(), Fault> {
+        either!(self.prepare())
+    }
+
+    /// The organizations, nearly always one, whose receipts end like this.
+    pub(crate) async fn organizations_of(
+        &self,
+        usage: UsageId,
+    ) -> Result<Vec<OrganizationId>, Fault> {
+        either!(self.organizations_of(usage))
+    }
+
+    /// A receipt that is in the book of record.
+    pub(crate) async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
+        match self {
+            // Behind D1 the objects keep everything.
+            Self::D1(_) => Ok(None),
+            Self::Supabase(store) => store.receipt(usage).await,
+        }
+    }
+
+    /// Organizations that are customers at Stripe.
+    pub(crate) async fn customers(
+        &self,
+        page: Page<OrganizationId>,
+    ) -> Result<Vec<OrganizationId>, Fault> {
+        either!(self.customers(page))
+    }
+
+    /// Enters an alert, unless there is one of its kind and subject.
+    pub(crate) async fn raise(&self, alert: &Alert) -> Result<(), Fault> {
+        either!(self.raise(alert))
+    }
+
+    /// The alerts that the directory keeps of an organization, the newest first.
+    pub(crate) async fn alerts(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<Alert>, Fault> {
+        either!(self.alerts(organization, limit))
+    }
+
+    /// Where the walk over all organizations goes on.
+    pub(crate) async fn pruned_up_to(&self) -> Result<Option<OrganizationId>, Fault> {
+        either!(self.pruned_up_to())
+    }
+
+    pub(crate) async fn set_pruned_up_to(&self, last: Option<OrganizationId>) -> Result<(), Fault> {
+        either!(self.set_pruned_up_to(last))
+    }
+
+    /// Whether everything is to be compared with Stripe; whoever is told so does it.
+    pub(crate) async fn is_reconciliation_due(&self, every: Duration) -> Result<bool, Fault> {
+        either!(self.is_reconciliation_due(every))
+    }
+
+    /// Brings all audit rows that wait to their chains.
+    pub(crate) async fn ship_all(&self) -> Result<(), Fault> {
+        either!(self.ship_all())
+    }
+}
+
+impl Directory for EdgeDirectory {
+    async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault> {
+        either!(self.key_by_hash(hash))
+    }
+
+    async fn key_with_owner(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
+        either!(self.key_with_owner(hash))
+    }
+
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
+        either!(self.key(id))
+    }
+
+    async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, Fault> {
+        either!(self.organization(id))
+    }
+
+    async fn organizations(&self, page: Page<OrganizationId>) -> Result<Vec<Organization>, Fault> {
+        either!(self.organizations(page))
+    }
+
+    async fn create_organization(
+        &self,
+        organization: &Organization,
+        audit: AuditRecord,
+    ) -> Result<(), Fault> {
+        either!(self.create_organization(organization, audit))
+    }
+
+    async fn patch_organization(
+        &self,
+        id: OrganizationId,
+        patch: OrganizationPatch,
+        audit: AuditRecord,
+    ) -> Result<Option<Organization>, Fault> {
+        either!(self.patch_organization(id, patch, audit))
+    }
+
+    async fn keys(
+        &self,
+        organization: OrganizationId,
+        page: Page<KeyId>,
+    ) -> Result<Vec<KeyRecord>, Fault> {
+        either!(self.keys(organization, page))
+    }
+
+    async fn create_key(
+        &self,
+        key: &KeyRecord,
+        hash: &KeyHash,
+        audit: AuditRecord,
+    ) -> Result<(), Fault> {
+        either!(self.create_key(key, hash, audit))
+    }
+
+    async fn revoke_key(
+        &self,
+        id: KeyId,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault> {
+        either!(self.revoke_key(id, at, audit))
+    }
+
+    async fn rotate_key(
+        &self,
+        id: KeyId,
+        successor: &KeyRecord,
+        hash: &KeyHash,
+        revoke_at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault> {
+        either!(self.rotate_key(id, successor, hash, revoke_at, audit))
+    }
+
+    async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault> {
+        either!(self.touch_keys(used))
+    }
+
+    async fn hand_over(&self, ask: HandoverAsk) -> Result<HandedOver, Fault> {
+        either!(self.hand_over(ask))
+    }
+}
+
+impl EventInbox for EdgeDirectory {
+    async fn receive(&self, delivery: Delivery) -> Result<bool, Fault> {
+        either!(self.receive(delivery))
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        either!(self.due(now, limit))
+    }
+
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+        either!(self.orphans(now, limit))
+    }
+
+    async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault> {
+        either!(self.assign(event, customer))
+    }
+
+    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        either!(self.postpone_orphan(event, postponed))
+    }
+
+    async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {
+        either!(self.customer(customer))
+    }
+
+    async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
+        either!(self.commit(commit))
+    }
+
+    async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault> {
+        either!(self.postpone(customer, postponed))
+    }
+
+    async fn events(
+        &self,
+        state: Option<DeliveryState>,
+        page: Page<String>,
+    ) -> Result<Vec<InboxEntry>, Fault> {
+        either!(self.events(state, page))
+    }
+
+    async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault> {
+        either!(self.event(event))
+    }
+
+    async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
+        either!(self.replay(event, now))
+    }
+
+    async fn invoices(
+        &self,
+        organization: OrganizationId,
+        limit: usize,
+    ) -> Result<Vec<InvoiceState>, Fault> {
+        either!(self.invoices(organization, limit))
+    }
+}

@@ -1,0 +1,171 @@
+//! The directory in a Supabase project, by its REST API: organizations, keys, Stripe's events.
+//!
+//! A change and its audit row commit together there; the row waits in an outbox until it has joined
+//! its chain, which lives in the organization's object. What is only read goes straight through.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use driftlock_domain::alert::Alert;
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::{KeyId, OrganizationId};
+use driftlock_domain::key::{KeyHash, KeyRecord};
+use driftlock_domain::organization::{Organization, OrganizationPatch};
+use driftlock_domain::stripe::file::BillingCommit;
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{Alerts, Clock, Directory, EventInbox, HandedOver, HandoverAsk};
+use driftlock_supabase::{SupabaseStore, check};
+
+use crate::clock::EdgeClock;
+use crate::http_client::EdgeHttp;
+use crate::objects::Objects;
+
+/// Rows brought to a chain at once.
+const SHIPPED_MAX: usize = 100;
+/// Organizations whose rows a sweep takes up.
+const ORGANIZATIONS_MAX: usize = 100;
+/// The last organization that was looked after.
+const PRUNED: &str = "audit_pruned_up_to";
+/// When everything was compared with Stripe.
+const RECONCILED: &str = "reconciled_at";
+
+/// The project's functions, and the objects that its audit rows are for.
+#[derive(Clone)]
+pub(crate) struct SupabaseDirectory {
+    store: SupabaseStore<EdgeHttp>,
+    objects: Objects,
+}
+
+/// Reads, and writes without an audit row.
+impl Deref for SupabaseDirectory {
+    type Target = SupabaseStore<EdgeHttp>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
+}
+
+impl SupabaseDirectory {
+    pub(crate) const fn new(store: SupabaseStore<EdgeHttp>, objects: Objects) -> Self {
+        Self { store, objects }
+    }
+
+    /// Whether the project has the schema of this program.
+    pub(crate) async fn prepare(&self) -> Result<(), Fault> {
+        check(&self.store).await
+    }
+
+    pub(crate) async fn create_organization(
+        &self,
+        organization: &Organization,
+        audit: AuditRecord,
+    ) -> Result<(), Fault> {
+        self.store.create_organization(organization, audit).await?;
+        self.ship(organization.id).await;
+        Ok(())
+    }
+
+    pub(crate) async fn patch_organization(
+        &self,
+        id: OrganizationId,
+        patch: OrganizationPatch,
+        audit: AuditRecord,
+    ) -> Result<Option<Organization>, Fault> {
+        let changed = self.store.patch_organization(id, patch, audit).await?;
+        self.ship(id).await;
+        Ok(changed)
+    }
+
+    pub(crate) async fn create_key(
+        &self,
+        key: &KeyRecord,
+        hash: &KeyHash,
+        audit: AuditRecord,
+    ) -> Result<(), Fault> {
+        self.store.create_key(key, hash, audit).await?;
+        self.ship(key.organization).await;
+        Ok(())
+    }
+
+    pub(crate) async fn revoke_key(
+        &self,
+        id: KeyId,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault> {
+        self.shipped(self.store.revoke_key(id, at, audit).await?).await
+    }
+
+    pub(crate) async fn rotate_key(
+        &self,
+        id: KeyId,
+        successor: &KeyRecord,
+        hash: &KeyHash,
+        revoke_at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Option<KeyRecord>, Fault> {
+        self.shipped(self.store.rotate_key(id, successor, hash, revoke_at, audit).await?).await
+    }
+
+    pub(crate) async fn hand_over(&self, ask: HandoverAsk) -> Result<HandedOver, Fault> {
+        let organization = ask.organization;
+        let handed = self.store.hand_over(ask).await?;
+        self.ship(organization).await;
+        Ok(handed)
+    }
+
+    pub(crate) async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
+        let organization = commit.organization;
+        let committed = self.store.commit(commit).await?;
+        self.ship(organization).await;
+        Ok(committed)
+    }
+
+    pub(crate) async fn raise(&self, alert: &Alert) -> Result<(), Fault> {
+        self.store.raise(alert.clone()).await
+    }
+
+    pub(crate) async fn pruned_up_to(&self) -> Result<Option<OrganizationId>, Fault> {
+        let noted = self.store.note(PRUNED).await?;
+        Ok(noted.and_then(|text| text.parse().ok()))
+    }
+
+    pub(crate) async fn set_pruned_up_to(&self, last: Option<OrganizationId>) -> Result<(), Fault> {
+        let last = last.map(|id| id.to_string());
+        self.store.set_note(PRUNED, last.as_deref()).await
+    }
+
+    pub(crate) async fn is_reconciliation_due(&self, every: Duration) -> Result<bool, Fault> {
+        self.store.claim(RECONCILED, every, EdgeClock.now()).await
+    }
+
+    pub(crate) async fn ship_all(&self) -> Result<(), Fault> {
+        for organization in self.store.outbox_organizations(ORGANIZATIONS_MAX).await? {
+            self.ship(organization).await;
+        }
+        Ok(())
+    }
+
+    async fn shipped(&self, key: Option<KeyRecord>) -> Result<Option<KeyRecord>, Fault> {
+        if let Some(key) = &key {
+            self.ship(key.organization).await;
+        }
+        Ok(key)
+    }
+
+    /// Brings audit rows to their chain. What fails stays in the outbox, and goes with the next.
+    async fn ship(&self, organization: OrganizationId) {
+        if let Err(fault) = self.try_ship(organization).await {
+            tracing::error!(cause = fault.cause, "audit rows wait in the directory's outbox");
+        }
+    }
+
+    async fn try_ship(&self, organization: OrganizationId) -> Result<(), Fault> {
+        let waiting = self.store.outbox(organization, SHIPPED_MAX).await?;
+        let Some((last, _)) = waiting.last() else { return Ok(()) };
+        let last = *last;
+        self.objects.append_once(organization, waiting).await?;
+        self.store.outbox_shipped(organization, last).await
+    }
+}

@@ -1,0 +1,131 @@
+//! `metering.on_outage = "journal"`: with PostgreSQL away, organizations without any cap go on, and
+//! every unit that was acknowledged is settled once when it is back; a killed gateway's, too.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use driftlock_e2e::admin::{Organization, PLENTY};
+use driftlock_e2e::poll::eventually;
+use driftlock_e2e::target::Target;
+use serde_json::json;
+
+use super::support::backend::Backend;
+use super::support::fleet::Fleet;
+use super::support::metered::{Client, Outcome};
+use super::{CONFIG, lost};
+
+const CLIENTS: usize = 16;
+const AWAY: Duration = Duration::from_secs(2);
+const JOURNAL: &str = "[metering]\non_outage = \"journal\"\n";
+
+fn key(target: &Target, quota: &serde_json::Value) -> (String, String) {
+    let organization = Organization::subscribed(target, quota);
+    let key = organization.key_with(json!({ "requests_per_minute": 1_000 * PLENTY }));
+    (organization.id, key.secret)
+}
+
+/// Clients send until they are told to stop or lose the gateway; the receipts.
+fn load(fleet: &Fleet, key: &str, stop: &AtomicBool, over: impl FnOnce()) -> Vec<String> {
+    let listen = fleet.listen(0);
+    thread::scope(|scope| {
+        let client = || {
+            let (mut client, mut receipts) = (Client::new(listen, key), Vec::new());
+            while !stop.load(Ordering::Relaxed) {
+                match client.send() {
+                    Outcome::Success(receipt) => receipts.push(receipt),
+                    Outcome::Gone => break,
+                    outcome => panic!("{outcome:?}"),
+                }
+            }
+            receipts
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+        thread::park_timeout(AWAY);
+        over();
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().expect("no client fails")).collect()
+    })
+}
+
+/// Once nothing waits in the journal any more: every receipt is known, and nothing is charged that
+/// was not under way.
+fn settled(fleet: &Fleet, organization: &str, receipts: &[String], unknown_max: usize) -> usize {
+    let target = fleet.target(0);
+    let usage = format!("/organizations/{organization}/usage");
+    let units = eventually("all that was acknowledged is settled", || {
+        let shown = target.admin("GET", &usage).send();
+        // For a moment it may still be taken to be away.
+        let shown = (shown.status == 200).then(|| shown.json())?;
+        let units = shown["units"].as_u64().and_then(|units| usize::try_from(units).ok());
+        units.filter(|units| *units >= receipts.len())
+    });
+    assert!(units <= receipts.len() + unknown_max, "{units} units, {} receipts", receipts.len());
+    assert_eq!(lost(fleet, receipts), [""; 0], "acknowledged units");
+    for receipt in receipts.iter().step_by(100) {
+        let found = target.admin("GET", &format!("/receipts/{receipt}")).send();
+        assert_eq!(found.expect(200).json()["units"], 1, "{receipt}");
+    }
+    let verify = format!("/organizations/{organization}/audit/verify");
+    assert_eq!(target.admin("GET", &verify).send().expect(200).json()["ok"], true);
+    units
+}
+
+#[test]
+fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
+    let backend = Backend::start();
+    let mut fleet = Fleet::start_before(1, &format!("{CONFIG}{JOURNAL}"), &backend.url);
+    let target = fleet.target(0);
+    let (open, open_key) = key(&target, &json!({ "policy": "allow" }));
+    let (_, spending) = key(&target, &json!({ "policy": "allow", "spend_cap_micros": 90_000_000 }));
+    let (_, capped) = key(&target, &json!({ "policy": "block" }));
+    let (_, first_seen) = key(&target, &json!({ "policy": "allow" }));
+    let send = |fleet: &Fleet, key: &str| Client::new(fleet.listen(0), key).send();
+    let mut receipts = Vec::new();
+    for key in [&open_key, &capped, &spending] {
+        let Outcome::Success(receipt) = send(&fleet, key) else { panic!("no success") };
+        receipts.push(receipt);
+    }
+    receipts.truncate(1);
+    assert!(matches!(Client::free(fleet.listen(0), &first_seen).send(), Outcome::Success(_)));
+
+    fleet.cluster.shut_down();
+    let away = Instant::now();
+    for key in [&capped, &spending] {
+        assert!(matches!(send(&fleet, key), Outcome::Refused(503, Some(1..))), "a cap is a cap");
+    }
+    assert!(matches!(send(&fleet, &first_seen), Outcome::Success(_)), "never leased to before");
+    receipts.extend(load(&fleet, &open_key, &AtomicBool::new(false), || ()));
+    let away = away.elapsed();
+    fleet.cluster.boot();
+    let back = Instant::now();
+    settled(&fleet, &open, &receipts, 0);
+    eprintln!(
+        "{} units in {away:?} of outage, settled within {:?}",
+        receipts.len(),
+        back.elapsed()
+    );
+    eventually("the other organization's is, too", || {
+        let rows = fleet.sql("select count(*) from driftlock.usage_events where not voided");
+        (rows == (receipts.len() + 3).to_string()).then_some(())
+    });
+    let folder = fleet.file(0, "driftlock.journal");
+    eventually("the journal is empty", || {
+        (std::fs::metadata(&folder).expect("it is there").len() == 0).then_some(())
+    });
+
+    // The same once more, with a gateway that is killed before it could settle anything.
+    fleet.cluster.shut_down();
+    let pid = fleet.pid(0);
+    let kill = || {
+        let killed = std::process::Command::new("kill").args(["-9", &pid]).status();
+        assert!(killed.expect("kill runs").success());
+    };
+    let more = load(&fleet, &open_key, &AtomicBool::new(false), kill);
+    assert!(!more.is_empty());
+    receipts.extend(more);
+    fleet.cluster.boot();
+    fleet.restart(0);
+    let units = settled(&fleet, &open, &receipts, CLIENTS);
+    eprintln!("{} acknowledged, {units} charged, after a kill -9", receipts.len());
+}

@@ -1,0 +1,114 @@
+-- What Workers need, whose ledgers and audit chains are Durable Objects: rows on their way to a
+-- chain, whose object a receipt is in, and what the cron notes.
+
+-- Brings an organization's rows of the outbox, the oldest first: [[number, record], ...].
+create or replace function public.driftlock_outbox(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_array(o.id, o.record) order by o.id), '[]') from (
+        select id, record from driftlock.audit_outbox
+        where organization_id = (args ->> 'organization')::uuid
+        order by id limit (args ->> 'limit')::integer) o $$;
+
+-- Organizations that have rows there.
+create or replace function public.driftlock_outbox_organizations(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(o.organization_id), '[]') from (
+        select distinct organization_id from driftlock.audit_outbox
+        limit (args ->> 'limit')::integer) o $$;
+
+-- Rows that joined their chain.
+create or replace function public.driftlock_outbox_shipped(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    delete from driftlock.audit_outbox where organization_id = (args ->> 'organization')::uuid
+        and id <= (args ->> 'last')::bigint;
+    return 'null';
+end $$;
+
+-- The organizations, nearly always one, whose ids end in these eight hex digits.
+create or replace function public.driftlock_tagged(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(o.id), '[]') from (
+        select id from organizations where right(id::text, 8) = args ->> 'tag' limit 8) o $$;
+create index if not exists driftlock_organizations_tag on public.organizations (right(id::text, 8));
+
+-- Organizations that are customers at Stripe.
+create or replace function public.driftlock_customers(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(o.id order by o.id), '[]') from (
+        select id from organizations
+        where stripe_customer_id is not null and id > (args ->> 'after')::uuid
+        order by id limit (args ->> 'limit')::integer) o $$;
+
+create or replace function public.driftlock_note(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select to_jsonb(n.value) from driftlock.notes n where n.name = args ->> 'name' $$;
+
+create or replace function public.driftlock_set_note(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    insert into driftlock.notes (name, value) values (args ->> 'name', args ->> 'value')
+        on conflict (name) do update set value = excluded.value;
+    return 'null';
+end $$;
+
+-- Whether something is due that is done every so many microseconds; whoever is told so does it.
+create or replace function public.driftlock_claim(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare now bigint := driftlock.clock(args);
+begin
+    insert into driftlock.notes as n (name, value) values (args ->> 'name', now::text)
+        on conflict (name) do update set value = excluded.value
+        where n.value::bigint <= now - (args ->> 'every')::bigint;
+    return to_jsonb(found);
+end $$;
+
+-- A portion of what an organization's object counted: sums in the place of those told before, receipts
+-- and audit entries once each. Nothing of it is for Stripe: the object tells that itself.
+create or replace function public.driftlock_ship(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare organization uuid := (args ->> 'organization')::uuid;
+begin
+    insert into driftlock.routes (label)
+    select x ->> 'route' from jsonb_array_elements(args -> 'sums' || (args -> 'receipts')) x
+    group by 1 order by 1 on conflict do nothing;
+    insert into driftlock.billing_periods (organization_id, starts_at, ends_at)
+    select organization, (x ->> 'start')::bigint, (x ->> 'end')::bigint
+    from jsonb_array_elements(args -> 'sums' || (args -> 'receipts')) x
+    group by 2, 3 order by 2, 3 on conflict do nothing;
+
+    insert into usage_counters as c
+        (organization_id, period_id, hour, key_id, route_id, units, requests)
+    select organization, p.id, x.hour, x.key, r.id, x.units, x.requests
+    from jsonb_to_recordset(args -> 'sums') as x (start bigint, "end" bigint, hour bigint, key uuid,
+        route text, units bigint, requests bigint)
+    join driftlock.billing_periods p on p.organization_id = organization
+        and p.starts_at = x.start and p.ends_at = x."end"
+    join driftlock.routes r on r.label = x.route
+    on conflict (organization_id, period_id, hour, key_id, route_id) do update
+        set units = excluded.units, requests = excluded.requests;
+
+    insert into driftlock.usage_events as e (id, organization_id, key_id, route_id, units, period_id,
+                                             at, request_id, voided)
+    select x.id, organization, x.key, r.id, x.units, p.id, x.at, x.request_id, x.voided
+    from jsonb_to_recordset(args -> 'receipts') as x (start bigint, "end" bigint, id uuid, key uuid,
+        route text, units bigint, at bigint, request_id text, voided boolean)
+    join driftlock.billing_periods p on p.organization_id = organization
+        and p.starts_at = x.start and p.ends_at = x."end"
+    join driftlock.routes r on r.label = x.route
+    on conflict (id) do update set voided = excluded.voided;
+
+    insert into audit_logs (organization_id, ledger, seq, at, actor, action, resource, outcome,
+                            request_id, ip, details, prev_hash, hash)
+    select organization, 'objects', x.seq, driftlock.instant(x.at), x.actor, x.action, x.resource,
+           x.outcome, x.request_id, x.ip, x.details, decode(x.prev_hash, 'hex'), decode(x.hash, 'hex')
+    from jsonb_to_recordset(args -> 'audit') as x (seq bigint, at bigint, actor text, action text,
+        resource text, outcome text, request_id text, ip text, details text, prev_hash text,
+        hash text)
+    on conflict (organization_id, ledger, seq) do nothing;
+    return 'null';
+end $$;
+
+do $$ begin perform driftlock.protect(); end $$;
+
+insert into driftlock.migrations (version) values (6) on conflict do nothing;
