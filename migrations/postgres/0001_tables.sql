@@ -314,6 +314,14 @@ create table if not exists driftlock.idempotency_keys (
     answer_headers jsonb,
     answer_body    bytea
 );
+-- Keys of requests under way: who holds one until when.
+create table if not exists driftlock.idempotency_claims (
+    key         bytea primary key,
+    fingerprint bytea not null,
+    usage_id    uuid not null,
+    until       bigint not null
+);
+create index if not exists idempotency_claims_by_age on driftlock.idempotency_claims (until);
 create index if not exists idempotency_keys_by_age on driftlock.idempotency_keys (at);
 create index if not exists idempotency_keys_by_usage on driftlock.idempotency_keys (usage_id);
 

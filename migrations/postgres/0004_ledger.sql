@@ -439,12 +439,49 @@ create or replace function public.driftlock_kept(args jsonb) returns jsonb
     from driftlock.idempotency_keys
     where key = decode(args ->> 'key', 'hex') and at >= driftlock.kept_since(driftlock.clock(args)) $$;
 
+-- Claims a key for a request that begins: null when it is its own now, what is kept of it, or who has
+-- it in flight. A claim ends by itself, should its node not end it.
+create or replace function public.driftlock_claim_key(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    now bigint := driftlock.clock(args);
+    kept jsonb := driftlock_kept(args);
+    holder driftlock.idempotency_claims%rowtype;
+begin
+    if kept is not null then
+        return kept;
+    end if;
+    insert into driftlock.idempotency_claims as c (key, fingerprint, usage_id, until)
+    values (decode(args ->> 'key', 'hex'), decode(args ->> 'fingerprint', 'hex'),
+            (args ->> 'usage')::uuid, now + (args ->> 'lifetime')::bigint)
+    on conflict (key) do update set fingerprint = excluded.fingerprint,
+        usage_id = excluded.usage_id, until = excluded.until
+    where c.until <= now or c.usage_id = excluded.usage_id;
+    if found then
+        -- It may have been settled between the first look and the claim.
+        return driftlock_kept(args);
+    end if;
+    select * into holder from driftlock.idempotency_claims c where c.key = decode(args ->> 'key', 'hex');
+    return jsonb_build_object('in_flight', holder.usage_id,
+                              'fingerprint', encode(holder.fingerprint, 'hex'));
+end $$;
+
+-- A request is over: its key is free, unless something is kept of it.
+create or replace function public.driftlock_free_key(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    delete from driftlock.idempotency_claims
+        where key = decode(args ->> 'key', 'hex') and usage_id = (args ->> 'usage')::uuid;
+    return 'null';
+end $$;
+
 create or replace function public.driftlock_keep_answer(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     update driftlock.idempotency_keys set answer_status = (args ->> 'status')::integer,
         answer_headers = args -> 'headers', answer_body = decode(args ->> 'body', 'hex')
     where key = decode(args ->> 'key', 'hex');
+    delete from driftlock.idempotency_claims where key = decode(args ->> 'key', 'hex');
     return 'null';
 end $$;
 
@@ -515,6 +552,9 @@ begin
         where m.organization_id = p.organization_id and m.period_id = p.id)
     delete from driftlock.billing_periods b using closed p where b.id = p.id
         and not exists (select from driftlock.usage_ledgers l where l.period_id = b.id);
+    delete from driftlock.idempotency_claims where key in (
+        select key from driftlock.idempotency_claims where until < now
+        limit 10000 for update skip locked);
     delete from driftlock.idempotency_keys where key in (
         select key from driftlock.idempotency_keys where at < driftlock.kept_since(now)
         limit 10000 for update skip locked);

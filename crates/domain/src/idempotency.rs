@@ -47,6 +47,17 @@ pub struct Kept {
     pub answer: Option<KeptAnswer>,
 }
 
+/// What claiming a key finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The key is the claimant's.
+    Own,
+    /// It was settled before.
+    Kept(Kept),
+    /// Another request holds it.
+    InFlight(UsageId, Fingerprint),
+}
+
 /// An answer that is replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptAnswer {

@@ -50,6 +50,8 @@ pub fn effect(function: &str) -> Effect {
         function,
         "driftlock_settle"
             | "driftlock_raise"
+            | "driftlock_claim_key"
+            | "driftlock_free_key"
             | "driftlock_touch_keys"
             | "driftlock_lease"
             | "driftlock_outbox_shipped"

@@ -1,8 +1,12 @@
 //! What was settled: sums, receipts, idempotency records.
 
+use std::time::Duration;
+
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{OrganizationId, UsageId};
-use driftlock_domain::idempotency::{Fingerprint, IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{
+    Claim, Claimed, Fingerprint, IdempotencyKey, Kept, KeptAnswer,
+};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
@@ -31,6 +35,14 @@ struct Record {
     status: Option<u16>,
     headers: Option<Vec<(String, Vec<u8>)>>,
     body: Option<String>,
+}
+
+/// What claiming is answered with, if not with nothing.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Found {
+    InFlight { in_flight: UsageId, fingerprint: String },
+    Kept(Record),
 }
 
 impl<C: Call> UsageRecords for FunctionStore<C> {
@@ -65,6 +77,38 @@ impl<C: Call> UsageRecords for FunctionStore<C> {
         let args = json!({ "key": hex::encode(key.0), "now": self.stamp(now) });
         let record: Option<Record> = read(self.call.call("driftlock_kept", args).await?)?;
         record.map(kept).transpose()
+    }
+
+    async fn claim(
+        &self,
+        _organization: OrganizationId,
+        claim: &Claim,
+        usage: UsageId,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Claimed, Fault> {
+        let args = json!({
+            "key": hex::encode(claim.key.0), "fingerprint": hex::encode(claim.fingerprint.0),
+            "usage": uuid!(usage), "now": self.stamp(now),
+            "lifetime": i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX),
+        });
+        match read(self.call.call("driftlock_claim_key", args).await?)? {
+            None => Ok(Claimed::Own),
+            Some(Found::Kept(record)) => kept(record).map(Claimed::Kept),
+            Some(Found::InFlight { in_flight, fingerprint }) => {
+                Ok(Claimed::InFlight(in_flight, Fingerprint(exact(&fingerprint)?)))
+            }
+        }
+    }
+
+    async fn unclaim(
+        &self,
+        _organization: OrganizationId,
+        key: &IdempotencyKey,
+        usage: UsageId,
+    ) -> Result<(), Fault> {
+        let args = json!({ "key": hex::encode(key.0), "usage": uuid!(usage) });
+        self.call.call("driftlock_free_key", args).await.map(drop)
     }
 
     async fn keep_answer(

@@ -3,7 +3,7 @@
 
 #[path = "../support"]
 mod support {
-    #[expect(dead_code, reason = "this test's backend only answers")]
+    #[expect(dead_code, reason = "a backend that misbehaves otherwise is another test's matter")]
     pub(crate) mod backend;
     #[expect(dead_code, reason = "the reference backend is another test's matter")]
     pub(crate) mod fleet;
@@ -14,6 +14,7 @@ mod authority;
 mod cap;
 mod held;
 mod journal;
+mod keyed;
 mod outage;
 mod revocation;
 

@@ -19,13 +19,15 @@ pub use handover::{HandedOver, HandoverAsk};
 pub use inbox::EventInbox;
 pub use reports::{Alerts, UsageReports};
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
 use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{Claim, IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept, KeptAnswer};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
@@ -186,6 +188,28 @@ pub trait UsageRecords {
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<Kept>, Fault>;
+    /// Claims a key for `usage` before its request begins, for `lifetime` at most: where several
+    /// processes share the store, no two run under one key. A node sees to its own by itself.
+    async fn claim(
+        &self,
+        organization: OrganizationId,
+        claim: &Claim,
+        _usage: UsageId,
+        _lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Claimed, Fault> {
+        let kept = self.kept(organization, &claim.key, now).await?;
+        Ok(kept.map_or(Claimed::Own, Claimed::Kept))
+    }
+    /// Ends a claim that left nothing to be kept.
+    async fn unclaim(
+        &self,
+        _organization: OrganizationId,
+        _key: &IdempotencyKey,
+        _usage: UsageId,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
     /// Adds the answer to what settling kept.
     async fn keep_answer(
         &self,

@@ -67,7 +67,7 @@ async fn take<P: Platform>(
 }
 
 /// A hold outlives everything that its request may wait for.
-fn lifetime(route: &Route, timeouts: &Timeouts) -> Duration {
+pub(super) fn lifetime(route: &Route, timeouts: &Timeouts) -> Duration {
     let attempt = timeouts.backend_connect_ms.saturating_add(route.head_timeout_ms);
     Duration::from_millis(attempt.saturating_mul(ATTEMPTS_MAX)) + SETTLING_MARGIN
 }

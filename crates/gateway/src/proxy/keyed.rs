@@ -11,13 +11,14 @@ use bytes::Bytes;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::declared_length;
 use driftlock_domain::idempotency::{
-    ANSWER_BYTES_MAX, Claim, Fingerprint, Kept, KeptAnswer, PAYLOAD_BYTES_MAX, fingerprint, scoped,
+    ANSWER_BYTES_MAX, Claim, Claimed, Fingerprint, Kept, KeptAnswer, PAYLOAD_BYTES_MAX,
+    fingerprint, scoped,
 };
 use http::header::CONTENT_TYPE;
 use http::request::Parts as Head;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::admit::{admit, admit_uncharged};
+use super::admit::{admit, admit_uncharged, lifetime};
 use super::call::{Admitted, Call, Forwarded, Settled};
 use super::{forward, respond, settle};
 use crate::gateway::{Answer, Gateway};
@@ -53,7 +54,7 @@ pub(super) async fn keyed<P: Platform>(
 
 async fn run<P: Platform>(gateway: Gateway<P>, keyed: Keyed) -> Answer<P> {
     match admit(&gateway, Rc::clone(&keyed.call), Some(keyed.claim)).await {
-        Ok(admitted) => match kept(&gateway, &keyed).await? {
+        Ok(admitted) => match claim(&gateway, &keyed, &admitted).await? {
             None => charge(admitted, keyed).await,
             Some(kept) => repeat(admitted, keyed, kept).await,
         },
@@ -75,23 +76,61 @@ async fn run<P: Platform>(gateway: Gateway<P>, keyed: Keyed) -> Answer<P> {
 async fn kept<P: Platform>(gateway: &Gateway<P>, keyed: &Keyed) -> Result<Option<Kept>, Refusal> {
     let organization = keyed.call.organization();
     let kept = gateway.usage.kept(organization, &keyed.claim.key, gateway.clock.now()).await?;
-    match kept {
-        Some(kept) if kept.fingerprint != keyed.claim.fingerprint => {
-            Err(Denial::IdempotencyMismatch.into())
-        }
-        kept => Ok(kept),
+    if let Some(kept) = &kept {
+        is_same(keyed, kept.fingerprint)?;
     }
+    Ok(kept)
+}
+
+/// Claims the key beyond this node; what was kept of it before, if it was settled.
+async fn claim<P: Platform>(
+    gateway: &Gateway<P>,
+    keyed: &Keyed,
+    admitted: &Admitted<P>,
+) -> Result<Option<Kept>, Refusal> {
+    let Some(held) = &admitted.held else { return kept(gateway, keyed).await };
+    let lifetime = lifetime(&keyed.call.route, &gateway.shared.config.timeouts);
+    let (organization, usage, now) =
+        (keyed.call.organization(), held.hold.usage, gateway.clock.now());
+    match gateway.usage.claim(organization, &keyed.claim, usage, lifetime, now).await? {
+        Claimed::Own => Ok(None),
+        Claimed::Kept(kept) => is_same(keyed, kept.fingerprint).map(|()| Some(kept)),
+        Claimed::InFlight(usage, fingerprint) => {
+            is_same(keyed, fingerprint)?;
+            Err(Denial::IdempotencyInFlight(usage).into())
+        }
+    }
+}
+
+fn is_same(keyed: &Keyed, fingerprint: Fingerprint) -> Result<(), Refusal> {
+    if fingerprint == keyed.claim.fingerprint {
+        return Ok(());
+    }
+    Err(Denial::IdempotencyMismatch.into())
 }
 
 /// The first time: charged, then kept. The key stays in flight until the answer is kept.
 async fn charge<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
-    let claim = keyed.claim;
-    let answered = forward::forward(admitted, forwarded(keyed)).await?;
-    let settled = settle::settle(answered).await?;
-    if settled.receipt.is_none() {
-        return Ok(respond::respond(settled));
+    let (claim, gateway) = (keyed.claim, admitted.gateway.clone());
+    let (organization, usage) =
+        (keyed.call.organization(), admitted.held.as_ref().map(|held| held.hold.usage));
+    let outcome = match settled(admitted, keyed).await {
+        Ok(settled) if settled.receipt.is_some() => {
+            return Ok(respond::respond(keep(settled, claim).await));
+        }
+        outcome => outcome,
+    };
+    // Nothing is kept: the next one under this key begins anew, wherever it comes in.
+    if let Some(usage) = usage
+        && let Err(fault) = gateway.usage.unclaim(organization, &claim.key, usage).await
+    {
+        tracing::warn!(cause = fault.cause, "an idempotency key is free only when its claim ends");
     }
-    Ok(respond::respond(keep(settled, claim).await))
+    outcome.map(respond::respond)
+}
+
+async fn settled<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Result<Settled<P>, Refusal> {
+    settle::settle(forward::forward(admitted, forwarded(keyed)).await?).await
 }
 
 async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) -> Answer<P> {

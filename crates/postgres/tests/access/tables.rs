@@ -63,6 +63,7 @@ const TABLES: &[Table] = &[
     internal("driftlock.audit_heads", Some(ORGANIZATION)),
     internal("driftlock.billing_periods", Some(ORGANIZATION)),
     internal("driftlock.changes", None),
+    internal("driftlock.idempotency_claims", None),
     internal("driftlock.idempotency_keys", None),
     internal("driftlock.meter_outbox", Some(ORGANIZATION)),
     internal("driftlock.meter_reports", Some(ORGANIZATION)),
@@ -91,6 +92,7 @@ pub(crate) fn rows_of(organization: &str, member: &str) -> String {
          insert into driftlock.audit_heads values ('{organization}', 1, '');
          insert into driftlock.billing_periods (organization_id, starts_at, ends_at)
             values ('{organization}', 0, 1);
+         insert into driftlock.idempotency_claims values ('{organization}', '', '{organization}', 0);
          insert into driftlock.idempotency_keys values ('{organization}', '', '{organization}', 0);
          insert into driftlock.meter_outbox (organization_id, period_id, hour, units)
             values ('{organization}', 1, 0, 1);
