@@ -26,22 +26,18 @@ impl Limit {
         Self { requests: if requests == 0 { 1 } else { requests } }
     }
 
-    /// What `units` requests move the arrival time by, in microseconds, rounded up: a limit is
-    /// never exceeded by rounding.
-    fn cost_micros(self, units: u64) -> u64 {
-        (units * WINDOW_MICROS).div_ceil(u64::from(self.requests))
-    }
-
-    /// What one request moves the arrival time by, in microseconds.
+    /// What one request moves the arrival time by, in microseconds, rounded up: a limit is never
+    /// exceeded by rounding.
     #[must_use]
     pub fn request_micros(self) -> u64 {
-        self.cost_micros(1)
+        WINDOW_MICROS.div_ceil(u64::from(self.requests))
     }
 
-    /// How far ahead the arrival time may lie, in microseconds.
+    /// How far ahead the arrival time may lie, in microseconds: the cost of a whole burst, rounded
+    /// as each request of it is, so that rounding takes none away either.
     #[must_use]
     pub fn burst_micros(self) -> u64 {
-        self.cost_micros(u64::from(self.requests))
+        self.request_micros() * u64::from(self.requests)
     }
 }
 
@@ -158,6 +154,18 @@ mod tests {
         assert_eq!((full.remaining, full.reset_secs), (300, 0));
         let one = Bucket::default().check(limit, at(0)).expect("passes").state(limit, at(0));
         assert_eq!((one.remaining, one.reset_secs), (299, 1));
+    }
+
+    #[test]
+    fn rounding_takes_no_request_from_a_burst() {
+        for requests in [1, 7, 11, 13, 59, 61, 999, 70_001] {
+            let limit = Limit::per_minute(requests);
+            let all =
+                (0..requests).try_fold(Bucket::default(), |bucket, _| bucket.check(limit, at(0)));
+            let all = all.expect("the burst is the whole limit");
+            assert!(all.check(limit, at(0)).is_err(), "{requests}");
+            assert_eq!(Bucket::default().state(limit, at(0)).remaining, requests);
+        }
     }
 
     proptest! {
