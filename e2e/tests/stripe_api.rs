@@ -144,7 +144,10 @@ fn a_comparison_repairs_what_was_missed_and_tells_what_it_cannot() {
         double.put(&life);
         let patch = json!({ "stripe_customer_id": life.customer() });
         organization.admin("PATCH", "").json(&patch).send().expect(200);
-        // No event ever came.
+        // No event ever came, and the gateway compares by itself once an hour, the first time now.
+        eventually("its own comparison is over", || {
+            gateway.log().contains("as Stripe has it").then_some(())
+        });
         let (ok, found) = reconcile(gateway);
         assert!(ok, "{found}");
         assert_eq!(found["repaired"][0]["changes"][0], "billing.subscribed", "{found}");

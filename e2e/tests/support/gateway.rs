@@ -64,7 +64,7 @@ impl Gateway {
         assert!(done.expect("prlimit (of util-linux) is needed").success());
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 }
