@@ -6,16 +6,38 @@ mod support {
     pub(crate) mod server;
 }
 
+use driftlock_e2e::admin::{LIST, Organization};
 use driftlock_e2e::cases::CASES;
 use driftlock_e2e::runner::{Case, Host, run, summary};
 use driftlock_testkit::redis::Redis;
 use support::server::Server;
 
+/// A busy machine makes a server wait.
+const LENIENT: &str = "[limits]\nfleet_answer_ms = 5000\n";
+
+#[test]
+fn over_tls_the_certificate_must_be_known() {
+    let (redis, url, certificate) = Redis::start_secure();
+    let asked = || redis.ask(&["info", "commandstats"]).contains("cmdstat_evalsha:");
+    let stranger = Server::start_with("", &[("ENV_REDIS_URL", &url)]);
+    let target = stranger.target();
+    let key = Organization::new(&target).key();
+    target.keyed("GET", LIST, &key.secret).send().expect(200);
+    assert!(stranger.log().contains("Redis does not answer"), "{}", stranger.log());
+    assert!(!asked(), "nothing was sent to a server that nobody vouches for");
+    let certificate = certificate.display().to_string();
+    let server =
+        Server::start_with(LENIENT, &[("ENV_REDIS_URL", &url), ("SSL_CERT_FILE", &certificate)]);
+    let target = server.target();
+    let key = Organization::new(&target).key();
+    target.keyed("GET", LIST, &key.secret).send().expect(200);
+    assert!(asked(), "{}", server.log());
+}
+
 #[test]
 fn with_redis_the_gateway_does_what_it_must() {
     let redis = Redis::start();
-    let config = "[limits]\nfleet_answer_ms = 5000\n";
-    let server = Server::start_with(config, &[("ENV_REDIS_URL", &redis.url())]);
+    let server = Server::start_with(LENIENT, &[("ENV_REDIS_URL", &redis.url())]);
     let cases: Vec<&Case> = CASES.iter().filter(|case| case.holds_on(Host::Native)).collect();
     let outcomes = run(&server.target(), &cases);
     let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some());

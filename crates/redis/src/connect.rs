@@ -1,12 +1,13 @@
 //! A connection that is known to work: it has run the script within the bound.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use driftlock_domain::fleet::Share;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::limit::Limit;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
 
 use crate::script::{self, Loaded};
@@ -14,6 +15,7 @@ use crate::url::RedisUrl;
 
 /// From the first packet to a script that is loaded.
 pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(1);
+const CLUSTER: &str = "it is a node of a cluster, which is reached through a proxy only";
 /// Requests of one core that wait at the same time: a server answers as many within some 50 ms.
 pub(crate) const WAITING_MAX: usize = 4_096;
 
@@ -50,13 +52,34 @@ pub(crate) async fn connect(url: &RedisUrl, answer_max: Duration) -> Result<Conn
             .set_pipeline_buffer_size(WAITING_MAX);
         let client = url.client();
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let is_cluster = is_cluster(&mut connection).await?;
         let script = script::load(&mut connection).await?;
-        Ok::<_, RedisError>(Connected { connection, script })
+        Ok::<_, RedisError>((Connected { connection, script }, is_cluster))
     };
     let opened = timeout(CONNECT_MAX, opened).await.map_err(|_| late("connecting", CONNECT_MAX))?;
-    let mut opened = opened.map_err(|error| not_usable(&error))?;
+    let (mut opened, is_cluster) = opened.map_err(|error| not_usable(&error))?;
+    if is_cluster {
+        return Err(NotUsable::Refused(CLUSTER.to_owned()));
+    }
     probe(&mut opened, answer_max).await?;
     Ok(opened)
+}
+
+/// Whether the server is a cluster's node, which takes the buckets of its own slots only. `HELLO`
+/// needs no permission; servers that do not know it yet say so, and are asked no further.
+async fn is_cluster(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let told = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
+    match told {
+        Ok(told) => Ok(told.get("mode").is_some_and(|mode| match mode {
+            Value::BulkString(mode) => mode == b"cluster",
+            Value::SimpleString(mode) => mode == "cluster",
+            _ => false,
+        })),
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes a request of a limit that nobody has, within this time.
@@ -104,7 +127,7 @@ fn not_usable(error: &RedisError) -> NotUsable {
 fn server_code(error: &RedisError, kind: ServerErrorKind) -> &str {
     match kind {
         ServerErrorKind::NoPerm => "NOPERM: the user may not run scripts on driftlock:rate:*",
-        ServerErrorKind::Moved => "MOVED: a cluster is reached through a proxy only",
+        ServerErrorKind::Moved => CLUSTER,
         _ => error.code().unwrap_or("ERR"),
     }
 }

@@ -12,8 +12,9 @@ local before, after, used_up = {}, {}, 0
 for i = 1, #KEYS do
   local cost, burst = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   local ahead = math.max((tonumber(arrivals[i] or 0) or 0) - now, 0)
-  if ahead > burst then
-    -- Only a clock that was set back makes that. The next request passes, and the bucket is as
+  if not (ahead <= burst + 1000000) then
+    -- Only a clock that was set back makes that, or a value that is no number of ours; a limit that
+    -- was changed makes less than a second, by rounding. The next request passes, and the bucket is as
     -- empty as it can be from there.
     ahead = burst - cost
   end

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo};
 
 /// A URL, read and checked.
@@ -32,7 +33,10 @@ impl RedisUrl {
         let info = text.into_connection_info().map_err(|_| MalformedRedisUrl)?;
         let named =
             info.redis_settings().clone().set_lib_name("driftlock", env!("CARGO_PKG_VERSION"));
-        let client = Client::open(info.set_redis_settings(named)).map_err(|_| MalformedRedisUrl)?;
+        // A request waits for each small command: none is to wait for the next one.
+        let info = info.set_redis_settings(named);
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = Client::open(info).map_err(|_| MalformedRedisUrl)?;
         Ok(Self { client })
     }
 

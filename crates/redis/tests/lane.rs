@@ -180,6 +180,15 @@ fn a_user_who_may_do_too_little_is_a_mistake() {
 }
 
 #[test]
+fn a_node_of_a_cluster_is_a_mistake() {
+    let node = Redis::start_with(&["--cluster-enabled", "yes"]);
+    run(async {
+        let refused = open(&node.url()).await.expect_err("it has some slots only").to_string();
+        assert!(refused.contains("proxy"), "{refused}");
+    });
+}
+
+#[test]
 fn a_server_that_may_not_write_is_away() {
     let first = Redis::start();
     let replica = Redis::start();

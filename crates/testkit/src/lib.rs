@@ -8,6 +8,7 @@ pub mod http;
 pub mod jwt;
 pub mod make;
 pub mod node;
+mod port;
 pub mod postgres;
 pub mod redis;
 pub mod sim;

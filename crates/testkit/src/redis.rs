@@ -1,10 +1,14 @@
 //! A Redis of a test's own: on a free port, without anything on disk, gone with the test.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
+
+use crate::port::free_port;
 
 /// How long the server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,10 +38,11 @@ impl Redis {
     /// When Redis is missing, or does not start.
     #[must_use]
     pub fn start_with(settings: &[&str]) -> Self {
-        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = socket.local_addr().expect("bound").port();
-        drop(socket);
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"), settings)
+    }
+
+    fn start_in(folder: TempDir, settings: &[&str]) -> Self {
+        let port = free_port();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut redis = Self { folder, port, settings, server: None };
         redis.boot();
@@ -48,6 +53,30 @@ impl Redis {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
+    }
+
+    /// Starts one that also takes TLS, with a certificate that it makes; its `rediss:` URL, and the
+    /// certificate's file (PEM).
+    ///
+    /// # Panics
+    /// When Redis is missing, has no TLS, or does not start.
+    #[must_use]
+    pub fn start_secure() -> (Self, String, PathBuf) {
+        let made = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("written");
+            path
+        };
+        let certificate = file("certificate.pem", made.cert.pem());
+        let key = file("key.pem", made.signing_key.serialize_pem());
+        let (port, shown) = (free_port().to_string(), |path: &Path| path.display().to_string());
+        let (shown_certificate, shown_key) = (shown(&certificate), shown(&key));
+        let files = ["--tls-cert-file", &shown_certificate, "--tls-key-file", &shown_key];
+        let rest = ["--tls-auth-clients", "no", "--tls-port", &port];
+        let redis = Self::start_in(folder, &[&files[..], &rest].concat());
+        (redis, format!("rediss://127.0.0.1:{port}"), certificate)
     }
 
     /// Host and port.
@@ -72,7 +101,7 @@ impl Redis {
     /// # Panics
     /// When Redis is missing, or does not start.
     pub fn boot(&mut self) {
-        let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
+        let log = fs::File::create(self.folder.path().join("log")).expect("a log");
         let mut server = Command::new("redis-server");
         server.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         server.args(["--save", "", "--appendonly", "no", "--dir"]).arg(self.folder.path());
@@ -112,7 +141,7 @@ impl Redis {
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 

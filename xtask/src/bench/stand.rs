@@ -26,6 +26,7 @@ const CONFIG: &str = r#"
 [limits]
 address_requests_per_minute = 1000000
 address_ceiling_per_minute = 1000000000
+fleet_answer_ms = 5000
 [plans.developer]
 base_micros = 0
 included = 2000000000

@@ -49,6 +49,23 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// Takes where somebody else wrote this into both buckets.
+    fn after_writing(
+        &self,
+        bucket: &str,
+        value: &str,
+        organization: OrganizationId,
+        share: &Share,
+    ) -> Told {
+        let mut write = redis::cmd("MSET");
+        write.arg(bucket).arg(value).arg(format!("{bucket}:{}", share.key)).arg(value);
+        let mut connection = self.connection.clone();
+        self.runtime.block_on(write.exec_async(&mut connection)).expect("it is written");
+        self.take(organization, share, now())
+    }
+}
+
 /// The text with its one such part replaced: a script that changed must change its test.
 fn replaced(text: &str, part: &str, by: &str) -> String {
     assert_eq!(text.matches(part).count(), 1, "{part}");
@@ -126,16 +143,21 @@ fn a_clock_that_is_set_back_shuts_nobody_out() {
 }
 
 #[test]
-fn what_somebody_else_wrote_there_is_a_full_bucket() {
+fn what_somebody_else_wrote_there_shuts_nobody_out() {
     let subject = Subject::start();
     let share = Share::of(&request(1, 60, Some(60)));
     let organization = organization_id(1);
     let bucket = format!("driftlock:rate:{{{organization}}}");
-    let mut write = redis::cmd("MSET");
-    write.arg(&bucket).arg("").arg(format!("{bucket}:{}", key_id(1))).arg("rubbish");
-    let mut connection = subject.connection.clone();
-    subject.runtime.block_on(write.exec_async(&mut connection)).expect("it is written");
-    let told = subject.take(organization, &share, now());
     let second = Duration::from_secs(1);
-    assert_eq!((told.key_ahead, told.organization_ahead), (second, second));
+    for rubbish in ["rubbish", "-inf", "1e", "{}"] {
+        let told = subject.after_writing(&bucket, rubbish, organization, &share);
+        assert_eq!((told.key_ahead, told.organization_ahead), (second, second), "{rubbish}");
+    }
+    // What Lua takes for a number counts as used up.
+    for number in ["nan", "inf", "1e300"] {
+        let told = subject.after_writing(&bucket, number, organization, &share);
+        assert_eq!((told.verdict, told.key_ahead), (Verdict::Taken, second * 60), "{number}");
+        let verdict = subject.take(organization, &share, now()).verdict;
+        assert_eq!(verdict, Verdict::KeyUsedUp, "{number}");
+    }
 }

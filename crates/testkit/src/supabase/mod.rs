@@ -3,12 +3,13 @@
 
 mod front;
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::jwt;
 use crate::node::project;
+use crate::port::free_port;
 
 /// The secret key of the newer kind that the front takes.
 pub const SECRET_KEY: &str = "sb_secret_of_the_tests";
@@ -94,10 +95,4 @@ fn platform() -> &'static str {
         ("macos", _) => "darwin-x64",
         _ => "win32-x64",
     }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    socket.local_addr().expect("bound").port()
 }
