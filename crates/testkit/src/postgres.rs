@@ -78,6 +78,24 @@ impl Cluster {
         name
     }
 
+    /// Dumps a database and restores it into another one, as an operator would; its name.
+    ///
+    /// # Panics
+    /// When one of PostgreSQL's programs fails.
+    #[must_use]
+    pub fn restored(&self, database: &str) -> String {
+        let (dump, copy) = (self.folder.path().join("dump"), self.database(None));
+        let run = |name: &str, arguments: &[&str]| {
+            let mut program = Command::new(self.programs.join(name));
+            let output = program.args(arguments).arg(&dump).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{name}: {said}");
+        };
+        run("pg_dump", &["--format=custom", "--dbname", &self.url(database), "--file"]);
+        run("pg_restore", &["--exit-on-error", "--dbname", &self.url(&copy)]);
+        copy
+    }
+
     /// Runs statements; the rows, one a line, columns apart by `|`.
     ///
     /// # Panics

@@ -81,6 +81,7 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
     let (_, capped) = key(&target, &json!({ "policy": "block" }));
     let (_, first_seen) = key(&target, &json!({ "policy": "allow" }));
     let send = |fleet: &Fleet, key: &str| Client::new(fleet.listen(0), key).send();
+    fleet.all_told();
     let mut receipts = Vec::new();
     for key in [&open_key, &capped, &spending] {
         let Outcome::Success(receipt) = send(&fleet, key) else { panic!("no success") };

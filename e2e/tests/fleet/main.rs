@@ -11,12 +11,14 @@ mod support {
     pub(crate) mod process;
 }
 mod authority;
+mod backup;
 mod cap;
 mod held;
 mod journal;
 mod keyed;
 mod outage;
 mod revocation;
+mod rights;
 
 /// Limits that no test here is about.
 const CONFIG: &str = "[limits]\naddress_requests_per_minute = 1000000\n\

@@ -25,6 +25,7 @@ pub(crate) struct Fleet {
     backend_url: String,
     project: Option<Project>,
     redis: Option<String>,
+    login: Option<&'static str>,
     pub(crate) cluster: Cluster,
     pub(crate) database: String,
     binary: PathBuf,
@@ -69,6 +70,7 @@ impl Fleet {
             backend_url: backend_url.to_owned(),
             project: None,
             redis: None,
+            login: None,
             database: cluster.database(None),
             cluster,
             binary: build(),
@@ -97,6 +99,18 @@ impl Fleet {
     pub(crate) fn with_redis(mut self, url: &str) -> Self {
         self.redis = Some(url.to_owned());
         self
+    }
+
+    /// From here on gateways that are added log in to the database as this role.
+    pub(crate) fn with_login(mut self, role: &'static str) -> Self {
+        self.login = Some(role);
+        self
+    }
+
+    fn database_url(&self) -> String {
+        let url = self.cluster.url(&self.database);
+        self.login
+            .map_or_else(|| url.clone(), |role| url.replace("//postgres@", &format!("//{role}@")))
     }
 
     /// One more gateway.
@@ -167,6 +181,24 @@ impl Fleet {
         text(&self.nodes[node].log)
     }
 
+    /// Waits until the one gateway knows of every change so far: it forgets what it remembers of what
+    /// changed, its own changes included, and is to have done so before the database goes away.
+    pub(crate) fn all_told(&self) {
+        let mut since = self.sql("select clock_timestamp()");
+        // A reading begins when what the one before it found was told.
+        for _ in 0..2 {
+            let begun = format!(
+                "select max(query_start) from pg_stat_activity \
+                 where query like '%driftlock_changes(%' and query_start > '{since}' \
+                 and pid <> pg_backend_pid()"
+            );
+            since = eventually("changes are read", || {
+                let begun = self.sql(&begun);
+                (!begun.is_empty()).then_some(begun)
+            });
+        }
+    }
+
     /// The rows of a query.
     pub(crate) fn sql(&self, query: &str) -> String {
         self.cluster.sql(&self.database, query)
@@ -175,7 +207,7 @@ impl Fleet {
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.binary);
         match &self.project {
-            None => command.env("ENV_DATABASE_URL", self.cluster.url(&self.database)),
+            None => command.env("ENV_DATABASE_URL", self.database_url()),
             Some(project) => command
                 .env("ENV_SUPABASE_URL", project.url())
                 .env("ENV_SUPABASE_SERVICE_ROLE_KEY", SECRET_KEY),
