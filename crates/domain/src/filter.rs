@@ -3,11 +3,12 @@
 //!
 //! The host's own parser has seen the bytes before; these rules hold for what it lets through.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
 use crate::config::Filter;
+use crate::websocket;
 
 /// Marks a head (as an extension) whose bytes framed the body more than once, which the host's HTTP
 /// library does not tell.
@@ -47,8 +48,10 @@ pub enum Malformed {
     /// Not one decimal number.
     #[error("Content-Length has to be one decimal number")]
     ContentLength,
-    /// A protocol to change to.
-    #[error("this gateway does not change protocols")]
+    /// A protocol to change to that is not the route's.
+    #[error(
+        "the protocol is not changed here; WebSocket handshakes (RFC 6455) are for routes that take them"
+    )]
     Upgrade,
 }
 
@@ -63,7 +66,7 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(Malformed::Host);
     }
-    if head.headers.contains_key(UPGRADE) {
+    if websocket::is_asked(&head.headers) && !websocket::is_handshake(head) {
         return Err(Malformed::Upgrade);
     }
     if head.extensions.get::<AmbiguousFraming>().is_some() {

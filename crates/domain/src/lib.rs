@@ -36,3 +36,4 @@ pub mod stripe;
 pub mod text;
 pub mod time;
 pub mod usage;
+pub mod websocket;

@@ -33,6 +33,8 @@ pub struct Route {
     pub head_timeout_ms: u64,
     /// Whether the answer is an event stream.
     pub stream: bool,
+    /// Whether a handshake may turn the connection into a WebSocket.
+    pub websocket: bool,
     /// Its place in the table.
     pub index: u16,
     /// `METHOD /template`: its name in usage, audit and metrics.

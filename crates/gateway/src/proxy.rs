@@ -32,7 +32,7 @@ pub(crate) async fn proxy<P: Platform>(
     arrival: Arrival<P>,
     trail: &mut Trail,
 ) -> Answer<P> {
-    let path = filter::filter(gateway, &arrival)?;
+    let path = filter::filter_any(gateway, &arrival)?;
     let route = route::route(gateway, &arrival.head, &path)?;
     let caller = authenticate::authenticate(gateway, &arrival, &route, trail).await?;
     let (call, request) = entitle::entitle(gateway, arrival, route, caller, path)?;

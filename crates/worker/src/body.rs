@@ -80,6 +80,8 @@ pub(crate) enum ResponseBody {
     Stream(Option<ReadableStream>, Option<u64>),
     /// Made here.
     Bytes(Bytes),
+    /// None: the backend agreed to a WebSocket, which is this object of the runtime's.
+    Socket(JsValue),
 }
 
 /// The chunks of a stream, copied into memory here.

@@ -11,6 +11,7 @@ use driftlock_gateway::Door;
 use driftlock_gateway::ports::{Background, Clock};
 use futures_util::future::select;
 use http::{HeaderMap, Method, Request, Response, Uri};
+use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ResponseInit};
@@ -22,7 +23,7 @@ use crate::headers;
 use crate::isolate::Isolate;
 use crate::js::thrown;
 use crate::platform::gateway;
-use crate::upstream::{AnswerBody, ClientBody};
+use crate::upstream::{AnswerBody, ClientBody, SOCKET};
 
 /// Queued audit rows are written after this long.
 const JOBS_AFTER: Duration = Duration::from_millis(50);
@@ -122,8 +123,11 @@ fn answered(response: Response<AnswerBody>) -> Result<web_sys::Response, JsValue
     let init = ResponseInit::new();
     init.set_status(head.status.as_u16());
     init.set_headers(&headers::write(&head.headers)?.into());
+    if let Some(socket) = body.socket() {
+        Reflect::set(&init, &JsValue::from_str(SOCKET), &socket)?;
+    }
     let body = body.into_js();
-    let bodiless = matches!(head.status.as_u16(), 204 | 205 | 304);
+    let bodiless = matches!(head.status.as_u16(), 101 | 204 | 205 | 304);
     match body.dyn_ref::<ReadableStream>() {
         _ if bodiless => web_sys::Response::new_with_opt_str_and_init(None, &init),
         Some(stream) => {

@@ -10,12 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault, FaultKind};
 use driftlock_domain::route::Route;
+use driftlock_domain::websocket;
 use driftlock_gateway::ports::{Background, BodyEnd, Collected, SendError, Upstream};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt, stream};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, Request, Response, StatusCode};
-use js_sys::Uint8Array;
+use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -32,6 +33,9 @@ extern "C" {
     #[wasm_bindgen(js_name = fetch)]
     pub(crate) fn global_fetch(request: &web_sys::Request) -> js_sys::Promise;
 }
+
+/// Where a response of the runtime's has its WebSocket.
+pub(crate) const SOCKET: &str = "webSocket";
 
 thread_local! {
     static TURN: Cell<usize> = const { Cell::new(0) };
@@ -128,7 +132,17 @@ impl AnswerBody {
         match self.body {
             ResponseBody::Stream(Some(stream), _) => stream.into(),
             ResponseBody::Bytes(bytes) if !bytes.is_empty() => Uint8Array::from(&*bytes).into(),
-            ResponseBody::Stream(None, _) | ResponseBody::Bytes(_) => JsValue::NULL,
+            ResponseBody::Stream(None, _) | ResponseBody::Bytes(_) | ResponseBody::Socket(_) => {
+                JsValue::NULL
+            }
+        }
+    }
+
+    /// The WebSocket, if there is one instead of a body.
+    pub(crate) fn socket(&self) -> Option<JsValue> {
+        match &self.body {
+            ResponseBody::Socket(socket) => Some(socket.clone()),
+            ResponseBody::Stream(..) | ResponseBody::Bytes(_) => None,
         }
     }
 
@@ -147,6 +161,7 @@ impl Upstream for EdgeUpstream {
         route: &Route,
     ) -> Result<Response<AnswerBody>, SendError> {
         let (head, ClientBody { body, overrun }) = request.into_parts();
+        let asks_to_switch = websocket::is_asked(&head.headers);
         let fetched = self.fetch(Request::from_parts(head, body), &overrun, route).await;
         let fetched = fetched.map_err(|fault| match overrun.beyond() {
             Some(max) => SendError::Denied(Denial::BodyTooLarge(max)),
@@ -155,11 +170,13 @@ impl Upstream for EdgeUpstream {
         let broken = |cause: String| SendError::Fault(Fault::new(FaultKind::BackendBroken, cause));
         let status = StatusCode::from_u16(fetched.status())
             .map_err(|error| broken(format!("no status: {error}")))?;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(broken("switched protocols without being asked".to_owned()));
-        }
         let headers = headers::read(&fetched.headers()).map_err(|error| broken(thrown(&error)))?;
-        let body = ResponseBody::Stream(fetched.body(), length(&headers));
+        let body = if status == StatusCode::SWITCHING_PROTOCOLS {
+            let unasked = || broken("switched protocols without being asked".to_owned());
+            ResponseBody::Socket(socket(&fetched).filter(|_| asks_to_switch).ok_or_else(unasked)?)
+        } else {
+            ResponseBody::Stream(fetched.body(), length(&headers))
+        };
         let context = Some(self.context.clone());
         let mut response = Response::new(AnswerBody { body, context });
         (*response.status_mut(), *response.headers_mut()) = (status, headers);
@@ -202,7 +219,9 @@ impl Upstream for EdgeUpstream {
     async fn collect_answer(&self, body: AnswerBody, max: usize) -> Collected<AnswerBody> {
         let (source, length) = match body.body {
             ResponseBody::Bytes(bytes) => return Collected::Whole(bytes),
-            ResponseBody::Stream(None, _) => return Collected::Whole(Bytes::new()),
+            ResponseBody::Stream(None, _) | ResponseBody::Socket(_) => {
+                return Collected::Whole(Bytes::new());
+            }
             ResponseBody::Stream(Some(stream), length) => (stream, length),
         };
         let again = |stream: ReadableStream| AnswerBody {
@@ -245,6 +264,13 @@ impl Upstream for EdgeUpstream {
             }
         }
     }
+}
+
+/// The WebSocket of a response that has one:
+/// <https://developers.cloudflare.com/workers/runtime-apis/response/#parameters>.
+fn socket(response: &web_sys::Response) -> Option<JsValue> {
+    let socket = Reflect::get(response, &JsValue::from_str(SOCKET)).ok()?;
+    (!socket.is_null() && !socket.is_undefined()).then_some(socket)
 }
 
 /// The length of the body as it is read here: the runtime undoes a content coding.

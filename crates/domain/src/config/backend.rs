@@ -149,6 +149,8 @@ pub struct Timeouts {
     pub request_ms: u64,
     /// Until an idle client connection is closed.
     pub client_idle_ms: u64,
+    /// Until a WebSocket over which nothing comes either way is closed.
+    pub websocket_idle_ms: u64,
     /// Until a connection to the backend stands.
     pub backend_connect_ms: u64,
     /// Until the backend's response head, where a route sets nothing else.
@@ -167,6 +169,7 @@ impl Default for Timeouts {
             body_bytes_per_sec_min: 50,
             request_ms: 300_000,
             client_idle_ms: 75_000,
+            websocket_idle_ms: 300_000,
             backend_connect_ms: 2_000,
             backend_head_ms: 30_000,
             backend_idle_ms: 60_000,

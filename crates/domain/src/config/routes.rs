@@ -39,6 +39,9 @@ pub struct RouteConfig {
     /// Whether the answer is an event stream: no limit on how long its body may be silent.
     #[serde(default)]
     pub stream: bool,
+    /// Whether a handshake may turn the connection into a WebSocket; GET routes only.
+    #[serde(default)]
+    pub websocket: bool,
 }
 
 const fn yes() -> bool {
@@ -64,6 +67,7 @@ impl RouteConfig {
             content_types: self.content_types.iter().map(|kind| kind.to_lowercase()).collect(),
             head_timeout_ms: self.head_timeout_ms.unwrap_or(timeouts.backend_head_ms),
             stream: self.stream,
+            websocket: self.websocket,
             index: 0,
             label: std::sync::Arc::default(),
         }
@@ -82,6 +86,7 @@ fn route(method: &str, path: &str, scope: Option<&str>, units: u32) -> RouteConf
         content_types: Vec::new(),
         head_timeout_ms: None,
         stream: false,
+        websocket: false,
     }
 }
 

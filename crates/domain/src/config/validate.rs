@@ -97,6 +97,7 @@ impl Found {
             ("body_idle_ms", timeouts.body_idle_ms),
             ("request_ms", timeouts.request_ms),
             ("client_idle_ms", timeouts.client_idle_ms),
+            ("websocket_idle_ms", timeouts.websocket_idle_ms),
             ("backend_connect_ms", timeouts.backend_connect_ms),
             ("backend_head_ms", timeouts.backend_head_ms),
             ("backend_idle_ms", timeouts.backend_idle_ms),
@@ -139,6 +140,9 @@ impl Found {
         if !METHODS.contains(&route.method.as_str()) {
             let message = format!("`{}` is none of {}", route.method, METHODS.join(", "));
             self.add(path("method"), message);
+        }
+        if route.websocket && route.method != "GET" {
+            self.add(path("websocket"), "a WebSocket begins with a GET; another method has none");
         }
         if !route.path.starts_with("/api/") {
             self.add(path("path"), "a route's path starts with /api/");

@@ -1,7 +1,8 @@
 //! Step 6: to the backend, with the gateway's headers and without the client's credentials.
 
 use driftlock_domain::headers::{Forward, from_backend, to_backend, trace_context};
-use http::{Request, Version};
+use driftlock_domain::websocket::{is_asked, write_upgrade};
+use http::{Request, StatusCode, Version};
 
 use super::call::{Admitted, Answered, Forwarded};
 use crate::ports::{Entropy, Platform, Refusal, SendError, Upstream};
@@ -18,7 +19,11 @@ pub(crate) async fn forward<P: Platform>(
         ip: call.ip,
         trusted: call.trusted,
     };
+    let asks_to_switch = is_asked(&head.headers);
     to_backend(&mut head.headers, &told);
+    if asks_to_switch {
+        write_upgrade(&mut head.headers);
+    }
     trace_context(&mut head.headers, || {
         let mut bytes = [0; 24];
         gateway.entropy.fill(&mut bytes);
@@ -35,5 +40,8 @@ pub(crate) async fn forward<P: Platform>(
             SendError::Denied(denial) => denial.into(),
         })?;
     from_backend(response.headers_mut());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        write_upgrade(response.headers_mut());
+    }
     Ok(Answered { admitted, response })
 }

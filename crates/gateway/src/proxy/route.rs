@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use driftlock_domain::denial::Denial;
-use driftlock_domain::filter::{declared_length, is_accepted_type};
+use driftlock_domain::filter::{Malformed, declared_length, is_accepted_type};
 use driftlock_domain::route::{NoRoute, Route};
+use driftlock_domain::websocket::is_asked;
 use http::request::Parts as Head;
 
+use super::call::denied;
 use crate::gateway::Gateway;
 use crate::ports::{Platform, Refusal};
 
@@ -19,6 +21,9 @@ pub(crate) fn route<P: Platform>(
         NoRoute::NotFound => Denial::NotFound,
         NoRoute::MethodNotAllowed(methods) => Denial::MethodNotAllowed(methods),
     })?;
+    if is_asked(&head.headers) && !found.websocket {
+        return Err(denied(Malformed::Upgrade));
+    }
     if declared_length(&head.headers).is_some_and(|length| length > found.body_bytes_max) {
         return Err(Denial::BodyTooLarge(found.body_bytes_max).into());
     }

@@ -18,7 +18,8 @@ pub(crate) async fn settle<P: Platform>(answered: Answered<P>) -> Result<Settled
     let Admitted { gateway, call, limits, held } = admitted;
     let status = response.status();
     let at = gateway.clock.now();
-    let Some(held) = held.filter(|_| status.is_success()) else {
+    let is_success = status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS;
+    let Some(held) = held.filter(|_| is_success) else {
         gateway.shared.audit.push(call.organization(), call.audit(at, "request", status.as_str()));
         return Ok(Settled { gateway, call, limits, receipt: None, claim: None, response });
     };

@@ -1,11 +1,13 @@
 //! One client's connection: HTTP/1.1 in, the gateway's answers out, within its timeouts.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::config::Config;
@@ -24,7 +26,8 @@ use tokio::time::Instant;
 use super::activity::{Activity, ClientStream, Due, Length, Patience};
 use super::clients::Client;
 use super::socket::Socket;
-use super::upstream::{Backend, Pace, RequestBody, ResponseBody};
+use super::tunnel;
+use super::upstream::{Backend, Pace, RequestBody, ResponseBody, Switched};
 
 /// What all connections of a core have in common.
 pub(super) struct Protocol<P: Platform> {
@@ -32,6 +35,7 @@ pub(super) struct Protocol<P: Platform> {
     http: Builder,
     patience: Patience,
     pace: Pace,
+    websocket_idle: Duration,
 }
 
 /// Said to a client whose head does not come in time.
@@ -60,7 +64,8 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         let patience = Patience::of(&config.timeouts);
         let bytes_per_sec_min = config.timeouts.body_bytes_per_sec_min;
         let pace = Pace { idle: patience.body, bytes_per_sec_min, total: patience.request };
-        Rc::new(Self { gateway, http, patience, pace })
+        let websocket_idle = Duration::from_millis(config.timeouts.websocket_idle_ms);
+        Rc::new(Self { gateway, http, patience, pace, websocket_idle })
     }
 
     /// Serves one connection to its end.
@@ -77,20 +82,29 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             activity: Rc::clone(&activity),
         });
         let (gateway, noted) = (self.gateway.clone(), Rc::clone(&activity));
-        let pace = self.pace;
+        let switched: Rc<Cell<Option<Box<Switched>>>> = Rc::default();
+        let (pace, other_end) = (self.pace, Rc::clone(&switched));
         let service = service_fn(move |mut request: Request<Incoming>| {
             noted.request_began();
             if noted.is_ambiguous() {
                 request.extensions_mut().insert(AmbiguousFraming);
             }
             let (gateway, activity) = (gateway.clone(), Rc::clone(&noted));
+            let other_end = Rc::clone(&other_end);
             // Boxed, so that an idle connection does not hold the room that a request takes.
             Box::pin(async move {
                 let request = request.map(|body| RequestBody::incoming(body, pace));
                 let response = gateway.handle(request, peer, door).await;
                 let endless = response.body().is_endless();
                 activity.answer_began(if endless { Length::Endless } else { Length::Finite });
-                Ok::<_, Infallible>(response.map(|body| Answer { body, activity }))
+                let body = |body: ResponseBody| match body {
+                    ResponseBody::Switched(switched) => {
+                        other_end.set(Some(switched));
+                        ResponseBody::Full(None)
+                    }
+                    body => body,
+                };
+                Ok::<_, Infallible>(response.map(|it| Answer { body: body(it), activity }))
             })
         });
         let mut connection = self.http.serve_connection(io, service);
@@ -121,6 +135,15 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             Poll::Pending
         })
         .await;
+        if let Some(backend) = switched.take() {
+            let parts = connection.into_parts();
+            // Whoever went on before it was agreed to speaks no WebSocket.
+            if parts.read_buf.is_empty() {
+                let idle = self.websocket_idle;
+                tunnel::run(parts.io.into_inner(), *backend, idle, &client).await;
+            }
+            return;
+        }
         if over == Due::SlowHead {
             // Whoever does not even take these few bytes need not have them.
             let _ = connection.into_parts().io.into_inner().stream.try_write(TIMED_OUT);

@@ -19,6 +19,7 @@ mod platform;
 mod serve;
 mod socket;
 mod supabase;
+mod tunnel;
 mod upstream;
 
 pub(crate) use clock::NativeClock;

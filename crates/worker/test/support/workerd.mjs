@@ -13,7 +13,7 @@ import { Miniflare } from "miniflare";
 export const WITH_PANIC_TRIGGER = fileURLToPath(
   new URL("../../build/with-panic-trigger", import.meta.url),
 );
-const BUILD = fileURLToPath(new URL("../../build", import.meta.url));
+export const BUILD = fileURLToPath(new URL("../../build", import.meta.url));
 export const ADMIN_TOKEN = "an-admin-token-for-tests-0123456789abcdef";
 const WEBHOOK_SECRET = "whsec_of_the_tests_0123456789abcdef";
 

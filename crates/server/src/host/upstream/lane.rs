@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -38,6 +39,14 @@ pub(super) struct Lane {
     pub(super) idle_since: Instant,
     /// The right to be in use; none while it lies in the pool.
     pub(super) permit: Option<Permit>,
+}
+
+/// A connection that changed its protocol, which is in use until this is dropped.
+pub(crate) struct Switched {
+    pub(crate) transport: Transport,
+    /// What the backend sent after its consent.
+    pub(crate) early: Bytes,
+    _permit: Permit,
 }
 
 /// Why a request has no response head.
@@ -104,6 +113,14 @@ impl Lane {
             Some(Err(error)) => Err(no_head(error)),
             None => Err(NoHead::TimedOut),
         }
+    }
+
+    /// The connection's bytes, once an exchange has changed its protocol, and what of them was read.
+    pub(super) fn into_switched(mut self) -> Option<Switched> {
+        self.step();
+        let permit = self.permit.filter(|_| self.ended)?;
+        let parts = Pin::into_inner(self.connection).into_parts();
+        Some(Switched { transport: parts.io.into_inner(), early: parts.read_buf, _permit: permit })
     }
 
     /// Lets the connection read and write what it can; wakes go to the context's task afterwards.

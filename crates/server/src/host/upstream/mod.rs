@@ -36,6 +36,7 @@ use http::{Request, Response};
 
 pub(crate) use address::{BackendUrl, MalformedBackendUrl};
 pub(crate) use backends::Backends;
+pub(crate) use lane::Switched;
 pub(crate) use request_body::{Pace, RequestBody};
 pub(crate) use response_body::ResponseBody;
 

@@ -17,7 +17,7 @@ use futures_util::stream::LocalBoxStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::lane::Lane;
+use super::lane::{Lane, Switched};
 use super::pool::Pool;
 
 /// See the module.
@@ -32,6 +32,8 @@ pub(crate) enum ResponseBody {
     Prefixed(Box<Prefixed>),
     /// Tells how it ended.
     Watched(Box<Watched>),
+    /// None: the connection to the backend speaks another protocol now.
+    Switched(Box<Switched>),
 }
 
 /// A body that broke off.
@@ -105,7 +107,7 @@ impl ResponseBody {
     pub(crate) fn is_endless(&self) -> bool {
         match self {
             Self::Full(_) => false,
-            Self::Made(_) => true,
+            Self::Made(_) | Self::Switched(_) => true,
             Self::Backend(body) => body.idle.is_none(),
             Self::Prefixed(body) => body.rest.as_ref().is_ok_and(Self::is_endless),
             Self::Watched(body) => body.body.is_endless(),
@@ -114,6 +116,9 @@ impl ResponseBody {
 
     /// A body that tells how it ended, once.
     pub(super) fn watched(self, ended: Box<dyn FnOnce(BodyEnd)>) -> Self {
+        if let Self::Switched(_) = self {
+            return self;
+        }
         Self::Watched(Box::new(Watched { body: self, ended: Some(ended) }))
     }
 }
@@ -258,6 +263,7 @@ impl Body for ResponseBody {
             }
             Self::Prefixed(body) => body.poll(context),
             Self::Watched(body) => body.poll(context),
+            Self::Switched(_) => Poll::Ready(None),
         }
     }
 
@@ -266,6 +272,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) => bytes.is_none(),
             Self::Backend(body) => body.broken.is_none() && body.incoming.is_end_stream(),
             Self::Made(_) => false,
+            Self::Switched(_) => true,
             Self::Prefixed(body) => {
                 body.read.is_none() && body.rest.as_ref().is_ok_and(Self::is_end_stream)
             }
@@ -280,6 +287,7 @@ impl Body for ResponseBody {
             }
             Self::Backend(body) => body.incoming.size_hint(),
             Self::Made(_) => SizeHint::new(),
+            Self::Switched(_) => SizeHint::with_exact(0),
             Self::Prefixed(body) => body.size_hint(),
             Self::Watched(body) => body.body.size_hint(),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::websocket;
 use http::header::HOST;
 use http::{Request, Response, StatusCode, Uri, Version};
 use tokio::net::TcpStream;
@@ -78,6 +79,9 @@ impl Target {
         idle: Option<Duration>,
     ) -> Result<Response<ResponseBody>, Attempt> {
         let permit = self.pool.permit(self.connect_timeout).await.ok_or(Failed::NoPermit)?;
+        if websocket::is_asked(request.headers()) {
+            return Box::pin(self.switch(request, permit, head_timeout, idle)).await;
+        }
         let permit = match self.pool.take(permit) {
             Err(permit) => permit,
             Ok(mut lane) => match lane.exchange(request, head_timeout).await {
@@ -95,6 +99,26 @@ impl Target {
         };
         let response = lane.exchange(request, head_timeout).await?;
         self.answer(response, lane, idle)
+    }
+
+    /// Sends a handshake over a connection of its own: no other request is to find it changed.
+    async fn switch(
+        &self,
+        request: Request<RequestBody>,
+        permit: Permit,
+        head_timeout: Duration,
+        idle: Option<Duration>,
+    ) -> Result<Response<ResponseBody>, Attempt> {
+        let mut lane = match self.connect(permit).await {
+            Ok(lane) => lane,
+            Err(failed) => return Err(Attempt { failed, unsent: Some(Box::new(request)) }),
+        };
+        let response = lane.exchange(request, head_timeout).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return self.answer(response, lane, idle);
+        }
+        let switched = lane.into_switched().ok_or(Failed::Switched)?;
+        Ok(response.map(|_nothing| ResponseBody::Switched(Box::new(switched))))
     }
 
     async fn connect(&self, permit: Permit) -> Result<Box<Lane>, Failed> {

@@ -11,7 +11,7 @@ use tokio_rustls::client::TlsStream;
 use crate::host::socket::Socket;
 
 /// See the module.
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Plain(Socket),
     Tls(Box<TlsStream<TcpStream>>),
 }

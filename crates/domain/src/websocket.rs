@@ -1,0 +1,97 @@
+//! WebSockets (RFC 6455): the one protocol that a connection may change to, on routes that say so.
+//!
+//! The handshake is an ordinary request until the backend agrees: the same steps, the same limits,
+//! and on a metered route one charge for the connection. What follows is no HTTP, and is passed on
+//! unread.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+
+const PROTOCOL: HeaderValue = HeaderValue::from_static("websocket");
+const CHANGES: HeaderValue = HeaderValue::from_static("Upgrade");
+/// Sixteen bytes in base64 (RFC 6455, section 4.1).
+const KEY_CHARS: usize = 24;
+
+/// Whether a head asks to change protocols at all.
+#[must_use]
+pub fn is_asked(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+}
+
+/// Whether a head that asks to change protocols is a whole handshake (RFC 6455, section 4.2.1) without
+/// a body: anything less could be read in two ways.
+#[must_use]
+pub fn is_handshake(head: &Parts) -> bool {
+    let only = |name: &HeaderName| {
+        let mut values = head.headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+    };
+    let connection = head.headers.get_all(CONNECTION).iter();
+    let mut named = connection.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    head.method == Method::GET
+        && head.version == Version::HTTP_11
+        && only(&UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+        && named.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        && only(&SEC_WEBSOCKET_VERSION) == Some(b"13")
+        && only(&SEC_WEBSOCKET_KEY).is_some_and(|key| key.len() == KEY_CHARS)
+        && !head.headers.contains_key(TRANSFER_ENCODING)
+        && only(&CONTENT_LENGTH).is_none_or(|length| length == b"0")
+}
+
+/// Writes the two headers that each connection says for itself, and that were removed with all of
+/// their kind.
+pub fn write_upgrade(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, CHANGES);
+    headers.insert(UPGRADE, PROTOCOL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+    use http::request::Builder;
+
+    fn handshake(change: impl FnOnce(Builder) -> Builder) -> bool {
+        let whole = Request::get("/api/v1/live")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "WebSocket")
+            .header("sec-websocket-version", "13");
+        let key =
+            |builder: Builder| builder.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        is_handshake(&key(change(whole)).body(()).expect("a request").into_parts().0)
+    }
+
+    #[test]
+    fn a_whole_handshake_is_one() {
+        assert!(handshake(|whole| whole));
+        assert!(handshake(|whole| whole.header("content-length", "0")));
+    }
+
+    #[test]
+    fn anything_less_is_none() {
+        assert!(!handshake(|whole| whole.method("POST")));
+        assert!(!handshake(|whole| whole.version(Version::HTTP_10)));
+        for (name, value) in [
+            ("upgrade", "h2c"),
+            ("sec-websocket-version", "8"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            assert!(!handshake(|whole| whole.header(name, value)), "{name}: {value}");
+        }
+        let without = |name: &'static str| {
+            handshake(move |mut whole| {
+                whole.headers_mut().expect("well-formed").remove(name);
+                whole
+            })
+        };
+        for name in ["connection", "upgrade", "sec-websocket-version"] {
+            assert!(!without(name), "{name}");
+        }
+    }
+}
