@@ -78,22 +78,19 @@ impl Cluster {
         name
     }
 
-    /// Dumps a database and restores it into another one, as an operator would; its name.
+    /// Runs a shell script as an operator would, with PostgreSQL's programs on its path.
     ///
     /// # Panics
-    /// When one of PostgreSQL's programs fails.
-    #[must_use]
-    pub fn restored(&self, database: &str) -> String {
-        let (dump, copy) = (self.folder.path().join("dump"), self.database(None));
-        let run = |name: &str, arguments: &[&str]| {
-            let mut program = Command::new(self.programs.join(name));
-            let output = program.args(arguments).arg(&dump).output().expect("it runs");
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{name}: {said}");
-        };
-        run("pg_dump", &["--format=custom", "--dbname", &self.url(database), "--file"]);
-        run("pg_restore", &["--exit-on-error", "--dbname", &self.url(&copy)]);
-        copy
+    /// When it fails.
+    pub fn shell(&self, folder: &Path, script: &str, environment: &[(&str, &str)]) {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.programs.clone()).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(folders).expect("folders without colons");
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", script]).current_dir(folder).env("PATH", path);
+        let output = shell.envs(environment.iter().copied()).output().expect("sh runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}: {said}");
     }
 
     /// Runs statements; the rows, one a line, columns apart by `|`.

@@ -1,4 +1,4 @@
-//! A backup by PostgreSQL's own programs: a gateway on the copy has every unit, receipt and key, an
+//! A backup by the commands of docs/fleet.md: a gateway on the copy has every unit, receipt and key, an
 //! audit log that verifies, and counts on from there.
 
 use driftlock_e2e::admin::Organization;
@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::CONFIG;
 use super::support::backend::Backend;
+use super::support::documents::commands;
 use super::support::fleet::Fleet;
 use super::support::metered::{Client, Outcome};
 
@@ -23,7 +24,12 @@ fn a_copy_has_everything_and_counts_on() {
     let receipts: Vec<String> = (0..UNITS).map(|_| success(client.send())).collect();
     fleet.kill(0);
 
-    fleet.database = fleet.cluster.restored(&fleet.database);
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = fleet.cluster.database(None);
+    let urls = [&fleet.database, &copy].map(|name| fleet.cluster.url(name));
+    let [from, to] = [("ENV_DATABASE_URL", &*urls[0]), ("RESTORED_DATABASE_URL", &*urls[1])];
+    fleet.cluster.shell(folder.path(), &commands("docs/fleet.md", "pg_dump"), &[from, to]);
+    fleet.database = copy;
     fleet.add();
     let copy = fleet.target(1);
     let ask = |path: &str| {

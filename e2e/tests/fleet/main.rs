@@ -5,6 +5,7 @@
 mod support {
     #[expect(dead_code, reason = "a backend that misbehaves otherwise is another test's matter")]
     pub(crate) mod backend;
+    pub(crate) mod documents;
     #[expect(dead_code, reason = "the reference backend is another test's matter")]
     pub(crate) mod fleet;
     pub(crate) mod metered;
@@ -13,6 +14,7 @@ mod support {
 mod authority;
 mod backup;
 mod cap;
+mod documents;
 mod held;
 mod journal;
 mod keyed;
