@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,10 @@ use driftlock_domain::time::Timestamp;
 const SHARDS: usize = 16;
 
 /// Rows to be written.
-pub(crate) type Rows = Vec<(OrganizationId, AuditRecord)>;
+pub(crate) type Rows = Vec<Row>;
+
+/// A row, and whose it is.
+pub(crate) type Row = (OrganizationId, AuditRecord);
 
 /// Denials that become one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,12 +35,18 @@ pub(crate) struct DenialKind {
 
 /// The queue; see the module's header.
 pub(crate) struct AuditQueue {
-    rows: Box<[Mutex<Rows>]>,
+    shards: Box<[Shard]>,
     denials: Mutex<HashMap<DenialKind, Repeated>>,
     dropped: AtomicU64,
-    shard_max: usize,
-    denials_max: usize,
+    rows_max: usize,
     coalesce: Duration,
+}
+
+/// Rows of some organizations, and how many those are, for whoever adds all shards up.
+#[derive(Default)]
+struct Shard {
+    rows: Mutex<Rows>,
+    length: AtomicUsize,
 }
 
 struct Repeated {
@@ -49,30 +58,35 @@ struct Repeated {
 impl AuditQueue {
     pub(crate) fn new(config: &Audit) -> Self {
         Self {
-            rows: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             denials: Mutex::default(),
             dropped: AtomicU64::new(0),
-            shard_max: config.queue_max / SHARDS,
-            denials_max: config.queue_max,
+            rows_max: config.queue_max,
             coalesce: Duration::from_secs(config.coalesce_secs),
         }
     }
 
     /// Queues a row.
     pub(crate) fn push(&self, organization: OrganizationId, record: AuditRecord) {
-        let shard = usize::from(organization.as_bytes()[15]) % SHARDS;
-        let mut rows = lock(&self.rows[shard]);
-        if rows.len() < self.shard_max {
+        let shard = &self.shards[usize::from(organization.as_bytes()[15]) % SHARDS];
+        let mut rows = lock(&shard.rows);
+        // Below its share it need not ask how much room the others leave.
+        if rows.len() < self.rows_max / SHARDS || self.length() < self.rows_max {
             rows.push((organization, record));
+            shard.length.store(rows.len(), Ordering::Relaxed);
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    fn length(&self) -> usize {
+        self.shards.iter().map(|shard| shard.length.load(Ordering::Relaxed)).sum()
+    }
+
     /// Queues a denial, or counts it with others like it.
     pub(crate) fn push_denial(&self, kind: DenialKind, record: AuditRecord) {
         let mut denials = lock(&self.denials);
-        let room = denials.len() < self.denials_max;
+        let room = denials.len() < self.rows_max;
         match denials.entry(kind) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
@@ -101,7 +115,7 @@ impl AuditQueue {
     }
 
     /// Puts rows back whose writing failed.
-    pub(crate) fn put_back(&self, rows: Rows) {
+    pub(crate) fn put_back(&self, rows: impl Iterator<Item = Row>) {
         for (organization, record) in rows {
             self.push(organization, record);
         }
@@ -114,8 +128,10 @@ impl AuditQueue {
 
     fn take_denials(&self, due: impl Fn(Timestamp) -> bool) -> Rows {
         let mut taken = Rows::new();
-        for shard in &self.rows {
-            taken.append(&mut lock(shard));
+        for shard in &self.shards {
+            let mut rows = lock(&shard.rows);
+            taken.append(&mut rows);
+            shard.length.store(0, Ordering::Relaxed);
         }
         lock(&self.denials).retain(|kind, repeated| {
             if !due(repeated.since) {
@@ -189,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_and_drops_are_counted() {
-        let queue = AuditQueue::new(&Audit { queue_max: 1_024, ..Audit::default() });
+        let queue = AuditQueue::new(&Audit { queue_max: 64, ..Audit::default() });
         let organization = OrganizationId::from_bytes([1; 16]);
         for _ in 0..100 {
             queue.push(organization, record(1));
@@ -197,5 +213,13 @@ mod tests {
         assert_eq!(queue.take_all().len(), 64);
         assert_eq!(queue.take_dropped(), 36);
         assert_eq!(queue.take_dropped(), 0);
+        // An organization has what room the others leave; each has its share in any case.
+        let other = OrganizationId::from_bytes([2; 16]);
+        for _ in 0..64 {
+            queue.push(organization, record(1));
+        }
+        queue.push(other, record(1));
+        queue.push(organization, record(1));
+        assert_eq!((queue.take_all().len(), queue.take_dropped()), (65, 1));
     }
 }

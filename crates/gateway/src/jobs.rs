@@ -21,6 +21,8 @@ use crate::shared::{Job, Upkeep};
 
 /// Expired idempotency records are dropped once in so many ticks.
 const PURGED_EVERY_TICKS: u64 = 600;
+/// Audit rows that are written at once.
+const AUDIT_ROWS_MAX: usize = 4_096;
 /// Key uses are written once in so many ticks.
 const TOUCHED_EVERY_TICKS: u64 = 10;
 
@@ -147,14 +149,16 @@ impl<P: Platform> Gateway<P> {
         if dropped > 0 {
             tracing::error!(dropped, "the audit queue overflowed: rows of free requests are lost");
         }
-        if rows.is_empty() {
-            return;
+        // In portions: after an outage more may wait than a store takes at once.
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let portion: Rows = rows.by_ref().take(AUDIT_ROWS_MAX).collect();
+            let written = self.audit.append(portion.clone()).await;
+            if written.is_err() {
+                self.shared.audit.put_back(portion.into_iter().chain(rows));
+                return self.complain(Upkeep::AuditRows, written);
+            }
         }
-        let written = self.audit.append(rows.clone()).await;
-        if written.is_err() {
-            self.shared.audit.put_back(rows);
-        }
-        self.complain(Upkeep::AuditRows, written);
     }
 
     /// Tells of a failure, but not of each while it lasts: rounds come ten times a second.

@@ -92,6 +92,11 @@ fn with_the_database_away_free_requests_go_on() {
     let back = stand.back();
     acknowledged += 1;
     eventually("nothing refused is charged", || (stand.units() == acknowledged).then_some(()));
+    let rows = "select count(*) from audit_logs where resource = 'GET /api/v1/anomalies' and outcome = '200'";
+    eventually("every request is in the audit log", || {
+        let rows: usize = stand.fleet.sql(rows).parse().expect("a number");
+        (rows > passed).then_some(())
+    });
     eprintln!(
         "away {wanted} s: {passed} free requests passed, {refused} metered ones refused (slowest \
          {slowest:?}), back {back:?} after the database"
