@@ -10,12 +10,13 @@ fn the_same_cases_as_every_store() {
     let cluster = Cluster::start();
     let template = cluster.database(None);
     migrate(&url(&cluster, &template)).expect("migrated");
-    let cases = conformance::run(|| {
+    let make = || {
         let database = cluster.database(Some(&template));
         open(&url(&cluster, &database), Timing::Caller, Durability::Fsync).expect("opens")
-    });
-    eprintln!("{cases} cases over PostgreSQL");
-    assert!(cases >= 28, "the suite is whole: {cases}");
+    };
+    let (cases, shared) = (conformance::run(make), conformance::run_shared(make));
+    eprintln!("{cases} cases over PostgreSQL, {shared} of shared stores");
+    assert!(cases >= 29, "the suite is whole: {cases}");
 }
 
 fn url(cluster: &Cluster, database: &str) -> DatabaseUrl {

@@ -18,5 +18,6 @@ fn in_both_durability_modes() {
             store
         });
         assert_eq!(cases, folders.into_inner().len());
+        eprintln!("{cases} cases over SQLite, {durability:?}");
     }
 }

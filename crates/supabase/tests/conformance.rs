@@ -18,7 +18,7 @@ fn the_same_cases_as_every_store() {
     migrate(&url(&cluster, &template)).expect("migrated");
     // A project is of one database; they live until the suite ends.
     let projects = RefCell::new(Vec::new());
-    let cases = conformance::run(|| {
+    let make = || {
         let database = cluster.database(Some(&template));
         let project = Project::start(&cluster.url(&database));
         let access = Access::new(&project.url(), SECRET_KEY).expect("both are right");
@@ -26,9 +26,10 @@ fn the_same_cases_as_every_store() {
         block_on(check(&store)).expect("it is of this version");
         projects.borrow_mut().push(project);
         store
-    });
-    eprintln!("{cases} cases over PostgREST");
-    assert!(cases >= 28, "the suite is whole: {cases}");
+    };
+    let (cases, shared) = (conformance::run(make), conformance::run_shared(make));
+    eprintln!("{cases} cases over PostgREST, {shared} of shared stores");
+    assert!(cases >= 29, "the suite is whole: {cases}");
 }
 
 fn url(cluster: &Cluster, database: &str) -> DatabaseUrl {

@@ -8,7 +8,7 @@ use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{IdempotencyKey, KEPT_SECS, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, KEPT_SECS, Kept, KeptAnswer};
 use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant};
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::receipt::Receipt;
@@ -119,15 +119,41 @@ impl UsageRecords for MemoryStore {
         Ok(kept.map(|(kept, _)| kept.clone()))
     }
 
+    async fn claim(
+        &self,
+        organization: OrganizationId,
+        claim: &Claim,
+        usage: UsageId,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Claimed, Fault> {
+        if let Some(kept) = self.kept(organization, &claim.key, now).await? {
+            return Ok(Claimed::Kept(kept));
+        }
+        Ok(self.state().claims.claim(claim, usage, now.plus(lifetime), now))
+    }
+
+    async fn unclaim(
+        &self,
+        _organization: OrganizationId,
+        key: &IdempotencyKey,
+        usage: UsageId,
+    ) -> Result<(), Fault> {
+        self.state().claims.end(key, usage);
+        Ok(())
+    }
+
     async fn keep_answer(
         &self,
         _organization: OrganizationId,
         key: &IdempotencyKey,
         answer: &KeptAnswer,
     ) -> Result<(), Fault> {
-        if let Some((kept, _)) = self.state().kept.get_mut(key) {
-            kept.answer = Some(answer.clone());
-        }
+        let mut state = self.state();
+        let Some((kept, _)) = state.kept.get_mut(key) else { return Ok(()) };
+        kept.answer = Some(answer.clone());
+        let usage = kept.usage;
+        state.claims.end(key, usage);
         Ok(())
     }
 
@@ -135,6 +161,7 @@ impl UsageRecords for MemoryStore {
         let mut state = self.state();
         let before = state.kept.len();
         state.kept.retain(|_, (_, at)| *at >= oldest(now));
+        state.claims.purge(now);
         Ok((before - state.kept.len()) as u64)
     }
 }

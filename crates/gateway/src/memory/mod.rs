@@ -4,6 +4,7 @@
 //! that leases are proven without a database. It keeps nothing: hosts serve from durable stores.
 
 mod audit_log;
+mod claims;
 mod directory;
 mod inbox;
 mod ledger;
@@ -42,6 +43,7 @@ struct State {
     periods: Vec<(OrganizationId, Period)>,
     events: BTreeMap<UsageId, Event>,
     kept: HashMap<IdempotencyKey, (Kept, Timestamp)>,
+    claims: claims::Claims,
 }
 
 #[derive(Debug)]

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey, KEPT_SECS, KeptAnswer};
+use driftlock_domain::id::UsageId;
+use driftlock_domain::idempotency::{
+    Claim, Claimed, Fingerprint, IdempotencyKey, KEPT_SECS, KeptAnswer,
+};
+use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 
 use super::Store;
-use crate::make::{ask, node, now, organization_id, settlement};
+use crate::make::{ask, node, now, organization_id, settlement, usage};
 
+/// How long a claim holds at most.
+const LIFETIME: Duration = Duration::from_secs(60);
 const CLAIM: Claim = Claim { key: IdempotencyKey([7; 32]), fingerprint: Fingerprint([8; 32]) };
 
 async fn claimed(store: &impl Store, number: u64) -> (Settlement, Settled) {
@@ -48,4 +54,43 @@ pub(super) async fn voiding_frees_the_key(store: impl Store) {
     store.void(one.organization, one.usage).await.expect("voided");
     assert_eq!(store.kept(one.organization, &CLAIM.key, now()).await, Ok(None));
     assert!(matches!(claimed(&store, 2).await.1, Settled::Committed { .. }));
+}
+
+async fn claim(store: &impl Store, usage: UsageId, at: Timestamp) -> Claimed {
+    let claimed = store.claim(organization_id(1), &CLAIM, usage, LIFETIME, at).await;
+    claimed.expect("the store answers")
+}
+
+pub(super) async fn claiming_finds_what_was_kept(store: impl Store) {
+    let (one, other) = (usage(now(), 1), usage(now(), 2));
+    assert_eq!(claim(&store, one, now()).await, Claimed::Own);
+    let (settled, _) = claimed(&store, 1).await;
+    assert_eq!(settled.usage, one);
+    let Claimed::Kept(kept) = claim(&store, other, now()).await else { panic!("it is kept") };
+    assert_eq!((kept.usage, kept.fingerprint, kept.answer), (one, CLAIM.fingerprint, None));
+    store.unclaim(organization_id(1), &CLAIM.key, one).await.expect("done");
+    assert!(matches!(claim(&store, other, now()).await, Claimed::Kept(_)), "it stays kept");
+}
+
+pub(super) async fn a_key_is_one_requests_at_a_time(store: impl Store) {
+    let (one, other) = (usage(now(), 1), usage(now(), 2));
+    let in_flight = Claimed::InFlight(one, CLAIM.fingerprint);
+    assert_eq!(claim(&store, one, now()).await, Claimed::Own);
+    assert_eq!(claim(&store, other, now()).await, in_flight);
+    assert_eq!(claim(&store, one, now()).await, Claimed::Own, "asked twice");
+    let free = async |usage| store.unclaim(organization_id(1), &CLAIM.key, usage).await;
+    free(other).await.expect("done");
+    assert_eq!(claim(&store, other, now()).await, in_flight, "it was not the other's");
+    free(one).await.expect("done");
+    assert_eq!(claim(&store, other, now()).await, Claimed::Own);
+}
+
+pub(super) async fn a_claim_ends_by_itself(store: impl Store) {
+    let (one, other) = (usage(now(), 1), usage(now(), 2));
+    assert_eq!(claim(&store, one, now()).await, Claimed::Own);
+    let last = now().plus(LIFETIME).minus(Duration::from_micros(1));
+    assert_eq!(claim(&store, other, last).await, Claimed::InFlight(one, CLAIM.fingerprint));
+    let over = now().plus(LIFETIME);
+    store.purge_kept(over).await.expect("purged");
+    assert_eq!(claim(&store, other, over).await, Claimed::Own);
 }

@@ -33,6 +33,17 @@ macro_rules! cases {
     }};
 }
 
+/// Runs the cases that hold for stores which several processes share, as [`run`] does.
+///
+/// # Panics
+/// When a case fails.
+pub fn run_shared<S: Store>(make: impl Fn() -> S) -> usize {
+    cases![make;
+        idempotency::a_key_is_one_requests_at_a_time,
+        idempotency::a_claim_ends_by_itself,
+    ]
+}
+
 /// Runs every case against a store of its own; how many there are.
 ///
 /// # Panics
@@ -56,6 +67,7 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         idempotency::a_key_belongs_to_one_settlement,
         idempotency::an_answer_is_kept_for_24_hours,
         idempotency::voiding_frees_the_key,
+        idempotency::claiming_finds_what_was_kept,
         audit::chains_hold_across_all_writers,
         audit::tampering_is_found,
         audit::old_entries_go_and_the_rest_holds,
