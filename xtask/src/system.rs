@@ -36,6 +36,12 @@ const NEEDS: &[Need] = &[
         packages: &["redis-server"],
         why: "tests of shared rate limits start servers of their own; Redis 6 or later",
     },
+    Need {
+        program: "sqlite3",
+        is_there: on_path,
+        packages: &["sqlite3"],
+        why: "the operator's guide makes backups with it, and a test runs its commands",
+    },
 ];
 
 /// Debian keeps what belongs to a version of PostgreSQL off the path.

@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod operate;
 mod postgres;
 mod readme;
 mod refusals;

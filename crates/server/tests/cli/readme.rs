@@ -1,42 +1,11 @@
 //! Every command of the README, run as it stands there, in its order, in one shell's environment.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::process::Command;
 
-use super::support::{PROGRAM, dev, done, free_address, start};
+use super::support::{commands, dev, done, free_address, shell, start};
 
 /// Commands that something else runs: this program's own start is below, the suite is this very run.
 const ELSEWHERE: [&str; 2] = ["cargo run --release -- dev", "cargo xtask test"];
-
-fn commands() -> Vec<String> {
-    let readme = include_str!("../../../../README.md");
-    let mut within = false;
-    let mut commands = Vec::new();
-    for line in readme.lines() {
-        match line {
-            "```sh" => within = true,
-            "```" => within = false,
-            line if within => {
-                let command = line.split("  #").next().unwrap_or_default().trim();
-                commands.push(command.to_owned());
-            }
-            _ => {}
-        }
-    }
-    commands.retain(|command| !command.is_empty());
-    commands
-}
-
-/// `sh` in a folder that holds the project's configuration, with `driftlock` on its path.
-fn shell(folder: &Path, environment: &HashMap<String, String>, line: &str) -> Command {
-    let bin = Path::new(PROGRAM).parent().expect("a folder").display();
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new("sh");
-    command.args(["-c", line]).current_dir(folder).env_clear();
-    command.envs(environment).env("PATH", format!("{bin}:{path}"));
-    command
-}
 
 #[test]
 fn every_command_runs() {
@@ -52,7 +21,7 @@ fn every_command_runs() {
     let mut organization = String::new();
     let mut head = String::new();
     let (public, admin) = (free_address(), free_address());
-    for written in commands() {
+    for written in commands(include_str!("../../../../README.md")) {
         if ELSEWHERE.contains(&written.as_str()) {
             continue;
         }

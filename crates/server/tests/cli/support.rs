@@ -1,5 +1,6 @@
 //! Running the program, and a `dev` that stops with the test.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
@@ -78,4 +79,33 @@ pub(crate) fn dev(folder: &Path) -> (Server, String, String) {
     command.args(["--admin-listen", &admin]);
     let (server, greeting) = start(&mut command, &folder.join("dev.log"), "Ctrl-C stops");
     (server, format!("http://{gateway}"), greeting)
+}
+
+/// The commands of a document, as its blocks of shell show them.
+pub(crate) fn commands(document: &str) -> Vec<String> {
+    let mut within = false;
+    let mut commands = Vec::new();
+    for line in document.lines().map(str::trim) {
+        match line {
+            "```sh" => within = true,
+            "```" => within = false,
+            line if within => {
+                let command = line.split("  #").next().unwrap_or_default().trim();
+                commands.push(command.to_owned());
+            }
+            _ => {}
+        }
+    }
+    commands.retain(|command| !command.is_empty());
+    commands
+}
+
+/// `sh` in a folder that holds the project's configuration, with `driftlock` on its path.
+pub(crate) fn shell(folder: &Path, environment: &HashMap<String, String>, line: &str) -> Command {
+    let bin = Path::new(PROGRAM).parent().expect("a folder").display();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(folder).env_clear();
+    command.envs(environment).env("PATH", format!("{bin}:{path}"));
+    command
 }
