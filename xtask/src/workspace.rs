@@ -49,7 +49,11 @@ impl Workspace {
 
     /// The cargo that runs this task, starting in the repository's root.
     pub(crate) fn cargo(&self) -> Command {
-        self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let mut cargo = self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // Set for this task, not for what it builds: a build script that watches it (ring's) would run
+        // again, and all that needs it compile again, whenever a person's own cargo comes in between.
+        cargo.env_remove("CARGO_MANIFEST_DIR");
+        cargo
     }
 
     /// Every file below `directory` whose name ends in `.extension`, sorted.

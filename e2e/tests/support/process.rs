@@ -23,7 +23,12 @@ pub(crate) fn build() -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "driftlock", "--bin", "driftlock"]);
+    // As a part of the workspace, whose features the tests were built with: as a package of its own it
+    // would have all its dependencies compiled a second time.
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "driftlock"]);
+    // Set for this test; a build script that watches it (ring's) would run again, and all that needs it
+    // compile again.
+    cargo.env_remove("CARGO_MANIFEST_DIR");
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
