@@ -11,6 +11,7 @@ pub mod node;
 mod port;
 pub mod postgres;
 pub mod redis;
+mod serving;
 pub mod sim;
 pub mod stripe;
 pub mod supabase;

@@ -2,21 +2,22 @@
 //! <https://supabase.com/docs/guides/api/api-keys>
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
-use tiny_http::{Header, Request, Response, Server};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use ureq::Agent;
 
 use super::{PUBLISHABLE_KEY, SECRET_KEY};
 use crate::jwt;
+use crate::serving::{Serving, status};
 
-const THREADS: usize = 16;
+/// Connections to PostgREST that are kept.
+const IDLE_MAX: usize = 16;
 /// Where tests in other languages ask which requests came.
 const SEEN: &str = "/requests";
 
 pub(super) struct Front {
-    server: Arc<Server>,
-    threads: Vec<JoinHandle<()>>,
+    serving: Serving,
     requests: Arc<Mutex<Vec<String>>>,
     agent: Agent,
     port: u16,
@@ -30,37 +31,29 @@ impl std::fmt::Debug for Front {
 
 impl Front {
     pub(super) fn start(port: u16) -> Self {
-        let server = Arc::new(Server::http("127.0.0.1:0").expect("a free port"));
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
-            .max_idle_connections_per_host(THREADS)
+            .max_idle_connections(IDLE_MAX)
+            .max_idle_connections_per_host(IDLE_MAX)
             .build()
             .into();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let serve = || {
-            let (server, agent) = (Arc::clone(&server), agent.clone());
-            let requests = Arc::clone(&requests);
-            std::thread::spawn(move || {
-                while let Ok(request) = server.recv() {
-                    let mut seen = requests.lock().unwrap_or_else(PoisonError::into_inner);
-                    if request.url() == SEEN {
-                        let list = serde_json::json!(*seen).to_string();
-                        // Whoever asked may be gone.
-                        let _ = request.respond(Response::from_string(list));
-                        continue;
-                    }
-                    seen.push(request.url().to_owned());
-                    drop(seen);
-                    pass(request, &agent, port);
-                }
-            })
-        };
-        let threads = (0..THREADS).map(|_| serve()).collect();
-        Self { server, threads, requests, agent, port }
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (seen, to) = (Arc::clone(&requests), agent.clone());
+        let serving = Serving::start(move |request| {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let path = request.uri().to_string();
+            if path == SEEN {
+                return Response::new(serde_json::json!(*seen).to_string().into());
+            }
+            seen.push(path);
+            drop(seen);
+            pass(&request, &to, port)
+        });
+        Self { serving, requests, agent, port }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}", self.server.server_addr())
+        format!("http://{}", self.serving.address())
     }
 
     pub(super) fn requests(&self) -> usize {
@@ -74,49 +67,28 @@ impl Front {
     }
 }
 
-impl Drop for Front {
-    fn drop(&mut self) {
-        for _ in &self.threads {
-            self.server.unblock();
-        }
-        for thread in self.threads.drain(..) {
-            // What it failed at, a test has seen.
-            let _ = thread.join();
-        }
-    }
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
-    let found = request.headers().iter().find(|header| header.field.equiv(name));
-    found.map(|header| header.value.as_str())
-}
-
-fn pass(mut request: Request, agent: &Agent, port: u16) {
-    let mut body = Vec::new();
-    if request.as_reader().read_to_end(&mut body).is_err() {
-        return;
-    }
-    // Whoever asked may be gone.
-    let _ = match authorization(&request) {
-        Ok(token) => {
-            let answer = forward(&request, &token, body, agent, port);
-            request.respond(answer)
-        }
+fn pass(request: &Request<Bytes>, agent: &Agent, port: u16) -> Response<Bytes> {
+    match authorization(request.headers()) {
+        Ok(token) => forward(request, &token, agent, port),
         Err(message) => {
             let told = serde_json::json!({ "message": message, "hint": null }).to_string();
-            request.respond(Response::from_string(told).with_status_code(401))
+            status(401).map(|_| told.into())
         }
-    };
+    }
 }
 
 /// The token that PostgREST is to see: a key of the newer kind stands for its role.
-fn authorization(request: &Request) -> Result<String, &'static str> {
-    let Some(key) = header(request, "apikey") else { return Err("No API key found in request") };
-    let browser = header(request, "user-agent").is_some_and(|agent| agent.contains("Mozilla"));
+fn authorization(headers: &HeaderMap) -> Result<String, &'static str> {
+    let Some(key) = text(headers, "apikey") else { return Err("No API key found in request") };
+    let browser = text(headers, "user-agent").is_some_and(|agent| agent.contains("Mozilla"));
     if key == SECRET_KEY && browser {
         return Err("Forbidden use of secret API key in browser");
     }
-    let bearer = header(request, "authorization").and_then(|text| text.strip_prefix("Bearer "));
+    let bearer = text(headers, "authorization").and_then(|text| text.strip_prefix("Bearer "));
     let role = match key {
         SECRET_KEY => "service_role",
         PUBLISHABLE_KEY => "anon",
@@ -128,41 +100,27 @@ fn authorization(request: &Request) -> Result<String, &'static str> {
     }
 }
 
-fn forward(
-    request: &Request,
-    token: &str,
-    body: Vec<u8>,
-    agent: &Agent,
-    port: u16,
-) -> Response<std::io::Cursor<Vec<u8>>> {
-    let Some(path) = request.url().strip_prefix("/rest/v1") else {
-        return Response::from_data(Vec::new()).with_status_code(404);
-    };
-    let mut sent = http::Request::builder()
-        .method(request.method().as_str())
+fn forward(request: &Request<Bytes>, token: &str, agent: &Agent, port: u16) -> Response<Bytes> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let Some(path) = path.strip_prefix("/rest/v1") else { return status(404) };
+    let mut sent = Request::builder()
+        .method(request.method())
         .uri(format!("http://127.0.0.1:{port}{path}"))
         .header("authorization", format!("Bearer {token}"));
     for name in ["content-type", "accept", "prefer", "range", "content-profile", "accept-profile"] {
-        if let Some(value) = header(request, name) {
+        if let Some(value) = request.headers().get(name) {
             sent = sent.header(name, value);
         }
     }
-    let Ok(sent) = sent.body(body) else {
-        return Response::from_data(Vec::new()).with_status_code(400);
-    };
+    let Ok(sent) = sent.body(&request.body()[..]) else { return status(400) };
     match agent.run(sent) {
         Ok(mut answer) => {
-            let kind = answer.headers().get("content-type").cloned();
-            let status = answer.status().as_u16();
+            let kind: Option<HeaderValue> = answer.headers().get(header::CONTENT_TYPE).cloned();
             let body = answer.body_mut().read_to_vec().unwrap_or_default();
-            let kind =
-                kind.and_then(|kind| Header::from_bytes("content-type", kind.as_bytes()).ok());
-            let answered = Response::from_data(body).with_status_code(status);
-            match kind {
-                Some(kind) => answered.with_header(kind),
-                None => answered,
-            }
+            let mut passed = status(answer.status().as_u16()).map(|_| Bytes::from(body));
+            passed.headers_mut().extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
+            passed
         }
-        Err(_) => Response::from_data(Vec::new()).with_status_code(503),
+        Err(_) => status(503),
     }
 }
