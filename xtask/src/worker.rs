@@ -6,7 +6,7 @@
 //! registries is needed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -16,6 +16,7 @@ use crate::workspace::{Workspace, on_path, output, run};
 const CRATE: &str = "crates/worker";
 const WASM_BINDGEN: Tool =
     Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version: "0.2.129" };
+const WASM_OPT: &str = "wasm-opt";
 const NODE_MAJOR_MIN: u32 = 20;
 
 /// Whether this checkout has the Worker.
@@ -43,15 +44,22 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
 fn build_as(workspace: &Workspace, build: Build) -> Result<()> {
     locked_version(workspace)?;
     let target = workspace.target.join("worker");
-    let (features, folder): (&[&str], _) = match build {
-        Build::Worker => (&[], "build"),
-        Build::WithPanicTrigger => (&["--features", "panic-trigger"], "build/with-panic-trigger"),
+    let folder = match build {
+        Build::Worker => "build",
+        Build::WithPanicTrigger => "build/with-panic-trigger",
     };
-    run(unwinding_cargo(workspace)?
-        .args(["build", "--quiet", "--profile", "worker", "--lib", "--package", "driftlock-worker"])
+    let mut cargo = unwinding_cargo(workspace)?;
+    cargo
+        .args(["rustc", "--quiet", "--profile", "worker", "--lib", "--package", "driftlock-worker"])
         .args(["--target", WASM])
-        .args(features)
-        .env("CARGO_TARGET_DIR", &target))?;
+        .env("CARGO_TARGET_DIR", &target);
+    if build == Build::WithPanicTrigger {
+        // The dependencies are those of the Worker as it is deployed; linking them takes minutes when
+        // it is for size, and seconds when it is for a test.
+        cargo.args(["--features", "panic-trigger", "--"]);
+        cargo.args(["-Clto=thin", "-Ccodegen-units=16", "-Copt-level=1"]);
+    }
+    run(&mut cargo)?;
 
     let built = workspace.root.join(CRATE).join(folder);
     if built.exists() {
@@ -71,7 +79,32 @@ fn build_as(workspace: &Workspace, build: Build) -> Result<()> {
         fs::copy(workspace.root.join(from), built.join(name))
             .with_context(|| format!("cannot copy {from}"))?;
     }
-    finish(&built)
+    finish(&built)?;
+    if build == Build::Worker { shrink(workspace, &built) } else { Ok(()) }
+}
+
+/// Has `wasm-opt` make the module smaller, where there is one: on the `PATH`, or of npm's `binaryen`.
+/// Without one it is deployed as the compiler made it, within the same bound.
+fn shrink(workspace: &Workspace, built: &Path) -> Result<()> {
+    let of_npm = workspace.root.join("node_modules/.bin").join(WASM_OPT);
+    let program = match (on_path(WASM_OPT), of_npm.is_file()) {
+        (true, _) => PathBuf::from(WASM_OPT),
+        (false, true) => of_npm,
+        (false, false) => return Ok(()),
+    };
+    let module = built.join("index_bg.wasm");
+    let before = fs::metadata(&module)?.len();
+    let smaller = built.join("smaller.wasm");
+    run(workspace
+        .command(program)
+        .args(["-Os", "--all-features"])
+        .arg(&module)
+        .arg("-o")
+        .arg(&smaller))?;
+    fs::rename(&smaller, &module).context("cannot put the smaller module in its place")?;
+    let after = fs::metadata(&module)?.len();
+    println!("worker: {WASM_OPT} made {} kB of {} kB", after / 1_000, before / 1_000);
+    Ok(())
 }
 
 /// Builds the Worker and runs its tests.
@@ -136,7 +169,7 @@ fn lint(workspace: &Workspace) -> Result<()> {
 
 /// Puts the entry module beside the bindings. Workers know no source-phase import, for which the
 /// plain import of a `.wasm` module, a compiled module there too, stands in.
-fn finish(built: &std::path::Path) -> Result<()> {
+fn finish(built: &Path) -> Result<()> {
     let index = built.join("index.js");
     let text = fs::read_to_string(&index).context("wasm-bindgen wrote no index.js")?;
     fs::write(&index, text.replace("import source ", "import "))?;
