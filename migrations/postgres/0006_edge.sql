@@ -63,6 +63,38 @@ begin
     return to_jsonb(found);
 end $$;
 
+-- Settlements of unknown outcome whose clients got no success: their objects are to void them.
+create table if not exists driftlock.pending_voids (
+    usage_id        uuid primary key,
+    organization_id uuid not null,
+    due_at          bigint not null
+);
+create index if not exists pending_voids_by_time on driftlock.pending_voids (due_at);
+
+create or replace function public.driftlock_void_at(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    insert into driftlock.pending_voids (usage_id, organization_id, due_at)
+    values ((args ->> 'usage')::uuid, (args ->> 'organization')::uuid, (args ->> 'at')::bigint)
+        on conflict (usage_id) do update set due_at = excluded.due_at;
+    return 'null';
+end $$;
+
+-- Those that are due: [[organization, usage], ...].
+create or replace function public.driftlock_voids_due(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_array(v.organization_id, v.usage_id)), '[]') from (
+        select organization_id, usage_id from driftlock.pending_voids
+        where due_at <= (args ->> 'now')::bigint
+        order by due_at limit (args ->> 'limit')::integer) v $$;
+
+create or replace function public.driftlock_void_done(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    delete from driftlock.pending_voids where usage_id = (args ->> 'usage')::uuid;
+    return 'null';
+end $$;
+
 -- A portion of what an organization's object counted: sums in the place of those told before, receipts
 -- and audit entries once each. Nothing of it is for Stripe: the object tells that itself.
 create or replace function public.driftlock_ship(args jsonb) returns jsonb
@@ -96,7 +128,7 @@ begin
     join driftlock.billing_periods p on p.organization_id = organization
         and p.starts_at = x.start and p.ends_at = x."end"
     join driftlock.routes r on r.label = x.route
-    on conflict (id) do update set voided = excluded.voided;
+    on conflict (id) do update set voided = excluded.voided, period_id = excluded.period_id;
 
     insert into audit_logs (organization_id, ledger, seq, at, actor, action, resource, outcome,
                             request_id, ip, details, prev_hash, hash)

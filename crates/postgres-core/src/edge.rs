@@ -130,6 +130,44 @@ impl<C: Call> FunctionStore<C> {
         read(self.call.call("driftlock_claim", args).await?)
     }
 
+    /// Notes a settlement that is to be voided at an instant.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn void_at(
+        &self,
+        organization: OrganizationId,
+        usage: UsageId,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
+        let args = json!({
+            "organization": uuid!(organization), "usage": uuid!(usage), "at": at.micros(),
+        });
+        self.call.call("driftlock_void_at", args).await.map(drop)
+    }
+
+    /// Settlements that are to be voided by now, so many at most.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn voids_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(OrganizationId, UsageId)>, Fault> {
+        let args = json!({ "now": now.micros(), "limit": limit });
+        read(self.call.call("driftlock_voids_due", args).await?)
+    }
+
+    /// It is voided.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn void_done(&self, usage: UsageId) -> Result<(), Fault> {
+        let args = json!({ "usage": uuid!(usage) });
+        self.call.call("driftlock_void_done", args).await.map(drop)
+    }
+
     /// Takes a portion of what an organization's object counted; it may come again.
     ///
     /// # Errors

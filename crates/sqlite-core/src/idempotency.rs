@@ -13,7 +13,9 @@ use crate::rows::json;
 use crate::sql::{Row, Sql};
 
 /// Expired records dropped in one commit.
-const PURGED_MAX: i64 = 10_000;
+pub const PURGED_MAX: u64 = 10_000;
+/// Answers looked at in one query, when they have to go.
+const DROPPED_AT_ONCE: i64 = 256;
 
 /// What is kept of a key, unless it is older than its 24 hours.
 ///
@@ -39,6 +41,44 @@ pub fn keep_answer(sql: &impl Sql, key: &IdempotencyKey, answer: &KeptAnswer) ->
         answer.body.as_slice().into(),
     ];
     sql.execute(update, &values).map(drop)
+}
+
+/// How many bytes of answers are kept.
+///
+/// # Errors
+/// What the database says.
+pub fn kept_bytes(sql: &impl Sql) -> Result<u64, Fault> {
+    let query = "SELECT coalesce(sum(length(answer_body)), 0) FROM idempotency_keys";
+    Ok(sql.first(query, &[], |row| row.number(0))?.unwrap_or(0))
+}
+
+/// Drops the oldest answers until those that stay have `bytes_max` at most; how many bytes stay. A key
+/// whose answer went is still one that was charged: it is as if its answer had been too great to be
+/// kept.
+///
+/// # Errors
+/// What the database says.
+pub fn drop_answers(sql: &impl Sql, bytes_max: u64) -> Result<u64, Fault> {
+    let query = "SELECT key, length(answer_body) FROM idempotency_keys \
+                 WHERE answer_body IS NOT NULL ORDER BY at LIMIT ?1";
+    let mut left = kept_bytes(sql)?;
+    while left > bytes_max {
+        let oldest: Vec<([u8; 32], u64)> =
+            sql.query(query, &[DROPPED_AT_ONCE.into()], |row| Ok((row.bytes(0)?, row.number(1)?)))?;
+        if oldest.is_empty() {
+            break;
+        }
+        for (key, bytes) in oldest {
+            if left <= bytes_max {
+                break;
+            }
+            let drop = "UPDATE idempotency_keys SET answer_status = NULL, answer_headers = NULL, \
+                        answer_body = NULL WHERE key = ?1";
+            sql.execute(drop, &[(&key).into()])?;
+            left = left.saturating_sub(bytes);
+        }
+    }
+    Ok(left)
 }
 
 /// Drops expired records; how many.

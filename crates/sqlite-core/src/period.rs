@@ -11,6 +11,7 @@ use driftlock_domain::time::Timestamp;
 
 use crate::book::{Book, Books, REMEMBERED_MAX};
 use crate::counters::{Change, Place, hour};
+use crate::shipment;
 use crate::sql::Sql;
 
 /// A usage id is made this long at most before its settlement commits.
@@ -110,7 +111,13 @@ impl Books {
         if sql.first(others, &values, |row| row.int(0))? != Some(1) {
             return Ok(());
         }
-        for (usage, place, units) in misplaced(sql, organization, id, period)? {
+        let misplaced = misplaced(sql, organization, id, period)?;
+        let hour = misplaced.iter().map(|(_, place, _)| place.hour).min();
+        let usage = misplaced.iter().map(|(usage, ..)| *usage).min();
+        if let (Some(hour), Some(usage)) = (hour, usage) {
+            shipment::tell_again(sql, Timestamp::from_secs(hour), usage)?;
+        }
+        for (usage, place, units) in misplaced {
             self.counters.count(place, units, Change::Take);
             self.counters.count(Place { period: id, ..place }, units, Change::Add);
             let update = "UPDATE usage_events SET period = ?2 WHERE id = ?1";

@@ -43,6 +43,31 @@ pub fn set_cursor(sql: &impl Sql, cursor: &ShipCursor) -> Result<(), Fault> {
     sql.execute(put, &[CURSOR.into(), text.into()]).map(drop)
 }
 
+/// Whether there is anything to be told.
+///
+/// # Errors
+/// What the database says.
+pub fn is_due(sql: &impl Sql) -> Result<bool, Fault> {
+    let told = cursor(sql)?;
+    let query = "SELECT EXISTS (SELECT 1 FROM audit_logs WHERE seq > ?1) \
+                 OR EXISTS (SELECT 1 FROM usage_events WHERE id > ?2)";
+    let values = [told.audit.into(), told.usage.as_bytes().into()];
+    Ok(sql.first(query, &values, |row| row.int(0))? == Some(1))
+}
+
+/// What was told of this hour and this receipt, and all later ones, is told again: they changed.
+///
+/// # Errors
+/// What the database says.
+pub(crate) fn tell_again(sql: &impl Sql, hour: Timestamp, usage: UsageId) -> Result<(), Fault> {
+    let told = cursor(sql)?;
+    // Sums are told from some hours before the cursor on; receipts from after it.
+    let before = u128::from_be_bytes(*usage.as_bytes()).saturating_sub(1);
+    let before = UsageId::from_bytes(before.to_be_bytes());
+    let again = ShipCursor { hour: told.hour.min(hour), usage: told.usage.min(before), ..told };
+    if again == told { Ok(()) } else { set_cursor(sql, &again) }
+}
+
 /// Which portion of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Portion {
@@ -90,17 +115,40 @@ pub fn next(
     Ok(Shipment { sums, receipts, audit, cursor, more })
 }
 
-/// Removes told receipts of requests that were admitted before an instant, the oldest first and so
-/// many at most; how many there were. Their sums stay.
+/// Removes receipts of requests that were admitted before an instant, the oldest first and so many at
+/// most; whether there may be more. Their sums stay. With a book of record only told ones go.
 ///
 /// # Errors
 /// What the database says.
-pub fn remove_receipts(sql: &impl Sql, before: Timestamp) -> Result<u64, Fault> {
-    let told = cursor(sql)?.usage;
-    let bound = told.min(first_at(before));
+pub fn remove_receipts(sql: &impl Sql, before: Timestamp, kept_by: KeptBy) -> Result<bool, Fault> {
+    let bound = match kept_by {
+        KeptBy::BookOfRecord => cursor(sql)?.usage.min(first_at(before)),
+        KeptBy::Nobody => first_at(before),
+    };
     let delete = "DELETE FROM usage_events WHERE id IN \
                   (SELECT id FROM usage_events WHERE id < ?1 ORDER BY id LIMIT ?2)";
-    sql.execute(delete, &[bound.as_bytes().into(), REMOVED_MAX.into()])
+    let removed = sql.execute(delete, &[bound.as_bytes().into(), REMOVED_MAX.into()])?;
+    // A database may count what it wrote to indexes along.
+    Ok(removed >= REMOVED_MAX)
+}
+
+/// Whether there are receipts of requests that were admitted before an instant.
+///
+/// # Errors
+/// What the database says.
+pub fn has_receipts(sql: &impl Sql, before: Timestamp) -> Result<bool, Fault> {
+    let query = "SELECT EXISTS (SELECT 1 FROM usage_events WHERE id < ?1)";
+    let found = sql.first(query, &[first_at(before).as_bytes().into()], |row| row.int(0))?;
+    Ok(found == Some(1))
+}
+
+/// Who has a receipt once it is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptBy {
+    /// The project that was told.
+    BookOfRecord,
+    /// Nobody.
+    Nobody,
 }
 
 /// Sums of whole hours from an hour on; whether there are more.
@@ -113,7 +161,7 @@ fn sums(
                  FROM billing_periods p \
                  JOIN usage_counters c ON c.organization = p.organization AND c.period = p.id \
                  JOIN routes r ON r.id = c.route \
-                 WHERE p.organization = ?1 AND p.last_settled_at >= ?2 AND c.hour >= ?3 \
+                 WHERE p.organization = ?1 AND p.ends_at >= ?2 AND c.hour >= ?3 \
                  ORDER BY c.hour, c.period LIMIT ?4";
     let values = [
         organization.as_bytes().into(),

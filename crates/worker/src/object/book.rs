@@ -1,5 +1,6 @@
 //! The book of record, which an object tells of what it counted and wrote into its chain: a Supabase
-//! project, where one is configured. Told receipts go after a while, since an object's storage ends.
+//! project, where one is configured. Told receipts go after a while, since an object's storage ends;
+//! where nobody is told they go, too, after more than a year.
 //!
 //! Telling comes after the commit and may be repeated; while the project is away everything stays here.
 
@@ -9,8 +10,9 @@ use std::time::Duration;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::shipment::{More, RECEIPTS_AFTER};
+use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::Clock;
-use driftlock_sqlite_core::shipment::Portion;
+use driftlock_sqlite_core::shipment::{KeptBy, Portion};
 use driftlock_supabase::{SupabaseStore, Timing, store};
 use worker::Env;
 
@@ -27,8 +29,11 @@ const TOLD_AGAIN: Duration = Duration::from_secs(60);
 const NEXT_RUN: Duration = Duration::from_secs(1);
 /// Portions of one run.
 const PORTIONS_MAX: usize = 20;
-/// Told receipts are looked up here for so long, and in the project after.
-const KEPT: Duration = Duration::from_secs(45 * 86_400);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Told receipts are looked up here for so many days, and in the project after.
+const KEPT_DAYS: u32 = 45;
+/// Without a project they are for so many.
+const KEPT_ALONE_DAYS: u32 = 400;
 /// For a call.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,27 +55,59 @@ impl BookOfRecord {
 
     /// Whether something that happened has still to be told, and no alarm is set for it yet.
     pub(super) fn is_to_be_awaited(&self) -> bool {
-        self.project.is_some() && !self.is_awaited.replace(true)
+        self.project.is_some() && !self.is_awaited.get()
     }
 
-    /// Tells what there is; after how long there is more to tell.
+    /// An alarm is set.
+    pub(super) fn await_alarm(&self) {
+        self.is_awaited.set(true);
+    }
+
+    /// Whether an earlier life of this object left anything to be told, or receipts have become old.
+    pub(super) fn is_behind(&self, store: &ObjectStore) -> bool {
+        let is_untold = self.project.is_some() && store.has_untold().unwrap_or(true);
+        is_untold || store.has_receipts(self.receipts_since()).unwrap_or(true)
+    }
+
+    fn receipts_since(&self) -> Timestamp {
+        let days = if self.project.is_some() { KEPT_DAYS } else { KEPT_ALONE_DAYS };
+        EdgeClock.now().minus(DAY * days)
+    }
+
+    /// Tells what there is, and removes old receipts; after how long there is more to do.
     pub(super) async fn tell(&self, store: &ObjectStore) -> Option<Duration> {
-        let project = self.project.as_ref()?;
         self.is_awaited.set(false);
         let told = match store.organization() {
-            Ok(Some(organization)) => tell(project, store, organization).await,
-            Ok(None) => Ok(More::Nothing),
+            Ok(Some(organization)) => self.tell_and_remove(store, organization).await,
+            Ok(None) => Ok(None),
             Err(fault) => Err(fault),
         };
-        match told {
-            Ok(More::Nothing) => None,
-            Ok(More::Later) => Some(RECEIPTS_AFTER),
-            Ok(More::Now) => Some(NEXT_RUN),
-            Err(fault) => {
-                tracing::error!(cause = fault.cause, "the book of record waits");
-                Some(TOLD_AGAIN)
+        told.unwrap_or_else(|fault| {
+            tracing::error!(cause = fault.cause, "the book of record waits");
+            Some(TOLD_AGAIN)
+        })
+    }
+
+    async fn tell_and_remove(
+        &self,
+        store: &ObjectStore,
+        organization: OrganizationId,
+    ) -> Result<Option<Duration>, Fault> {
+        let (more, kept_by) = match &self.project {
+            Some(project) => (tell(project, store, organization).await?, KeptBy::BookOfRecord),
+            None => (More::Nothing, KeptBy::Nobody),
+        };
+        let next = match more {
+            More::Now => return Ok(Some(NEXT_RUN)),
+            More::Later => Some(RECEIPTS_AFTER),
+            More::Nothing => None,
+        };
+        for _ in 0..PORTIONS_MAX {
+            if !store.remove_receipts(self.receipts_since(), kept_by)? {
+                return Ok(next);
             }
         }
+        Ok(Some(NEXT_RUN))
     }
 }
 
@@ -81,14 +118,12 @@ async fn tell(
 ) -> Result<More, Fault> {
     let mut portion = Portion::First;
     for _ in 0..PORTIONS_MAX {
-        let now = EdgeClock.now();
-        let shipment = store.shipment(organization, portion, now)?;
+        let shipment = store.shipment(organization, portion, EdgeClock.now())?;
         if !shipment.is_empty() {
             project.ship(organization, &shipment).await?;
             store.shipped(&shipment.cursor)?;
         }
         if shipment.more != More::Now {
-            store.remove_receipts(now.minus(KEPT))?;
             return Ok(shipment.more);
         }
         portion = Portion::Next;

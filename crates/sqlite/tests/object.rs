@@ -1,0 +1,245 @@
+//! What only a ledger that lives apart needs (a Durable Object's) of the shared statements: telling the
+//! book of record, and keeping its storage within bounds. Its own host runs wasm; the statements are
+//! the same here.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::{KeyId, UsageId};
+use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey, KeptAnswer};
+use driftlock_domain::lease::LeaseAsk;
+use driftlock_domain::period::Period;
+use driftlock_domain::shipment::More;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
+use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
+use driftlock_sqlite_core::{
+    Books, Cell, Columns, MIGRATIONS, Row, Sql, Value, drop_answers, keep_answer, kept, kept_bytes,
+    receipt,
+};
+use driftlock_testkit::make::{node, now, organization_id, settlement, usage};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, params_from_iter, types};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+const ORGANIZATION: u8 = 1;
+
+/// A connection as the statements see it.
+struct Plain<'a>(&'a Connection);
+
+struct PlainRow<'a>(&'a rusqlite::Row<'a>);
+
+fn bound(value: &Value<'_>) -> types::Value {
+    match value {
+        Value::Null => types::Value::Null,
+        Value::Int(number) => types::Value::Integer(*number),
+        Value::Text(text) => types::Value::Text(text.to_string()),
+        Value::Blob(bytes) => types::Value::Blob(bytes.to_vec()),
+    }
+}
+
+impl Sql for Plain<'_> {
+    fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault> {
+        let rows = self.0.execute(sql, params_from_iter(values.iter().map(bound)));
+        rows.map(|rows| rows as u64).map_err(Fault::store)
+    }
+
+    fn query<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        mut read: impl FnMut(Row<'_>) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let mut statement = self.0.prepare_cached(sql).map_err(Fault::store)?;
+        let values = params_from_iter(values.iter().map(bound));
+        let (mut rows, mut found) = (statement.query(values).map_err(Fault::store)?, Vec::new());
+        while let Some(row) = rows.next().map_err(Fault::store)? {
+            found.push(read(Row(&PlainRow(row)))?);
+        }
+        Ok(found)
+    }
+}
+
+impl Columns for PlainRow<'_> {
+    fn cell(&self, column: usize) -> Result<Cell<'_>, Fault> {
+        Ok(match self.0.get_ref(column).map_err(Fault::store)? {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(number) => Cell::Int(number),
+            ValueRef::Text(text) => {
+                Cell::Text(Cow::Borrowed(str::from_utf8(text).map_err(Fault::store)?))
+            }
+            ValueRef::Blob(bytes) => Cell::Blob(Cow::Borrowed(bytes)),
+            ValueRef::Real(_) => return Err(Fault::store("a number with a fraction")),
+        })
+    }
+}
+
+/// An object's ledger.
+struct Object<'a> {
+    sql: Plain<'a>,
+    books: Books,
+}
+
+fn database() -> Connection {
+    let connection = Connection::open_in_memory().expect("SQLite opens in memory");
+    for migration in MIGRATIONS {
+        connection.execute_batch(migration).expect("migrations apply");
+    }
+    connection
+}
+
+impl<'a> Object<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        Self { sql: Plain(connection), books: Books::default() }
+    }
+
+    /// Settles one unit under a period at an instant.
+    fn settle(&mut self, period: Period, at: Timestamp, number: u64) -> UsageId {
+        let settlement =
+            Settlement { usage: usage(at, number), ..settlement(ORGANIZATION, number) };
+        self.settle_as(period, at, settlement)
+    }
+
+    fn settle_as(&mut self, period: Period, at: Timestamp, settlement: Settlement) -> UsageId {
+        let id = settlement.usage;
+        self.learn(period, at);
+        let settled = self.books.settle(&self.sql, settlement, at).expect("SQLite settles");
+        assert!(matches!(settled, Ok(Settled::Committed { .. })), "{settled:?}");
+        self.books.before_commit(&self.sql).expect("counters are written");
+        id
+    }
+
+    fn learn(&mut self, period: Period, at: Timestamp) {
+        let terms = Terms { period, included: 1_000, cap: None };
+        let ask = LeaseAsk { terms, keep: 0, want: 1 };
+        let organization = organization_id(ORGANIZATION);
+        self.books.lease(&self.sql, organization, node(1), &ask, at).expect("it leases");
+        self.books.before_commit(&self.sql).expect("counters are written");
+    }
+
+    fn tell(&self, copy: &mut Copy, now: Timestamp) -> More {
+        let mut portion = Portion::First;
+        loop {
+            let told = shipment::next(&self.sql, organization_id(ORGANIZATION), portion, now);
+            let told = told.expect("SQLite answers");
+            for sum in told.sums {
+                copy.sums.insert((sum.period, sum.hour, sum.key, sum.route), sum.units);
+            }
+            for shipped in told.receipts {
+                copy.receipts.insert(shipped.receipt.id, shipped.period);
+            }
+            copy.audit = copy.audit.max(told.cursor.audit);
+            shipment::set_cursor(&self.sql, &told.cursor).expect("SQLite writes");
+            match told.more {
+                More::Now => portion = Portion::Next,
+                more => return more,
+            }
+        }
+    }
+}
+
+/// What a book of record makes of shipments: sums take the place of earlier ones.
+#[derive(Default)]
+struct Copy {
+    sums: BTreeMap<(Period, Timestamp, KeyId, String), u64>,
+    receipts: BTreeMap<UsageId, Period>,
+    audit: u64,
+}
+
+impl Copy {
+    fn units(&self, period: Period) -> u64 {
+        self.sums.iter().filter(|((of, ..), _)| *of == period).map(|(_, units)| units).sum()
+    }
+}
+
+#[test]
+fn the_copy_ends_up_as_the_object_is_also_when_a_period_is_learned_late() {
+    let connection = database();
+    let (mut object, mut copy) = (Object::new(&connection), Copy::default());
+    let guessed = Period::calendar_month(now());
+    let began = now();
+    let ids: Vec<_> =
+        (0..6).map(|hour| object.settle(guessed, began.plus(HOUR * hour), hour.into())).collect();
+    let told_at = began.plus(HOUR * 8);
+    assert_eq!(object.tell(&mut copy, told_at), More::Nothing);
+    assert_eq!((copy.units(guessed), copy.receipts.len(), copy.audit), (6, 6, 6));
+
+    // From the second hour on it was another period, which is learned now.
+    let learned = Period { start: began.plus(HOUR), end: began.plus(DAY * 30) };
+    object.learn(learned, told_at);
+    object.tell(&mut copy, told_at);
+    assert_eq!((copy.units(guessed), copy.units(learned)), (1, 5));
+    let of = |id: &UsageId| copy.receipts[id];
+    assert_eq!(of(&ids[0]), guessed);
+    assert!(ids[1..].iter().all(|id| of(id) == learned));
+    // And nothing is told over and over.
+    assert!(!shipment::is_due(&object.sql).expect("SQLite answers"));
+}
+
+#[test]
+fn receipts_are_told_once_they_are_an_hour_old_and_only_told_ones_are_removed() {
+    let connection = database();
+    let (mut object, mut copy) = (Object::new(&connection), Copy::default());
+    let month = Period::calendar_month(now());
+    let id = object.settle(month, now(), 1);
+    let soon = now().plus(HOUR / 2);
+    assert_eq!(object.tell(&mut copy, soon), More::Later);
+    assert!(shipment::is_due(&object.sql).expect("SQLite answers"));
+    let later = now().plus(HOUR * 48);
+    shipment::remove_receipts(&object.sql, later, KeptBy::BookOfRecord).expect("SQLite writes");
+    assert!(receipt(&object.sql, id).expect("SQLite reads").is_some(), "it was not told yet");
+
+    assert_eq!(object.tell(&mut copy, later), More::Nothing);
+    let newer = object.settle(month, later, 2);
+    shipment::remove_receipts(&object.sql, later, KeptBy::BookOfRecord).expect("SQLite writes");
+    assert!(receipt(&object.sql, newer).expect("SQLite reads").is_some());
+    assert!(copy.receipts.contains_key(&id));
+}
+
+#[test]
+fn old_receipts_go_in_portions_until_none_is_left() {
+    let connection = database();
+    let mut object = Object::new(&connection);
+    let month = Period::calendar_month(now());
+    for number in 0..1_500 {
+        object.settle(month, now(), number);
+    }
+    let after = now().plus(HOUR);
+    assert!(shipment::has_receipts(&object.sql, after).expect("SQLite reads"));
+    let mut portions = 1;
+    while shipment::remove_receipts(&object.sql, after, KeptBy::Nobody).expect("SQLite writes") {
+        portions += 1;
+    }
+    assert_eq!(portions, 2);
+    assert!(!shipment::has_receipts(&object.sql, after).expect("SQLite reads"));
+    let units = "SELECT sum(units) FROM usage_counters";
+    let units = object.sql.first(units, &[], |row| row.number(0)).expect("SQLite reads");
+    assert_eq!(units, Some(1_500_u64), "sums stay");
+}
+
+#[test]
+fn the_oldest_answers_make_room_and_their_keys_stay_charged() {
+    let connection = database();
+    let mut object = Object::new(&connection);
+    let month = Period::calendar_month(now());
+    let key = |number: u8| IdempotencyKey([number; 32]);
+    for number in 0..10_u8 {
+        let claim = Claim { key: key(number), fingerprint: Fingerprint([number; 32]) };
+        let at = now().plus(Duration::from_secs(number.into()));
+        let made = settlement(ORGANIZATION, number.into());
+        object.settle_as(month, at, Settlement { claim: Some(claim), ..made });
+        let answer = KeptAnswer { status: 200, headers: Vec::new(), body: vec![1; 100] };
+        keep_answer(&object.sql, &key(number), &answer).expect("SQLite writes");
+    }
+    assert_eq!(kept_bytes(&object.sql).expect("SQLite reads"), 1_000);
+    assert_eq!(drop_answers(&object.sql, 350).expect("SQLite writes"), 300);
+    for number in 0..10 {
+        let kept = kept(&object.sql, &key(number), now()).expect("SQLite reads");
+        let kept = kept.expect("the key is still charged");
+        assert_eq!(kept.answer.is_some(), number >= 7, "{number}");
+    }
+}
