@@ -98,6 +98,8 @@ begin
     if exists (select from organizations o where o.id = organization and o.ledger is not null
                and driftlock.ledger_kind(o.ledger, driftlock.micros(clock_timestamp())) = 'objects')
     then
+        -- The object takes only numbers above those it has, so they have to become visible in order.
+        perform from organizations o where o.id = organization for no key update;
         insert into driftlock.audit_outbox (organization_id, record)
         select organization, r from jsonb_array_elements(records) with ordinality t(r, n)
         order by n;
