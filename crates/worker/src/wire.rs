@@ -9,6 +9,7 @@ use driftlock_domain::denial::{Denial, Fault, FaultKind, LimitScope};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::UsageId;
 use driftlock_domain::idempotency::{Claim, IdempotencyKey, KeptAnswer};
+use driftlock_domain::key::KeyDenial;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{Next, SealRule};
 use driftlock_domain::time::Timestamp;
@@ -75,7 +76,7 @@ pub(crate) enum Refused {
     Fault(Fault),
 }
 
-/// The denials that a cell pronounces.
+/// The denials that an object pronounces.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Denied {
     RateLimited(LimitScope, Duration),
@@ -83,6 +84,7 @@ pub(crate) enum Denied {
     QuotaHeld,
     IdempotencyInFlight(UsageId),
     IdempotencyMismatch,
+    KeyRevoked,
 }
 
 impl From<Refusal> for Refused {
@@ -97,6 +99,7 @@ impl From<Refusal> for Refused {
             Denial::QuotaHeld => Denied::QuotaHeld,
             Denial::IdempotencyInFlight(usage) => Denied::IdempotencyInFlight(usage),
             Denial::IdempotencyMismatch => Denied::IdempotencyMismatch,
+            Denial::Key(KeyDenial::Revoked) => Denied::KeyRevoked,
             other => {
                 let cause = format!("a cell does not deny like this: {other}");
                 return Self::Fault(Fault::new(FaultKind::Internal, cause));
@@ -124,6 +127,7 @@ impl From<Refused> for Refusal {
             Denied::QuotaHeld => Denial::QuotaHeld,
             Denied::IdempotencyInFlight(usage) => Denial::IdempotencyInFlight(usage),
             Denied::IdempotencyMismatch => Denial::IdempotencyMismatch,
+            Denied::KeyRevoked => Denial::Key(KeyDenial::Revoked),
         };
         Self::Denied(denial, limits)
     }

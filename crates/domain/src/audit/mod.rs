@@ -5,6 +5,7 @@
 //! against a head that an export stated.
 
 mod retention;
+mod revocation;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::time::Timestamp;
 
 pub use retention::Pruned;
+pub use revocation::{KEY_REVOKE, KEY_ROTATE};
 
 /// The hash before the first entry.
 pub const GENESIS: AuditHash = AuditHash([0; 32]);

@@ -73,7 +73,7 @@ pub struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { fresh_secs: 10, max_stale_secs: 60, cache_entries_max: 200_000 }
+        Self { fresh_secs: 8, max_stale_secs: 60, cache_entries_max: 200_000 }
     }
 }
 

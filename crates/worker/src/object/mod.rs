@@ -5,10 +5,12 @@
 //! way then settle from what is left, which never exceeds the cap.
 
 mod book;
+mod revoked;
 mod schema;
 mod sql;
 mod store;
 
+use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -17,12 +19,13 @@ use driftlock_domain::id::{NodeId, OrganizationId};
 use driftlock_domain::idempotency::KEPT_SECS;
 use driftlock_gateway::LocalCells;
 use driftlock_gateway::ports::{Admission, AuditLog, Clock, Ledger, UsageRecords};
+use driftlock_sqlite_core::PURGED_MAX;
 use futures_util::FutureExt;
 use serde::Serialize;
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use crate::clock::EdgeClock;
-use crate::wire::{Answer, Ask, Refused};
+use crate::wire::{Answer, Ask, Denied, Refused};
 use book::{BookOfRecord, TOLD_AFTER};
 use store::ObjectStore;
 
@@ -30,6 +33,10 @@ use store::ObjectStore;
 pub(crate) const NODE: NodeId = NodeId::from_bytes([0; 16]);
 /// Expired idempotency records are dropped this often.
 const PURGED_EVERY: Duration = Duration::from_secs(3_600);
+/// When more of them expired than go at once.
+const PURGED_ON: Duration = Duration::from_secs(1);
+/// When work that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[durable_object]
@@ -41,9 +48,12 @@ pub struct OrganizationObject {
 struct Parts {
     state: State,
     book: BookOfRecord,
-    opened: Result<Opened, Fault>,
+    opened: RefCell<Option<Opened>>,
+    /// Whether this life of the object looked for what an earlier one left to be done.
+    has_looked: Cell<bool>,
 }
 
+#[derive(Clone)]
 struct Opened {
     store: ObjectStore,
     cells: LocalCells<ObjectStore, EdgeClock>,
@@ -51,12 +61,9 @@ struct Opened {
 
 impl DurableObject for OrganizationObject {
     fn new(state: State, env: Env) -> Self {
-        let opened = ObjectStore::open(&state.storage()).map(|store| {
-            let cells = LocalCells::new(store.clone(), EdgeClock, NODE);
-            Opened { store, cells }
-        });
         let book = BookOfRecord::of(&env);
-        Self { parts: AssertUnwindSafe(Parts { state, book, opened }) }
+        let (opened, has_looked) = (RefCell::default(), Cell::new(false));
+        Self { parts: AssertUnwindSafe(Parts { state, book, opened, has_looked }) }
     }
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
@@ -69,29 +76,74 @@ impl DurableObject for OrganizationObject {
             Err(error) => return Response::error(format!("no question: {error}"), 400),
         };
         let is_news = matches!(ask, Ask::Settle(..) | Ask::Append(_) | Ask::AppendOnce(_));
-        let answer = match &self.parts.opened {
+        let opened = self.opened();
+        let answer = match &opened {
             Ok(opened) => self.answer_or_own_up(opened, organization, ask).await,
             Err(fault) => said::<()>(Err(fault.clone().into())),
         };
-        if is_news && self.parts.book.is_to_be_awaited() {
-            self.wake_within(TOLD_AFTER).await;
+        let is_behind = match &opened {
+            Ok(opened) if !self.parts.has_looked.replace(true) => self.is_behind(opened),
+            Ok(_) => false,
+            Err(_) => true,
+        };
+        let book = &self.parts.book;
+        if ((is_news && book.is_to_be_awaited()) || is_behind) && self.wake_within(TOLD_AFTER).await
+        {
+            book.await_alarm();
         }
         Response::from_bytes(answer?)
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
         // An alarm that fails is given up after some attempts: this one never does.
-        if let Ok(opened) = &self.parts.opened {
-            let more = [self.parts.book.tell(&opened.store).await, purge(&opened.store).await];
-            if let Some(delay) = more.into_iter().flatten().min() {
-                self.wake_within(delay).await;
+        let work = AssertUnwindSafe(self.work_off()).catch_unwind().await;
+        let next = match work {
+            Ok(Ok(next)) => next,
+            Ok(Err(fault)) => {
+                tracing::error!(cause = fault.cause, "the object's work waits");
+                Some(AGAIN)
             }
+            // The panic's message is in the log already.
+            Err(_panic) => Some(AGAIN),
+        };
+        if let Some(delay) = next {
+            self.wake_within(delay).await;
         }
         Response::empty()
     }
 }
 
 impl OrganizationObject {
+    /// The storage; a failure to open it is no lasting one.
+    fn opened(&self) -> Result<Opened, Fault> {
+        if let Some(opened) = self.parts.opened.borrow().clone() {
+            return Ok(opened);
+        }
+        let store = ObjectStore::open(&self.parts.state.storage())?;
+        let opened = Opened { cells: LocalCells::new(store.clone(), EdgeClock, NODE), store };
+        self.parts.opened.replace(Some(opened.clone()));
+        Ok(opened)
+    }
+
+    /// Whether there is work that an alarm should have been set for: one that could not be set, or was
+    /// given up, is set by whatever is asked next.
+    fn is_behind(&self, opened: &Opened) -> bool {
+        self.parts.book.is_behind(&opened.store) || opened.store.keeps_any().unwrap_or(true)
+    }
+
+    /// What the alarm is for; after how long there is more of it.
+    async fn work_off(&self) -> Result<Option<Duration>, Fault> {
+        let Opened { store, cells } = self.opened()?;
+        // Voids that failed here.
+        let tended = cells.tend().await.map(|()| None);
+        let tended = tended.unwrap_or_else(|fault| {
+            tracing::error!(cause = fault.cause, "voiding failed");
+            Some(AGAIN)
+        });
+        let more = [tended, self.parts.book.tell(&store).await, purge(&store).await];
+        Ok(more.into_iter().flatten().min())
+    }
+
     /// A panic is an answer, too: whoever asks gets it at once, and the next one is served.
     async fn answer_or_own_up(
         &self,
@@ -120,6 +172,9 @@ impl OrganizationObject {
         #[cfg(feature = "panic-trigger")]
         panic_trigger(&ask);
         match ask {
+            Ask::Admit(charge) if store.is_revoked(charge.key, EdgeClock.now()) => {
+                said::<()>(Err(Refused::Denied(Denied::KeyRevoked, None)))
+            }
             Ask::Admit(charge) => {
                 said(cells.admit(organization, &charge).await.map_err(Refused::from))
             }
@@ -130,7 +185,11 @@ impl OrganizationObject {
                 if settlement.claim.is_some() {
                     self.wake_within(Duration::from_secs(KEPT_SECS)).await;
                 }
-                said(cells.settle(*settlement).await.map_err(Refused::from))
+                let settled = cells.settle(*settlement).await;
+                if settled.is_err() {
+                    self.wake_within(AGAIN).await;
+                }
+                said(settled.map_err(Refused::from))
             }
             Ask::Release(hold, claim) => {
                 cells.release(organization, hold, claim);
@@ -169,9 +228,9 @@ impl OrganizationObject {
         }
     }
 
-    /// Sees to it that the alarm rings after this delay at the latest. What it is for does not depend
-    /// on it: whatever happens next sets it again.
-    async fn wake_within(&self, delay: Duration) {
+    /// Sees to it that the alarm rings after this delay at the latest; whether it will. What it is for
+    /// does not depend on it: whatever happens next sets it again.
+    async fn wake_within(&self, delay: Duration) -> bool {
         let storage = self.parts.state.storage();
         let wanted = EdgeClock.now().plus(delay).micros() / 1_000;
         let set = match storage.get_alarm().await {
@@ -179,15 +238,17 @@ impl OrganizationObject {
             Ok(_) => storage.set_alarm(delay).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = set {
+        if let Err(error) = &set {
             tracing::error!(cause = %error, "no alarm could be set");
         }
+        set.is_ok()
     }
 }
 
 /// Drops idempotency records that expired; after how long there are more.
 async fn purge(store: &ObjectStore) -> Option<Duration> {
     let left = match store.purge_kept(EdgeClock.now()).await {
+        Ok(purged) if purged >= PURGED_MAX => return Some(PURGED_ON),
         Ok(_) => store.keeps_any(),
         Err(fault) => Err(fault),
     };

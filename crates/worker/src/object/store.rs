@@ -4,14 +4,14 @@
 //! or a panic rolls back, and what was remembered is forgotten. The platform holds the answer back
 //! until the writes are durable.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
-use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::Period;
@@ -20,12 +20,18 @@ use driftlock_domain::shipment::{ShipCursor, Shipment};
 use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
-use driftlock_gateway::ports::{AuditLog, Ledger, UsageRecords};
-use driftlock_sqlite_core::shipment::{self, Portion};
+use driftlock_gateway::ports::{AuditLog, Clock, Ledger, UsageRecords};
+use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
 use driftlock_sqlite_core::{self as core, Books, Sql, alerts, meter};
 use worker::Storage;
 
+use super::revoked::{self, RevokedKeys};
 use super::sql::ObjectSql;
+use crate::clock::EdgeClock;
+
+/// Bytes of answers that an organization's idempotency keys keep, of an object's 10 GB: beyond it the
+/// oldest go, as if they had been too great to be kept.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
 /// The storage of one object; clones are the same one.
 #[derive(Clone)]
@@ -34,6 +40,9 @@ pub(crate) struct ObjectStore(Rc<Inner>);
 struct Inner {
     sql: ObjectSql,
     books: RefCell<Books>,
+    revoked: RefCell<RevokedKeys>,
+    /// Bytes of kept answers, at least: what is purged is found out when they seem to be too many.
+    kept_bytes: Cell<Option<u64>>,
 }
 
 impl ObjectStore {
@@ -43,8 +52,12 @@ impl ObjectStore {
     /// What the database says.
     pub(super) fn open(storage: &Storage) -> Result<Self, Fault> {
         let sql = ObjectSql::new(storage);
-        sql.transaction(|| super::schema::migrate(&sql))?;
-        Ok(Self(Rc::new(Inner { sql, books: RefCell::default() })))
+        let revoked = sql.transaction(|| {
+            super::schema::migrate(&sql)?;
+            RevokedKeys::read(&sql)
+        })?;
+        let (books, revoked) = (RefCell::default(), RefCell::new(revoked));
+        Ok(Self(Rc::new(Inner { sql, books, revoked, kept_bytes: Cell::new(None) })))
     }
 
     /// Learns the terms of an organization, if the object was evicted since it admitted.
@@ -70,15 +83,27 @@ impl ObjectStore {
         organization: OrganizationId,
         rows: Vec<(i64, AuditRecord)>,
     ) -> Result<(), Fault> {
-        self.write(|books, sql| {
+        let now = EdgeClock.now();
+        let revoked = self.write(|books, sql| {
             let seen = super::schema::shipped(sql)?;
-            let mut last = seen;
+            let (mut last, mut revokes) = (seen, false);
             for (number, record) in rows.into_iter().filter(|(number, _)| *number > seen) {
+                revokes |= revoked::note(sql, &record, now)?;
                 books.append(sql, organization, record)?;
                 last = last.max(number);
             }
-            super::schema::set_shipped(sql, last)
-        })
+            super::schema::set_shipped(sql, last)?;
+            if revokes { RevokedKeys::read(sql).map(Some) } else { Ok(None) }
+        })?;
+        if let Some(revoked) = revoked {
+            self.0.revoked.replace(revoked);
+        }
+        Ok(())
+    }
+
+    /// Whether a key is refused by now.
+    pub(super) fn is_revoked(&self, key: KeyId, now: Timestamp) -> bool {
+        self.0.revoked.borrow().is_revoked(key, now)
     }
 
     /// Whose object it is, once anything was written.
@@ -103,8 +128,44 @@ impl ObjectStore {
         self.write(|_, sql| shipment::set_cursor(sql, cursor))
     }
 
-    pub(super) fn remove_receipts(&self, before: Timestamp) -> Result<u64, Fault> {
-        self.write(|_, sql| shipment::remove_receipts(sql, before))
+    /// Whether anything has still to be told.
+    pub(super) fn has_untold(&self) -> Result<bool, Fault> {
+        shipment::is_due(self.sql())
+    }
+
+    pub(super) fn remove_receipts(
+        &self,
+        before: Timestamp,
+        kept_by: KeptBy,
+    ) -> Result<bool, Fault> {
+        self.write(|_, sql| shipment::remove_receipts(sql, before, kept_by))
+    }
+
+    /// Whether there are receipts from before an instant.
+    pub(super) fn has_receipts(&self, before: Timestamp) -> Result<bool, Fault> {
+        shipment::has_receipts(self.sql(), before)
+    }
+
+    /// Adds an answer to what settling kept, within the room there is for answers.
+    pub(super) fn add_answer(
+        &self,
+        key: &IdempotencyKey,
+        answer: &KeptAnswer,
+    ) -> Result<(), Fault> {
+        let known = self.0.kept_bytes.get();
+        let bytes = self.write(|_, sql| {
+            core::keep_answer(sql, key, answer)?;
+            let bytes = match known {
+                Some(known) => known + answer.body.len() as u64,
+                None => core::kept_bytes(sql)?,
+            };
+            if bytes <= ANSWER_BYTES_MAX {
+                return Ok(bytes);
+            }
+            core::drop_answers(sql, ANSWER_BYTES_MAX / 4 * 3)
+        })?;
+        self.0.kept_bytes.set(Some(bytes));
+        Ok(())
     }
 
     pub(super) fn seal(
@@ -162,7 +223,7 @@ impl ObjectStore {
         &self,
         work: impl FnOnce(&mut Books, &ObjectSql) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let Inner { sql, books } = &*self.0;
+        let Inner { sql, books, .. } = &*self.0;
         let mut writing = Writing { books: books.borrow_mut(), committed: false };
         let outcome = sql.transaction(|| {
             let value = work(&mut writing.books, sql)?;
@@ -204,7 +265,14 @@ impl Ledger for ObjectStore {
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
-        self.write(|books, sql| books.settle(sql, settlement, now))?
+        #[cfg(feature = "panic-trigger")]
+        let panics = &*settlement.request_id == "panic-in-settle";
+        self.write(|books, sql| {
+            let settled = books.settle(sql, settlement, now)?;
+            #[cfg(feature = "panic-trigger")]
+            assert!(!panics, "a test asked for it, in the middle of a transaction");
+            Ok(settled)
+        })?
     }
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
@@ -241,7 +309,7 @@ impl UsageRecords for ObjectStore {
         key: &IdempotencyKey,
         answer: &KeptAnswer,
     ) -> Result<(), Fault> {
-        self.write(|_, sql| core::keep_answer(sql, key, answer))
+        self.add_answer(key, answer)
     }
 
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {

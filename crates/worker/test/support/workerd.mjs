@@ -2,7 +2,7 @@
 // ports and in a temporary folder.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -44,11 +44,59 @@ async function stopped(child) {
 }
 
 /** The Worker; `folder` keeps its storage. */
-export async function startWorker({ folder, backend, bindings = {}, build = BUILD }) {
-  const worker = new Miniflare({
-    host: "127.0.0.1",
-    port: 0,
-    cf: false,
+export async function startWorker({ folder, ...options }) {
+  const worker = new Miniflare({ ...server(folder), ...script(options) });
+  return started(worker);
+}
+
+/** Two isolates, as two places of the network have: they share objects and directory, and no memory. */
+export async function startPair({ folder, ...options }) {
+  const first = script({ ...options, name: "first" });
+  const second = script({ ...options, name: "second", objectsOf: "first" });
+  const worker = new Miniflare({ ...server(folder), workers: [first, second] });
+  const pair = await started(worker);
+  return { ...pair, second: await worker.getWorker("second") };
+}
+
+/** The build with a clock that tests set ahead: `POST /test/ahead` with milliseconds. */
+export async function clockedBuild(folder) {
+  const build = join(folder, "clocked");
+  await cp(BUILD, build, { recursive: true });
+  await rename(join(build, "entry.mjs"), join(build, "real.mjs"));
+  await writeFile(
+    join(build, "entry.mjs"),
+    `import Real, { OrganizationObject } from "./real.mjs";
+    const now = Date.now;
+    let ahead = 0;
+    Date.now = () => now() + ahead;
+    export { OrganizationObject };
+    export default class extends Real {
+      async fetch(request) {
+        if (new URL(request.url).pathname !== "/test/ahead") return super.fetch(request);
+        ahead = Number(await request.text());
+        return new Response();
+      }
+    }`,
+  );
+  return build;
+}
+
+const server = (folder) => ({
+  host: "127.0.0.1",
+  port: 0,
+  cf: false,
+  d1Persist: join(folder, "d1"),
+  durableObjectsPersist: join(folder, "objects"),
+});
+
+async function started(worker) {
+  const url = (await worker.ready).href.replace(/\/$/, "");
+  return { url, worker, stop: () => worker.dispose() };
+}
+
+function script({ backend, bindings = {}, build = BUILD, name = "gateway", objectsOf }) {
+  return {
+    name,
     modules: true,
     modulesRoot: build,
     modulesRules: [
@@ -65,13 +113,39 @@ export async function startWorker({ folder, backend, bindings = {}, build = BUIL
       ...bindings,
     },
     d1Databases: { DIRECTORY: "directory" },
-    d1Persist: join(folder, "d1"),
-    durableObjects: { ORGANIZATIONS: { className: "OrganizationObject", useSQLite: true } },
-    durableObjectsPersist: join(folder, "objects"),
-  });
-  const url = (await worker.ready).href.replace(/\/$/, "");
-  return { url, worker, stop: () => worker.dispose() };
+    durableObjects: {
+      ORGANIZATIONS: { className: "OrganizationObject", useSQLite: true, scriptName: objectsOf },
+    },
+  };
 }
+
+/** What the admin API answers to one call: a status, a body. */
+export async function admin(url, path, body, method = body ? "POST" : "GET") {
+  const answer = await fetch(`${url}/admin/v1${path}`, {
+    method,
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" },
+    body: body && JSON.stringify(body),
+  });
+  return { status: answer.status, body: await answer.json() };
+}
+
+/** An organization with a key. */
+export async function customer(url, settings = {}) {
+  const made = await admin(url, "/organizations", { name: "Acme", ...settings });
+  const { body: key } = await admin(url, `/organizations/${made.body.id}/keys`, { name: "test" });
+  return { id: made.body.id, key: key.key, keyId: key.id };
+}
+
+/** A metered request. */
+export function detect(key, headers = {}) {
+  return {
+    method: "POST",
+    headers: { authorization: `Bearer ${key}`, "content-type": "text/plain", ...headers },
+    body: "a line\nanother line\n",
+  };
+}
+
+export const DETECT = "/api/v1/anomalies/detect";
 
 /** Kills the Worker's process, as a machine that fails would. */
 export async function killWorkerd({ worker }) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use driftlock_domain::audit::KEY_ROTATE;
 use driftlock_domain::id::KeyId;
 use driftlock_domain::key::{ApiKeySecret, KeyRecord};
 use http::StatusCode;
@@ -55,7 +56,7 @@ pub(in super::super) async fn rotate<P: Platform>(
     };
     let revoke_at = call.at.plus(Duration::from_secs(grace));
     let details = json!({ "successor": successor.id, "grace_seconds": grace });
-    let audit = call.audit("key.rotate", old.id.to_string(), &details);
+    let audit = call.audit(KEY_ROTATE, old.id.to_string(), &details);
     let replaced =
         gateway.directory.rotate_key(old.id, &successor, &secret.hash(), revoke_at, audit).await?;
     gateway.shared.keys.invalidate(&secret.hash());
