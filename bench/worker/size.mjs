@@ -1,13 +1,16 @@
 // What a cold start costs: compressed size, as wrangler uploads it, and the time that workerd takes for
-// the start-up phase here (the least of several, since it is what nothing else disturbed).
+// the start-up phase here (the least of several, since it is what nothing else disturbed, and the
+// median, since a bound that only the best try keeps is none). Then what a request asks of others.
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { subrequests, total } from "./subrequests.mjs";
 
 const SIZE_MAX = 1_000_000;
 const STARTUP_MAX_MS = 50;
+const SUBREQUESTS_MAX = 4;
 const TRIES = 5;
 const OFFLINE = {
   ...process.env,
@@ -34,12 +37,28 @@ try {
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
-const startup = Math.min(...times);
+times.sort((one, other) => one - other);
+const [startup, median] = [times[0], times[times.length >> 1]];
 
 console.log(`upload            ${Math.round(Number(raw) * 1.024)} kB`);
 console.log(`compressed        ${Math.round(size / 1_000)} kB   (at most ${SIZE_MAX / 1_000} kB)`);
-console.log(`start-up          ${startup.toFixed(1)} ms  (at most ${STARTUP_MAX_MS} ms; ${times.length} tries)`);
-if (size > SIZE_MAX || startup > STARTUP_MAX_MS) process.exitCode = 1;
+console.log(
+  `start-up          ${median.toFixed(1)} ms  (at most ${STARTUP_MAX_MS} ms; median of ${times.length}, ` +
+    `the least ${startup.toFixed(1)} ms)`,
+);
+if (size > SIZE_MAX || median > STARTUP_MAX_MS) process.exitCode = 1;
+
+const counting = await mkdtemp(join(tmpdir(), "driftlock-subrequests-"));
+try {
+  for (const [kind, counts] of Object.entries(await subrequests(counting))) {
+    const parts = Object.entries(counts).map(([name, count]) => `${count} ${name}`);
+    const bound = kind.includes("first") ? "" : `   (at most ${SUBREQUESTS_MAX})`;
+    console.log(`subrequests       ${total(counts)}${bound} ${kind}: ${parts.join(", ")}`);
+    if (bound && total(counts) > SUBREQUESTS_MAX) process.exitCode = 1;
+  }
+} finally {
+  await rm(counting, { recursive: true, force: true });
+}
 
 /** The time of all samples in which something ran. */
 function busyMillis({ nodes, samples, timeDeltas }) {

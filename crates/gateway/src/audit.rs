@@ -109,6 +109,13 @@ impl AuditQueue {
         self.take_denials(|since| now.since(since) >= self.coalesce)
     }
 
+    /// After how long the first count of denials is to be written; `None` when nothing was counted.
+    pub(crate) fn counts_due_in(&self, now: Timestamp) -> Option<Duration> {
+        let denials = lock(&self.denials);
+        let counted = denials.values().filter(|repeated| repeated.last.is_some());
+        counted.map(|repeated| self.coalesce.saturating_sub(now.since(repeated.since))).min()
+    }
+
     /// Takes everything: the process stops.
     pub(crate) fn take_all(&self) -> Rows {
         self.take_denials(|_| true)

@@ -65,6 +65,19 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
+    /// Writes what requests left in queues, and nothing else: for a host without a steady rhythm, which
+    /// does the rest by its own clock.
+    pub async fn write_queued(&self) {
+        self.write_queued_audit().await;
+        self.write_touched().await;
+    }
+
+    /// After how long denials that were counted are due to be written; `None` when there are none.
+    #[must_use]
+    pub fn counts_due_in(&self) -> Option<Duration> {
+        self.shared.audit.counts_due_in(self.clock.now())
+    }
+
     /// Runs a job that waits for others beside the round, unless it still runs.
     fn run_apart<F: Future<Output = ()> + 'static>(&self, job: Job, work: impl FnOnce(Self) -> F) {
         let Some(running) = self.shared.begin(job) else { return };

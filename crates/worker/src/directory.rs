@@ -16,11 +16,19 @@ use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postpo
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{
-    Alerts, Directory, EventInbox, HandedOver, HandoverAsk, Page, UsageRecords,
+    Alerts, Clock, Directory, EventInbox, HandedOver, HandoverAsk, Page, UsageRecords,
 };
 
+use crate::clock::EdgeClock;
 use crate::d1::D1Directory;
+use crate::objects::Objects;
 use crate::supabase::SupabaseDirectory;
+use crate::wire::Ask;
+
+/// Settlements that a run voids, at two subrequests each.
+const VOIDS_MAX: usize = 50;
+/// When one that could not be voided is tried again.
+const VOIDED_AGAIN: Duration = Duration::from_secs(300);
 
 /// See the module; clones are the same one.
 #[derive(Clone)]
@@ -84,18 +92,54 @@ impl EdgeDirectory {
         either!(self.alerts(organization, limit))
     }
 
-    /// Where the walk over all organizations goes on.
-    pub(crate) async fn pruned_up_to(&self) -> Result<Option<OrganizationId>, Fault> {
-        either!(self.pruned_up_to())
+    /// What a job noted for its next run.
+    pub(crate) async fn note(&self, name: &str) -> Result<Option<String>, Fault> {
+        either!(self.note(name))
     }
 
-    pub(crate) async fn set_pruned_up_to(&self, last: Option<OrganizationId>) -> Result<(), Fault> {
-        either!(self.set_pruned_up_to(last))
+    pub(crate) async fn set_note(&self, name: &str, value: Option<&str>) -> Result<(), Fault> {
+        either!(self.set_note(name, value))
     }
 
-    /// Whether everything is to be compared with Stripe; whoever is told so does it.
-    pub(crate) async fn is_reconciliation_due(&self, every: Duration) -> Result<bool, Fault> {
-        either!(self.is_reconciliation_due(every))
+    /// Whether something is due that is done every so often; whoever is told so does it.
+    pub(crate) async fn claim(
+        &self,
+        name: &str,
+        every: Duration,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        either!(self.claim(name, every, now))
+    }
+
+    /// Notes a settlement of unknown outcome whose client gets no success: it is to be voided at an
+    /// instant, unless somebody does so before.
+    pub(crate) async fn void_at(
+        &self,
+        organization: OrganizationId,
+        usage: UsageId,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
+        either!(self.void_at(organization, usage, at))
+    }
+
+    /// It is voided.
+    pub(crate) async fn void_done(&self, usage: UsageId) -> Result<(), Fault> {
+        either!(self.void_done(usage))
+    }
+
+    /// Voids what is due. What cannot be voided now is tried again later, for as long as it takes.
+    pub(crate) async fn void_due(&self, objects: &Objects) -> Result<(), Fault> {
+        let now = EdgeClock.now();
+        for (organization, usage) in either!(self.voids_due(now, VOIDS_MAX))? {
+            match objects.told::<()>(organization, &Ask::Void(usage)).await {
+                Ok(()) => self.void_done(usage).await?,
+                Err(fault) => {
+                    tracing::error!(%organization, %usage, cause = fault.cause, "not voided yet");
+                    self.void_at(organization, usage, now.plus(VOIDED_AGAIN)).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Brings all audit rows that wait to their chains.

@@ -5,10 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use driftlock_domain::denial::Fault;
-use driftlock_domain::filter::declared_length;
-use driftlock_domain::time::Timestamp;
+use driftlock_domain::filter::{Malformed, declared_length};
+use driftlock_domain::headers::request_id;
 use driftlock_gateway::Door;
-use driftlock_gateway::ports::{Background, Clock};
 use futures_util::future::select;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use js_sys::Reflect;
@@ -18,58 +17,66 @@ use web_sys::{ReadableStream, ResponseInit};
 use worker::{Delay, Env};
 
 use crate::background::RequestContext;
-use crate::clock::EdgeClock;
 use crate::headers;
 use crate::isolate::Isolate;
-use crate::js::thrown;
 use crate::platform::gateway;
+use crate::queued::write_later;
+use crate::refusal::{self, NotHandled};
 use crate::upstream::{AnswerBody, ClientBody, SOCKET};
 
-/// Queued audit rows are written after this long.
-const JOBS_AFTER: Duration = Duration::from_millis(50);
+/// Targets of this length and more no `Uri` takes.
+const URI_BYTES_MAX: usize = u16::MAX as usize;
+/// What answers while the directory is away.
+const HEALTH: &str = "/healthz";
 /// A body that is not wanted is read up to this length, for this long.
 const DRAINED_BYTES_MAX: u64 = 64 << 10;
 const DRAINED_WITHIN: Duration = Duration::from_secs(1);
-/// A round of jobs that has not ended by then was cut off with its request.
-const JOBS_LOST_AFTER: Duration = Duration::from_secs(10);
 
 thread_local! {
     static PREPARED: Cell<bool> = const { Cell::new(false) };
-    static JOBS_SINCE: Cell<Option<Timestamp>> = const { Cell::new(None) };
 }
 
 /// Answers a request.
 ///
 /// # Errors
-/// What is wrong with configuration or bindings, for the log.
+/// What JavaScript throws.
 pub(crate) async fn exchange(
     request: &web_sys::Request,
     env: &Env,
     context: &RequestContext,
-) -> Result<web_sys::Response, String> {
-    let isolate = Isolate::get(env)?;
-    let (gateway, directory) =
-        gateway(&isolate, env, context.clone()).map_err(|fault| fault.cause)?;
-    if !PREPARED.get() {
-        directory.prepare().await.map_err(|fault: Fault| fault.cause)?;
+) -> Result<web_sys::Response, JsValue> {
+    let headers = headers::read(&request.headers())?;
+    let length = declared_length(&headers);
+    let own_id = request_id(&headers).cloned();
+    let response = match arrived(request, headers) {
+        Ok(arrived) => handled(arrived, env, context).await,
+        Err(malformed) => Err(NotHandled::Head(malformed)),
+    };
+    drain(request, length).await;
+    match response {
+        Ok(response) => answered(response),
+        Err(not_handled) => refusal::response(not_handled, own_id.as_ref()),
+    }
+}
+
+async fn handled(
+    arrived: Request<ClientBody>,
+    env: &Env,
+    context: &RequestContext,
+) -> Result<Response<AnswerBody>, NotHandled> {
+    let not_ready = |cause: String| NotHandled::NotReady(Fault::store(cause));
+    let isolate = Isolate::get(env).map_err(not_ready)?;
+    let made = gateway(&isolate, env, context.clone());
+    let (gateway, directory) = made.map_err(NotHandled::NotReady)?;
+    // That the isolate is alive does not depend on the directory.
+    if !PREPARED.get() && arrived.uri().path() != HEALTH {
+        directory.prepare().await.map_err(NotHandled::NotReady)?;
         PREPARED.set(true);
     }
-    let headers = headers::read(&request.headers()).map_err(|error| thrown(&error))?;
-    let peer = peer(&headers);
-    let length = declared_length(&headers);
-    let arrived = arrived(request, headers).map_err(|error| error.to_string())?;
+    let peer = peer(arrived.headers());
     let response = gateway.handle(arrived, peer, Door::Public).await;
-    drain(request, length).await;
-
-    if jobs_are_due() {
-        let jobs = gateway.clone();
-        context.spawn(async move {
-            Delay::from(JOBS_AFTER).await;
-            JOBS_SINCE.set(None);
-            jobs.tick().await;
-        });
-    }
-    answered(response).map_err(|error| thrown(&error))
+    write_later(context, gateway);
+    Ok(response)
 }
 
 /// Reads a small body that nobody wanted: the runtime closes the connection of an unread one, on
@@ -86,16 +93,6 @@ async fn drain(request: &web_sys::Request, length: Option<u64>) {
     }
 }
 
-/// One round at a time; whoever comes while it waits is served by it.
-fn jobs_are_due() -> bool {
-    let now = EdgeClock.now();
-    let waits = JOBS_SINCE.get().is_some_and(|since| now.since(since) < JOBS_LOST_AFTER);
-    if !waits {
-        JOBS_SINCE.set(Some(now));
-    }
-    !waits
-}
-
 /// The runtime says who connected; nobody else can set this header.
 fn peer(headers: &HeaderMap) -> IpAddr {
     let connecting = headers.get("cf-connecting-ip").and_then(|value| value.to_str().ok());
@@ -106,14 +103,18 @@ fn peer(headers: &HeaderMap) -> IpAddr {
 fn arrived(
     request: &web_sys::Request,
     headers: HeaderMap,
-) -> Result<Request<ClientBody>, http::Error> {
+) -> Result<Request<ClientBody>, Malformed> {
     let url = request.url();
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let target = url[after_scheme..].find('/').map_or("/", |at| &url[after_scheme + at..]);
     let target = target.split('#').next().unwrap_or(target);
     let mut arrived = Request::new(ClientBody::of(request));
-    *arrived.method_mut() = Method::from_bytes(request.method().as_bytes())?;
-    *arrived.uri_mut() = Uri::try_from(target)?;
+    let method = Method::from_bytes(request.method().as_bytes());
+    *arrived.method_mut() = method.map_err(|_| Malformed::Method)?;
+    *arrived.uri_mut() = Uri::try_from(target).map_err(|_| match target.len() {
+        URI_BYTES_MAX.. => Malformed::TargetTooLong,
+        _ => Malformed::TargetCharacter,
+    })?;
     *arrived.headers_mut() = headers;
     Ok(arrived)
 }

@@ -1,7 +1,8 @@
-//! Headers, there and back. JavaScript's header values are Latin-1 text: a character, a byte.
+//! Headers, there and back. The runtime reads a value's bytes as UTF-8 and writes them as UTF-8, so
+//! that a value is the same bytes here as on the wire; what is no UTF-8 reaches us with U+FFFD in it.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::{Array, JsString};
+use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::Headers;
 
@@ -13,11 +14,11 @@ pub(crate) fn read(headers: &Headers) -> Result<HeaderMap, JsValue> {
     let mut map = HeaderMap::new();
     for entry in headers.entries() {
         let entry: Array = entry?.dyn_into()?;
-        let (Some(name), Some(value)) = (entry.get(0).as_string(), bytes(&entry.get(1))) else {
+        let (Some(name), Some(value)) = (entry.get(0).as_string(), entry.get(1).as_string()) else {
             return Err(JsValue::from_str("a header is no text"));
         };
         let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
-        let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|error| error.to_string())?;
         map.append(name, value);
     }
     Ok(map)
@@ -30,14 +31,7 @@ pub(crate) fn read(headers: &Headers) -> Result<HeaderMap, JsValue> {
 pub(crate) fn write(map: &HeaderMap) -> Result<Headers, JsValue> {
     let headers = Headers::new()?;
     for (name, value) in map {
-        let text: String = value.as_bytes().iter().copied().map(char::from).collect();
-        headers.append(name.as_str(), &text)?;
+        headers.append(name.as_str(), &String::from_utf8_lossy(value.as_bytes()))?;
     }
     Ok(headers)
-}
-
-fn bytes(value: &JsValue) -> Option<Vec<u8>> {
-    let text: &JsString = value.dyn_ref()?;
-    let text = String::from(text);
-    text.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect()
 }

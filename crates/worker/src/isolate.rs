@@ -69,6 +69,7 @@ impl Isolate {
                         leave it out"
                 .to_owned());
         }
+        warn_of_ignored(&config);
         let urls = variable(env, "ENV_GO_BACKEND_URL");
         let urls = urls.map_or_else(|| config.backend.url.clone(), |text| Urls::of_list(&text));
         if urls.is_empty() {
@@ -97,6 +98,33 @@ impl Isolate {
         let reconciled_every = Duration::from_secs(hours * 3_600);
         let shared = Shared::new(config, routes, secrets);
         Ok(Self { shared, backends, has_stripe, reconciled_every, supabase: supabase(env)? })
+    }
+}
+
+/// Names settings that mean nothing here, where they are not as they are by default.
+fn warn_of_ignored(config: &Config) {
+    let default = Config::default();
+    let (times, usual) = (&config.timeouts, &default.timeouts);
+    let (backend, usual_backend) = (&config.backend, &default.backend);
+    let settings = [
+        ("timeouts.body_idle_ms", times.body_idle_ms == usual.body_idle_ms),
+        ("timeouts.request_ms", times.request_ms == usual.request_ms),
+        ("timeouts.client_head_ms", times.client_head_ms == usual.client_head_ms),
+        ("timeouts.client_idle_ms", times.client_idle_ms == usual.client_idle_ms),
+        ("timeouts.websocket_idle_ms", times.websocket_idle_ms == usual.websocket_idle_ms),
+        ("backend.connections_max", backend.connections_max == usual_backend.connections_max),
+        (
+            "backend.eject_after_failures",
+            backend.eject_after_failures == usual_backend.eject_after_failures,
+        ),
+        ("backend.eject_ms", backend.eject_ms == usual_backend.eject_ms),
+        ("audit.flush_ms", config.audit.flush_ms == default.audit.flush_ms),
+    ];
+    for (setting, _) in settings.iter().filter(|(_, is_default)| !is_default) {
+        tracing::warn!(setting, "has no effect at the edge: see docs/workers.md");
+    }
+    if !config.admin.public {
+        tracing::warn!("admin.public = false: there is no other listener, so no admin API");
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![cfg(target_arch = "wasm32")]
 
+mod admission;
 mod background;
 mod body;
 mod clock;
@@ -19,18 +20,19 @@ mod log;
 mod object;
 mod objects;
 mod platform;
+mod queued;
+mod refusal;
 mod reports;
 mod supabase;
+mod sweep;
 mod upstream;
 mod usage;
 mod wire;
 
-use driftlock_domain::denial::Fault;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Context, Env, ScheduleContext, ScheduledEvent, event};
 
 use background::RequestContext;
-use isolate::Isolate;
 
 /// Takes over the text of `gateway.toml`; called once, before anything else.
 #[wasm_bindgen]
@@ -48,40 +50,13 @@ async fn fetch(
     context: Context,
 ) -> worker::Result<web_sys::Response> {
     let context = RequestContext::from(context);
-    match exchange::exchange(&request, &env, &context).await {
-        Ok(response) => Ok(response),
-        Err(cause) => {
-            tracing::error!(cause, "the request could not be served");
-            let init = web_sys::ResponseInit::new();
-            init.set_status(503);
-            let text = Some("the gateway is not ready");
-            Ok(web_sys::Response::new_with_opt_str_and_init(text, &init)?)
-        }
-    }
+    Ok(exchange::exchange(&request, &env, &context).await?)
 }
-
-/// Organizations whose audit logs a sweep looks at: each is a subrequest, of which it has few.
-const PRUNED_AT_ONCE: usize = 40;
 
 /// The cron: what a request left undone is taken up.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
-    if let Err(fault) = sweep(&env, context.into()).await {
-        tracing::error!(cause = fault.cause, "the sweep failed, and comes round again");
+    if let Err(fault) = sweep::sweep(&env, context.into()).await {
+        tracing::error!(cause = fault.cause, "the sweep could not begin, and comes round again");
     }
-}
-
-async fn sweep(env: &Env, context: RequestContext) -> Result<(), Fault> {
-    let isolate = Isolate::get(env).map_err(Fault::store)?;
-    let (gateway, directory) = platform::gateway(&isolate, env, context)?;
-    directory.prepare().await?;
-    directory.ship_all().await?;
-    gateway.process_due_events().await;
-    gateway.report_usage().await;
-    if isolate.has_stripe && directory.is_reconciliation_due(isolate.reconciled_every).await? {
-        gateway.reconcile_and_tell().await;
-    }
-    let after = directory.pruned_up_to().await?;
-    let last = gateway.look_after(after, PRUNED_AT_ONCE).await?;
-    directory.set_pruned_up_to(last).await
 }

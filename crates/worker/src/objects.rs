@@ -1,27 +1,19 @@
-//! The way to the organizations' objects: admission and audit log of the edge.
+//! The way to the organizations' objects, and the audit log, which is there.
 //!
 //! Every call is bounded in time. A stub that failed is not used again: each call takes a new one.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
-use driftlock_domain::cell::{Admitted, Charge, Hold};
-use driftlock_domain::denial::Fault;
-use driftlock_domain::entitlement::Terms;
-use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::Claim;
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::id::OrganizationId;
 use driftlock_domain::time::Timestamp;
-use driftlock_domain::usage::{Settled, Settlement};
-use driftlock_gateway::ports::{Admission, AuditLog, Background, Refusal};
+use driftlock_gateway::ports::AuditLog;
 use futures_util::future::{Either, select};
 use serde::de::DeserializeOwned;
 use worker::{Delay, Method, ObjectNamespace, Request, RequestInit};
 
-use crate::background::RequestContext;
-use crate::object::NODE;
-use crate::wire::{Answer, Ask, Refused};
+use crate::wire::{Answer, Ask};
 
 /// What an object may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,14 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Objects {
     namespace: ObjectNamespace,
-    context: RequestContext,
-    /// The terms that this request was admitted under.
-    terms: Rc<RefCell<Option<Terms>>>,
 }
 
 impl Objects {
-    pub(crate) fn new(namespace: ObjectNamespace, context: RequestContext) -> Self {
-        Self { namespace, context, terms: Rc::default() }
+    pub(crate) const fn new(namespace: ObjectNamespace) -> Self {
+        Self { namespace }
     }
 
     /// Appends audit rows of the directory, each number once.
@@ -61,7 +50,11 @@ impl Objects {
         self.ask(organization, ask).await?.map_err(Fault::from)
     }
 
-    async fn ask<T: DeserializeOwned>(
+    /// The same; a denial is an answer.
+    ///
+    /// # Errors
+    /// That it did not answer.
+    pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         organization: OrganizationId,
         ask: &Ask,
@@ -69,7 +62,7 @@ impl Objects {
         let answer = std::pin::pin!(self.fetch(organization, ask));
         let patience = std::pin::pin!(Delay::from(PATIENCE));
         let text = match select(answer, patience).await {
-            Either::Left((text, _)) => text.map_err(Fault::store)?,
+            Either::Left((text, _)) => text.map_err(|error| failed(&error))?,
             Either::Right(((), _)) => return Err(Fault::store("an object did not answer in time")),
         };
         serde_json::from_str(&text)
@@ -87,65 +80,14 @@ impl Objects {
         let text = response.text().await?;
         if response.status_code() == 200 { Ok(text) } else { Err(worker::Error::RustError(text)) }
     }
-
-    fn later(&self, organization: OrganizationId, ask: Ask) {
-        let objects = self.clone();
-        self.context.spawn(async move {
-            if let Err(fault) = objects.told::<()>(organization, &ask).await {
-                // A hold lapses by itself, an idempotency key with it.
-                tracing::warn!(cause = fault.cause, "an object was not told");
-            }
-        });
-    }
 }
 
-impl Admission for Objects {
-    async fn admit(
-        &self,
-        organization: OrganizationId,
-        charge: &Charge,
-    ) -> Result<Admitted, Refusal> {
-        self.terms.replace(Some(charge.terms));
-        let answer = self.ask(organization, &Ask::Admit(charge.clone())).await;
-        answer.map_err(Refusal::Fault)?.map_err(Refused::into)
-    }
-
-    async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault> {
-        let (organization, usage) = (settlement.organization, settlement.usage);
-        let ask = Ask::Settle(Box::new(settlement), *self.terms.borrow());
-        let settled = match self.told(organization, &ask).await {
-            // Whether it was written is not known: under the same usage id it counts once.
-            Err(_) => self.told(organization, &ask).await,
-            settled => settled,
-        };
-        if settled.is_err() {
-            self.later(organization, Ask::Void(usage));
-        }
-        settled
-    }
-
-    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>) {
-        self.later(organization, Ask::Release(hold, claim));
-    }
-
-    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
-        self.later(organization, Ask::Finish(claim, usage));
-    }
-
-    async fn tend(&self) -> Result<(), Fault> {
-        // An object has its units to itself: there is no lease to renew.
-        Ok(())
-    }
-
-    fn node(&self) -> NodeId {
-        NODE
-    }
-
-    fn usage_id(&self, organization: OrganizationId, at: Timestamp, entropy: [u8; 10]) -> UsageId {
-        let mut bytes = *UsageId::make(at, entropy).as_bytes();
-        bytes[12..].copy_from_slice(&organization.as_bytes()[12..]);
-        UsageId::from_bytes(bytes)
-    }
+/// An object that is overloaded took nothing in, and is not helped by being asked again:
+/// <https://developers.cloudflare.com/durable-objects/best-practices/error-handling/>.
+fn failed(error: &worker::Error) -> Fault {
+    let cause = error.to_string();
+    let kind = if cause.contains("overloaded") { FaultKind::Overloaded } else { FaultKind::Store };
+    Fault::new(kind, cause)
 }
 
 impl AuditLog for Objects {

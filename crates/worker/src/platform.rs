@@ -10,6 +10,7 @@ use driftlock_gateway::{Gateway, Parts};
 use driftlock_supabase::{Timing, store};
 use worker::Env;
 
+use crate::admission::EdgeAdmission;
 use crate::background::RequestContext;
 use crate::clock::{EdgeClock, EdgeEntropy};
 use crate::d1::D1Directory;
@@ -33,7 +34,7 @@ pub(crate) struct Edge;
 impl Platform for Edge {
     const LEDGER: LedgerKind = LedgerKind::Objects;
     type Directory = EdgeDirectory;
-    type Admission = Objects;
+    type Admission = EdgeAdmission;
     type Usage = EdgeUsage;
     type Audit = Objects;
     type Inbox = EdgeDirectory;
@@ -59,15 +60,15 @@ fn directory(isolate: &Isolate, env: &Env, objects: Objects) -> Result<EdgeDirec
     Ok(EdgeDirectory::D1(D1Directory::new(database, objects)))
 }
 
-/// The organizations' objects, as a request of this context reaches them.
+/// The organizations' objects.
 ///
 /// # Errors
 /// When a binding is missing.
-pub(crate) fn objects(env: &Env, context: RequestContext) -> Result<Objects, Fault> {
+pub(crate) fn objects(env: &Env) -> Result<Objects, Fault> {
     let namespace = env.durable_object("ORGANIZATIONS");
     let namespace =
         namespace.map_err(|error| missing("Durable Object namespace ORGANIZATIONS", &error))?;
-    Ok(Objects::new(namespace, context))
+    Ok(Objects::new(namespace))
 }
 
 /// The gateway of one request: what is bound to its context is new, the rest is the isolate's.
@@ -79,12 +80,12 @@ pub(crate) fn gateway(
     env: &Env,
     context: RequestContext,
 ) -> Result<(Gateway<Edge>, EdgeDirectory), Fault> {
-    let objects = objects(env, context.clone())?;
+    let objects = objects(env)?;
     let directory = directory(isolate, env, objects.clone())?;
     let gateway = Gateway::new(Parts {
         shared: isolate.shared.clone(),
         directory: directory.clone(),
-        admission: objects.clone(),
+        admission: EdgeAdmission::new(objects.clone(), directory.clone(), context.clone()),
         usage: EdgeUsage { objects: objects.clone(), directory: directory.clone() },
         inbox: directory.clone(),
         reports: EdgeReports { objects: objects.clone(), directory: directory.clone() },

@@ -4,7 +4,6 @@
 //! its chain, which lives in the organization's object. What is only read goes straight through.
 
 use std::ops::Deref;
-use std::time::Duration;
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
@@ -14,21 +13,18 @@ use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::stripe::file::BillingCommit;
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Alerts, Clock, Directory, EventInbox, HandedOver, HandoverAsk};
+use driftlock_gateway::ports::{Alerts, Directory, EventInbox, HandedOver, HandoverAsk};
 use driftlock_supabase::{SupabaseStore, check};
 
-use crate::clock::EdgeClock;
 use crate::http_client::EdgeHttp;
 use crate::objects::Objects;
 
 /// Rows brought to a chain at once.
 const SHIPPED_MAX: usize = 100;
+/// So often, before the rest is left to the next.
+const PORTIONS_MAX: usize = 10;
 /// Organizations whose rows a sweep takes up.
 const ORGANIZATIONS_MAX: usize = 100;
-/// The last organization that was looked after.
-const PRUNED: &str = "audit_pruned_up_to";
-/// When everything was compared with Stripe.
-const RECONCILED: &str = "reconciled_at";
 
 /// The project's functions, and the objects that its audit rows are for.
 #[derive(Clone)]
@@ -94,7 +90,7 @@ impl SupabaseDirectory {
         at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault> {
-        self.shipped(self.store.revoke_key(id, at, audit).await?).await
+        self.in_force(self.store.revoke_key(id, at, audit).await?).await
     }
 
     pub(crate) async fn rotate_key(
@@ -105,7 +101,12 @@ impl SupabaseDirectory {
         revoke_at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault> {
-        self.shipped(self.store.rotate_key(id, successor, hash, revoke_at, audit).await?).await
+        let key = self.store.rotate_key(id, successor, hash, revoke_at, audit).await?;
+        if let Some(key) = &key {
+            // The successor's secret is told once: what fails here must not keep it back.
+            self.ship(key.organization).await;
+        }
+        Ok(key)
     }
 
     pub(crate) async fn hand_over(&self, ask: HandoverAsk) -> Result<HandedOver, Fault> {
@@ -126,20 +127,6 @@ impl SupabaseDirectory {
         self.store.raise(alert.clone()).await
     }
 
-    pub(crate) async fn pruned_up_to(&self) -> Result<Option<OrganizationId>, Fault> {
-        let noted = self.store.note(PRUNED).await?;
-        Ok(noted.and_then(|text| text.parse().ok()))
-    }
-
-    pub(crate) async fn set_pruned_up_to(&self, last: Option<OrganizationId>) -> Result<(), Fault> {
-        let last = last.map(|id| id.to_string());
-        self.store.set_note(PRUNED, last.as_deref()).await
-    }
-
-    pub(crate) async fn is_reconciliation_due(&self, every: Duration) -> Result<bool, Fault> {
-        self.store.claim(RECONCILED, every, EdgeClock.now()).await
-    }
-
     pub(crate) async fn ship_all(&self) -> Result<(), Fault> {
         for organization in self.store.outbox_organizations(ORGANIZATIONS_MAX).await? {
             self.ship(organization).await;
@@ -147,9 +134,10 @@ impl SupabaseDirectory {
         Ok(())
     }
 
-    async fn shipped(&self, key: Option<KeyRecord>) -> Result<Option<KeyRecord>, Fault> {
+    /// A revocation is in force once the organization's object has its row: it is answered only then.
+    async fn in_force(&self, key: Option<KeyRecord>) -> Result<Option<KeyRecord>, Fault> {
         if let Some(key) = &key {
-            self.ship(key.organization).await;
+            self.try_ship(key.organization).await?;
         }
         Ok(key)
     }
@@ -162,10 +150,16 @@ impl SupabaseDirectory {
     }
 
     async fn try_ship(&self, organization: OrganizationId) -> Result<(), Fault> {
-        let waiting = self.store.outbox(organization, SHIPPED_MAX).await?;
-        let Some((last, _)) = waiting.last() else { return Ok(()) };
-        let last = *last;
-        self.objects.append_once(organization, waiting).await?;
-        self.store.outbox_shipped(organization, last).await
+        for _ in 0..PORTIONS_MAX {
+            let waiting = self.store.outbox(organization, SHIPPED_MAX).await?;
+            let Some((last, _)) = waiting.last() else { return Ok(()) };
+            let (last, is_all) = (*last, waiting.len() < SHIPPED_MAX);
+            self.objects.append_once(organization, waiting).await?;
+            self.store.outbox_shipped(organization, last).await?;
+            if is_all {
+                return Ok(());
+            }
+        }
+        Err(Fault::store("more audit rows wait than are brought to a chain at once"))
     }
 }

@@ -81,9 +81,12 @@ pub(crate) struct Usage {
 }
 
 impl<P: Platform> Gateway<P> {
-    /// Compares every customer with Stripe, repairs what can be, and logs what it found.
-    pub async fn reconcile_and_tell(&self) {
-        match self.reconcile().await {
+    /// Compares every customer with Stripe, repairs what can be, and logs what it found; whether it
+    /// came to an end.
+    pub async fn reconcile_and_tell(&self) -> bool {
+        let reconciled = self.reconcile().await;
+        let is_done = reconciled.is_ok();
+        match reconciled {
             Ok(found) if found.ok => {
                 let (customers, repaired) = (found.customers, found.repaired.len());
                 tracing::info!(customers, repaired, "everything is as Stripe has it");
@@ -98,6 +101,7 @@ impl<P: Platform> Gateway<P> {
                 tracing::error!(cause = fault.cause, "nothing is compared with Stripe");
             }
         }
+        is_done
     }
 
     /// Compares every customer with Stripe, and repairs what can be.

@@ -43,31 +43,64 @@ impl<P: Platform> Gateway<P> {
             };
             after = due.last().copied();
             let is_last = due.len() < ORGANIZATIONS_MAX;
-            let told = stream::iter(due).map(|id| self.report_organization(id));
-            told.buffer_unordered(CUSTOMERS_AT_ONCE).for_each(|()| async {}).await;
+            let told = stream::iter(due).map(|id| self.report_organization(id, REPORTS_MAX));
+            told.buffer_unordered(CUSTOMERS_AT_ONCE).for_each(|_told| async {}).await;
             if is_last {
                 return;
             }
         }
     }
 
-    async fn report_organization(&self, id: OrganizationId) {
-        if let Err(fault) = self.try_report(id).await {
-            tracing::error!(organization = %id, cause = fault.cause, "usage is reported later");
+    /// The same for `customers` customers after `after`, and `reports` of theirs in all at most; the
+    /// last that had its turn, or none when all did. For a host that bounds what a run may do: whoever
+    /// goes on from there comes to every customer.
+    ///
+    /// # Errors
+    /// When it is not known who the customers are.
+    pub async fn report_portion(
+        &self,
+        after: Option<OrganizationId>,
+        customers: usize,
+        reports: usize,
+    ) -> Result<Option<OrganizationId>, Fault> {
+        if !self.has_stripe() {
+            return Ok(None);
         }
+        let page = Page { after, limit: customers };
+        let due = self.reports.reporting(self.clock.now(), page).await?;
+        let is_full = due.len() == customers;
+        let (mut left, mut last) = (reports, after);
+        for id in due {
+            if left == 0 {
+                return Ok(last);
+            }
+            left -= self.report_organization(id, left).await.min(left);
+            last = Some(id);
+        }
+        Ok(last.filter(|_| is_full))
     }
 
-    async fn try_report(&self, id: OrganizationId) -> Result<(), Fault> {
-        let Some(organization) = self.directory.organization(id).await? else { return Ok(()) };
-        let Some(customer) = organization.stripe_customer_id.clone() else { return Ok(()) };
+    /// How many reports were told of.
+    async fn report_organization(&self, id: OrganizationId, reports_max: usize) -> usize {
+        self.try_report(id, reports_max).await.unwrap_or_else(|fault| {
+            tracing::error!(organization = %id, cause = fault.cause, "usage is reported later");
+            0
+        })
+    }
+
+    async fn try_report(&self, id: OrganizationId, reports_max: usize) -> Result<usize, Fault> {
+        let Some(organization) = self.directory.organization(id).await? else { return Ok(0) };
+        let Some(customer) = organization.stripe_customer_id.clone() else { return Ok(0) };
         let Some(rule) = self.seal_rule(&organization) else {
             tracing::error!(organization = %id, plan = organization.plan, "its plan is not configured");
-            return Ok(());
+            return Ok(0);
         };
         self.reports.seal(id, rule, self.clock.now()).await?;
-        for _ in 0..REPORTS_MAX {
+        let mut told = 0;
+        while told < reports_max {
             let taken = self.reports.take_report(id, self.clock.now()).await?;
             let Some(report) = taken else { break };
+            told += 1;
             let next = match report.state {
                 ReportState::Reconcile => self.compare(id, &customer, &report).await?,
                 _ => self.tell(&customer, &report).await,
@@ -81,7 +114,7 @@ impl<P: Platform> Gateway<P> {
                 break;
             }
         }
-        Ok(())
+        Ok(told)
     }
 
     /// How an organization's buckets are sealed; `None` while its plan is not configured.

@@ -8,18 +8,10 @@ use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postpo
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
-use driftlock_sqlite_core::{Row, Statement, Value, inbox};
+use driftlock_sqlite_core::{Row, Statement, inbox};
 use worker::D1PreparedStatement;
 
 use super::{D1Directory, conflict, outbox, prepare};
-
-impl D1Directory {
-    async fn change(&self, sql: &str, values: &[Value<'_>]) -> Result<bool, Fault> {
-        let done = prepare(&self.database, sql, values)?.run().await.map_err(Fault::store)?;
-        let meta = done.meta().map_err(Fault::store)?;
-        Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) > 0)
-    }
-}
 
 impl EventInbox for D1Directory {
     async fn receive(&self, delivery: Delivery) -> Result<bool, Fault> {

@@ -4,11 +4,11 @@
 //! it has joined its chain, which lives in the organization's object.
 
 mod inbox;
+mod notes;
 mod outbox;
 mod schema;
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
@@ -18,18 +18,15 @@ use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Clock, Directory, Page};
+use driftlock_gateway::ports::{Directory, Page};
 use driftlock_sqlite_core::{self as core, Row, Statement, Value, alerts};
 use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{D1Database, D1PreparedStatement};
 
-use crate::clock::EdgeClock;
 use crate::js::{JsRow, bound};
 use crate::objects::Objects;
 
-/// The last organization that was looked after.
-const PRUNED: &str = "audit_pruned_up_to";
 /// How often a change is tried again that another one came before.
 const ATTEMPTS_MAX: usize = 8;
 
@@ -84,9 +81,28 @@ impl D1Directory {
         Ok(self.query(sql, values, read).await?.into_iter().next())
     }
 
+    /// Runs a statement; whether it changed a row.
+    async fn change(&self, sql: &str, values: &[Value<'_>]) -> Result<bool, Fault> {
+        let done = prepare(&self.database, sql, values)?.run().await.map_err(Fault::store)?;
+        let meta = done.meta().map_err(Fault::store)?;
+        Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+    }
+
     /// Commits a change together with its audit row; whether the first statement changed a row. If
     /// it did not, nothing is written.
     async fn commit(
+        &self,
+        organization: OrganizationId,
+        change: Statement,
+        also: Option<Statement>,
+        audit: &AuditRecord,
+    ) -> Result<bool, Fault> {
+        let changed = self.write(organization, change, also, audit).await?;
+        self.ship(organization).await;
+        Ok(changed)
+    }
+
+    async fn write(
         &self,
         organization: OrganizationId,
         change: Statement,
@@ -100,9 +116,12 @@ impl D1Directory {
         }
         let results = self.database.batch(batch).await.map_err(conflict)?;
         let meta = results.first().map(worker::D1Result::meta).transpose().map_err(Fault::store)?;
-        let changed = meta.flatten().and_then(|meta| meta.changes).unwrap_or(0) > 0;
-        self.ship(organization).await;
-        Ok(changed)
+        Ok(meta.flatten().and_then(|meta| meta.changes).unwrap_or(0) > 0)
+    }
+
+    /// A revocation is in force once the organization's object has its row: it is answered only then.
+    async fn in_force(&self, organization: OrganizationId) -> Result<(), Fault> {
+        outbox::ship(&self.database, &self.objects, organization).await
     }
 
     /// Brings audit rows to their chain. What fails stays in the outbox, and goes with the next.
@@ -138,39 +157,6 @@ impl D1Directory {
     ) -> Result<Vec<Alert>, Fault> {
         let values = [organization.as_bytes().into(), (limit as u64).into()];
         self.query(alerts::ALERTS, &values, alerts::alert).await
-    }
-
-    /// Where the walk over all organizations goes on.
-    pub(crate) async fn pruned_up_to(&self) -> Result<Option<OrganizationId>, Fault> {
-        let query = "SELECT value FROM meta WHERE name = ?1";
-        let read = |row: Row<'_>| row.bytes(0).map(OrganizationId::from_bytes);
-        self.first(query, &[PRUNED.into()], read).await
-    }
-
-    pub(crate) async fn set_pruned_up_to(&self, last: Option<OrganizationId>) -> Result<(), Fault> {
-        let statement = match &last {
-            Some(last) => {
-                let put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
-                prepare(&self.database, put, &[PRUNED.into(), last.as_bytes().into()])?
-            }
-            None => {
-                let delete = "DELETE FROM meta WHERE name = ?1";
-                prepare(&self.database, delete, &[PRUNED.into()])?
-            }
-        };
-        statement.run().await.map(drop).map_err(Fault::store)
-    }
-
-    /// Whether everything is to be compared with Stripe; whoever is told so does it.
-    pub(crate) async fn is_reconciliation_due(&self, every: Duration) -> Result<bool, Fault> {
-        let now = EdgeClock.now();
-        let claim = "INSERT INTO meta (name, value) VALUES ('reconciled_at', ?1) \
-                     ON CONFLICT DO UPDATE SET value = excluded.value WHERE value <= ?2";
-        let [now, before] = [now, now.minus(every)].map(|at| at.micros().to_be_bytes());
-        let values = [(&now).into(), (&before).into()];
-        let claimed = prepare(&self.database, claim, &values)?.run().await.map_err(Fault::store)?;
-        let meta = claimed.meta().map_err(Fault::store)?;
-        Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) > 0)
     }
 
     /// Brings all audit rows that wait to their chains.
@@ -273,7 +259,8 @@ impl Directory for D1Directory {
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault> {
         let Some(key) = self.key(id).await? else { return Ok(None) };
-        self.commit(key.organization, revoke(id, at), None, &audit).await?;
+        self.write(key.organization, revoke(id, at), None, &audit).await?;
+        self.in_force(key.organization).await?;
         self.key(id).await
     }
 

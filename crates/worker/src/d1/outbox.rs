@@ -17,6 +17,8 @@ use crate::objects::Objects;
 
 /// Rows shipped at once.
 const SHIPPED_MAX: usize = 100;
+/// So often, before the rest is left to the next.
+const PORTIONS_MAX: usize = 10;
 
 /// Writes a row, if the statement before it in the batch changed anything.
 pub(super) fn insert(
@@ -47,6 +49,19 @@ pub(super) async fn ship(
     objects: &Objects,
     organization: OrganizationId,
 ) -> Result<(), Fault> {
+    for _ in 0..PORTIONS_MAX {
+        if ship_portion(database, objects, organization).await? < SHIPPED_MAX {
+            return Ok(());
+        }
+    }
+    Err(Fault::store("more audit rows wait than are brought to a chain at once"))
+}
+
+async fn ship_portion(
+    database: &D1Database,
+    objects: &Objects,
+    organization: OrganizationId,
+) -> Result<usize, Fault> {
     let query = "SELECT id, record FROM audit_outbox WHERE organization = ?1 ORDER BY id LIMIT ?2";
     let values = [organization.as_bytes().into(), (SHIPPED_MAX as u64).into()];
     let rows = prepare(database, query, &values)?.raw_js_value().await.map_err(Fault::store)?;
@@ -55,10 +70,10 @@ pub(super) async fn ship(
         let row = JsRow(row.dyn_into::<Array>().map_err(|_| Fault::store("a row is no array"))?);
         waiting.push((Row(&row).int(0)?, Row(&row).json(1)?));
     }
-    let Some((last, _)) = waiting.last() else { return Ok(()) };
-    let last = *last;
+    let Some((last, _)) = waiting.last() else { return Ok(0) };
+    let (last, count) = (*last, waiting.len());
     objects.append_once(organization, waiting).await?;
     let delete = "DELETE FROM audit_outbox WHERE organization = ?1 AND id <= ?2";
     let done = prepare(database, delete, &[organization.as_bytes().into(), last.into()])?;
-    done.run().await.map(drop).map_err(Fault::store)
+    done.run().await.map(|_| count).map_err(Fault::store)
 }

@@ -1,0 +1,147 @@
+//! Admission at the edge: questions to the organization's object.
+//!
+//! A settlement whose outcome stays unknown is answered 503, so it must not stay charged (I2): it is
+//! noted in the directory before the answer leaves, then voided; what cannot be, the cron takes up.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use driftlock_domain::cell::{Admitted, Charge, Hold};
+use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::idempotency::Claim;
+use driftlock_domain::time::Timestamp;
+use driftlock_domain::usage::{Settled, Settlement};
+use driftlock_gateway::ports::{Admission, Background, Clock, Refusal};
+use worker::Delay;
+
+use crate::background::RequestContext;
+use crate::clock::EdgeClock;
+use crate::directory::EdgeDirectory;
+use crate::object::NODE;
+use crate::objects::Objects;
+use crate::wire::{Ask, Refused};
+
+/// How long the request that could not settle tries to void, before the cron does.
+const VOIDED_BY_CRON_AFTER: Duration = Duration::from_secs(30);
+/// Waits between its tries.
+const VOID_WAITS_SECS: [u64; 4] = [0, 1, 4, 10];
+
+/// The objects as one request asks them; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct EdgeAdmission {
+    objects: Objects,
+    directory: EdgeDirectory,
+    context: RequestContext,
+    /// The terms that this request was admitted under.
+    terms: Rc<RefCell<Option<Terms>>>,
+}
+
+impl EdgeAdmission {
+    pub(crate) fn new(objects: Objects, directory: EdgeDirectory, context: RequestContext) -> Self {
+        Self { objects, directory, context, terms: Rc::default() }
+    }
+
+    fn later(&self, organization: OrganizationId, ask: Ask) {
+        let objects = self.objects.clone();
+        self.context.spawn(async move {
+            if let Err(fault) = objects.told::<()>(organization, &ask).await {
+                // A hold lapses by itself, an idempotency key with it.
+                tracing::warn!(cause = fault.cause, "an object was not told");
+            }
+        });
+    }
+
+    /// Whether it was committed is not known, and the client is about to be told that it was not.
+    async fn take_back(&self, organization: OrganizationId, usage: UsageId) {
+        let noted = self.note(organization, usage).await;
+        let admission = self.clone();
+        self.context.spawn(async move { admission.void(organization, usage, noted).await });
+    }
+
+    async fn void(&self, organization: OrganizationId, usage: UsageId, mut noted: bool) {
+        for secs in VOID_WAITS_SECS {
+            Delay::from(Duration::from_secs(secs)).await;
+            match self.objects.told::<()>(organization, &Ask::Void(usage)).await {
+                Ok(()) => {
+                    if noted && let Err(fault) = self.directory.void_done(usage).await {
+                        // It is voided once more, which changes nothing.
+                        tracing::warn!(cause = fault.cause, "a note of a void stays");
+                    }
+                    return;
+                }
+                Err(fault) => {
+                    tracing::warn!(%organization, %usage, cause = fault.cause, "not voided yet");
+                }
+            }
+            if !noted {
+                noted = self.note(organization, usage).await;
+            }
+        }
+        if !noted {
+            tracing::error!(%organization, %usage, "it may stay charged: neither voided nor noted");
+        }
+    }
+
+    async fn note(&self, organization: OrganizationId, usage: UsageId) -> bool {
+        let due = EdgeClock.now().plus(VOIDED_BY_CRON_AFTER);
+        let noted = self.directory.void_at(organization, usage, due).await;
+        if let Err(fault) = &noted {
+            tracing::error!(%organization, %usage, cause = fault.cause, "a void is not noted");
+        }
+        noted.is_ok()
+    }
+}
+
+impl Admission for EdgeAdmission {
+    async fn admit(
+        &self,
+        organization: OrganizationId,
+        charge: &Charge,
+    ) -> Result<Admitted, Refusal> {
+        self.terms.replace(Some(charge.terms));
+        let answer = self.objects.ask(organization, &Ask::Admit(charge.clone())).await;
+        answer.map_err(Refusal::Fault)?.map_err(Refused::into)
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault> {
+        let (organization, usage) = (settlement.organization, settlement.usage);
+        let ask = Ask::Settle(Box::new(settlement), *self.terms.borrow());
+        let settled = match self.objects.told(organization, &ask).await {
+            // Whether it was written is not known: under the same usage id it counts once.
+            Err(fault) if fault.kind != FaultKind::Overloaded => {
+                self.objects.told(organization, &ask).await
+            }
+            settled => settled,
+        };
+        if settled.is_err() {
+            self.take_back(organization, usage).await;
+        }
+        settled
+    }
+
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>) {
+        self.later(organization, Ask::Release(hold, claim));
+    }
+
+    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
+        self.later(organization, Ask::Finish(claim, usage));
+    }
+
+    async fn tend(&self) -> Result<(), Fault> {
+        // An object has its units to itself: there is no lease to renew.
+        Ok(())
+    }
+
+    fn node(&self) -> NodeId {
+        NODE
+    }
+
+    fn usage_id(&self, organization: OrganizationId, at: Timestamp, entropy: [u8; 10]) -> UsageId {
+        let mut bytes = *UsageId::make(at, entropy).as_bytes();
+        bytes[12..].copy_from_slice(&organization.as_bytes()[12..]);
+        UsageId::from_bytes(bytes)
+    }
+}

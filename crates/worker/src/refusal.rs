@@ -1,0 +1,59 @@
+//! Refusals of requests that do not get as far as the gateway: heads that are none, and an isolate that
+//! is not ready. They look as the gateway's own do.
+
+use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::filter::Malformed;
+use driftlock_domain::id::uuid_v7;
+use driftlock_domain::problem::Problem;
+use driftlock_gateway::ports::{Clock, id_entropy};
+use http::HeaderValue;
+use js_sys::Uint8Array;
+use wasm_bindgen::JsValue;
+use web_sys::ResponseInit;
+
+use crate::clock::{EdgeClock, EdgeEntropy};
+use crate::headers as js_headers;
+
+/// Why a request does not get as far as the gateway.
+#[derive(Debug)]
+pub(crate) enum NotHandled {
+    /// The head breaks a rule.
+    Head(Malformed),
+    /// The isolate lacks what it needs to answer.
+    NotReady(Fault),
+}
+
+/// The answer to a request that has, or brings, this id.
+///
+/// # Errors
+/// What JavaScript throws.
+pub(crate) fn response(
+    not_handled: NotHandled,
+    own_id: Option<&HeaderValue>,
+) -> Result<web_sys::Response, JsValue> {
+    let problem = match not_handled {
+        NotHandled::Head(malformed) => Problem::from(&Denial::Malformed(malformed)),
+        NotHandled::NotReady(fault) => {
+            tracing::error!(cause = fault.cause, "the request could not be served");
+            Problem::from(&fault)
+        }
+    };
+    let id = request_id(own_id);
+    let mut answer = problem.response(&id);
+    if let Ok(id) = HeaderValue::try_from(&id) {
+        answer.headers_mut().insert("x-request-id", id);
+    }
+    let (head, body) = answer.into_parts();
+    let init = ResponseInit::new();
+    init.set_status(head.status.as_u16());
+    init.set_headers(&js_headers::write(&head.headers)?.into());
+    let body = Uint8Array::from(&*body);
+    web_sys::Response::new_with_opt_js_u8_array_and_init(Some(&body), &init)
+}
+
+/// The client's own, or a new one.
+fn request_id(own: Option<&HeaderValue>) -> String {
+    let own = own.and_then(|value| value.to_str().ok());
+    let made = || uuid_v7(EdgeClock.now(), id_entropy(&EdgeEntropy)).simple().to_string();
+    own.map_or_else(made, str::to_owned)
+}
