@@ -19,4 +19,5 @@ fn the_native_server_does_what_it_must() {
     let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some());
     let failures: Vec<String> = failed.map(ToString::to_string).collect();
     assert!(failures.is_empty(), "{}\n{}", summary(&outcomes), failures.join("\n"));
+    eprintln!("{} on the native host", summary(&outcomes));
 }

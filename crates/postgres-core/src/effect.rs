@@ -44,6 +44,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_tagged"
             | "driftlock_customers"
             | "driftlock_note"
+            | "driftlock_voids_due"
     );
     // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
     let settles = matches!(
@@ -58,6 +59,8 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_set_note"
             | "driftlock_ship"
             | "driftlock_void"
+            | "driftlock_void_at"
+            | "driftlock_void_done"
     );
     if reads || settles { Effect::Repeatable } else { Effect::Once }
 }

@@ -20,16 +20,25 @@ async function admin(url, path, body) {
   return answer.json();
 }
 
-/** Detects until the gateway is gone; the receipts of all successes. */
-async function detect(url, key, receipts, enough) {
-  for (;;) {
+/** One detection, under an idempotency key if there is one. */
+function send(url, key, idempotencyKey) {
+  const headers = { authorization: `Bearer ${key}`, "content-type": "text/plain" };
+  if (idempotencyKey) headers["idempotency-key"] = `"${idempotencyKey}"`;
+  const body = "a line\nanother line\n";
+  return fetch(`${url}/api/v1/anomalies/detect`, { method: "POST", headers, body });
+}
+
+/** Detects until the gateway is gone, every other time under a key; the receipts of all successes. */
+async function detect(url, key, receipts, keyed, enough) {
+  for (let count = 0; ; count += 1) {
+    const idempotencyKey = count % 2 ? `load-${keyed.next++}` : null;
     try {
-      const answer = await fetch(`${url}/api/v1/anomalies/detect`, {
-        method: "POST",
-        headers: { authorization: `Bearer ${key}`, "content-type": "text/plain" },
-        body: "a line\nanother line\n",
-      });
-      if (answer.status === 200) receipts.push(answer.headers.get("x-usage-receipt"));
+      const answer = await send(url, key, idempotencyKey);
+      const receipt = answer.headers.get("x-usage-receipt");
+      if (answer.status === 200) {
+        receipts.push(receipt);
+        if (idempotencyKey) keyed.receipts.set(idempotencyKey, receipt);
+      }
       if (receipts.length >= ACKNOWLEDGED_BEFORE_KILL) enough();
       await answer.arrayBuffer();
     } catch {
@@ -48,9 +57,10 @@ test("acknowledged units survive kill -9, once each", async () => {
     const { key } = await admin(first.url, `/organizations/${organization.id}/keys`, made);
 
     const receipts = [];
+    const keyed = { next: 0, receipts: new Map() };
     let load;
     await new Promise((enough) => {
-      load = Array.from({ length: CLIENTS }, () => detect(first.url, key, receipts, enough));
+      load = Array.from({ length: CLIENTS }, () => detect(first.url, key, receipts, keyed, enough));
     });
     await killWorkerd(first);
     await Promise.all(load);
@@ -66,9 +76,17 @@ test("acknowledged units survive kill -9, once each", async () => {
         const found = await admin(second.url, `/receipts/${receipt}`);
         assert.equal(found.organization_id, organization.id);
       }
+      // A keyed request that was acknowledged is not charged again, whether its answer was kept or not.
+      assert.ok(keyed.receipts.size > 0);
+      for (const [idempotencyKey, receipt] of keyed.receipts) {
+        const again = await send(second.url, key, idempotencyKey);
+        assert.equal(again.status, 200, await again.text());
+        assert.equal(again.headers.get("x-usage-receipt"), receipt);
+      }
+      assert.equal((await admin(second.url, `${path}/usage`)).units, usage.units);
       const verdict = await admin(second.url, `${path}/audit/verify`);
       assert.ok(verdict.ok, JSON.stringify(verdict));
-      console.log(`${receipts.length} acknowledged, ${usage.units} units in the ledger`);
+      console.log(`${receipts.length} acknowledged, ${keyed.receipts.size} of them keyed, ${usage.units} units in the ledger`);
     } finally {
       await second.stop();
     }

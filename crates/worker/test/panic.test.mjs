@@ -17,10 +17,10 @@ test("a panic in the object is a 500 within a second, and no more", async () => 
       headers: { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" },
       body: body && JSON.stringify(body),
     });
-  const detect = (key) =>
+  const detect = (key, headers = {}) =>
     fetch(`${worker.url}/api/v1/anomalies/detect`, {
       method: "POST",
-      headers: { authorization: `Bearer ${key}`, "content-type": "text/plain" },
+      headers: { authorization: `Bearer ${key}`, "content-type": "text/plain", ...headers },
       body: "a line\nanother line\n",
     });
   try {
@@ -34,6 +34,13 @@ test("a panic in the object is a 500 within a second, and no more", async () => 
     assert.equal(panicked.status, 500, await panicked.text());
     assert.equal(panicked.headers.get("content-type"), "application/problem+json");
     assert.ok(took < 1_000, `it took ${took} ms`);
+
+    // In the middle of a transaction it rolls back: nothing is charged, counted or entered.
+    const settling = performance.now();
+    const failed = await detect(key, { "x-request-id": "panic-in-settle" });
+    assert.equal(failed.status, 500, await failed.text());
+    assert.ok(performance.now() - settling < 1_000);
+    assert.equal(failed.headers.get("x-usage-receipt"), null);
 
     assert.equal((await detect(key)).status, 200);
     const usage = await (await admin(`/organizations/${id}/usage`)).json();

@@ -8,7 +8,7 @@ import { startSupabase } from "./support/supabase.mjs";
 import { ADMIN_TOKEN, runSuite, startDetector, startWorker } from "./support/workerd.mjs";
 
 /** `[keys] fresh_secs`, as it is by default. */
-const FRESH_SECS = 10;
+const FRESH_SECS = 8;
 
 async function admin(url, method, path, body) {
   const answer = await fetch(`${url}/admin/v1${path}`, {

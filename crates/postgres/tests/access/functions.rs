@@ -65,6 +65,9 @@ const SERVICE: &[&str] = &[
     "driftlock_usage",
     "driftlock_version",
     "driftlock_void",
+    "driftlock_void_at",
+    "driftlock_void_done",
+    "driftlock_voids_due",
 ];
 
 /// Called by policies, on behalf of whoever reads.

@@ -60,6 +60,7 @@ const TABLES: &[Table] = &[
     internal("driftlock.audit_checkpoints", Some(ORGANIZATION)),
     internal("driftlock.audit_outbox", Some(ORGANIZATION)),
     internal("driftlock.notes", None),
+    internal("driftlock.pending_voids", Some(ORGANIZATION)),
     internal("driftlock.audit_heads", Some(ORGANIZATION)),
     internal("driftlock.billing_periods", Some(ORGANIZATION)),
     internal("driftlock.changes", None),
@@ -104,6 +105,7 @@ pub(crate) fn rows_of(organization: &str, member: &str) -> String {
             at, request_id) values ('{organization}', '{organization}', '{organization}', 1, 1, 1, 0, '');
          insert into driftlock.audit_outbox (organization_id, record) values ('{organization}', '[]');
          insert into driftlock.notes values ('{organization}', '');
+         insert into driftlock.pending_voids values ('{organization}', '{organization}', 0);
          insert into driftlock.usage_leases values ('{organization}', '{organization}', 1, 0);
          insert into driftlock.usage_ledgers values ('{organization}', 1, 0, 1, 1, 1, 0, 0);"
     )
