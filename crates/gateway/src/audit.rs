@@ -211,6 +211,19 @@ mod tests {
     }
 
     #[test]
+    fn counts_are_due_when_their_time_is_over() {
+        let queue = AuditQueue::new(&Audit::default());
+        queue.push_denial(kind(), record(100));
+        let at = Timestamp::from_secs;
+        assert_eq!(queue.counts_due_in(at(101)), None, "the first has a row of its own");
+        queue.push_denial(kind(), record(102));
+        assert_eq!(queue.counts_due_in(at(104)), Some(Duration::from_secs(6)));
+        assert_eq!(queue.counts_due_in(at(120)), Some(Duration::ZERO));
+        assert_eq!(queue.take(at(120)).len(), 2);
+        assert_eq!(queue.counts_due_in(at(120)), None);
+    }
+
+    #[test]
     fn the_queue_is_bounded_and_drops_are_counted() {
         let queue = AuditQueue::new(&Audit { queue_max: 64, ..Audit::default() });
         let organization = OrganizationId::from_bytes([1; 16]);
