@@ -36,6 +36,14 @@ pub enum OpenError {
     /// It is no SQLite database, or a damaged one.
     #[error("the file {} is no SQLite database, or a damaged one: restore it from a backup", .0.display())]
     Corrupt(PathBuf),
+    /// It is a database, but something in it is not as it was written.
+    #[error("the database {path} is damaged ({found}): restore it from a backup", path = .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's finding.
+        found: String,
+    },
     /// A later version of the gateway made it.
     #[error("the database {path} has schema version {found}; this program knows {known}: use a later one", path = .path.display())]
     TooNew {
@@ -84,6 +92,48 @@ pub(crate) fn writing(path: &Path, options: Options) -> rusqlite::Result<Connect
     }
     connection.busy_timeout(Duration::from_secs(5))?;
     Ok(connection)
+}
+
+/// Files up to this size are checked whole at every start, which takes less than a second; of greater
+/// ones only the schema and the beginning of every table, since a start must not take the longer the
+/// more was counted. `PRAGMA quick_check` with the `sqlite3` program checks all of one.
+const CHECKED_WHOLE_BYTES_MAX: i64 = 64 << 20;
+
+/// Looks for damage.
+///
+/// # Errors
+/// [`OpenError::Damaged`] with the first finding.
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let number = |pragma| connection.query_row(pragma, (), |row| row.get::<_, i64>(0));
+    let size = || Ok(number("PRAGMA page_count")? * number("PRAGMA page_size")?);
+    let is_small = size().map(|size: i64| size <= CHECKED_WHOLE_BYTES_MAX);
+    let checked = is_small.and_then(|is_small| match is_small {
+        true => connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)),
+        false => beginnings(connection).map(|()| SOUND.to_owned()),
+    });
+    match checked {
+        Ok(found) if found == SOUND => Ok(()),
+        Ok(found) => Err(OpenError::Damaged { path: path.to_owned(), found: one_line(&found) }),
+        Err(error) => Err(OpenError::of(path, error)),
+    }
+}
+
+const SOUND: &str = "ok";
+
+fn one_line(found: &str) -> String {
+    found.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Reads the beginning of every table.
+fn beginnings(connection: &Connection) -> rusqlite::Result<()> {
+    let query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0";
+    let mut tables = connection.prepare(query)?;
+    let names = tables.query_map((), |row| row.get::<_, String>(0))?;
+    for name in names.collect::<rusqlite::Result<Vec<_>>>()? {
+        let query = format!("SELECT count(*) FROM (SELECT * FROM \"{name}\" LIMIT 1)");
+        connection.query_row(&query, (), |row| row.get::<_, i64>(0))?;
+    }
+    Ok(())
 }
 
 /// A connection that reads.

@@ -7,7 +7,7 @@ use driftlock_domain::id::NodeId;
 use driftlock_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::open::{OpenError, Options, writing};
+use crate::open::{OpenError, Options, check, writing};
 use crate::own::{Owned, own};
 use crate::reader::Readers;
 use crate::schema;
@@ -36,6 +36,7 @@ impl SqliteStore {
         let owned = own(path)?;
         let failed = |error| OpenError::of(path, error);
         let mut connection = writing(path, options).map_err(failed)?;
+        check(&connection, path)?;
         let migrated_from = schema::migrate(&mut connection, path)?;
         let node = node(&connection, path)?;
         let writer = WriterHandle::start(connection)

@@ -26,6 +26,29 @@ fn a_second_owner_is_told_who_the_first_is() {
     assert_eq!(open(&path).expect("it was given up").node(), node, "the node keeps its id");
 }
 
+#[cfg(unix)]
+#[test]
+fn links_to_a_file_lead_to_one_owner() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name);
+    std::fs::create_dir(place("data")).expect("made");
+    symlink(place("data/a.db"), place("link.db")).expect("linked");
+    symlink(place("data"), place("other")).expect("linked");
+    for (first, second) in [
+        ("link.db", "data/a.db"),
+        ("data/a.db", "link.db"),
+        ("other/a.db", "link.db"),
+        ("data/../other/a.db", "data/a.db"),
+    ] {
+        let owner = open(&place(first)).expect("opens, although a link led to nothing at first");
+        let refused = open(&place(second)).expect_err("it is owned");
+        assert!(matches!(refused, OpenError::Locked(_)), "{first}, {second}: {refused}");
+        assert!(refused.to_string().contains("data/a.db.lock"), "{refused}");
+        drop(owner);
+    }
+}
+
 #[test]
 fn what_is_no_database_is_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -35,6 +58,39 @@ fn what_is_no_database_is_left_alone() {
     let refused = open(&path).expect_err("it is none");
     assert!(matches!(refused, OpenError::Corrupt(_)), "{refused}");
     assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
+}
+
+/// The header is sound, and a page within is not: it is found at the start, not by a customer.
+#[test]
+fn damaged_pages_are_found_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let store = open(&path).expect("opens");
+    block_on(store.lease(organization_id(1), node(1), &ask(None, 0, 1), now())).expect("leased");
+    for number in 0..200 {
+        block_on(store.settle(settlement(1, number), now())).expect("settled");
+    }
+    drop(store);
+    let sound = std::fs::read(&path).expect("read");
+    drop(open(&path).expect("it is sound"));
+    // Whichever page it is that a disk lost, but the first with its header.
+    let pages = sound.len() / 4_096;
+    for page in 1..pages {
+        let mut damaged = sound.clone();
+        damaged[page * 4_096..(page + 1) * 4_096].fill(0xa5);
+        std::fs::write(&path, &damaged).expect("written");
+        let refused = open(&path).expect_err("a page is gone");
+        let (told, name) = (refused.to_string(), path.display().to_string());
+        assert!(
+            matches!(refused, OpenError::Damaged { .. } | OpenError::Corrupt(_)),
+            "page {page}: {told}"
+        );
+        assert!(told.contains(&name) && told.contains("restore it from a backup"), "{told}");
+    }
+    std::fs::write(&path, &sound[..sound.len() / 2]).expect("written");
+    open(&path).expect_err("half of it is gone");
+    std::fs::write(&path, &sound).expect("written");
+    drop(open(&path).expect("it is as it was"));
 }
 
 #[test]
