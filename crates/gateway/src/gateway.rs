@@ -5,18 +5,23 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use driftlock_domain::address::client_ip;
+use driftlock_domain::config::Filter;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::headers::{self, TrustedWay};
 use driftlock_domain::id::uuid_v7;
+use driftlock_domain::problem::Problem;
 use driftlock_domain::text::Text;
 use driftlock_domain::time::Timestamp;
+use http::header::CONNECTION;
 use http::request::Parts as Head;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
 use crate::proxy::Trail;
 use crate::shared::Shared;
+use crate::shield::Count;
 use crate::{api, cors, health, metrics, proxy, reply, webhook};
 
 /// The client's body on this platform.
@@ -119,9 +124,9 @@ impl<P: Platform> Gateway<P> {
     ) -> Response<ResponseBody<P>> {
         let (head, body) = request.into_parts();
         let at = self.clock.now();
-        let id = RequestId::of(&head, at, &self.entropy);
-        let proxies = &self.shared.config.filter.trusted_proxies;
-        let ip = client_ip(&head.headers, peer, proxies);
+        let id = RequestId::of(&head.headers, at, &self.entropy);
+        let Filter { trusted_proxies: proxies, client_ip_header, .. } = &self.shared.config.filter;
+        let ip = client_ip(&head.headers, peer, proxies, client_ip_header);
         let is_proxy = proxies.iter().any(|net| net.contains(&peer.to_canonical()));
         let trusted = if is_proxy { TrustedWay::Proxied } else { TrustedWay::Direct };
         let arrival = Arrival { at, id: id.clone(), ip, trusted, head, body };
@@ -134,7 +139,8 @@ impl<P: Platform> Gateway<P> {
         };
         let (origin, answer) = match origin {
             Ok(origin) => (origin, self.dispatch(arrival, door, &mut trail).await),
-            Err(refusal) => (None, Err(refusal)),
+            // What is malformed, or comes from where nothing is taken, is that before all.
+            Err(refusal) => (None, proxy::filter_any(self, &arrival).and(Err(refusal))),
         };
         let mut response = match answer {
             Ok(response) => response,
@@ -145,6 +151,19 @@ impl<P: Platform> Gateway<P> {
         };
         response.headers_mut().insert(REQUEST_ID, id.value);
         cors::finish(self, &mut response, origin);
+        response
+    }
+
+    /// Answers a head that the host could not read: `denial` says why. It counts against its address.
+    pub fn unread(&self, denial: Denial, peer: IpAddr) -> Response<Bytes> {
+        let at = self.clock.now();
+        let id = RequestId::of(&HeaderMap::new(), at, &self.entropy);
+        let counted = self.shared.shield.count(peer, Count::All, at);
+        let mut response = Problem::from(&counted.err().unwrap_or(denial)).response(&id.text);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id.value);
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        cors::add_configured(self, headers);
         response
     }
 
@@ -185,8 +204,8 @@ impl<P: Platform> Gateway<P> {
 
 impl RequestId {
     /// The client's own, or a new one.
-    fn of(head: &Head, at: Timestamp, entropy: &impl Entropy) -> Self {
-        if let Some(value) = headers::request_id(&head.headers)
+    fn of(headers: &HeaderMap, at: Timestamp, entropy: &impl Entropy) -> Self {
+        if let Some(value) = headers::request_id(headers)
             && let Ok(text) = value.to_str()
         {
             return Self { value: value.clone(), text: text.into() };

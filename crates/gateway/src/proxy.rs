@@ -20,7 +20,7 @@ mod trail;
 use driftlock_domain::idempotency;
 use http::Method;
 
-pub(crate) use filter::filter;
+pub(crate) use filter::{filter, filter_any, screen};
 pub(crate) use trail::Trail;
 
 use crate::gateway::{Answer, Arrival, Gateway};

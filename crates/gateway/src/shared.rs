@@ -51,6 +51,9 @@ pub struct Shared {
     pub(crate) refused_agents: Vec<String>,
     pub(crate) shield: Shield,
     pub(crate) admin_shield: Shield,
+    /// Deliveries that are not Stripe's, apart from all else: whoever guesses keys from the address
+    /// that Stripe's come through does not keep them out.
+    pub(crate) webhook_shield: Shield,
     pub(crate) audit: AuditQueue,
     pub(crate) touched: TouchedKeys,
     rounds: AtomicU64,
@@ -128,6 +131,7 @@ impl Shared {
             refused_addresses: Networks::new(&config.filter.denied_addresses),
             refused_agents: lowercase(&config.filter.denied_user_agents),
             shield: shield(limits.address_requests_per_minute),
+            webhook_shield: shield(limits.address_requests_per_minute),
             admin_shield: shield(config.admin.failures_per_minute),
             audit: AuditQueue::new(&config.audit),
             touched: TouchedKeys::default(),

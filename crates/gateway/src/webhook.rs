@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Denial;
-use driftlock_domain::filter::{check_head, declared_length, is_accepted_type};
+use driftlock_domain::filter::{declared_length, is_accepted_type};
 use driftlock_domain::problem::Problem;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
 use driftlock_domain::stripe::event::{Event, EventKind};
@@ -46,11 +46,14 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
         proxy::filter(gateway, &arrival)?;
         return refused(&unconfigured());
     }
+    proxy::screen(gateway, &arrival)?;
+    // Of an address that only sends what is not Stripe's no more is read.
+    shared.webhook_shield.look(ip, at)?;
     match receive(gateway, arrival).await? {
         Ok(receipt) => Ok(reply::json::<P>(StatusCode::OK, &receipt)?),
         Err(problem) => {
-            // Only what was not Stripe's counts against an address.
-            shared.shield.count(ip, Count::Failed, at)?;
+            // What is Stripe's does not count, so that no burst of it is too many.
+            shared.webhook_shield.count(ip, Count::Failed, at)?;
             refused(&problem)
         }
     }
@@ -62,7 +65,6 @@ async fn receive<P: Platform>(
     arrival: Arrival<P>,
 ) -> Result<Result<Value, Problem>, Refusal> {
     let Arrival { at, head, body, .. } = arrival;
-    check_head(&head, &gateway.shared.config.filter).map_err(Denial::from)?;
     let json_only = ["application/json".to_owned()];
     if !is_accepted_type(&head.headers, &json_only) {
         return Err(Denial::ContentType(json_only.into()).into());

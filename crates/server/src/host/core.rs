@@ -7,6 +7,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftlock_domain::config::Config;
@@ -22,6 +23,7 @@ use super::background::NativeBackground;
 use super::clients::Clients;
 use super::clock::NativeClock;
 use super::connection::Protocol;
+use super::crowd::{Crowd, Presence};
 use super::upstream::{Backend, Backends};
 
 /// How often a portion of the organizations is looked after: their audit logs, their grace time.
@@ -55,6 +57,9 @@ pub(super) struct CoreSetup<'a> {
     pub(super) backends: Backends,
     pub(super) clock: NativeClock,
     pub(super) listeners: Vec<(TcpListener, Door)>,
+    /// Connections of clients that it may hold.
+    pub(super) clients_max: usize,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -78,17 +83,21 @@ async fn serve<P: Platform<Upstream = Backend>>(
     setup: CoreSetup<'_>,
     make: impl FnOnce(CoreParts) -> Gateway<P>,
 ) -> io::Result<()> {
-    let CoreSetup { rank, config, backends, clock, listeners, mut stopping } = setup;
+    let CoreSetup { rank, config, backends, clock, listeners, .. } = setup;
+    let (crowd, mut stopping) = (setup.crowd, setup.stopping);
     let (backend, background) = (Backend::new(&backends, config), NativeBackground::default());
     let parts = (backend.clone(), clock.clone(), background.clone());
     let gateway = make(CoreParts { backend: parts.0, clock: parts.1, background: parts.2 });
 
-    let (clients, protocol) = (Clients::new(), Protocol::new(gateway.clone(), config));
+    let (clients, protocol) =
+        (Clients::new(setup.clients_max), Protocol::new(gateway.clone(), config));
     let mut accepting = Vec::new();
     for (listener, door) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (protocol, clients) = (Rc::clone(&protocol), Rc::clone(&clients));
-        accepting.push(tokio::task::spawn_local(accept(listener, door, protocol, clients)));
+        // Operators get in however many clients there are from their address.
+        let crowd = (door == Door::Public).then(|| Arc::clone(&crowd));
+        accepting.push(tokio::task::spawn_local(accept(listener, door, protocol, clients, crowd)));
     }
     let probe = (rank == Rank::First).then(|| {
         let (backend, config) = (backend.clone(), config.backend.clone());
@@ -133,13 +142,21 @@ async fn accept<P: Platform<Upstream = Backend>>(
     door: Door,
     protocol: Rc<Protocol<P>>,
     clients: Rc<Clients>,
+    crowd: Option<Arc<Crowd>>,
 ) {
     loop {
         clients.room().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let (protocol, client) = (Rc::clone(&protocol), clients.open());
-                tokio::task::spawn_local(protocol.serve(stream, peer.ip(), door, client));
+                let (protocol, peer) = (Rc::clone(&protocol), peer.ip());
+                let presence =
+                    crowd.as_ref().map_or(Some(Presence::UNCOUNTED), |it| it.enter(peer));
+                let Some(presence) = presence else {
+                    protocol.turn_away(&stream, peer);
+                    continue;
+                };
+                let client = clients.open(presence);
+                tokio::task::spawn_local(protocol.serve(stream, peer, door, client));
             }
             // A client that gave up before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

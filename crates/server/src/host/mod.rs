@@ -5,13 +5,15 @@
 
 mod activity;
 mod background;
+mod client_stream;
 mod clients;
 mod clock;
 mod connection;
 mod core;
+mod crowd;
+mod descriptors;
 mod entropy;
 mod environment;
-mod head_scan;
 mod http_client;
 mod journal;
 mod listen;
