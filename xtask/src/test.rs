@@ -26,6 +26,7 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
     steps.run("tidy", || tidy::run(workspace));
     steps.run("clippy", || clippy(workspace));
     steps.run("tests", || run_command(workspace.cargo().args(["test", "--workspace", "--quiet"])));
+    steps.run("fuzz", || fuzz_targets(workspace));
     steps.run("wasm", || toolchain::check_shared_crates(workspace));
     if extent == Extent::Full {
         if worker::exists(workspace) {
@@ -34,6 +35,15 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
         steps.run("deny", || deny::run(workspace));
     }
     steps.finish()
+}
+
+/// What only the fuzzer runs compiles at least; what it runs has been run as ordinary tests.
+fn fuzz_targets(workspace: &Workspace) -> Result<()> {
+    let manifest = ["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"];
+    // Nothing is linked here, so that the fuzzer's own library need not be compiled, nor exist.
+    let library = workspace.target.join("fuzz").join("libFuzzer.a");
+    run_command(workspace.cargo().args(manifest).env("CUSTOM_LIBFUZZER_PATH", library))
+        .context("the fuzz targets do not compile")
 }
 
 fn fmt(workspace: &Workspace) -> Result<()> {
