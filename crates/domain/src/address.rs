@@ -11,10 +11,9 @@ const HOPS_MAX: usize = 32;
 /// The client's address: the peer's, unless the peer is a trusted proxy. Then `CF-Connecting-IP`
 /// counts, or the last entry of `X-Forwarded-For` that is no trusted proxy itself.
 #[must_use]
-pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &Networks) -> IpAddr {
     let peer = peer.to_canonical();
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if trusted.is_empty() || !is_trusted(&peer) {
+    if !trusted.contains(peer) {
         return peer;
     }
     if let Some(told) = headers.get("cf-connecting-ip").and_then(|value| address(value.as_bytes()))
@@ -27,7 +26,7 @@ pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr
         // Whatever stands before an unreadable entry was not written by a proxy of ours.
         let Some(ip) = address(hop) else { break };
         nearest = ip;
-        if !is_trusted(&ip) {
+        if !trusted.contains(ip) {
             break;
         }
     }
@@ -42,6 +41,12 @@ pub fn abuse_key(ip: IpAddr) -> IpAddr {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
     }
+}
+
+/// Whether a network holds an address, however each of the two is written.
+#[must_use]
+pub fn holds(network: &IpNet, ip: IpAddr) -> bool {
+    canonical(network).contains(&ip.to_canonical())
 }
 
 /// A set of networks that is asked often: one search, however many there are.
@@ -113,8 +118,8 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        let trusted = ["10.0.0.0/8".parse().expect("a network")];
-        client_ip(&headers, ip(peer), &trusted)
+        let trusted = ["::ffff:10.0.0.0/104".parse().expect("a network")];
+        client_ip(&headers, ip(peer), &Networks::new(&trusted))
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use driftlock_domain::address::client_ip;
+use driftlock_domain::address::{Networks, client_ip};
 use driftlock_domain::config::Filter;
 use driftlock_domain::filter::{check_head, declared_length, is_accepted_type, is_refused_agent};
 use driftlock_domain::headers::request_id;
@@ -20,7 +20,7 @@ pub fn check(bytes: &[u8]) {
     let _ = is_accepted_type(&head.headers, &["application/json".to_owned(), "text/*".to_owned()]);
     let _ = is_refused_agent(&head.headers, &["sqlmap".to_owned()]);
     let peer = Ipv4Addr::LOCALHOST.into();
-    assert_eq!(client_ip(&head.headers, peer, &[]), peer, "nobody is trusted");
+    assert_eq!(client_ip(&head.headers, peer, &Networks::default()), peer, "nobody is trusted");
     if let Some(id) = request_id(&head.headers) {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         assert!((1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain), "{id:?}");
