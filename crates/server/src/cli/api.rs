@@ -1,8 +1,9 @@
 //! A client of the admin API.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -37,34 +38,59 @@ pub(super) const TOKEN_FILE: &str = "admin-token";
 pub(super) const WEBHOOK_SECRET_FILE: &str = "webhook-secret";
 /// Until any answer has come.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// After this long a terminal is told that the answer is still to come, and again each time.
+const STILL_WAITING_EVERY: Duration = Duration::from_secs(2);
 
 impl Remote {
     /// A client with the token that is at hand.
     pub(super) fn api(&self) -> Result<Api> {
+        Ok(Api::new(&self.url, self.token()?))
+    }
+
+    /// The same for work that takes the longer the more there is: no answer comes too late.
+    pub(super) fn patient_api(&self) -> Result<Api> {
+        Ok(Api::within(&self.url, self.token()?, None))
+    }
+
+    fn token(&self) -> Result<String> {
         let file = self.data.join(TOKEN_FILE);
-        let token = match std::env::var("ENV_ADMIN_TOKEN") {
+        match std::env::var("ENV_ADMIN_TOKEN") {
             // Of several, any will do.
             Ok(list) if !list.trim().is_empty() => {
-                list.split(',').next().unwrap_or_default().trim().to_owned()
+                Ok(list.split(',').next().unwrap_or_default().trim().to_owned())
             }
             Ok(_) | Err(_) => std::fs::read_to_string(&file).map(|text| text.trim().to_owned())
                 .with_context(|| format!(
                     "no admin token: set ENV_ADMIN_TOKEN, or name the data of `driftlock dev` with --data ({} cannot be read)",
                     file.display()
-                ))?,
-        };
-        Ok(Api::new(&self.url, token))
+                )),
+        }
     }
 }
 
 impl Api {
     pub(super) fn new(url: &str, token: String) -> Self {
+        Self::within(url, token, Some(TIMEOUT))
+    }
+
+    fn within(url: &str, token: String, timeout: Option<Duration>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_recv_response(Some(TIMEOUT));
+            .timeout_recv_response(timeout);
         let agent = config.build().into();
         Self { agent, base: format!("{}/admin/v1", url.trim_end_matches('/')), token }
+    }
+
+    /// The answer to what may take as long as it takes; a terminal is told so meanwhile.
+    pub(super) fn get_patiently(&self, path: &str) -> Result<Value> {
+        let (done, waiting) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || tell_of_waiting(&waiting));
+            let answer = self.get(path);
+            drop(done);
+            answer
+        })
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value> {
@@ -117,6 +143,19 @@ impl Api {
             "no gateway answers at {}; `driftlock dev` starts one, --url names another",
             self.base
         )
+    }
+}
+
+fn tell_of_waiting(done: &Receiver<()>) {
+    let told = std::io::stderr().is_terminal();
+    let began = Instant::now();
+    while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(STILL_WAITING_EVERY) {
+        if told {
+            eprint!("\rwaiting for the gateway: {} s ", began.elapsed().as_secs());
+        }
+    }
+    if told && began.elapsed() >= STILL_WAITING_EVERY {
+        eprintln!();
     }
 }
 
