@@ -247,6 +247,10 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
         }
     }
 
+    fn voids_pending(&self) -> usize {
+        lock(&self.inner.voids).len()
+    }
+
     fn node(&self) -> NodeId {
         self.inner.node
     }

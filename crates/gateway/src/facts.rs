@@ -121,6 +121,11 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
         })
     }
 
+    /// Whether there is such a fact, as far as is remembered, however old.
+    pub(crate) fn is_present(&self, key: &K) -> bool {
+        self.with(key, |shard| shard.present.contains(key))
+    }
+
     /// Remembers what a reader that began in `epoch` at `read_at` found.
     pub(crate) fn fill(&self, key: K, value: Option<V>, epoch: Epoch, read_at: Timestamp) {
         self.with(&key, |shard| {

@@ -120,9 +120,9 @@ impl<P: Platform> Gateway<P> {
         let (head, body) = request.into_parts();
         let at = self.clock.now();
         let id = RequestId::of(&head, at, &self.entropy);
-        let proxies = &self.shared.config.filter.trusted_proxies;
+        let proxies = &self.shared.trusted_proxies;
         let ip = client_ip(&head.headers, peer, proxies);
-        let is_proxy = proxies.iter().any(|net| net.contains(&peer.to_canonical()));
+        let is_proxy = proxies.contains(peer);
         let trusted = if is_proxy { TrustedWay::Proxied } else { TrustedWay::Direct };
         let arrival = Arrival { at, id: id.clone(), ip, trusted, head, body };
 
@@ -154,7 +154,7 @@ impl<P: Platform> Gateway<P> {
         let admin_here = door == Door::Admin || self.shared.config.admin.public;
         match path {
             "/healthz" | "/readyz" => health::answer(self, arrival).await,
-            "/metrics" if door == Door::Admin => metrics::answer(self, &arrival),
+            "/metrics" if door == Door::Admin => metrics::answer(self, &arrival).await,
             _ if path.starts_with("/admin/") && admin_here => {
                 Box::pin(api::admin::answer(self, arrival)).await
             }
@@ -169,7 +169,7 @@ impl<P: Platform> Gateway<P> {
             }
             _ => {
                 proxy::filter(self, &arrival)?;
-                Err(Denial::NotFound.into())
+                Err(proxy::unrouted(self, &arrival, Denial::NotFound))
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod ports;
 mod proxy;
 mod recall;
 mod reply;
+mod schedule;
 mod shared;
 mod shield;
 mod stripe;

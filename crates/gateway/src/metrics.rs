@@ -1,5 +1,5 @@
-//! `/metrics` on the operator's listener: gauges of the last comparison with Stripe, and of the
-//! fleet's rate limits where there are such, in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! `/metrics` on the operator's listener: the store, what waits for it, the last comparison with
+//! Stripe, and the fleet's rate limits where there are such, in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 
 use crate::gateway::{Answer, Arrival, Gateway};
-use crate::ports::{Platform, Upstream};
+use crate::ports::{Admission, Platform, Upstream};
 
 /// What the last comparison with Stripe found.
 #[derive(Debug, Default)]
@@ -21,6 +21,7 @@ pub(crate) struct Gauges {
     outstanding: AtomicI64,
     dead: AtomicI64,
     problems: AtomicI64,
+    pub(crate) lease_failures: AtomicU64,
 }
 
 /// One comparison, in units and counts.
@@ -143,11 +144,29 @@ impl FleetGauges {
     }
 }
 
-pub(crate) fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Answer<P> {
+pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Answer<P> {
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
     }
     let mut text = gateway.shared.gauges.text();
+    let store_up = u64::from(gateway.readiness().await.is_ok());
+    let (voids, rows) = (gateway.admission.voids_pending(), gateway.shared.audit.length());
+    let numbers = [
+        ("driftlock_store_up", "1 while the store takes writes.", store_up),
+        (
+            "driftlock_voids_pending",
+            "Settlements of unknown outcome that are still to be voided.",
+            voids as u64,
+        ),
+        ("driftlock_audit_rows_waiting", "Audit rows that are still to be written.", rows as u64),
+    ];
+    for (name, help, value) in numbers {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
+    }
+    let failures = gateway.shared.gauges.lease_failures.load(Ordering::Relaxed);
+    let name = "driftlock_lease_failures_total";
+    let help = "Rounds of lease upkeep that failed.";
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {failures}\n");
     if let Some(fleet) = gateway.shared.fleet.get() {
         text.push_str(&fleet.text());
     }

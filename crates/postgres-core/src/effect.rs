@@ -45,6 +45,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_customers"
             | "driftlock_note"
             | "driftlock_voids_due"
+            | "driftlock_ready"
     );
     // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
     let settles = matches!(

@@ -109,6 +109,11 @@ pub trait Directory {
     /// Notes when keys were last used; earlier times than the noted ones change nothing.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
 
+    /// Whether the store takes writes; where that cannot be told, whether it answers.
+    async fn ready(&self) -> Result<(), Fault> {
+        self.organization(OrganizationId::from_bytes([0; 16])).await.map(drop)
+    }
+
     /// Has another kind of ledger count an organization's units from the end of the period on, or at
     /// once where that splits no period; see [`driftlock_domain::authority`]. A store that knows one
     /// kind only hands nothing over.
@@ -142,6 +147,10 @@ pub trait Admission {
     fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId);
     /// Upkeep: renews leases, gives idle ones back, voids settlements whose outcome stayed unknown.
     async fn tend(&self) -> Result<(), Fault>;
+    /// Settlements of unknown outcome that are still to be voided.
+    fn voids_pending(&self) -> usize {
+        0
+    }
     /// The node that holds the leases.
     fn node(&self) -> NodeId;
     /// A new receipt's number. Where an organization's usage is a place of its own (at the edge),
@@ -217,7 +226,8 @@ pub trait UsageRecords {
         key: &IdempotencyKey,
         answer: &KeptAnswer,
     ) -> Result<(), Fault>;
-    /// Drops idempotency records older than 24 hours; how many.
+    /// Drops a portion of what is kept no longer: idempotency records older than 24 hours, and
+    /// what else a store purges. How many rows; 0 once there is no more.
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault>;
 }
 

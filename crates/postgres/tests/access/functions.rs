@@ -47,6 +47,7 @@ const SERVICE: &[&str] = &[
     "driftlock_prune",
     "driftlock_purge",
     "driftlock_raise",
+    "driftlock_ready",
     "driftlock_receipt",
     "driftlock_receive",
     "driftlock_replay",

@@ -10,13 +10,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use driftlock_domain::config::Config;
-use driftlock_domain::id::OrganizationId;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Door, Gateway};
 use futures_util::future::{Either, select};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior};
 
 use super::background::NativeBackground;
 use super::clients::Clients;
@@ -24,6 +22,8 @@ use super::clock::NativeClock;
 use super::connection::Protocol;
 use super::upstream::{Backend, Backends};
 
+/// How often expired idempotency keys are dropped.
+const PURGED_EVERY: Duration = Duration::from_secs(60);
 /// How often a portion of the organizations is looked after: their audit logs, their grace time.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Organizations in such a portion.
@@ -97,8 +97,8 @@ async fn serve<P: Platform<Upstream = Backend>>(
     let upkeep = tokio::task::spawn_local(upkeep(backend, clock));
     let stopped = Rc::new(Notify::new());
     let jobs = (rank == Rank::First).then(|| {
-        let every = Duration::from_millis(config.audit.flush_ms);
-        tokio::task::spawn_local(jobs(gateway.clone(), every, Rc::clone(&stopped)))
+        let slow = tokio::task::spawn_local(slow_upkeep(gateway.clone()));
+        (tokio::task::spawn_local(jobs(gateway.clone(), Rc::clone(&stopped))), slow)
     });
 
     // An error means that whoever could ask for a stop is gone: that is one, too.
@@ -116,9 +116,12 @@ async fn serve<P: Platform<Upstream = Backend>>(
     probe.inspect(tokio::task::JoinHandle::abort);
     stopped.notify_one();
     let written = async {
-        if let Some(jobs) = jobs {
+        if let Some((jobs, slow)) = jobs {
+            slow.abort();
             let _ = jobs.await;
         }
+        // A job that has begun is never cut short: it may have taken rows off a queue.
+        background.idle().await;
         gateway.flush().await;
     };
     if tokio::time::timeout(drain, written).await.is_err() {
@@ -159,41 +162,40 @@ async fn upkeep(backend: Backend, clock: NativeClock) {
     }
 }
 
-/// The walk over all organizations, portion by portion.
-#[derive(Default)]
-struct Retention {
-    last: Option<Instant>,
-    after: Option<OrganizationId>,
+/// What may take long, each beside the other and beside the jobs. A stop cuts it short: every step
+/// of it is a commit of its own, and is taken up again at the next start.
+async fn slow_upkeep<P: Platform>(gateway: Gateway<P>) {
+    futures_util::future::join(purge(&gateway), look_after(&gateway)).await;
 }
 
-impl Retention {
-    async fn tick<P: Platform>(&mut self, gateway: &Gateway<P>, now: Instant) {
-        if self.last.is_some_and(|last| now.duration_since(last) < RETENTION_EVERY) {
-            return;
-        }
-        self.last = Some(now);
-        match gateway.look_after(self.after, RETENTION_PORTION).await {
-            Ok(after) => self.after = after,
+async fn purge<P: Platform>(gateway: &Gateway<P>) {
+    loop {
+        tokio::time::sleep(PURGED_EVERY).await;
+        gateway.purge().await;
+    }
+}
+
+/// The walk over all organizations, portion by portion.
+async fn look_after<P: Platform>(gateway: &Gateway<P>) {
+    let mut after = None;
+    loop {
+        match gateway.look_after(after, RETENTION_PORTION).await {
+            Ok(last) => after = last,
             Err(fault) => {
                 tracing::error!(cause = fault.cause, "organizations are looked after later");
             }
         }
+        tokio::time::sleep(RETENTION_EVERY).await;
     }
 }
 
-/// A round that has begun is never cut short: it may have taken rows off a queue.
-async fn jobs<P: Platform>(gateway: Gateway<P>, every: Duration, stopped: Rc<Notify>) {
-    let mut rounds = tokio::time::interval(every);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut retention = Retention::default();
+/// Begins what is due until the core stops.
+async fn jobs<P: Platform>(gateway: Gateway<P>, stopped: Rc<Notify>) {
+    let mut stop = std::pin::pin!(stopped.notified());
     loop {
-        let round = std::pin::pin!(rounds.tick());
-        match select(round, std::pin::pin!(stopped.notified())).await {
-            Either::Left((now, _)) => {
-                gateway.tick().await;
-                retention.tick(&gateway, now).await;
-            }
-            Either::Right(_) => return,
+        let round = std::pin::pin!(tokio::time::sleep(gateway.tick()));
+        if let Either::Right(_) = select(round, stop.as_mut()).await {
+            return;
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::ports::{AuditLog, Platform, Upstream};
 pub(in super::super) async fn export<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
     Query::of(&call.head.uri, &[])?;
     let organization = call.organization(id).await?;
-    call.gateway.write_queued_audit().await;
+    call.gateway.show_queued_audit().await;
     let head = call.gateway.audit.head(organization.id).await?;
     let checkpoint = call.gateway.audit.checkpoint(organization.id).await?;
     let pages = super::pages(call.gateway.clone(), organization.id, head.seq);

@@ -14,7 +14,7 @@ use crate::reply;
 pub(in super::super) async fn verify<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
     let stated: Option<AuditHead> = Query::of(&call.head.uri, &["head"])?.get("head")?;
     let organization = call.organization(id).await?;
-    call.gateway.write_queued_audit().await;
+    call.gateway.show_queued_audit().await;
     let head = call.gateway.audit.head(organization.id).await?;
     let checkpoint = call.gateway.audit.checkpoint(organization.id).await?;
     if let Some(stated) = stated.filter(|stated| stated.seq < checkpoint.seq) {
