@@ -35,6 +35,8 @@ pub struct Billing {
     pub subscription: Option<String>,
     /// The plan that it buys.
     pub plan: Option<String>,
+    /// The price that buys it.
+    pub price: Option<String>,
     /// Its status.
     pub status: Option<SubscriptionStatus>,
     /// Its billing period.
@@ -84,6 +86,7 @@ impl Billing {
         Self {
             subscription: Some(state.id.clone()),
             plan: state.plan.clone(),
+            price: state.price.clone(),
             period: state.period,
             cancel_at: state.cancel_at,
             grace_until: grace(&account, state, &status),

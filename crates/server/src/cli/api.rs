@@ -15,10 +15,10 @@ use ureq::http::Response;
 pub(super) struct Remote {
     /// The gateway's address
     #[arg(long, default_value = "http://127.0.0.1:8787", global = true)]
-    url: String,
+    pub(super) url: String,
     /// Data of `driftlock dev`, whose token serves when ENV_ADMIN_TOKEN is unset
     #[arg(long, default_value = ".driftlock", global = true)]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,

@@ -84,6 +84,7 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
             Err(not_allowed([post]))
         }
         ["stripe", "events"] if call.is(&get) => stripe::events::events(call).await,
+        ["stripe", "events", id] if call.is(&get) => stripe::events::event(call, id).await,
         ["stripe", "events", id, "replay"] if call.is(&post) => {
             stripe::replay::replay(call, id).await
         }
@@ -93,6 +94,7 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         | ["organizations", _, "invoices", "upcoming"]
         | ["organizations", _, "audit", "export" | "verify"]
         | ["stripe", "events"]
+        | ["stripe", "events", _]
         | ["receipts", _] => Err(not_allowed([get])),
         _ => Err(Denial::NotFound.into()),
     }

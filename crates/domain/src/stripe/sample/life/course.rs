@@ -13,7 +13,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 impl Life {
     /// A Checkout Session is completed: it links organization, customer and last subscription.
     pub fn checkout(&mut self) {
-        let id = self.entropy.id("cs_test_");
+        let id = self.id("cs_test_", "checkout");
         let made = self.subscriptions.last().map(|last| last.id.clone());
         let (organization, livemode) = (self.params.organization.clone(), self.params.livemode);
         let object = extras::checkout_session(
@@ -38,9 +38,10 @@ impl Life {
             Start::Trial(_) => ("trialing", Some(period)),
             Start::Paid | Start::Unpaid => ("incomplete", None),
         };
+        let (id, item) = (self.id("sub_", "subscription"), self.id("si_", "item"));
         self.subscriptions.push(SampleSubscription {
-            id: self.entropy.id("sub_"),
-            item: self.entropy.id("si_"),
+            id,
+            item,
             customer: self.customer.clone(),
             organization: Some(self.params.organization.clone()),
             price: price.clone(),
@@ -148,16 +149,16 @@ impl Life {
 
     /// A charge is disputed.
     pub fn dispute(&mut self) {
-        let (id, charge) = (self.entropy.id("dp_"), self.entropy.id("ch_"));
+        let (id, charge) = (self.id("dp_", "dispute"), self.id("ch_", "charge"));
         let object = extras::dispute(&id, &charge, &self.customer, self.now, self.params.livemode);
         self.emit(&EventKind::DisputeCreated, &object, None);
     }
 
     /// Meter events with these identifiers are found invalid.
     pub fn report_meter_errors(&mut self, identifiers: &[&str]) {
-        let (id, meter) = (self.entropy.id("evt_test_"), self.entropy.id("mtr_test_"));
-        let data = extras::meter_error_report(identifiers, self.now);
         let kind = EventKind::MeterErrorReport;
+        let (id, meter) = (self.id("evt_test_", kind.as_str()), self.id("mtr_test_", "meter"));
+        let data = extras::meter_error_report(identifiers, self.now);
         let related = ("billing.meter", meter.as_str());
         self.events.push(thin(&id, &kind, self.now, related, self.params.livemode, &data));
     }

@@ -28,6 +28,7 @@ pub(super) struct OrganizationView {
 /// What Stripe's events say beside the subscription.
 #[derive(Serialize)]
 struct BillingView {
+    price: Option<String>,
     trial_ends: Option<Timestamp>,
     trial_ending: bool,
     disputed: bool,
@@ -69,6 +70,7 @@ impl OrganizationView {
 
     pub(super) fn with_billing(mut self, standing: Option<Billing>) -> Self {
         self.billing = standing.map(|standing| BillingView {
+            price: standing.price,
             trial_ends: standing.trial_ends,
             trial_ending: standing.trial_ending,
             disputed: standing.disputed,
