@@ -53,6 +53,17 @@ pub struct Billing {
     pub disputed: bool,
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
+    /// What changed last; entered by whoever commits, since it takes a clock.
+    pub last_change: Option<LastChange>,
+}
+
+/// The last of an organization's transitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastChange {
+    /// The audit log's action, `billing.…`.
+    pub action: String,
+    /// When it was committed.
+    pub at: Timestamp,
 }
 
 /// The current subscription: the live one created last, so that an old one's end does not end a
@@ -95,6 +106,7 @@ impl Billing {
             status: Some(status),
             disputed,
             customer_deleted,
+            last_change: None,
         }
     }
 

@@ -17,7 +17,7 @@ mod reports;
 pub use fleet::FleetLimits;
 pub use handover::{HandedOver, HandoverAsk};
 pub use inbox::EventInbox;
-pub use reports::{Alerts, UsageReports};
+pub use reports::{Alerts, ReportPage, UsageReports};
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    async fn report_organization(&self, id: OrganizationId) {
+    pub(crate) async fn report_organization(&self, id: OrganizationId) {
         if let Err(fault) = self.try_report(id).await {
             tracing::error!(organization = %id, cause = fault.cause, "usage is reported later");
         }

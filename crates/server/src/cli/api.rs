@@ -92,12 +92,17 @@ impl Api {
 
     /// All pages of a list.
     pub(super) fn list(&self, path: &str) -> Result<Vec<Value>> {
+        self.list_where(path, "")
+    }
+
+    /// All pages of a list under further parameters, each with its `&`.
+    pub(super) fn list_where(&self, path: &str, parameters: &str) -> Result<Vec<Value>> {
         let mut rows = Vec::new();
         let mut cursor = None;
         loop {
             let after =
                 cursor.map_or_else(String::new, |cursor: String| format!("&cursor={cursor}"));
-            let mut page = self.get(&format!("{path}?limit=1000{after}"))?;
+            let mut page = self.get(&format!("{path}?limit=1000{parameters}{after}"))?;
             if let Some(data) = page["data"].as_array_mut() {
                 rows.append(data);
             }

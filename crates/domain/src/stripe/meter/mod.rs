@@ -18,4 +18,6 @@ pub use event::{MeterEvent, Untimely, timestamp};
 pub use outcome::{Answer, Outcome};
 pub use reconcile::{Found, UNCERTAIN_MAX, reconcile, summary_window};
 pub use report::{PeriodSums, Report, ReportState, SealRule, UnknownState};
-pub use seal::{Bucket, ReportMode, Reported, Sealed, is_due, organization_of, seal};
+pub use seal::{
+    Bucket, ReportMode, Reported, Sealed, identifiers_end, is_due, organization_of, seal,
+};

@@ -5,7 +5,7 @@ use driftlock_domain::config::Config;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::{Organization, OrganizationStatus, Subscription};
 use driftlock_domain::quota::{Quota, QuotaPolicy};
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::{Billing, LastChange};
 use driftlock_domain::time::Timestamp;
 use serde::Serialize;
 
@@ -33,6 +33,7 @@ struct BillingView {
     trial_ending: bool,
     disputed: bool,
     customer_deleted: bool,
+    last_change: Option<LastChange>,
 }
 
 /// The quota in force: the plan's, with the organization's own settings over it.
@@ -75,6 +76,7 @@ impl OrganizationView {
             trial_ending: standing.trial_ending,
             disputed: standing.disputed,
             customer_deleted: standing.customer_deleted,
+            last_change: standing.last_change,
         });
         self
     }
