@@ -195,7 +195,10 @@ pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
         Outcome::KeyRefused => ApiError::KeyRefused(message),
         Outcome::Retry { after } => ApiError::Transient { status, message, after },
         Outcome::Reconcile => ApiError::Transient { status, message, after: None },
-        _ if status == 404 => ApiError::Missing(message),
+        // A parameter that names nothing is answered with 400, a path that does so with 404.
+        _ if status == 404 || said["error"]["code"] == "resource_missing" => {
+            ApiError::Missing(message)
+        }
         _ => ApiError::Refused { status, message },
     })
 }
@@ -280,6 +283,8 @@ mod tests {
         assert_eq!(of(401, message), Err(ApiError::KeyRefused("m".into())));
         assert_eq!(of(404, message), Err(ApiError::Missing("m".into())));
         assert_eq!(of(400, message), Err(ApiError::Refused { status: 400, message: "m".into() }));
+        let nobody = r#"{"error":{"code":"resource_missing","message":"m","param":"customer"}}"#;
+        assert_eq!(of(400, nobody), Err(ApiError::Missing("m".into())), "a list of nobody's");
         let after = Some(Duration::from_secs(3));
         assert_eq!(
             of(429, message),

@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::account::{Account, Billing};
 use super::event::{Event, EventKind};
-use super::fold::fold;
+use super::fold::fold_from;
 use super::invoices::{self, InvoiceState};
-use super::object::Subject;
+use super::object::{Subject, Subscription};
 use super::prices::PriceMap;
 use super::subscription::SubscriptionState;
 use super::transition::{Transition, transitions};
 use crate::id::OrganizationId;
-use crate::organization::Subscription;
+use crate::organization;
 use crate::time::Timestamp;
 
 /// What is known of a customer.
@@ -62,7 +62,7 @@ pub struct Applied {
     /// The new standing.
     pub standing: Billing,
     /// The current subscription, as the directory keeps it; `None` leaves it as it is.
-    pub subscription: Option<Subscription>,
+    pub subscription: Option<organization::Subscription>,
     /// What changed.
     pub transitions: Vec<Transition>,
     /// All invoices.
@@ -89,7 +89,8 @@ pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<App
     let Customer { organization, standing, events, fetched } = customer;
     let nothing = Fetched::default();
     let fetched = fetched.unwrap_or(&nothing);
-    let Read { subscriptions, dead, problems } = subscriptions(events, fetched, rules.prices);
+    let Read { subscriptions, dead, problems } =
+        subscriptions(events, fetched, standing, rules.prices);
     let named = || subscriptions.iter().find_map(|state| state.organization.as_ref()?.parse().ok());
     let organization = organization.or_else(|| linked(events)).or_else(named).ok_or(Unlinked)?;
     let invoices = invoices(events, fetched);
@@ -149,34 +150,61 @@ struct Read {
 
 /// Every subscription's state, and the events of those that have none. What was fetched stands; of
 /// one that Stripe no longer lists, what its events come to.
-fn subscriptions(events: &[Event], fetched: &Fetched, prices: &PriceMap) -> Read {
+fn subscriptions(
+    events: &[Event],
+    fetched: &Fetched,
+    standing: &Billing,
+    prices: &PriceMap,
+) -> Read {
     let mut read = Read::default();
     let about = |event: &Event| match event.subject() {
         Subject::Subscription(read) => Some(read.id),
         _ => None,
     };
+    // What it bought at the last commit stands in only where no event tells.
+    let folded = |id: &str| fold_from(id, events, prices, standing_plan(standing, id).as_deref());
     let mut found = BTreeMap::new();
     for object in &fetched.subscriptions {
-        if let Some(id) = object["id"].as_str() {
-            let state = SubscriptionState::from_object(object, prices).map(Some);
-            found.insert(id.to_owned(), state);
+        if let Ok(now) = Subscription::read(object) {
+            let id = now.id.clone();
+            let former = folded(&id).ok().flatten().and_then(|state| state.plan);
+            let former = former.or_else(|| standing_plan(standing, &id));
+            let state = SubscriptionState::keeping(now, prices, former.as_deref());
+            found.insert(id, state.map(Some));
         }
     }
     for id in events.iter().filter_map(about).collect::<BTreeSet<String>>() {
-        let folded = |id: &String| fold(id, events, prices);
-        found.entry(id).or_insert_with_key(folded);
+        found.entry(id).or_insert_with_key(|id| folded(id));
     }
     for (id, state) in found {
+        let own = || events.iter().filter(|event| about(event).as_ref() == Some(&id));
         match state {
-            Ok(state) => read.subscriptions.extend(state),
+            Ok(state) => {
+                if let Some(error) = state.as_ref().and_then(|state| state.plan_error.clone()) {
+                    let buys_none = |event: &&Event| buys_none(event, prices);
+                    let dead = own().filter(buys_none);
+                    read.dead.extend(dead.map(|event| (event.id.clone(), error.clone())));
+                    read.problems.push(error);
+                }
+                read.subscriptions.extend(state);
+            }
             Err(error) => {
-                let own = events.iter().filter(|event| about(event).as_ref() == Some(&id));
-                read.dead.extend(own.map(|event| (event.id.clone(), error.to_string())));
+                read.dead.extend(own().map(|event| (event.id.clone(), error.to_string())));
                 read.problems.push(error.to_string());
             }
         }
     }
     read
+}
+
+/// The plan that a subscription bought at the last commit.
+fn standing_plan(standing: &Billing, id: &str) -> Option<String> {
+    standing.plan.clone().filter(|_| standing.subscription.as_deref() == Some(id))
+}
+
+/// Whether an event's own prices buy no plan.
+fn buys_none(event: &Event, prices: &PriceMap) -> bool {
+    Subscription::read(&event.object).is_ok_and(|read| prices.purchase(&read).is_err())
 }
 
 #[cfg(test)]

@@ -21,18 +21,34 @@ pub fn fold<'a>(
     events: impl IntoIterator<Item = &'a Event>,
     prices: &PriceMap,
 ) -> Result<Option<SubscriptionState>, StateError> {
+    fold_from(id, events, prices, None)
+}
+
+/// The same, where `former` is the plan that the subscription was known to buy before. A price that
+/// nobody mapped leaves the plan that the events before it bought, whenever they arrived.
+///
+/// # Errors
+/// [`StateError`] when the last event leaves no status, or no event tells of a plan.
+pub fn fold_from<'a>(
+    id: &str,
+    events: impl IntoIterator<Item = &'a Event>,
+    prices: &PriceMap,
+    former: Option<&str>,
+) -> Result<Option<SubscriptionState>, StateError> {
     let own = events
         .into_iter()
         .filter(|event| event.kind.is_subscription() && event.object["id"].as_str() == Some(id));
     let mut last: Option<Subscription> = None;
+    let mut bought = former.map(str::to_owned);
     for event in chain::order(own) {
         let read = read(event)?;
         let ended = |read: &Subscription| read.status.as_ref().is_some_and(is_terminal);
         if last.as_ref().is_none_or(|last| !ended(last) || ended(&read)) {
+            bought = prices.purchase(&read).ok().map(|found| found.plan).or(bought);
             last = Some(read);
         }
     }
-    last.map(|read| SubscriptionState::of(read, prices)).transpose()
+    last.map(|read| SubscriptionState::keeping(read, prices, bought.as_deref())).transpose()
 }
 
 /// A deletion is an end, whatever the object's status says.

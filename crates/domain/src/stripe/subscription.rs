@@ -16,10 +16,14 @@ pub struct SubscriptionState {
     pub id: String,
     /// `cus_…`.
     pub customer: Option<String>,
-    /// The plan that its price maps to; `None` only when it ended and its price is mapped no more.
+    /// The plan that its price maps to, or did last; `None` only when it ended and no price of it is
+    /// mapped any more.
     pub plan: Option<String>,
     /// That price.
     pub price: Option<String>,
+    /// Why its price buys no plan, while the plan stays as it was.
+    #[serde(default)]
+    pub plan_error: Option<String>,
     /// The status.
     pub status: SubscriptionStatus,
     /// The current billing period, of the item with our price.
@@ -76,17 +80,36 @@ impl SubscriptionState {
     /// # Errors
     /// [`StateError`] when it has no status or no plan.
     pub fn of(read: Subscription, prices: &PriceMap) -> Result<Self, StateError> {
+        Self::keeping(read, prices, None)
+    }
+
+    /// The same, where `former` is the plan that it is known to have bought: a price that nobody
+    /// mapped leaves it, and everything else of the subscription counts.
+    ///
+    /// # Errors
+    /// [`StateError`] when it has no status, or no plan and never had one.
+    pub fn keeping(
+        read: Subscription,
+        prices: &PriceMap,
+        former: Option<&str>,
+    ) -> Result<Self, StateError> {
         let missing = MissingMember { object: "subscription", member: "status" };
         let status = read.status.clone().ok_or(missing)?;
-        let purchase = match prices.purchase(&read) {
-            Ok(purchase) => Some(purchase),
-            Err(_) if is_terminal(&status) => None,
-            Err(error) => return Err(StateError::Plan { subscription: read.id, error }),
+        let (purchase, plan_error) = match prices.purchase(&read) {
+            Ok(purchase) => (Some(purchase), None),
+            Err(_) if is_terminal(&status) => (None, None),
+            Err(error) => {
+                let error = StateError::Plan { subscription: read.id.clone(), error };
+                if former.is_none() {
+                    return Err(error);
+                }
+                (None, Some(error.to_string()))
+            }
         };
         let any_period = read.items.iter().find_map(|item| item.period);
         let (plan, price, period) = match purchase {
             Some(bought) => (Some(bought.plan), Some(bought.price), bought.period.or(any_period)),
-            None => (None, None, any_period),
+            None => (former.map(str::to_owned), None, any_period),
         };
         Ok(Self {
             ended: if is_terminal(&status) { read.ended_at.or(read.canceled_at) } else { None },
@@ -94,6 +117,7 @@ impl SubscriptionState {
             customer: read.customer,
             plan,
             price,
+            plan_error,
             status,
             period,
             cancel_at: read.cancel_at,

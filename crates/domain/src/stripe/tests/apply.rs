@@ -1,6 +1,8 @@
 use super::*;
 use crate::organization::SubscriptionStatus;
-use crate::stripe::sample::{ApiShape, LifeParams, SamplePrice, Scenario, duplicate, shuffle};
+use crate::stripe::sample::{
+    ApiShape, Life, LifeParams, SamplePrice, Scenario, duplicate, shuffle,
+};
 use crate::time::Timestamp;
 
 const ORGANIZATION: &str = "org_01010101010101010101010101010101";
@@ -78,4 +80,90 @@ fn a_customer_whom_nobody_linked_waits() {
     let organization = Some(ORGANIZATION.parse().expect("an id"));
     let customer = Customer { organization, standing: &standing, events: &events, fetched: None };
     assert!(apply(customer, rules, "developer").is_ok(), "an operator may link it");
+}
+
+fn life_moved_to(upgrade: &str) -> Life {
+    let mut life = Scenario::Signup.life(LifeParams {
+        seed: 7,
+        shape: ApiShape::Basil,
+        livemode: false,
+        organization: ORGANIZATION.into(),
+        customer: None,
+        price: SamplePrice { id: "price_standard".into(), cents: 4_900 },
+        upgrade: SamplePrice { id: upgrade.into(), cents: 24_900 },
+        start: Timestamp::from_secs(1_700_000_000),
+    });
+    life.wait(DAY);
+    let upgrade = life.params().upgrade.clone();
+    life.change_price(&upgrade);
+    life.wait(DAY);
+    life
+}
+
+#[test]
+fn a_move_to_an_unmapped_price_leaves_the_plan_and_the_status_still_counts() {
+    let mut life = life_moved_to("price_mystery");
+    let moved = life.events().len();
+    life.renew();
+    life.wait(DAY);
+    life.fail();
+    let read = |event: &serde_json::Value| Event::from_value(event.clone()).expect("an event");
+    let events: Vec<Event> = life.events().iter().map(read).collect();
+    let now = applied(&events).expect("linked");
+    let subscription = now.subscription.clone().expect("it is not dropped");
+    assert_eq!(
+        (&*subscription.plan, &subscription.status),
+        ("standard", &SubscriptionStatus::PastDue)
+    );
+    assert!(subscription.grace_until.is_some());
+    assert!(now.dead.values().all(|error| error.contains("price_mystery")), "{:?}", now.dead);
+    assert!(!now.dead.is_empty() && now.dead.len() < events.len(), "what named it, and no more");
+    for seed in 1..20 {
+        let mut other = events.clone();
+        shuffle(&mut other, seed);
+        assert_eq!(applied(&other).as_ref(), Ok(&now), "seed {seed}");
+    }
+
+    // Step by step, nothing recovers that did not.
+    let prices = PriceMap::default();
+    let rules = Rules { prices: &prices, grace: DAY * 7 };
+    let mut standing = applied(&events[..moved]).expect("linked").standing;
+    for known in moved..=events.len() {
+        let events = &events[..known];
+        let customer = Customer { organization: None, standing: &standing, events, fetched: None };
+        let step = apply(customer, rules, "developer").expect("linked");
+        assert!(!step.transitions.contains(&Transition::Recovered), "{:?}", step.transitions);
+        standing = step.standing;
+    }
+    life.cancel();
+    let events: Vec<Event> = life.events().iter().map(read).collect();
+    let ended = applied(&events).expect("linked").subscription.expect("it is not dropped");
+    assert_eq!((&*ended.plan, ended.status), ("standard", SubscriptionStatus::Canceled));
+}
+
+#[test]
+fn what_was_fetched_with_an_unmapped_price_counts_but_for_its_plan() {
+    let life = life_moved_to("price_mystery");
+    let read = |event: &serde_json::Value| Event::from_value(event.clone()).expect("an event");
+    let signup = life
+        .events()
+        .iter()
+        .map(read)
+        .filter(|event| !event.object.to_string().contains("price_mystery"));
+    let events: Vec<Event> = signup.collect();
+    let subscriptions =
+        life.subscriptions().iter().map(|truth| truth.render(ApiShape::Basil)).collect();
+    let fetched = Fetched { subscriptions, ..Fetched::default() };
+    let (standing, prices) = (Billing::default(), PriceMap::default());
+    let rules = Rules { prices: &prices, grace: DAY * 7 };
+    let customer = Customer {
+        organization: None,
+        standing: &standing,
+        events: &events,
+        fetched: Some(&fetched),
+    };
+    let found = apply(customer, rules, "developer").expect("linked");
+    assert_eq!(found.subscription.expect("there is one").plan, "standard");
+    assert!(found.dead.is_empty(), "these events named a price that is mapped: {:?}", found.dead);
+    assert!(found.problems[0].contains("price_mystery"), "{:?}", found.problems);
 }
