@@ -12,6 +12,7 @@ mod support {
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use driftlock_domain::period::Period;
 use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Start};
 use driftlock_domain::stripe::signature::sign;
 use driftlock_domain::time::Timestamp;
@@ -136,18 +137,76 @@ fn links_lead_to_stripes_pages() {
 }
 
 #[test]
+fn a_live_subscription_is_changed_in_the_portal_and_not_bought_twice() {
+    with(|_, target, double, organization| {
+        let mut life = life(organization, 3);
+        let standard = life.params().price.clone();
+        life.subscribe(&standard, Start::Paid);
+        double.put(&life);
+        deliver(target, &life.events()[0]);
+        let live = eventually("it is subscribed", || {
+            shown(organization)["subscription"]["id"].as_str().map(str::to_owned)
+        });
+        let wanted = json!({
+            "plan": "growth",
+            "success_url": "https://a.example/thanks",
+            "cancel_url": "https://a.example/",
+        });
+        let refused = organization.admin("POST", "/checkout").json(&wanted).send();
+        let problem = refused.problem(409, "conflict");
+        assert!(problem.contains(&live) && problem.contains("portal"), "{problem}");
+
+        // Stripe's preview is its own: without it our figures stand.
+        double.set_outage(Some(Period { start: now(), end: Timestamp::MAX }));
+        let coming = organization.admin("GET", "/invoices/upcoming").send().expect(200).json();
+        assert_eq!(
+            (&coming["amount_cents"], &coming["stripe_preview"]),
+            (&json!(4_900), &Value::Null)
+        );
+        assert!(coming["stripe_error"].is_string(), "{coming}");
+    });
+}
+
+#[test]
+fn a_customer_is_one_organizations_and_the_operators_choice_counts() {
+    with(|_, target, double, organization| {
+        let mut life = life(organization, 4);
+        let standard = life.params().price.clone();
+        life.subscribe(&standard, Start::Paid);
+        double.put(&life);
+        let link = |of: &Organization<'_>, customer: Value| {
+            of.admin("PATCH", "").json(&json!({ "stripe_customer_id": customer })).send()
+        };
+        link(organization, json!(life.customer())).expect(200);
+        let other = Organization::with(target, json!({"plan": "standard"}));
+        let problem = link(&other, json!(life.customer())).problem(409, "conflict");
+        assert!(problem.contains(&organization.id), "it names whose it is: {problem}");
+        link(organization, json!("cus_another")).expect(200);
+        link(&other, json!(life.customer())).expect(200);
+        eventually("it takes effect", || {
+            (shown(&other)["subscription"]["status"] == "active").then_some(())
+        });
+        assert_eq!(shown(organization)["stripe_customer_id"], "cus_another");
+    });
+}
+
+#[test]
 fn a_comparison_repairs_what_was_missed_and_tells_what_it_cannot() {
     with(|gateway, _, double, organization| {
         let mut life = life(organization, 2);
         let standard = life.params().price.clone();
         life.subscribe(&standard, Start::Paid);
-        double.put(&life);
         let patch = json!({ "stripe_customer_id": life.customer() });
         organization.admin("PATCH", "").json(&patch).send().expect(200);
+        // The link takes effect at once; what the customer buys after that, nobody tells of.
+        eventually("the customer was asked for", || {
+            double.calls().contains(&"GET /v1/invoices".to_owned()).then_some(())
+        });
         // No event ever came, and the gateway compares by itself once an hour, the first time now.
         eventually("its own comparison is over", || {
             gateway.log().contains("as Stripe has it").then_some(())
         });
+        double.put(&life);
         let (ok, found) = reconcile(gateway);
         assert!(ok, "{found}");
         assert_eq!(found["repaired"][0]["changes"][0], "billing.subscribed", "{found}");

@@ -47,7 +47,7 @@ create table driftlock_wanted.organizations (
     created_at          timestamptz not null default now(),
     revision            bigint not null default 0 -- counts changes: one from an outdated reading is found out
 );
-create index driftlock_organizations_customer on driftlock_wanted.organizations (stripe_customer_id);
+create unique index driftlock_organizations_customer on driftlock_wanted.organizations (stripe_customer_id);
 
 create table driftlock_wanted.organization_members (
     organization_id uuid not null,
@@ -295,6 +295,7 @@ create table if not exists driftlock.meter_reports (
     attempts        integer not null default 0,
     first_at        bigint,
     due_at          bigint not null,
+    taken_until     bigint not null default 0, -- somebody is telling Stripe of it
     done_at         bigint,
     error           text
 );

@@ -52,6 +52,16 @@ begin
     return 'null';
 end $$;
 
+-- An event that is no single customer's had its effect.
+create or replace function public.driftlock_finish(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    update stripe_events set state = 'done', error = null,
+        processed_at = driftlock.instant((args ->> 'now')::bigint)
+    where id = args ->> 'event' and state = 'pending';
+    return 'null';
+end $$;
+
 -- Pending events of a customer, or one event, wait or are given up.
 create or replace function public.driftlock_postpone(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
@@ -133,7 +143,8 @@ create or replace function public.driftlock_replay(args jsonb) returns jsonb
 begin
     update stripe_events set state = 'pending', attempts = 0, error = null,
         due_at = driftlock.instant((args ->> 'now')::bigint)
-    where id = args ->> 'event' and (customer is not null or type = 'charge.dispute.created');
+    where id = args ->> 'event' and (customer is not null or type in ('charge.dispute.created',
+        'charge.dispute.closed', 'v1.billing.meter.error_report_triggered'));
     return driftlock_event(args);
 end $$;
 
@@ -148,7 +159,8 @@ create or replace function public.driftlock_reporting(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(id order by id), '[]') from (
         select o.id from organizations o
-        where o.stripe_customer_id is not null and o.id > (args ->> 'after')::uuid and (
+        where o.stripe_customer_id is not null and o.subscription is not null
+          and o.id > (args ->> 'after')::uuid and (
             exists (select from driftlock.meter_outbox m
                     join driftlock.billing_periods p on p.id = m.period_id
                     where m.organization_id = o.id and m.units <> m.sealed_units
@@ -215,15 +227,24 @@ create or replace function driftlock.report(r driftlock.meter_reports) returns j
     language sql stable as $$
     select jsonb_build_object('organization', r.organization_id, 'identifier', r.identifier,
         'value', r.value, 'timestamp', r.timestamp, 'units', r.units, 'state', r.state,
-        'attempts', r.attempts, 'first_at', r.first_at, 'error', r.error) $$;
+        'attempts', r.attempts, 'first_at', r.first_at, 'done_at', r.done_at,
+        'error', r.error) $$;
 
--- The report that is due longest; locked for `taken_for` by moving its time.
+-- The report that is due longest, unless somebody is telling of one: one at a time per organization,
+-- whoever asks. Whoever has it has it until its time is over.
 create or replace function public.driftlock_take_report(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     now bigint := (args ->> 'now')::bigint;
     r driftlock.meter_reports%rowtype;
 begin
+    perform pg_advisory_xact_lock(hashtextextended('driftlock report ' || (args ->> 'organization'), 0));
+    perform from driftlock.meter_reports m
+        where m.organization_id = (args ->> 'organization')::uuid
+          and m.state in ('pending', 'reconcile') and m.due_at > now and m.taken_until > now;
+    if found then
+        return null;
+    end if;
     select * into r from driftlock.meter_reports m
         where m.organization_id = (args ->> 'organization')::uuid
           and m.state in ('pending', 'reconcile') and m.due_at <= now
@@ -231,7 +252,8 @@ begin
     if not found then
         return null;
     end if;
-    update driftlock.meter_reports m set due_at = now + 120000000 where m.identifier = r.identifier;
+    update driftlock.meter_reports m set due_at = now + 120000000,
+        taken_until = now + 120000000 where m.identifier = r.identifier;
     return driftlock.report(r);
 end $$;
 
@@ -251,7 +273,7 @@ create or replace function public.driftlock_answer_report(args jsonb) returns js
 declare fresh boolean := (args ->> 'fresh')::boolean;
 begin
     update driftlock.meter_reports set state = args ->> 'state', due_at = (args ->> 'due')::bigint,
-        error = args ->> 'error',
+        error = args ->> 'error', taken_until = 0,
         done_at = case when args ->> 'state' = 'done' then (args ->> 'now')::bigint end,
         attempts = case when fresh then 0 else attempts end,
         first_at = case when fresh then null else first_at end

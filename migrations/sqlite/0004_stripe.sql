@@ -16,6 +16,10 @@ CREATE TABLE stripe_events (
 CREATE INDEX stripe_events_of_customer ON stripe_events (customer);
 CREATE INDEX stripe_events_due ON stripe_events (due_at) WHERE state = 'pending';
 
+-- A customer at Stripe is one organization's.
+CREATE UNIQUE INDEX organizations_by_customer ON organizations (stripe_customer_id)
+    WHERE stripe_customer_id IS NOT NULL;
+
 -- A customer's standing as it was committed last: what the next commit is compared with.
 CREATE TABLE billing_customers (
     customer     TEXT PRIMARY KEY,

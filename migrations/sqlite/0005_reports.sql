@@ -17,6 +17,7 @@ CREATE TABLE meter_reports (
     attempts     INTEGER NOT NULL DEFAULT 0,
     first_at     INTEGER,
     due_at       INTEGER NOT NULL,
+    taken_until  INTEGER NOT NULL DEFAULT 0, -- somebody is telling Stripe of it
     done_at      INTEGER,
     error        TEXT
 ) STRICT, WITHOUT ROWID;

@@ -36,6 +36,8 @@ pub enum AlertKind {
     TrialEnding,
     /// A charge is disputed.
     ChargeDisputed,
+    /// A customer has more than one live subscription.
+    SeveralSubscriptions,
     /// Stripe refuses a usage report for good, or found an accepted one wrong.
     MeterError,
     /// Stripe's sums and the ledger differ.
@@ -71,6 +73,7 @@ impl AlertKind {
             Self::GraceEnding => "grace_ending",
             Self::TrialEnding => "trial_ending",
             Self::ChargeDisputed => "charge_disputed",
+            Self::SeveralSubscriptions => "several_subscriptions",
             Self::MeterError => "meter_error",
             Self::UsageDrift => "usage_drift",
         }

@@ -154,6 +154,8 @@ mod tests {
                 plan: "standard".into(),
                 period,
                 cancel_at: None,
+                started_at: None,
+                ended_at: None,
                 grace_until,
             }),
             created_at: now(),

@@ -67,6 +67,24 @@ pub struct Subscription {
     /// Until when requests pass although a payment failed.
     #[serde(default)]
     pub grace_until: Option<Timestamp>,
+    /// When its service began: what was used before is on nobody's bill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Subscription {
+    /// From when to when usage is on its bill; one that was set by hand begins with the period that
+    /// it was set with.
+    #[must_use]
+    pub fn service(&self) -> Period {
+        Period {
+            start: self.started_at.unwrap_or(self.period.start),
+            end: self.ended_at.unwrap_or(Timestamp::MAX),
+        }
+    }
 }
 
 /// Stripe's subscription statuses; the enum is open, since Stripe adds to it.
@@ -92,6 +110,22 @@ pub enum SubscriptionStatus {
     /// A status that Stripe added later; treated as not in good standing.
     #[serde(untagged)]
     Other(String),
+}
+
+impl SubscriptionStatus {
+    /// Whether it is paid for, or is to be: not ended, and not waiting for its first payment.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        match self {
+            Self::Active
+            | Self::Trialing
+            | Self::PastDue
+            | Self::Unpaid
+            | Self::Paused
+            | Self::Other(_) => true,
+            Self::Canceled | Self::Incomplete | Self::IncompleteExpired => false,
+        }
+    }
 }
 
 /// What an operator changes of an organization; an absent field stays, `null` clears.

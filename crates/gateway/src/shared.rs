@@ -21,6 +21,8 @@ use crate::facts::{Ages, Facts};
 use crate::keys::{KeyFacts, TouchedKeys};
 use crate::metrics::{FleetGauges, Gauges};
 use crate::shield::Shield;
+use crate::stripe::in_flight::InFlight;
+use crate::stripe::meter::KnownMeter;
 
 /// What the environment gives beside the configuration.
 #[derive(Debug, Default)]
@@ -58,6 +60,8 @@ pub struct Shared {
     complained_at: [AtomicI64; 4],
     reconciliation_due: AtomicI64,
     pub(crate) gauges: Gauges,
+    pub(crate) in_flight: InFlight,
+    pub(crate) meter: KnownMeter,
     pub(crate) fleet: OnceLock<Arc<FleetGauges>>,
 }
 
@@ -136,6 +140,8 @@ impl Shared {
             complained_at: [const { AtomicI64::new(i64::MIN) }; 4],
             reconciliation_due: AtomicI64::new(0),
             gauges: Gauges::default(),
+            in_flight: InFlight::default(),
+            meter: KnownMeter::default(),
             fleet: OnceLock::new(),
             admin_tokens,
             webhook_secrets,

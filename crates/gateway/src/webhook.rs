@@ -6,21 +6,18 @@
 
 use std::time::Duration;
 
-use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::{check_head, declared_length, is_accepted_type};
 use driftlock_domain::problem::Problem;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
-use driftlock_domain::stripe::event::{Event, EventKind};
-use driftlock_domain::stripe::meter::organization_of;
-use driftlock_domain::stripe::object::{MeterError, Subject};
 use driftlock_domain::stripe::signature::verify;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::gateway::{Answer, Arrival, Gateway};
-use crate::ports::{Alerts, Background, EventInbox, Platform, Refusal, Upstream};
+use crate::ports::{EventInbox, Platform, Refusal, Upstream};
 use crate::shield::Count;
+use crate::stripe::in_flight::ORPHANS;
 use crate::{proxy, reply};
 
 /// The greatest delivery taken, in bytes.
@@ -87,49 +84,16 @@ async fn receive<P: Platform>(
         Err(error) => return Ok(Err(invalid(&format!("The event: {error}.")))),
     };
     let (state, customer) = (delivery.state, delivery.customer.clone());
-    let errors = meter_errors(&delivery);
     if state == DeliveryState::Dead {
         tracing::error!(event = delivery.event, note = delivery.note, "a dead letter of Stripe's");
     }
     let is_new = gateway.inbox.receive(delivery).await?;
-    // Before the answer, also of a duplicate: so none is lost in a crash, and each is one.
-    for alert in errors {
-        gateway.alerts.raise(alert).await?;
-    }
     if let (DeliveryState::Pending, Some(customer), true) = (state, customer, is_new) {
-        let work = gateway.clone();
-        gateway.background.spawn(async move {
-            work.process_customer(&customer).await;
-        });
+        gateway.process_soon(&customer);
     } else if state == DeliveryState::Pending && is_new {
-        let work = gateway.clone();
-        gateway.background.spawn(async move { work.adopt_orphans().await });
+        gateway.process_soon(ORPHANS);
     }
     Ok(Ok(json!({ "received": true, "duplicate": !is_new })))
-}
-
-/// Usage that Stripe took and found wrong later: what it tells of whose reports.
-fn meter_errors(delivery: &Delivery) -> Vec<Alert> {
-    if delivery.kind != EventKind::MeterErrorReport.as_str() {
-        return Vec::new();
-    }
-    let Ok(event) = Event::parse(&delivery.body) else { return Vec::new() };
-    let Subject::MeterErrors(report) = event.subject() else { return Vec::new() };
-    tracing::error!(meter = report.meter, summary = report.summary, "Stripe refuses usage");
-    let alert = |error: &MeterError, identifier: &String| {
-        Some(Alert {
-            organization: organization_of(identifier)?,
-            kind: AlertKind::MeterError,
-            subject: identifier.clone(),
-            at: delivery.received_at,
-            details: json!({ "code": error.code, "message": error.message }),
-        })
-    };
-    let mut alerts = Vec::new();
-    for error in &report.errors {
-        alerts.extend(error.identifiers.iter().filter_map(|identifier| alert(error, identifier)));
-    }
-    alerts
 }
 
 fn invalid(detail: &str) -> Problem {

@@ -51,6 +51,7 @@ pub fn effect(function: &str) -> Effect {
         function,
         "driftlock_settle"
             | "driftlock_raise"
+            | "driftlock_finish"
             | "driftlock_claim_key"
             | "driftlock_free_key"
             | "driftlock_touch_keys"

@@ -72,6 +72,11 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         self.call.call("driftlock_assign", args).await.map(drop)
     }
 
+    async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault> {
+        let args = json!({ "event": event, "now": now.micros() });
+        self.call.call("driftlock_finish", args).await.map(drop)
+    }
+
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
         let Postponed { error, until } = postponed;
         let args = json!({ "event": event, "error": error, "until": micros(until) });
@@ -86,12 +91,9 @@ impl<C: Call> EventInbox for FunctionStore<C> {
             Ok(FiledEvent { state, attempts, body: bytes(&body)? })
         };
         let events = events.into_iter().map(filed).collect::<Result<_, Fault>>()?;
-        Ok(match known {
-            Some(Known { revision, organization, standing }) => {
-                CustomerFile { revision, organization: Some(organization), standing, events }
-            }
-            None => CustomerFile { organization, events, ..CustomerFile::default() },
-        })
+        let known = known
+            .map(|Known { revision, organization, standing }| (revision, organization, standing));
+        Ok(CustomerFile::of(known, organization, events))
     }
 
     async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {

@@ -46,6 +46,7 @@ struct Row {
     state: ReportState,
     attempts: u32,
     first_at: Option<i64>,
+    done_at: Option<i64>,
     error: Option<String>,
 }
 
@@ -253,6 +254,7 @@ fn report(row: Row) -> Report {
         units: row.units,
         state: row.state,
         attempts: Attempts { count: row.attempts, first_at },
+        done_at: row.done_at.map(Timestamp::from_micros),
         error: row.error,
     }
 }

@@ -40,7 +40,11 @@ pub const EVENT: &str = "SELECT id, type, created, livemode, customer, received_
      attempts, processed_at, error FROM stripe_events WHERE id = ?1";
 /// Makes an event pending again.
 pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?2, attempts = 0, \
-     error = NULL WHERE id = ?1 AND (customer IS NOT NULL OR type = 'charge.dispute.created')";
+     error = NULL WHERE id = ?1 AND (customer IS NOT NULL OR type IN ('charge.dispute.created', \
+     'charge.dispute.closed', 'v1.billing.meter.error_report_triggered'))";
+/// Notes that an event which is no single customer's had its effect.
+pub const FINISH: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
+     WHERE id = ?1 AND state = 'pending'";
 /// An organization's invoices, the newest first.
 pub const INVOICES: &str = "SELECT invoice FROM invoices_mirror WHERE organization = ?1 \
      ORDER BY created DESC, id DESC LIMIT ?2";

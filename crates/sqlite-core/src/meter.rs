@@ -15,9 +15,9 @@ use driftlock_domain::time::Timestamp;
 
 use crate::sql::{Row, Sql, Value};
 
-/// Organizations with a customer at Stripe and something to be sealed or sent.
+/// Organizations with a subscription at Stripe and something to be sealed or sent.
 pub const REPORTING: &str = "SELECT o.id FROM organizations o \
-     WHERE o.stripe_customer_id IS NOT NULL AND o.id > ?1 AND (EXISTS (\
+     WHERE o.stripe_customer_id IS NOT NULL AND o.subscription IS NOT NULL AND o.id > ?1 AND (EXISTS (\
      SELECT 1 FROM meter_outbox m JOIN billing_periods p ON p.id = m.period \
      WHERE m.organization = o.id AND m.units <> m.sealed_units \
      AND min((m.hour + 3600) * 1000000, p.ends_at) <= ?2) OR EXISTS (\
@@ -37,7 +37,7 @@ const OPEN: &str = "SELECT m.period, m.hour, m.units, m.sealed_units, m.parts, p
      WHERE m.organization = ?1 AND m.units <> m.sealed_units AND m.hour < ?2 \
      ORDER BY m.hour, m.period LIMIT 1000";
 const REPORT: &str = "SELECT organization, identifier, value, timestamp, units, state, attempts, \
-     first_at, error FROM meter_reports";
+     first_at, error, done_at FROM meter_reports";
 
 struct Open {
     period_id: i64,
@@ -136,7 +136,7 @@ fn enter(sql: &impl Sql, report: &Report, open: &Open, now: Timestamp) -> Result
     sql.execute(update, &values).map(drop)
 }
 
-/// Takes the report that is due longest, and enters an attempt if it is one to be sent.
+/// Takes the report that is due longest, unless somebody is telling of one, and enters an attempt if it is one to be sent.
 ///
 /// # Errors
 /// What the database says.
@@ -147,6 +147,8 @@ pub fn take(
 ) -> Result<Option<Report>, Fault> {
     let query = format!(
         "{REPORT} WHERE organization = ?1 AND state IN ('pending', 'reconcile') AND due_at <= ?2 \
+         AND NOT EXISTS (SELECT 1 FROM meter_reports t WHERE t.organization = ?1 \
+         AND t.state IN ('pending', 'reconcile') AND t.due_at > ?2 AND t.taken_until > ?2) \
          ORDER BY due_at, identifier LIMIT 1"
     );
     let values = [organization.as_bytes().into(), now.micros().into()];
@@ -154,7 +156,7 @@ pub fn take(
     if found.state == ReportState::Pending {
         found = found.attempted(now);
     }
-    let update = "UPDATE meter_reports SET state = ?2, attempts = ?3, first_at = ?4, due_at = ?5 \
+    let update = "UPDATE meter_reports SET state = ?2, attempts = ?3, first_at = ?4, due_at = ?5, taken_until = ?5 \
                   WHERE identifier = ?1";
     let values = [
         (&*found.sealed.identifier).into(),
@@ -187,7 +189,7 @@ pub fn answered(
         Next::Resend => (ReportState::Pending, now, Value::Null),
         Next::DeadLetter { message, .. } => (ReportState::Dead, now, (&**message).into()),
     };
-    let update = "UPDATE meter_reports SET state = ?2, due_at = ?3, error = ?4, \
+    let update = "UPDATE meter_reports SET state = ?2, due_at = ?3, error = ?4, taken_until = 0, \
                   done_at = CASE ?2 WHEN 'done' THEN ?5 END, \
                   attempts = CASE ?6 WHEN 1 THEN 0 ELSE attempts END, \
                   first_at = CASE ?6 WHEN 1 THEN NULL ELSE first_at END \
@@ -236,6 +238,7 @@ fn report(row: Row<'_>) -> Result<Report, Fault> {
             first_at: row.maybe_int(7)?.map(Timestamp::from_micros),
         },
         error: row.maybe_text(8)?.map(Into::into),
+        done_at: row.maybe_int(9)?.map(Timestamp::from_micros),
     })
 }
 

@@ -49,6 +49,9 @@ impl Directory for SqliteStore {
                 if self::organization(sql, made.id)?.is_some() {
                     return Ok(Err(conflict("an organization of this id")));
                 }
+                if is_taken(sql, &made)? {
+                    return Ok(Err(conflict("an organization with this customer")));
+                }
                 run(sql, &core::insert_organization(&made)?)?;
                 books.append(sql, made.id, audit).map(Ok)
             })
@@ -65,14 +68,17 @@ impl Directory for SqliteStore {
             .write(move |books, sql| {
                 let revision = sql.first(core::REVISION, &[id.as_bytes().into()], |r| r.int(0))?;
                 let (Some(revision), Some(mut changed)) = (revision, organization(sql, id)?) else {
-                    return Ok(None);
+                    return Ok(Ok(None));
                 };
                 patch.apply(&mut changed);
+                if is_taken(sql, &changed)? {
+                    return Ok(Err(conflict("an organization with this customer")));
+                }
                 run(sql, &core::update_organization(&changed, revision)?)?;
                 books.append(sql, id, audit)?;
-                Ok(Some(changed))
+                Ok(Ok(Some(changed)))
             })
-            .await
+            .await?
     }
 
     async fn keys(
@@ -177,6 +183,15 @@ fn key(sql: &Native<'_>, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
 fn exists(sql: &Native<'_>, key: &KeyRecord, hash: &KeyHash) -> Result<bool, Fault> {
     let values = [key.id.as_bytes().into(), (&hash.0).into()];
     Ok(sql.first(core::KEY_EXISTS, &values, |row| row.int(0))? == Some(1))
+}
+
+/// Whether its customer at Stripe is another organization's.
+fn is_taken(sql: &Native<'_>, organization: &Organization) -> Result<bool, Fault> {
+    let Some(customer) = organization.stripe_customer_id.as_deref() else { return Ok(false) };
+    let owner = sql.first(core::inbox::ORGANIZATION_OF_CUSTOMER, &[customer.into()], |row| {
+        row.bytes(0).map(OrganizationId::from_bytes)
+    })?;
+    Ok(owner.is_some_and(|owner| owner != organization.id))
 }
 
 fn revoke(sql: &Native<'_>, id: KeyId, at: Timestamp) -> Result<Option<KeyRecord>, Fault> {

@@ -44,6 +44,15 @@ impl EventInbox for SqliteStore {
             .await
     }
 
+    async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault> {
+        let event = event.to_owned();
+        self.writer()
+            .write(move |_, sql| {
+                sql.execute(inbox::FINISH, &[(&*event).into(), now.micros().into()]).map(drop)
+            })
+            .await
+    }
+
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
         let statement = inbox::postpone_orphan(event, &postponed);
         self.writer().write(move |_, sql| run(sql, &statement).map(drop)).await
@@ -128,14 +137,10 @@ impl EventInbox for SqliteStore {
 fn file(sql: &Native<'_>, customer: &str) -> Result<CustomerFile, Fault> {
     let known = sql.first(inbox::CUSTOMER, &[customer.into()], inbox::customer)?;
     let events = sql.query(inbox::EVENTS_OF_CUSTOMER, &[customer.into()], inbox::filed_event)?;
-    if let Some((revision, organization, standing)) = known {
-        let organization = Some(organization);
-        return Ok(CustomerFile { revision, organization, standing, events });
-    }
-    let organization = sql.first(inbox::ORGANIZATION_OF_CUSTOMER, &[customer.into()], |row| {
+    let linked = sql.first(inbox::ORGANIZATION_OF_CUSTOMER, &[customer.into()], |row| {
         row.bytes(0).map(OrganizationId::from_bytes)
     })?;
-    Ok(CustomerFile { organization, events, ..CustomerFile::default() })
+    Ok(CustomerFile::of(known, linked, events))
 }
 
 fn run(sql: &Native<'_>, statement: &Statement) -> Result<u64, Fault> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use driftlock_domain::lease::Sharing;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::account::{Account, Billing};
+use driftlock_domain::stripe::apply::open_disputes;
 use driftlock_domain::stripe::event::{Event, EventKind};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::stripe::prices::PriceMap;
@@ -212,11 +213,12 @@ fn truth(life: &Life) -> Billing {
     let of = |kind: EventKind| events.iter().filter(move |event| event.kind == kind);
     let noticed = of(EventKind::TrialWillEnd)
         .filter_map(|event| event.subject().subscription().map(str::to_owned));
+    let disputes = open_disputes(&events);
     Billing::of(Account {
         subscriptions: &subscriptions,
         invoices: &invoices,
         trial_notices: &noticed.collect::<Vec<_>>(),
-        disputed: of(EventKind::DisputeCreated).next().is_some(),
+        disputes: &disputes,
         customer_deleted: of(EventKind::CustomerDeleted).next().is_some(),
         grace: GRACE,
     })

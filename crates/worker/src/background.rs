@@ -1,6 +1,7 @@
 //! Work that outlives its request: `waitUntil` of that request's context, 30 seconds at most.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use driftlock_gateway::ports::Background;
 use worker::{Context, ScheduleContext};
@@ -33,5 +34,9 @@ impl Background for RequestContext {
             Kind::Request(context) => context.wait_until(work),
             Kind::Cron(context) => context.wait_until(work),
         }
+    }
+
+    async fn wait(&self, time: Duration) {
+        worker::Delay::from(time).await;
     }
 }

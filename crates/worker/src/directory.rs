@@ -252,6 +252,10 @@ impl EventInbox for EdgeDirectory {
         either!(self.assign(event, customer))
     }
 
+    async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault> {
+        either!(self.finish(event, now))
+    }
+
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
         either!(self.postpone_orphan(event, postponed))
     }

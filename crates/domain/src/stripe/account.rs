@@ -19,8 +19,8 @@ pub struct Account<'a> {
     pub invoices: &'a [InvoiceState],
     /// Subscriptions of which Stripe said that their trial will end.
     pub trial_notices: &'a [String],
-    /// Whether a charge is disputed and the dispute is open.
-    pub disputed: bool,
+    /// Disputes that are open, by id.
+    pub disputes: &'a [String],
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
     /// How long requests pass after a failed payment.
@@ -49,6 +49,10 @@ pub struct Billing {
     pub trial_ending: bool,
     /// Whether a charge is disputed.
     pub disputed: bool,
+    /// Disputes that are open, by id.
+    pub disputes: Vec<String>,
+    /// Live subscriptions beside the current one: they are paid for, and buy nothing here.
+    pub also_live: Vec<String>,
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
 }
@@ -69,10 +73,20 @@ impl Billing {
     /// What follows from everything that is known.
     #[must_use]
     pub fn of(account: Account<'_>) -> Self {
-        let Account { disputed, customer_deleted, .. } = account;
+        let Account { customer_deleted, .. } = account;
+        let mut disputes = account.disputes.to_vec();
+        disputes.sort_unstable();
+        let disputed = !disputes.is_empty();
         let Some(state) = current(account.subscriptions) else {
-            return Self { disputed, customer_deleted, ..Self::default() };
+            return Self { disputed, disputes, customer_deleted, ..Self::default() };
         };
+        let live = |other: &&SubscriptionState| other.status.is_live();
+        let others = account.subscriptions.iter().filter(live).filter(|other| other.id != state.id);
+        let mut also_live: Vec<String> = others.map(|other| other.id.clone()).collect();
+        also_live.sort_unstable();
+        if customer_deleted {
+            also_live.clear();
+        }
         // Stripe ends a deleted customer's subscriptions; those events may still be on their way.
         let status = if customer_deleted && !state.is_ended() {
             SubscriptionStatus::Canceled
@@ -91,6 +105,8 @@ impl Billing {
             trial_ending: trialing && noticed,
             status: Some(status),
             disputed,
+            disputes,
+            also_live,
             customer_deleted,
         }
     }
@@ -105,6 +121,7 @@ impl Billing {
         let state = current(account.subscriptions)?;
         let mut kept = state.for_directory(plan, self.grace_until);
         kept.status = self.status.clone().unwrap_or(kept.status);
+        kept.started_at = state.service_start(account.subscriptions);
         Some(kept)
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use serde_json::Value;
 
-use super::meter::{Answer, Outcome};
+use super::meter::{Answer, Outcome, backoff};
 
 /// The API version whose shapes are asked for. Reading knows older and newer ones, too.
 pub const API_VERSION: &str = "2025-08-27.basil";
@@ -64,6 +64,8 @@ pub enum ApiError {
         message: String,
         /// How long it asks us to wait.
         after: Option<Duration>,
+        /// Whether it may be asked again at all.
+        again: bool,
     },
     /// Our key is refused.
     #[error("Stripe refuses ENV_STRIPE_SECRET_KEY: {0}")]
@@ -179,6 +181,25 @@ impl Call {
     }
 }
 
+impl ApiError {
+    /// How long to wait before the call is made once more, the `attempts`-th of them having failed so;
+    /// `None` when it is not to be. `random` spreads the waits.
+    #[must_use]
+    pub fn again_after(&self, attempts: u32, random: u64) -> Option<Duration> {
+        match self {
+            Self::Unanswered(_) => Some(backoff(attempts, random)),
+            Self::Transient { after, again: true, .. } => {
+                Some(backoff(attempts, random).max(after.unwrap_or_default()))
+            }
+            Self::Transient { again: false, .. }
+            | Self::KeyRefused(_)
+            | Self::Missing(_)
+            | Self::Refused { .. }
+            | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// What an answer brings.
 ///
 /// # Errors
@@ -193,8 +214,8 @@ pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
     let message = said["error"]["message"].as_str().unwrap_or("no message").to_owned();
     Err(match outcome(answer) {
         Outcome::KeyRefused => ApiError::KeyRefused(message),
-        Outcome::Retry { after } => ApiError::Transient { status, message, after },
-        Outcome::Reconcile => ApiError::Transient { status, message, after: None },
+        Outcome::Retry { after } => ApiError::Transient { status, message, after, again: true },
+        Outcome::Reconcile => ApiError::Transient { status, message, after: None, again: false },
         // A parameter that names nothing is answered with 400, a path that does so with 404.
         _ if status == 404 || said["error"]["code"] == "resource_missing" => {
             ApiError::Missing(message)
@@ -288,8 +309,16 @@ mod tests {
         let after = Some(Duration::from_secs(3));
         assert_eq!(
             of(429, message),
-            Err(ApiError::Transient { status: 429, message: "m".into(), after })
+            Err(ApiError::Transient { status: 429, message: "m".into(), after, again: true })
         );
+        let asked = of(429, message).expect_err("limited");
+        assert_eq!(asked.again_after(1, 0), after, "not before Stripe wants it");
+        let never = Response::builder().status(500).header("stripe-should-retry", "false");
+        let never = read(&never.body(Bytes::new()).expect("an answer")).expect_err("it failed");
+        assert_eq!(never.again_after(1, 0), None, "nor when it does not");
+        let lost = ApiError::Unanswered("lost".into());
+        assert!(lost.again_after(2, 0) > lost.again_after(1, 0));
+        assert_eq!(of(400, message).expect_err("refused").again_after(1, 0), None);
         assert!(matches!(of(502, "<html>"), Err(ApiError::Transient { .. })));
     }
 

@@ -98,11 +98,12 @@ pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<App
     let trial_notices: Vec<String> =
         noticed.filter_map(|event| event.subject().subscription().map(str::to_owned)).collect();
     let has = |kind: EventKind| events.iter().any(|event| event.kind == kind);
+    let disputes = open_disputes(events);
     let account = Account {
         subscriptions: &subscriptions,
         invoices: &invoices,
         trial_notices: &trial_notices,
-        disputed: has(EventKind::DisputeCreated),
+        disputes: &disputes,
         customer_deleted: has(EventKind::CustomerDeleted),
         grace: rules.grace,
     };
@@ -116,6 +117,17 @@ pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<App
         dead,
         problems,
     })
+}
+
+/// Disputes that were opened and not closed, in whatever order their events came.
+#[must_use]
+pub fn open_disputes(events: &[Event]) -> Vec<String> {
+    let of = |kind: EventKind| {
+        let told = events.iter().filter(|event| event.kind == kind);
+        told.filter_map(|event| event.object["id"].as_str()).collect::<BTreeSet<&str>>()
+    };
+    let (opened, closed) = (of(EventKind::DisputeCreated), of(EventKind::DisputeClosed));
+    opened.difference(&closed).map(|id| (*id).to_owned()).collect()
 }
 
 /// The organization that an event names; the earliest to do so, by time and id, where several do.

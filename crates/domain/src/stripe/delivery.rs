@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, EventKind, MalformedEvent};
+use super::event::{Event, MalformedEvent};
 use super::object::Subject;
 use crate::time::Timestamp;
+
+/// What is wrong with an event of the mode whose events have no effect.
+pub const OTHER_MODE: &str = "it is of the other livemode";
 
 /// What the inbox keeps of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,18 +112,15 @@ impl Delivery {
         let event = Event::parse(body)?;
         let subject = event.subject();
         let customer = subject.customer().map(str::to_owned);
-        let other_mode =
-            livemode.is_some() && event.livemode.is_some() && event.livemode != livemode;
         let (state, note) = if !event.kind.is_handled() {
             (DeliveryState::Ignored, None)
-        } else if other_mode {
-            (DeliveryState::Ignored, Some("it is of the other livemode".to_owned()))
+        } else if event.is_of_other_mode(livemode) {
+            (DeliveryState::Ignored, Some(OTHER_MODE.to_owned()))
         } else if let Subject::Unreadable(missing) = &subject {
             (DeliveryState::Dead, Some(missing.to_string()))
-        } else if event.kind == EventKind::MeterErrorReport {
-            (DeliveryState::Done, None)
-        } else if customer.is_none() && event.kind == EventKind::DisputeCreated {
-            // It names a charge, and the charge a customer: processing looks it up.
+        } else if customer.is_none() && event.kind.is_looked_up() {
+            // A dispute names a charge, and the charge a customer; a report of meter errors has to be
+            // fetched: processing sees to it.
             (DeliveryState::Pending, None)
         } else if customer.is_none() {
             let anonymous = matches!(&subject, Subject::Checkout(_));

@@ -131,6 +131,12 @@ impl Event {
         })
     }
 
+    /// Whether it is of another mode than the one whose events have an effect.
+    #[must_use]
+    pub fn is_of_other_mode(&self, wanted: Option<bool>) -> bool {
+        is_of_other_mode(self.livemode, wanted)
+    }
+
     /// What the event is about, as far as it tells.
     #[must_use]
     pub fn subject(&self) -> object::Subject {
@@ -146,6 +152,12 @@ impl Event {
             before
         })
     }
+}
+
+/// Whether an event's mode is not the one whose events have an effect; neither may be known.
+#[must_use]
+pub fn is_of_other_mode(livemode: Option<bool>, wanted: Option<bool>) -> bool {
+    matches!((livemode, wanted), (Some(of), Some(wanted)) if of != wanted)
 }
 
 fn form(value: &Value) -> Result<EventForm, MalformedEvent> {

@@ -24,6 +24,24 @@ pub struct CustomerFile {
     pub events: Vec<FiledEvent>,
 }
 
+impl CustomerFile {
+    /// The file of a customer: what was committed last, and whose customer an operator or a checkout
+    /// made it. The latter counts, and an organization that gets another's customer begins anew.
+    #[must_use]
+    pub fn of(
+        known: Option<(u64, OrganizationId, Billing)>,
+        linked: Option<OrganizationId>,
+        events: Vec<FiledEvent>,
+    ) -> Self {
+        let Some((revision, owner, standing)) = known else {
+            return Self { organization: linked, events, ..Self::default() };
+        };
+        let organization = linked.unwrap_or(owner);
+        let standing = if organization == owner { standing } else { Billing::default() };
+        Self { revision, organization: Some(organization), standing, events }
+    }
+}
+
 /// An event in a customer's file.
 #[derive(Debug, Clone)]
 pub struct FiledEvent {

@@ -1,5 +1,7 @@
 //! A subscription's state: what a fold of events or a fetched object comes to.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -8,6 +10,9 @@ use super::prices::{PlanError, PriceMap};
 use crate::organization::{self, SubscriptionStatus};
 use crate::period::Period;
 use crate::time::Timestamp;
+
+/// A subscription that follows another one within this time goes on with its service.
+const GAP_MAX: Duration = Duration::from_secs(3_600);
 
 /// What is known of one subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +159,33 @@ impl SubscriptionState {
                 .unwrap_or_else(|| Period::calendar_month(self.created.unwrap_or_default())),
             cancel_at: self.cancel_at,
             grace_until,
+            started_at: None,
+            ended_at: self.ended,
         }
+    }
+
+    /// When the service that this subscription is the last of began. One that follows another without
+    /// a gap of an hour goes on with its service: what was used under the former one is billed.
+    #[must_use]
+    pub fn service_start(&self, all: &[Self]) -> Option<Timestamp> {
+        let first = |state: &Self| match (state.created, state.period) {
+            (Some(created), Some(period)) => Some(created.min(period.start)),
+            (created, period) => created.or(period.map(|period| period.start)),
+        };
+        let mut start = first(self)?;
+        let served = |state: &&Self| {
+            use SubscriptionStatus::{Incomplete, IncompleteExpired};
+            !matches!(state.status, Incomplete | IncompleteExpired)
+        };
+        let goes_on = |state: &Self, start: Timestamp| {
+            state.ended.is_none_or(|ended| ended.plus(GAP_MAX) >= start)
+        };
+        // Each turn takes in at least one more of them.
+        for _ in all {
+            let before = all.iter().filter(served).filter(|state| goes_on(state, start));
+            start = before.filter_map(first).min().map_or(start, |first| first.min(start));
+        }
+        Some(start)
     }
 }
 

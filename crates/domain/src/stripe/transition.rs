@@ -47,9 +47,11 @@ pub enum Transition {
     /// It goes on.
     Resumed,
     /// A charge is disputed.
-    Disputed,
-    /// No charge is disputed any more.
-    DisputeClosed,
+    Disputed { dispute: String },
+    /// That dispute is over.
+    DisputeClosed { dispute: String },
+    /// Another subscription lives beside the current one.
+    AlsoLive { subscription: String },
     /// The customer was deleted at Stripe.
     CustomerDeleted,
     /// Any other change of status.
@@ -77,10 +79,12 @@ pub fn transitions(old: &Billing, new: &Billing) -> Vec<Transition> {
     if new.trial_ending && !(same && old.trial_ending) {
         found.push(Transition::TrialEnding { at: new.trial_ends });
     }
-    if old.disputed != new.disputed {
-        let closed = Transition::DisputeClosed;
-        found.push(if new.disputed { Transition::Disputed } else { closed });
-    }
+    let disputed = missing(&new.disputes, &old.disputes);
+    found.extend(disputed.map(|dispute| Transition::Disputed { dispute }));
+    let closed = missing(&old.disputes, &new.disputes);
+    found.extend(closed.map(|dispute| Transition::DisputeClosed { dispute }));
+    let also = missing(&new.also_live, &old.also_live);
+    found.extend(also.map(|subscription| Transition::AlsoLive { subscription }));
     if new.customer_deleted && !old.customer_deleted {
         found.push(Transition::CustomerDeleted);
     }
@@ -108,8 +112,9 @@ impl Transition {
             Self::TrialEnded => "billing.trial_ended",
             Self::Paused => "billing.paused",
             Self::Resumed => "billing.resumed",
-            Self::Disputed => "billing.disputed",
-            Self::DisputeClosed => "billing.dispute_closed",
+            Self::Disputed { .. } => "billing.disputed",
+            Self::DisputeClosed { .. } => "billing.dispute_closed",
+            Self::AlsoLive { .. } => "billing.also_live",
             Self::CustomerDeleted => "billing.customer_deleted",
             Self::StatusChanged { .. } => "billing.status_changed",
         }
@@ -124,7 +129,10 @@ impl Transition {
                 Some((AlertKind::PaymentFailed, grace_until.secs().to_string()))
             }
             Self::TrialEnding { .. } => Some((AlertKind::TrialEnding, resource.to_owned())),
-            Self::Disputed => Some((AlertKind::ChargeDisputed, resource.to_owned())),
+            Self::Disputed { dispute } => Some((AlertKind::ChargeDisputed, dispute.clone())),
+            Self::AlsoLive { subscription } => {
+                Some((AlertKind::SeveralSubscriptions, subscription.clone()))
+            }
             _ => None,
         }
     }
@@ -138,6 +146,11 @@ impl Transition {
         }
         details
     }
+}
+
+/// What the first list has and the second has not.
+fn missing<'a>(of: &'a [String], from: &'a [String]) -> impl Iterator<Item = String> + 'a {
+    of.iter().filter(|one| !from.contains(one)).cloned()
 }
 
 fn status(old: &Billing, new: &Billing) -> Option<Transition> {

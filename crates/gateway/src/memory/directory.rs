@@ -41,6 +41,7 @@ impl Directory for MemoryStore {
         if state.organizations.contains_key(&organization.id) {
             return Err(Fault::new(FaultKind::Conflict, "the organization exists"));
         }
+        state.customer_is_free(organization)?;
         state.organizations.insert(organization.id, organization.clone());
         state.append(organization.id, audit);
         Ok(())
@@ -53,9 +54,10 @@ impl Directory for MemoryStore {
         audit: AuditRecord,
     ) -> Result<Option<Organization>, Fault> {
         let mut state = self.state();
-        let Some(organization) = state.organizations.get_mut(&id) else { return Ok(None) };
-        patch.apply(organization);
-        let changed = organization.clone();
+        let Some(mut changed) = state.organizations.get(&id).cloned() else { return Ok(None) };
+        patch.apply(&mut changed);
+        state.customer_is_free(&changed)?;
+        state.organizations.insert(id, changed.clone());
         state.append(id, audit);
         Ok(Some(changed))
     }
@@ -124,6 +126,15 @@ impl Directory for MemoryStore {
 }
 
 impl State {
+    /// A customer at Stripe is one organization's.
+    fn customer_is_free(&self, wanted: &Organization) -> Result<(), Fault> {
+        let taken = self.organizations.values().any(|other| {
+            let same = other.stripe_customer_id == wanted.stripe_customer_id;
+            other.id != wanted.id && same && wanted.stripe_customer_id.is_some()
+        });
+        if taken { Err(Fault::new(FaultKind::Conflict, "another's customer")) } else { Ok(()) }
+    }
+
     fn insert_key(&mut self, key: &KeyRecord, hash: &KeyHash) -> Result<(), Fault> {
         if self.keys.contains_key(&key.id) || self.hashes.contains_key(hash) {
             return Err(Fault::new(FaultKind::Conflict, "the key exists"));

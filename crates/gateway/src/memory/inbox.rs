@@ -7,6 +7,7 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
+use driftlock_domain::stripe::event::EventKind;
 use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
@@ -103,6 +104,17 @@ impl EventInbox for MemoryStore {
         Ok(())
     }
 
+    async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault> {
+        if let Some(kept) = self.state().inbox.events.get_mut(event)
+            && kept.entry.state == DeliveryState::Pending
+        {
+            kept.entry.state = DeliveryState::Done;
+            kept.entry.processed_at = Some(now);
+            kept.entry.error = None;
+        }
+        Ok(())
+    }
+
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
         if let Some(kept) = self.state().inbox.events.get_mut(event)
             && kept.entry.state == DeliveryState::Pending
@@ -126,15 +138,11 @@ impl EventInbox for MemoryStore {
         let mut own: Vec<&Kept> = state.inbox.events.values().filter(own).collect();
         own.sort_by_key(|kept| kept.entry.created);
         let events = own.into_iter().map(filed).collect();
-        if let Some((revision, organization, standing)) = state.inbox.customers.get(customer) {
-            let (organization, standing) = (Some(*organization), standing.clone());
-            return Ok(CustomerFile { revision: *revision, organization, standing, events });
-        }
         let is_it = |id: &Option<String>| id.as_deref() == Some(customer);
         let mut organizations = state.organizations.values();
         let linked = organizations.find(|found| is_it(&found.stripe_customer_id));
-        let organization = linked.map(|found| found.id);
-        Ok(CustomerFile { organization, events, ..CustomerFile::default() })
+        let known = state.inbox.customers.get(customer).cloned();
+        Ok(CustomerFile::of(known, linked.map(|found| found.id), events))
     }
 
     async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
@@ -212,7 +220,7 @@ impl EventInbox for MemoryStore {
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
         let mut state = self.state();
         let Some(kept) = state.inbox.events.get_mut(event) else { return Ok(None) };
-        if kept.entry.customer.is_some() || kept.entry.kind == "charge.dispute.created" {
+        if kept.entry.customer.is_some() || EventKind::from(&*kept.entry.kind).is_looked_up() {
             kept.due_at = now;
             kept.entry.state = DeliveryState::Pending;
             kept.entry.attempts = 0;

@@ -34,6 +34,8 @@ struct Kept {
     report: Report,
     place: Place,
     due_at: Timestamp,
+    /// Until when somebody has it.
+    taken_until: Timestamp,
 }
 
 impl Outbox {
@@ -76,7 +78,8 @@ impl UsageReports for MemoryStore {
     ) -> Result<Vec<OrganizationId>, Fault> {
         let state = self.state();
         let customers = state.organizations.values().filter(|found| {
-            found.stripe_customer_id.is_some() && page.after.is_none_or(|after| found.id > after)
+            let is_billed = found.stripe_customer_id.is_some() && found.subscription.is_some();
+            is_billed && page.after.is_none_or(|after| found.id > after)
         });
         let due = |id: &OrganizationId| {
             let waits = |kept: &Kept| kept.place.0 == *id && kept.is_due(now);
@@ -97,7 +100,9 @@ impl UsageReports for MemoryStore {
         for (place, bucket) in &open {
             let report = Report::of(bucket, rule, state.outbox.sum(organization, place.1), now);
             let name = report.sealed.identifier.clone();
-            state.outbox.reports.insert(name, Kept { report, place: *place, due_at: now });
+            let taken_until = Timestamp::default();
+            let kept = Kept { report, place: *place, due_at: now, taken_until };
+            state.outbox.reports.insert(name, kept);
         }
         Ok(open.len() as u64)
     }
@@ -108,10 +113,15 @@ impl UsageReports for MemoryStore {
         now: Timestamp,
     ) -> Result<Option<Report>, Fault> {
         let mut state = self.state();
+        let mut own = state.outbox.reports.values().filter(|kept| kept.place.0 == organization);
+        if own.any(|kept| kept.taken_until > now) {
+            return Ok(None);
+        }
         let waits = |kept: &&mut Kept| kept.place.0 == organization && kept.is_due(now);
         let waiting = state.outbox.reports.values_mut().filter(waits);
         let Some(kept) = waiting.min_by_key(|kept| kept.due_at) else { return Ok(None) };
         kept.due_at = now.plus(TAKEN_FOR);
+        kept.taken_until = kept.due_at;
         if kept.report.state == ReportState::Pending {
             kept.report = kept.report.clone().attempted(now);
         }
@@ -140,6 +150,8 @@ impl UsageReports for MemoryStore {
             }
             Next::DeadLetter { message, .. } => (ReportState::Dead, now, Some(message)),
         };
+        kept.report.done_at = (state == ReportState::Done).then_some(now);
+        kept.taken_until = Timestamp::default();
         (kept.report.state, kept.due_at, kept.report.error) = (state, due_at, error);
         Ok(())
     }

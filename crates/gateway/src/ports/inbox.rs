@@ -19,6 +19,8 @@ pub trait EventInbox {
     async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault>;
     /// Whose an orphan is.
     async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault>;
+    /// Notes that an orphan, which is no single customer's, had its effect.
+    async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault>;
     /// Notes that an orphan's customer could not be learned.
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault>;
     /// Everything that is known of a customer.

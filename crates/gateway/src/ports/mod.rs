@@ -325,6 +325,8 @@ pub trait Entropy {
 pub trait Background {
     /// Runs a future to its end, whatever becomes of the caller.
     fn spawn(&self, work: impl Future<Output = ()> + 'static);
+    /// Waits.
+    async fn wait(&self, time: Duration);
 }
 
 /// Ten unpredictable bytes: what an id needs.

@@ -8,6 +8,7 @@
 //! all that was committed before, and a commit in between makes this one void. No lock is held over
 //! the network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,18 +18,22 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply};
-use driftlock_domain::stripe::delivery::DeliveryState;
+use driftlock_domain::stripe::delivery::{DeliveryState, OTHER_MODE};
 use driftlock_domain::stripe::event::Event;
 use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Postponed};
 use driftlock_domain::stripe::meter::backoff;
 use driftlock_domain::stripe::transition::Transition;
 use driftlock_domain::time::Timestamp;
+use futures_util::stream::{self, StreamExt};
 
+use super::in_flight::ORPHANS;
 use crate::gateway::Gateway;
 use crate::ports::{Clock, Directory, Entropy, EventInbox, Platform};
 
 /// Customers taken up in one round.
 const CUSTOMERS_MAX: usize = 100;
+/// Customers of a round that are processed at once.
+const CUSTOMERS_AT_ONCE: usize = 4;
 /// How often a commit is tried again that another one came before.
 const CONFLICTS_MAX: usize = 8;
 /// How often an event is tried before it is given up: about three days, as Stripe's deliveries.
@@ -53,12 +58,12 @@ pub(crate) enum Processed {
 impl<P: Platform> Gateway<P> {
     /// Processes what is due of Stripe's events.
     pub async fn process_due_events(&self) {
-        self.adopt_orphans().await;
+        self.process_in_turn(ORPHANS).await;
         match self.inbox.due(self.clock.now(), CUSTOMERS_MAX).await {
             Ok(customers) => {
-                for customer in customers {
-                    self.process_customer(&customer).await;
-                }
+                let work = customers.iter().map(|customer| self.process_in_turn(customer));
+                let work = stream::iter(work).buffer_unordered(CUSTOMERS_AT_ONCE);
+                work.for_each(|()| async {}).await;
             }
             Err(fault) => tracing::error!(cause = fault.cause, "Stripe's events wait"),
         }
@@ -92,7 +97,7 @@ impl<P: Platform> Gateway<P> {
         let stripe = &self.shared.config.stripe;
         let grace = Duration::from_secs(u64::from(stripe.grace_days) * 86_400);
         let rules = Rules { prices: &stripe.prices, grace };
-        let events = read(&file.events);
+        let (events, of_other_mode) = read(&file.events, stripe.livemode);
         let known = Customer {
             organization: file.organization,
             standing: &file.standing,
@@ -101,13 +106,16 @@ impl<P: Platform> Gateway<P> {
         };
         let plan = &self.shared.config.metering.default_plan;
         let applied = match apply(known, rules, plan) {
-            Ok(applied) => applied,
+            Ok(mut applied) => {
+                applied.dead.extend(of_other_mode);
+                applied
+            }
             Err(unlinked) => {
                 return self.postpone(customer, &file, unlinked.to_string(), now).await;
             }
         };
         let organization = self.directory.organization(applied.organization).await?;
-        if let Err(obstacle) = belongs(organization.as_ref(), customer, &applied) {
+        if let Err(obstacle) = belongs(organization.as_ref(), customer, &file, &applied) {
             return self.postpone(customer, &file, obstacle, now).await;
         }
         let processed = Processed::Committed {
@@ -142,26 +150,44 @@ impl<P: Platform> Gateway<P> {
     }
 }
 
-/// What is kept was read before it was kept.
-fn read(filed: &[FiledEvent]) -> Vec<Event> {
-    filed.iter().filter_map(|event| Event::parse(&event.body).ok()).collect()
+/// What is kept was read before it was kept. Of the other mode nothing has an effect, whenever it
+/// came: what of it still waits is named apart.
+fn read(filed: &[FiledEvent], mode: Option<bool>) -> (Vec<Event>, BTreeMap<String, String>) {
+    let (mut events, mut waiting) = (Vec::new(), BTreeMap::new());
+    for filed in filed {
+        match Event::parse(&filed.body) {
+            Ok(event) if !event.is_of_other_mode(mode) => events.push(event),
+            Ok(event) if filed.state == DeliveryState::Pending => {
+                waiting.insert(event.id, OTHER_MODE.to_owned());
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    (events, waiting)
 }
 
 /// Why a customer's events must not change this organization.
 fn belongs(
     organization: Option<&Organization>,
     customer: &str,
+    file: &CustomerFile,
     applied: &Applied,
 ) -> Result<(), String> {
     let Some(organization) = organization else {
         return Err(format!("there is no organization {}", applied.organization));
     };
     match organization.stripe_customer_id.as_deref() {
-        Some(other) if other != customer && organization.subscription.is_some() => Err(format!(
-            "organization {} is customer {other} already; set its stripe_customer_id if this is \
-             the right one",
-            organization.id
-        )),
+        // One that was its customer before is not any more: an operator chose the other.
+        Some(other)
+            if other != customer
+                && (organization.subscription.is_some() || file.organization.is_some()) =>
+        {
+            Err(format!(
+                "organization {} is customer {other} already; set its stripe_customer_id if this \
+                 is the right one",
+                organization.id
+            ))
+        }
         Some(_) | None => Ok(()),
     }
 }

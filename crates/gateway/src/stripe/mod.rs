@@ -5,23 +5,30 @@
 
 mod billing;
 mod fetch;
+pub(crate) mod in_flight;
 pub(crate) mod links;
+pub(crate) mod meter;
+mod meter_errors;
 mod orphans;
 pub(crate) mod preview;
 pub(crate) mod reconcile;
 mod report;
+
+use std::time::Duration;
 
 use driftlock_domain::stripe::api::{self, ApiError, Call};
 use driftlock_domain::stripe::meter::Outcome;
 use serde_json::Value;
 
 use crate::gateway::Gateway;
-use crate::ports::{HttpClient, Platform};
+use crate::ports::{Background, Entropy, HttpClient, Platform};
 
 /// Pages of a list that are read, of 100 rows each.
 const PAGES_MAX: usize = 1_000;
 /// How often a call is made whose outcome is not known; the idempotency key makes it one.
-const TRIES: usize = 2;
+const TRIES: u32 = 3;
+/// What all waits between the tries of one call may take: somebody waits for its answer.
+const WAITED_MAX: Duration = Duration::from_secs(10);
 
 impl<P: Platform> Gateway<P> {
     /// Whether Stripe can be asked.
@@ -29,18 +36,25 @@ impl<P: Platform> Gateway<P> {
         self.shared.stripe.is_some()
     }
 
-    /// Makes a call, and once more where its outcome is unknown or Stripe asks for it.
+    /// Makes a call, and a few times more, with waits in between, where its outcome is unknown or
+    /// Stripe has too much to do. Whether and when is Stripe's to say.
     pub(crate) async fn stripe(&self, call: &Call) -> Result<Value, ApiError> {
-        let mut outcome = self.stripe_once(call).await;
-        for _ in 1..TRIES {
-            match &outcome {
-                Err(ApiError::Unanswered(_) | ApiError::Transient { after: None, .. }) => {
-                    outcome = self.stripe_once(call).await;
-                }
-                Ok(_) | Err(_) => break,
-            }
+        let mut waited = Duration::ZERO;
+        for attempts in 1..TRIES {
+            let error = match self.stripe_once(call).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let mut random = [0; 8];
+            self.entropy.fill(&mut random);
+            let wait = error.again_after(attempts, u64::from_le_bytes(random));
+            let Some(wait) = wait.filter(|wait| waited + *wait <= WAITED_MAX) else {
+                return Err(error);
+            };
+            self.background.wait(wait).await;
+            waited += wait;
         }
-        outcome
+        self.stripe_once(call).await
     }
 
     async fn stripe_once(&self, call: &Call) -> Result<Value, ApiError> {

@@ -1,13 +1,16 @@
-//! Events that do not say whose they are: a dispute names a charge, and the charge its customer.
+//! Events that do not say whose they are: a dispute names a charge, and the charge its customer; a
+//! report of meter errors is of many (`meter_errors.rs`).
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::stripe::api::{ApiError, Call};
+use driftlock_domain::stripe::delivery::OTHER_MODE;
 use driftlock_domain::stripe::event::Event;
 use driftlock_domain::stripe::file::{Orphan, Postponed};
 use driftlock_domain::stripe::meter::backoff;
-use driftlock_domain::stripe::object::Subject;
+use driftlock_domain::stripe::object::{Dispute, Subject};
 
 use super::billing::ATTEMPTS_MAX;
+use super::reconcile::Failed;
 use crate::gateway::Gateway;
 use crate::ports::{Clock, Entropy, EventInbox, Platform};
 
@@ -30,13 +33,15 @@ impl<P: Platform> Gateway<P> {
     }
 
     async fn adopt(&self, orphan: &Orphan) -> Result<(), Fault> {
-        let error = match self.customer_of(orphan).await {
-            Ok(Some(customer)) => {
+        let error = match self.whose(orphan).await? {
+            Ok(Owner::Nobody) => {
+                return self.inbox.finish(&orphan.event, self.clock.now()).await;
+            }
+            Ok(Owner::Customer(customer)) => {
                 self.inbox.assign(&orphan.event, &customer).await?;
                 self.process_customer(&customer).await;
                 return Ok(());
             }
-            Ok(None) => Hopeless("its charge has no customer".to_owned()),
             Err(Lookup::NotPossible(why)) => Hopeless(why),
             Err(Lookup::Api(error)) => Later(error.to_string()),
         };
@@ -52,14 +57,28 @@ impl<P: Platform> Gateway<P> {
         self.inbox.postpone_orphan(&orphan.event, Postponed { error, until }).await
     }
 
-    async fn customer_of(&self, orphan: &Orphan) -> Result<Option<String>, Lookup> {
-        let event = Event::parse(&orphan.body);
-        let event = event.map_err(|error| Lookup::NotPossible(error.to_string()))?;
-        let Subject::Dispute(dispute) = event.subject() else {
-            return Err(Lookup::NotPossible("it names no customer".to_owned()));
+    async fn whose(&self, orphan: &Orphan) -> Result<Result<Owner, Lookup>, Fault> {
+        let event = match Event::parse(&orphan.body) {
+            Ok(event) => event,
+            Err(error) => return Ok(Err(Lookup::NotPossible(error.to_string()))),
         };
-        if dispute.customer.is_some() {
-            return Ok(dispute.customer);
+        if event.is_of_other_mode(self.shared.config.stripe.livemode) {
+            return Ok(Err(Lookup::NotPossible(OTHER_MODE.to_owned())));
+        }
+        match event.subject() {
+            Subject::Dispute(dispute) => Ok(self.of_dispute(dispute).await),
+            Subject::MeterErrors(_) => match self.tell_of_meter_errors(&event).await {
+                Ok(()) => Ok(Ok(Owner::Nobody)),
+                Err(Failed::Api(error)) => Ok(Err(Lookup::Api(error))),
+                Err(Failed::Fault(fault)) => Err(fault),
+            },
+            _ => Ok(Err(Lookup::NotPossible("it names no customer".to_owned()))),
+        }
+    }
+
+    async fn of_dispute(&self, dispute: Dispute) -> Result<Owner, Lookup> {
+        if let Some(customer) = dispute.customer {
+            return Ok(Owner::Customer(customer));
         }
         let Some(charge) = dispute.charge else {
             return Err(Lookup::NotPossible("the dispute names no charge".to_owned()));
@@ -71,8 +90,16 @@ impl<P: Platform> Gateway<P> {
             )));
         }
         let charge = self.stripe(&Call::get(format!("/v1/charges/{charge}"))).await?;
-        Ok(charge["customer"].as_str().map(str::to_owned))
+        let customer = charge["customer"].as_str().map(|id| Owner::Customer(id.to_owned()));
+        customer.ok_or_else(|| Lookup::NotPossible("its charge has no customer".to_owned()))
     }
+}
+
+/// Whose an event is.
+enum Owner {
+    Customer(String),
+    /// What it tells concerns no single customer's standing, and is told.
+    Nobody,
 }
 
 /// What is in the way of an orphan: for a while, or for good.

@@ -6,7 +6,7 @@ use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::api::{ApiError, Call};
-use driftlock_domain::stripe::meter::{PeriodSums, ReportState};
+use driftlock_domain::stripe::meter::{self, PeriodSums, Report, ReportState};
 use driftlock_domain::time::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -76,7 +76,8 @@ pub(crate) struct Usage {
     sums: PeriodSums,
     /// What Stripe has.
     stripe: u64,
-    /// What Stripe has beyond what it acknowledged; negative when it misses some.
+    /// What Stripe has beyond what it was told; negative when it misses some. What is on its way, and
+    /// what was acknowledged within the lag of its sums, is neither.
     drift: i128,
 }
 
@@ -172,7 +173,8 @@ impl<P: Platform> Gateway<P> {
         Ok(())
     }
 
-    /// Stripe sums up whole minutes: what is compared with it is what was told of the same ones.
+    /// Stripe sums up whole minutes: what is compared with it is what was told of the same ones. Its
+    /// sums lag: what they miss of the last hours counts only once they are past the lag.
     async fn compare_period(
         &self,
         organization: OrganizationId,
@@ -182,15 +184,37 @@ impl<P: Platform> Gateway<P> {
         let end = sums.period.end.min(self.clock.now().plus(MINUTE));
         let start: Timestamp = sums.period.start.floor_to(60);
         let window = Period { start, end: end.plus(MINUTE).floor_to(60).max(start.plus(MINUTE)) };
-        let stripe = match self.meter_sum(customer, window).await {
-            Ok(stripe) => stripe,
-            Err(error) => return Ok(Err(error)),
+        let compared = async {
+            let (stripe, reports) = self.both_sides(organization, customer, window).await?;
+            let told = reports.iter().filter(|report| report.state == ReportState::Done);
+            let told: u64 = told.map(|report| report.sealed.value).sum();
+            let mut drift = meter::drift(stripe, &reports, self.clock.now());
+            if let Some(part) = meter::settled_part(window, self.clock.now())
+                && drift == 0
+                && stripe != told
+            {
+                let (stripe, reports) = self.both_sides(organization, customer, part).await?;
+                drift = meter::drift(stripe, &reports, self.clock.now());
+            }
+            Ok(Usage { organization, sums, stripe, drift })
         };
-        let reports = self.reports.reports(organization, window).await?;
-        let told = reports.iter().filter(|report| report.state == ReportState::Done);
-        let told: u64 = told.map(|report| report.sealed.value).sum();
-        let drift = i128::from(stripe) - i128::from(told);
-        Ok(Ok(Usage { organization, sums, stripe, drift }))
+        match compared.await {
+            Ok(usage) => Ok(Ok(usage)),
+            Err(Failed::Api(error)) => Ok(Err(error)),
+            Err(Failed::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// Stripe's sum over a window, and then what it was told of it: so nothing that it was told
+    /// meanwhile is missed.
+    async fn both_sides(
+        &self,
+        organization: OrganizationId,
+        customer: &str,
+        window: Period,
+    ) -> Result<(u64, Vec<Report>), Failed> {
+        let stripe = self.meter_sum(customer, window).await?;
+        Ok((stripe, self.reports.reports(organization, window).await?))
     }
 
     async fn note_drift(&self, usage: &Usage) -> Result<(), Fault> {
@@ -213,7 +237,13 @@ impl<P: Platform> Gateway<P> {
             .raise(Alert {
                 organization: usage.organization,
                 kind: AlertKind::UsageDrift,
-                subject: usage.sums.period.start.secs().to_string(),
+                // Another difference in the same period is another alert.
+                subject: format!(
+                    "{}:{}:{}",
+                    usage.sums.period.start.secs(),
+                    usage.drift,
+                    usage.sums.dead
+                ),
                 at: self.clock.now(),
                 details,
             })
@@ -222,10 +252,9 @@ impl<P: Platform> Gateway<P> {
 }
 
 impl Usage {
-    /// Whether what Stripe has is what it acknowledged, give or take what is on its way.
-    fn is_settled(&self) -> bool {
-        let on_the_way = i128::from(self.sums.outstanding);
-        self.sums.dead == 0 && (0..=on_the_way).contains(&self.drift)
+    /// Whether what Stripe has is what it was told, give or take what is on its way.
+    const fn is_settled(&self) -> bool {
+        self.sums.dead == 0 && self.drift == 0
     }
 }
 

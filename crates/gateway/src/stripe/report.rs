@@ -4,13 +4,13 @@
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
-use driftlock_domain::organization::Organization;
+use driftlock_domain::organization::{Organization, Subscription};
 use driftlock_domain::period::Period;
 use driftlock_domain::quota::Quota;
 use driftlock_domain::stripe::api::{ApiError, Call};
 use driftlock_domain::stripe::meter::{
-    Found, MeterEvent, Next, Report, ReportMode, ReportState, SealRule, Step, reconcile,
-    summary_window,
+    Attempts, Found, MeterEvent, Next, Report, ReportMode, ReportState, SUMMARY_LAG, SealRule,
+    Step, reconcile, summary_window,
 };
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
@@ -91,7 +91,11 @@ impl<P: Platform> Gateway<P> {
     async fn try_report(&self, id: OrganizationId, reports_max: usize) -> Result<usize, Fault> {
         let Some(organization) = self.directory.organization(id).await? else { return Ok(0) };
         let Some(customer) = organization.stripe_customer_id.clone() else { return Ok(0) };
-        let Some(rule) = self.seal_rule(&organization) else {
+        // Before the subscription is known nothing is closed: its service may have begun.
+        let Some(service) = organization.subscription.as_ref().map(Subscription::service) else {
+            return Ok(0);
+        };
+        let Some(rule) = self.seal_rule(&organization, service) else {
             tracing::error!(organization = %id, plan = organization.plan, "its plan is not configured");
             return Ok(0);
         };
@@ -118,19 +122,22 @@ impl<P: Platform> Gateway<P> {
     }
 
     /// How an organization's buckets are sealed; `None` while its plan is not configured.
-    pub(super) fn seal_rule(&self, organization: &Organization) -> Option<SealRule> {
+    fn seal_rule(&self, organization: &Organization, service: Period) -> Option<SealRule> {
         let config = &self.shared.config;
         let plan = config.plan(&organization.plan)?;
         let included = Quota::in_force(plan, &organization.quota).included;
-        Some(SealRule { mode: config.stripe.report_usage, included })
+        Some(SealRule { mode: config.stripe.report_usage, included, service })
     }
 
     async fn tell(&self, customer: &str, report: &Report) -> Next {
         let event_name = &self.shared.config.stripe.meter_event_name;
         let event = MeterEvent { event_name, customer, sealed: &report.sealed };
-        // Stripe repeats what it answered to an idempotency key, a failure too: what makes a
-        // repetition one is the event's identifier.
-        let key = format!("{}-{}", report.sealed.identifier, report.attempts.count);
+        // Stripe repeats what it answered to an idempotency key, a failure too: so each attempt has
+        // its own, also those of a series that begins anew. What makes a repetition one is the
+        // event's identifier.
+        let Attempts { count, first_at } = report.attempts;
+        let series = first_at.unwrap_or_default().micros();
+        let key = format!("{}-{series}-{count}", report.sealed.identifier);
         let call = Call::post("/v1/billing/meter_events", key);
         let call =
             event.form().into_iter().fold(call, |call, (name, value)| call.field(name, value));
@@ -153,12 +160,15 @@ impl<P: Platform> Gateway<P> {
             Err(error) => return Ok(Next::Unclear { message: error.to_string() }),
         };
         let all = self.reports.reports(id, window).await?;
-        let acknowledged = all.iter().filter(|other| other.state == ReportState::Done);
-        let acknowledged = acknowledged.map(|other| other.sealed.value).sum();
+        let now = self.clock.now();
+        let settled = |other: &&Report| other.state == ReportState::Done && !other.is_recent(now);
+        let acknowledged = all.iter().filter(settled).map(|other| other.sealed.value).sum();
+        // What was acknowledged a moment ago may be in the sum or not, like what is unknown.
         let open = |other: &&Report| match other.state {
             ReportState::Reconcile => true,
             ReportState::Pending => other.attempts.count > 0,
-            ReportState::Done | ReportState::Dead => false,
+            ReportState::Done => other.is_recent(now),
+            ReportState::Dead => false,
         };
         let uncertain: Vec<&Report> = all.iter().filter(open).collect();
         let values: Vec<u64> = uncertain.iter().map(|other| other.sealed.value).collect();
@@ -171,6 +181,9 @@ impl<P: Platform> Gateway<P> {
                 Step::Send => Next::RetryAt(self.clock.now()),
                 Step::Reconcile => Next::Resend,
             },
+            Some(Found::Unclear) if all.iter().any(|other| other.is_recent(now)) => {
+                Next::RetryAt(now.plus(SUMMARY_LAG))
+            }
             Some(Found::Unclear) => Next::Unclear {
                 message: format!(
                     "Stripe's sum of the hour is {told}, acknowledged are {acknowledged}, unknown \
@@ -196,19 +209,6 @@ impl<P: Platform> Gateway<P> {
             sum = sum.saturating_add(units.ok_or_else(unreadable)?);
         }
         Ok(sum)
-    }
-
-    /// The id of the meter that usage is told to.
-    async fn meter(&self) -> Result<String, ApiError> {
-        let name = &self.shared.config.stripe.meter_event_name;
-        let meters = self.stripe_list(&Call::get("/v1/billing/meters")).await?;
-        let ours = meters.iter().find(|meter| meter["event_name"].as_str() == Some(name));
-        let id = ours.and_then(|meter| meter["id"].as_str()).map(str::to_owned);
-        id.ok_or_else(|| {
-            ApiError::Missing(format!(
-                "a billing meter of event_name `{name}` ([stripe] meter_event_name)"
-            ))
-        })
     }
 
     /// What people have to be told of a report.

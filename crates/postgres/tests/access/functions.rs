@@ -25,6 +25,7 @@ const SERVICE: &[&str] = &[
     "driftlock_entries",
     "driftlock_event",
     "driftlock_events",
+    "driftlock_finish",
     "driftlock_hand_over",
     "driftlock_free_key",
     "driftlock_head",

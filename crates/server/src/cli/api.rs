@@ -2,7 +2,9 @@
 
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -35,6 +37,9 @@ pub(super) struct Api {
 pub(super) const TOKEN_FILE: &str = "admin-token";
 /// The file that `dev` keeps what sample events are signed with in.
 pub(super) const WEBHOOK_SECRET_FILE: &str = "webhook-secret";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often somebody who waits is told so.
+const TICK: Duration = Duration::from_secs(10);
 /// Until any answer has come.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -61,7 +66,7 @@ impl Api {
     pub(super) fn new(url: &str, token: String) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(TIMEOUT));
         let agent = config.build().into();
         Self { agent, base: format!("{}/admin/v1", url.trim_end_matches('/')), token }
@@ -82,6 +87,35 @@ impl Api {
         let url = format!("{}{path}", self.base);
         let request = self.agent.post(&url).header("authorization", self.bearer());
         read(checked(request.send_json(body).with_context(|| self.unreachable())?)?)
+    }
+
+    /// The same for work that takes as long as it takes; `tick` is called while it does.
+    pub(super) fn post_patiently(
+        &self,
+        path: &str,
+        body: &Value,
+        tick: impl Fn(Duration) + Send,
+    ) -> Result<Value> {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT));
+        let patient = Self {
+            agent: config.build().into(),
+            base: self.base.clone(),
+            token: self.token.clone(),
+        };
+        let (done, waiting) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let begun = Instant::now();
+                while waiting.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    tick(begun.elapsed());
+                }
+            });
+            let answer = patient.post(path, body);
+            drop(done);
+            answer
+        })
     }
 
     pub(super) fn patch(&self, path: &str, body: &Value) -> Result<Value> {

@@ -51,5 +51,8 @@ pub(super) fn show(organization: &str, remote: &Remote) -> Result<ExitCode> {
             "Stripe's preview, with prorations, tax and credits: {sign}{total}"
         ))?;
     }
+    if let Some(error) = invoice["stripe_error"].as_str() {
+        output::line(&format!("Stripe's preview is missing: {error}"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use driftlock_gateway::ports::Background;
 
@@ -54,6 +55,10 @@ impl Background for NativeBackground {
             let _running = running;
             work.await;
         });
+    }
+
+    async fn wait(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use driftlock_domain::organization::{Subscription, SubscriptionStatus};
+use driftlock_domain::denial::FaultKind;
+use driftlock_domain::organization::{OrganizationPatch, Subscription, SubscriptionStatus};
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
@@ -41,6 +42,8 @@ fn commit(revision: u64, done: &[&str]) -> BillingCommit {
             plan: "standard".into(),
             period: Period::calendar_month(now()),
             cancel_at: None,
+            started_at: None,
+            ended_at: None,
             grace_until: None,
         }),
         invoices: Vec::new(),
@@ -114,4 +117,60 @@ pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: i
     assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
     assert_eq!(store.due(now(), 9).await.expect("read"), [CUSTOMER]);
     assert!(store.replay("evt_9", now()).await.expect("answered").is_none());
+}
+
+pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations(
+    store: impl Store,
+) {
+    let [first, second] = [1, 2].map(organization_id);
+    for number in [1, 2] {
+        let made = organization(number);
+        store.create_organization(&made, audit("organization.create")).await.expect("made");
+    }
+    let link = async |id, customer: Option<&str>| {
+        let stripe_customer_id = Some(customer.map(str::to_owned));
+        let patch = OrganizationPatch { stripe_customer_id, ..OrganizationPatch::default() };
+        store.patch_organization(id, patch, audit("organization.update")).await
+    };
+    store.receive(delivery("evt_1", DeliveryState::Pending)).await.expect("kept");
+    assert!(store.commit(commit(0, &["evt_1"])).await.expect("committed"));
+
+    // One at a time: neither patched nor made with another's.
+    let taken = link(second, Some(CUSTOMER)).await.expect_err("it is the first one's");
+    assert_eq!(taken.kind, FaultKind::Conflict);
+    let mut third = organization(3);
+    third.stripe_customer_id = Some(CUSTOMER.into());
+    let taken = store.create_organization(&third, audit("organization.create")).await;
+    assert_eq!(taken.expect_err("it is the first one's").kind, FaultKind::Conflict);
+    link(first, Some(CUSTOMER)).await.expect("its own it may have again");
+
+    // Another customer: the old one's file still names whose it was, the new one's whose it is.
+    link(first, Some("cus_2")).await.expect("relinked");
+    assert_eq!(store.customer("cus_2").await.expect("read").organization, Some(first));
+    assert_eq!(store.customer(CUSTOMER).await.expect("read").organization, Some(first));
+    // And the old one is free to become another organization's, which begins anew.
+    link(second, Some(CUSTOMER)).await.expect("linked").expect("there");
+    let file = store.customer(CUSTOMER).await.expect("read");
+    assert_eq!((file.revision, file.organization), (1, Some(second)));
+    assert_eq!(file.standing, Billing::default());
+    let moved = BillingCommit { organization: second, ..commit(1, &[]) };
+    assert!(store.commit(moved).await.expect("committed"));
+    let owner = Directory::organization(&store, first).await.expect("read").expect("there");
+    assert_eq!(owner.stripe_customer_id.as_deref(), Some("cus_2"), "the choice stays");
+    let owner = Directory::organization(&store, second).await.expect("read").expect("there");
+    assert_eq!(owner.stripe_customer_id.as_deref(), Some(CUSTOMER));
+}
+
+pub(super) async fn what_is_no_customers_is_finished_once(store: impl Store) {
+    let kind = "v1.billing.meter.error_report_triggered";
+    let thin =
+        Delivery { customer: None, kind: kind.into(), ..delivery("evt_1", DeliveryState::Pending) };
+    store.receive(thin).await.expect("kept");
+    assert_eq!(store.orphans(now(), 9).await.expect("read").len(), 1);
+    store.finish("evt_1", now()).await.expect("noted");
+    assert_eq!(store.orphans(now(), 9).await.expect("read").len(), 0);
+    let done = store.event("evt_1").await.expect("read").expect("there");
+    assert_eq!((done.state, done.processed_at), (DeliveryState::Done, Some(now())));
+    let again = store.replay("evt_1", now()).await.expect("replayed").expect("there");
+    assert_eq!(again.state, DeliveryState::Pending, "it can be replayed without a customer");
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::lease::LeaseAsk;
-use driftlock_domain::organization::OrganizationPatch;
+use driftlock_domain::organization::{OrganizationPatch, Subscription, SubscriptionStatus};
 use driftlock_domain::period::Period;
-use driftlock_domain::stripe::meter::{Next, ReportMode, ReportState, SealRule};
+use driftlock_domain::stripe::meter::{Next, PeriodSums, ReportMode, ReportState, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::Settled;
 use driftlock_gateway::ports::Page;
@@ -15,7 +15,8 @@ use driftlock_gateway::ports::Page;
 use super::Store;
 use crate::make::{ask, audit, node, now, organization, organization_id, settlement, terms};
 
-const TOTAL: SealRule = SealRule { mode: ReportMode::Total, included: 0 };
+const ALWAYS: Period = Period { start: Timestamp::from_micros(0), end: Timestamp::MAX };
+const TOTAL: SealRule = SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS };
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// An organization that is a customer, with a lease.
@@ -24,10 +25,24 @@ async fn customer(store: &impl Store, cap: Option<u64>) {
     store.create_organization(&made, audit("organization.create")).await.expect("made");
     let patch = OrganizationPatch {
         stripe_customer_id: Some(Some("cus_1".into())),
+        subscription: Some(Some(subscription())),
         ..OrganizationPatch::default()
     };
     store.patch_organization(made.id, patch, audit("organization.update")).await.expect("patched");
     store.lease(made.id, node(1), &ask(cap, 0, 100), now()).await.expect("leased");
+}
+
+fn subscription() -> Subscription {
+    Subscription {
+        id: "sub_1".into(),
+        status: SubscriptionStatus::Active,
+        plan: "standard".into(),
+        period: Period::calendar_month(now()),
+        cancel_at: None,
+        grace_until: None,
+        started_at: None,
+        ended_at: None,
+    }
 }
 
 async fn use_units(store: &impl Store, number: u64, units: u32, at: Timestamp) {
@@ -95,7 +110,7 @@ pub(super) async fn overage_adds_up_whatever_is_raised(store: impl Store) {
         use_units(&store, hour, 10, now().plus(HOUR * u32::try_from(hour).expect("small"))).await;
     }
     let end = now().plus(9 * HOUR);
-    let rule = SealRule { mode: ReportMode::Overage, included: 25 };
+    let rule = SealRule { mode: ReportMode::Overage, included: 25, ..TOTAL };
     assert_eq!(store.seal(id, rule, end).await.expect("sealed"), 4);
     assert_eq!(tell_all(&store, end).await, [5, 10], "nothing is told of what is included");
     // With more included afterwards, nothing more is told until that is used up, too.
@@ -131,6 +146,63 @@ pub(super) async fn an_attempt_is_entered_before_it_is_made(store: impl Store) {
     assert!(store.take_report(id, day.plus(24 * HOUR)).await.expect("read").is_none());
     let sums = store.report_sums(id, 9).await.expect("read")[0];
     assert_eq!((sums.acknowledged, sums.outstanding, sums.dead), (0, 0, 3));
+}
+
+pub(super) async fn one_report_of_an_organization_is_told_at_a_time(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    use_units(&store, 1, 3, now()).await;
+    use_units(&store, 2, 4, now().plus(HOUR)).await;
+    let end = now().plus(3 * HOUR);
+    assert_eq!(store.seal(id, TOTAL, end).await.expect("sealed"), 2);
+    let first = store.take_report(id, end).await.expect("taken").expect("there");
+    assert_eq!(store.take_report(id, end).await.expect("read"), None, "another one is due, too");
+    let identifier = &*first.sealed.identifier;
+    store.answer_report(id, identifier, Next::Done, end).await.expect("answered");
+    let second = store.take_report(id, end).await.expect("taken").expect("there");
+    assert_ne!(second.sealed.identifier, first.sealed.identifier);
+    // Whoever had it crashed: its claim ends by itself.
+    let again = store.take_report(id, end.plus(HOUR)).await.expect("taken").expect("there");
+    assert_eq!(again.sealed, second.sealed);
+    let window = Period { start: now().floor_to(3_600), end };
+    let told = store.reports(id, window).await.expect("read");
+    let done = told.iter().find(|report| report.state == ReportState::Done).expect("one is");
+    assert_eq!(done.done_at, Some(end));
+}
+
+pub(super) async fn what_was_used_before_the_service_is_closed_and_never_told(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    // A month of calendar, until a subscription begins in the midst of it.
+    use_units(&store, 1, 5, now()).await;
+    let start = now().plus(HOUR);
+    let period = Period { start, end: start.plus(720 * HOUR) };
+    let ask = LeaseAsk { terms: Terms { period, included: 9, cap: None }, keep: 0, want: 100 };
+    store.lease(id, node(1), &ask, start).await.expect("leased");
+    use_units(&store, 2, 7, start.plus(HOUR)).await;
+    let end = start.plus(4 * HOUR);
+    for mode in [ReportMode::Total, ReportMode::Overage] {
+        let service = Period { start, end: Timestamp::MAX };
+        let rule = SealRule { mode, included: 0, service };
+        store.seal(id, rule, end).await.expect("sealed");
+    }
+    assert_eq!(tell_all(&store, end).await, [7]);
+    let sums = store.report_sums(id, 9).await.expect("read");
+    let all = |of: fn(&PeriodSums) -> u64| sums.iter().map(of).sum::<u64>();
+    assert_eq!((all(|sums| sums.settled), all(|sums| sums.sealed)), (12, 12), "closed, all of it");
+    assert_eq!((all(|sums| sums.acknowledged), all(|sums| sums.dead)), (7, 0), "not dead");
+    assert_eq!(reporting(&store, end).await, 0);
+    let window = Period { start: now().floor_to(3_600), end };
+    let told = store.reports(id, window).await.expect("read");
+    let closed = told.iter().find(|report| report.units == 5).expect("it is there");
+    assert_eq!((closed.sealed.value, closed.state), (0, ReportState::Done));
+    assert!(closed.error.is_some(), "it says why");
+    // What ended serves no longer.
+    use_units(&store, 3, 2, end).await;
+    let ended = Period { start, end: end.floor_to(3_600) };
+    let rule = SealRule { service: ended, ..TOTAL };
+    store.seal(id, rule, end.plus(2 * HOUR)).await.expect("sealed");
+    assert_eq!(tell_all(&store, end.plus(2 * HOUR)).await, [0; 0]);
 }
 
 pub(super) async fn a_new_period_ends_the_old_ones_last_bucket(store: impl Store) {

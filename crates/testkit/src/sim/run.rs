@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use driftlock_gateway::ports::Background;
 use futures_util::future::LocalBoxFuture;
@@ -17,6 +18,11 @@ pub struct Later(Rc<RefCell<Vec<LocalBoxFuture<'static, ()>>>>);
 impl Background for Later {
     fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         self.0.borrow_mut().push(Box::pin(work));
+    }
+
+    /// No time passes: a test moves its own clock.
+    async fn wait(&self, _time: Duration) {
+        turn().await;
     }
 }
 

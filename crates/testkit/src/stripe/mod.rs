@@ -20,6 +20,7 @@ use driftlock_domain::period::Period;
 use driftlock_domain::stripe::sample::{Entropy, Life};
 use driftlock_domain::time::Timestamp;
 use http::{Request, Response};
+use serde_json::Value;
 
 pub use faults::{Fault, Faults};
 pub use meter::MeterEvent;
@@ -42,6 +43,8 @@ struct State {
     /// Customers that were made by a call: the organization that each names.
     customers: BTreeMap<String, String>,
     charges: HashMap<String, String>,
+    /// Thin events as they are fetched, by id.
+    fetchable: HashMap<String, Value>,
     meter: meter::Meter,
     answered: HashMap<String, answer::Kept>,
     faults: Faults,
@@ -58,6 +61,7 @@ impl StripeDouble {
             lives: BTreeMap::new(),
             customers: BTreeMap::new(),
             charges: HashMap::new(),
+            fetchable: HashMap::new(),
             meter: meter::Meter::default(),
             answered: HashMap::new(),
             faults: Faults::none(),
@@ -74,6 +78,12 @@ impl StripeDouble {
     /// A charge of a customer, as a dispute names it.
     pub fn put_charge(&self, charge: &str, customer: &str) {
         self.state().charges.insert(charge.to_owned(), customer.to_owned());
+    }
+
+    /// A thin event, with the data that it is fetched with.
+    pub fn put_event(&self, fetched: Value) {
+        let id = fetched["id"].as_str().unwrap_or_default().to_owned();
+        self.state().fetchable.insert(id, fetched);
     }
 
     /// How it fails from now on.

@@ -38,6 +38,9 @@ pub(super) fn route(
             let customer = state.charges.get(*id).ok_or_else(|| Refused::unknown("charge", id))?;
             Ok(json!({ "id": id, "object": "charge", "customer": customer, "disputed": true }))
         }
+        (&Method::GET, ["v2", "core", "events", id]) => {
+            state.fetchable.get(*id).cloned().ok_or_else(|| Refused::unknown("event", id))
+        }
         (&Method::GET, ["v1", "billing", "meters"]) => Ok(list(path, vec![meter::object()])),
         (&Method::GET, ["v1", "billing", "meters", meter::METER, "event_summaries"]) => {
             state.meter.summaries(&query)

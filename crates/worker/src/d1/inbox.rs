@@ -33,6 +33,10 @@ impl EventInbox for D1Directory {
         self.change(inbox::ASSIGN, &[event.into(), customer.into()]).await.map(drop)
     }
 
+    async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault> {
+        self.change(inbox::FINISH, &[event.into(), now.micros().into()]).await.map(drop)
+    }
+
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
         let Statement { sql, values } = inbox::postpone_orphan(event, &postponed);
         self.change(sql, &values).await.map(drop)
@@ -43,13 +47,9 @@ impl EventInbox for D1Directory {
         // The standing first: an event that comes in between is in the file, or makes its own.
         let known = self.first(inbox::CUSTOMER, &name, inbox::customer).await?;
         let events = self.query(inbox::EVENTS_OF_CUSTOMER, &name, inbox::filed_event).await?;
-        if let Some((revision, organization, standing)) = known {
-            let organization = Some(organization);
-            return Ok(CustomerFile { revision, organization, standing, events });
-        }
         let id = |row: Row<'_>| row.bytes(0).map(OrganizationId::from_bytes);
-        let organization = self.first(inbox::ORGANIZATION_OF_CUSTOMER, &name, id).await?;
-        Ok(CustomerFile { organization, events, ..CustomerFile::default() })
+        let linked = self.first(inbox::ORGANIZATION_OF_CUSTOMER, &name, id).await?;
+        Ok(CustomerFile::of(known, linked, events))
     }
 
     async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {

@@ -69,6 +69,8 @@ kinds! {
     CustomerDeleted = "customer.deleted",
     /// A customer disputes a charge with the bank.
     DisputeCreated = "charge.dispute.created",
+    /// That dispute is over, whoever won it.
+    DisputeClosed = "charge.dispute.closed",
     /// Meter events were found invalid after they had been accepted (thin).
     MeterErrorReport = "v1.billing.meter.error_report_triggered",
 }
@@ -78,6 +80,12 @@ impl EventKind {
     #[must_use]
     pub const fn is_handled(&self) -> bool {
         !matches!(self, Self::Other(_))
+    }
+
+    /// Whether an event that names no customer can be processed all the same.
+    #[must_use]
+    pub const fn is_looked_up(&self) -> bool {
+        matches!(self, Self::DisputeCreated | Self::DisputeClosed | Self::MeterErrorReport)
     }
 
     /// Whether its object is a subscription.

@@ -16,6 +16,8 @@ mod seal;
 pub use delivery::{Attempts, Next, Step, backoff};
 pub use event::{MeterEvent, Untimely, timestamp};
 pub use outcome::{Answer, Outcome};
-pub use reconcile::{Found, UNCERTAIN_MAX, reconcile, summary_window};
+pub use reconcile::{
+    Found, SUMMARY_LAG, UNCERTAIN_MAX, drift, reconcile, settled_part, summary_window,
+};
 pub use report::{PeriodSums, Report, ReportState, SealRule, UnknownState};
 pub use seal::{Bucket, ReportMode, Reported, Sealed, is_due, organization_of, seal};

@@ -6,10 +6,13 @@
 
 use std::time::Duration;
 
-use super::Sealed;
+use super::{Report, ReportState, Sealed};
 use crate::period::Period;
 use crate::time::Timestamp;
 use crate::usage::BUCKET_SECS;
+
+/// How long Stripe's sums may lag behind what it acknowledged: it takes meter events in asynchronously.
+pub const SUMMARY_LAG: Duration = Duration::from_secs(3_600);
 
 /// Rows of unknown outcome in one window whose every combination is tried.
 pub const UNCERTAIN_MAX: usize = 16;
@@ -60,6 +63,36 @@ pub fn reconcile(acknowledged: u64, uncertain: &[u64], summary: u64) -> Vec<Foun
     (0..uncertain.len()).map(found).collect()
 }
 
+/// Units by which Stripe's sum lies beyond what the reports of the same window explain; negative when
+/// it misses some. What was acknowledged within [`SUMMARY_LAG`] may be in the sum or not, and so may
+/// what is of unknown outcome.
+#[must_use]
+pub fn drift(summary: u64, reports: &[Report], now: Timestamp) -> i128 {
+    let (mut least, mut most) = (0_i128, 0_i128);
+    for report in reports {
+        let value = i128::from(report.sealed.value);
+        match report.state {
+            ReportState::Done => {
+                most += value;
+                least += if report.is_recent(now) { 0 } else { value };
+            }
+            ReportState::Pending if report.attempts.count == 0 => {}
+            ReportState::Pending | ReportState::Reconcile => most += value,
+            ReportState::Dead => {}
+        }
+    }
+    let summary = i128::from(summary);
+    if summary < least { summary - least } else { (summary - most).max(0) }
+}
+
+/// The part of a window whose reports are as a rule older than [`SUMMARY_LAG`], so that what differs
+/// there is not the lag; `None` when there is none.
+#[must_use]
+pub fn settled_part(window: Period, now: Timestamp) -> Option<Period> {
+    let end: Timestamp = now.minus(SUMMARY_LAG * 2).floor_to(60).min(window.end);
+    (end > window.start).then_some(Period { start: window.start, end })
+}
+
 fn all_or_nothing(uncertain: &[u64], rest: u64) -> Found {
     let all: u128 = uncertain.iter().map(|value| u128::from(*value)).sum();
     match u128::from(rest) {
@@ -104,5 +137,52 @@ mod tests {
         assert_eq!(reconcile(0, &rows, 0), [Found::Missing; 20]);
         assert_eq!(reconcile(0, &rows, 57), [Found::Unclear; 20]);
         assert_eq!(reconcile(0, &[u64::MAX; 2], u64::MAX), [Found::Unclear; 2]);
+    }
+
+    fn report(value: u64, state: ReportState, done_at: Option<Timestamp>) -> Report {
+        Report {
+            organization: crate::id::OrganizationId::from_bytes([1; 16]),
+            sealed: Sealed {
+                identifier: "dl-1".into(),
+                value,
+                timestamp: Timestamp::from_secs(1_800_000_000),
+            },
+            units: value,
+            state,
+            attempts: super::super::Attempts::default(),
+            done_at,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn the_lag_of_stripes_sums_is_no_drift_and_what_is_missing_after_it_is() {
+        let now = Timestamp::from_secs(1_800_100_000);
+        let ago = |secs| Some(now.minus(Duration::from_secs(secs)));
+        let reports = [
+            report(100, ReportState::Done, ago(7_200)),
+            report(10, ReportState::Done, ago(60)),
+            report(3, ReportState::Reconcile, None),
+            report(1, ReportState::Pending, None),
+            report(9, ReportState::Dead, None),
+        ];
+        for (summary, wanted) in
+            [(100, 0), (110, 0), (113, 0), (104, 0), (99, -1), (0, -100), (114, 1)]
+        {
+            assert_eq!(drift(summary, &reports, now), wanted, "{summary}");
+        }
+        let later = now.plus(SUMMARY_LAG);
+        assert_eq!(drift(100, &reports, later), -10, "the lag is over");
+    }
+
+    #[test]
+    fn the_settled_part_ends_before_what_the_lag_may_hide() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let window = Period { start: now.minus(Duration::from_secs(86_400)), end: now };
+        let part = settled_part(window, now).expect("there is one");
+        assert_eq!((part.start, part.end), (window.start, now.minus(SUMMARY_LAG * 2).floor_to(60)));
+        assert_eq!(settled_part(Period { start: now, end: now }, now), None);
+        let past = Period { start: window.start, end: window.start.plus(SUMMARY_LAG) };
+        assert_eq!(settled_part(past, now), Some(past));
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::delivery::{Attempts, Step};
+use super::reconcile::SUMMARY_LAG;
 use super::seal::{Bucket, ReportMode, Reported, Sealed, seal};
 use crate::id::OrganizationId;
 use crate::period::Period;
@@ -15,6 +16,17 @@ pub struct SealRule {
     pub mode: ReportMode,
     /// Units included in a period: what is beyond them is overage.
     pub included: u64,
+    /// When the subscription serves: only its own periods' usage is told.
+    pub service: Period,
+}
+
+impl SealRule {
+    /// Whether a bucket is on the subscription's bill. One of a period that began before is of a time
+    /// when nobody paid for units.
+    #[must_use]
+    pub fn bills(&self, bucket: &Bucket) -> bool {
+        self.service.start <= bucket.period.start && bucket.hour < self.service.end
+    }
 }
 
 /// How far a report came.
@@ -44,7 +56,9 @@ pub struct Report {
     pub state: ReportState,
     /// What was tried.
     pub attempts: Attempts,
-    /// What is wrong with it.
+    /// When Stripe acknowledged it.
+    pub done_at: Option<Timestamp>,
+    /// What is wrong with it, or why nothing of it is told.
     pub error: Option<String>,
 }
 
@@ -69,9 +83,12 @@ pub struct PeriodSums {
 
 impl Report {
     /// A bucket's report, as it is entered; one that Stripe takes no time for any more is dead from
-    /// the beginning, and one of no units is done.
+    /// the beginning, and one of no units is done, as is one that is on no bill.
     #[must_use]
     pub fn of(bucket: &Bucket, rule: SealRule, before: Reported, now: Timestamp) -> Self {
+        if !rule.bills(bucket) {
+            return Self::unbilled(bucket);
+        }
         let (sealed, late) = match seal(bucket, rule.mode, before, rule.included, now) {
             Ok(sealed) => (sealed, None),
             Err(untimely) => {
@@ -92,7 +109,31 @@ impl Report {
             sealed,
             state,
             attempts: Attempts::default(),
+            done_at: None,
         }
+    }
+
+    /// Units that are counted and on no bill: closed, with nothing to be told.
+    fn unbilled(bucket: &Bucket) -> Self {
+        Self {
+            organization: bucket.organization,
+            sealed: Sealed {
+                identifier: bucket.identifier(),
+                value: 0,
+                timestamp: bucket.hour.max(bucket.period.start),
+            },
+            units: bucket.units,
+            state: ReportState::Done,
+            attempts: Attempts::default(),
+            done_at: None,
+            error: Some("settled outside of the subscription's service: on no bill".to_owned()),
+        }
+    }
+
+    /// Whether Stripe acknowledged it so recently that its sums may not show it.
+    #[must_use]
+    pub fn is_recent(&self, now: Timestamp) -> bool {
+        self.done_at.is_some_and(|at| now < at.plus(SUMMARY_LAG))
     }
 
     /// The same with one more attempt, to be entered before it is made; or to be compared, if its

@@ -52,6 +52,12 @@ impl MeterErrorReport {
             errors: list_of(reason, "error_types").iter().map(error).collect(),
         }
     }
+
+    /// Whether it tells anything: a thin event as it is delivered has no data.
+    #[must_use]
+    pub const fn says_what(&self) -> bool {
+        !self.errors.is_empty() || self.summary.is_some()
+    }
 }
 
 fn error(value: &Value) -> MeterError {

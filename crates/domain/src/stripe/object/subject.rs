@@ -47,7 +47,7 @@ impl Subject {
             EventKind::CustomerDeleted => {
                 Customer::read(object).map_or_else(Self::Unreadable, Self::Customer)
             }
-            EventKind::DisputeCreated => {
+            EventKind::DisputeCreated | EventKind::DisputeClosed => {
                 Dispute::read(object).map_or_else(Self::Unreadable, Self::Dispute)
             }
             EventKind::MeterErrorReport => {

@@ -34,7 +34,7 @@ pub fn snapshot(
     })
 }
 
-/// A thin event: it names its object, and holds only `data`.
+/// A thin event as it is delivered: it names its object, and has no data.
 #[must_use]
 pub fn thin(
     id: &str,
@@ -42,7 +42,6 @@ pub fn thin(
     created: Timestamp,
     related: (&str, &str),
     livemode: bool,
-    data: &Value,
 ) -> Value {
     let (related_type, related_id) = related;
     json!({
@@ -51,7 +50,6 @@ pub fn thin(
         "type": kind.as_str(),
         "context": null,
         "created": created.to_string(),
-        "data": data,
         "livemode": livemode,
         "reason": null,
         "related_object": {
@@ -60,6 +58,14 @@ pub fn thin(
             "url": format!("/v1/billing/meters/{related_id}"),
         },
     })
+}
+
+/// A thin event as Stripe answers when it is fetched: with its data.
+#[must_use]
+pub fn fetched(thin: &Value, data: Value) -> Value {
+    let mut event = thin.clone();
+    event["data"] = data;
+    event
 }
 
 /// `previous_attributes`: of each member that changed the former value, of objects only the

@@ -20,7 +20,7 @@ use std::str::FromStr;
 
 pub use delivery::{duplicate, shuffle};
 pub use entropy::Entropy;
-pub use envelope::{difference, snapshot, thin};
+pub use envelope::{difference, fetched, snapshot, thin};
 pub use extras::{checkout_session, customer, dispute, meter_error_report};
 pub use invoice::SampleInvoice;
 pub use life::{Life, LifeParams, SamplePrice, Start};

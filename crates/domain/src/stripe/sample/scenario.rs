@@ -103,7 +103,11 @@ pub fn event(kind: &EventKind, params: LifeParams) -> Option<Value> {
         EventKind::InvoiceVoided => life.void(),
         EventKind::CustomerDeleted => life.delete_customer(),
         EventKind::DisputeCreated => life.dispute(),
-        EventKind::MeterErrorReport => life.report_meter_errors(&["sample-identifier"]),
+        EventKind::DisputeClosed => {
+            life.dispute();
+            life.close_dispute();
+        }
+        EventKind::MeterErrorReport => life.report_meter_errors(),
         EventKind::SubscriptionCreated
         | EventKind::InvoicePaid
         | EventKind::InvoicePaymentSucceeded

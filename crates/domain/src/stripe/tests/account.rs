@@ -1,4 +1,5 @@
 use super::*;
+use crate::stripe::apply::open_disputes;
 use crate::stripe::event::EventKind;
 use crate::stripe::invoices;
 use crate::stripe::prices::PriceMap;
@@ -25,11 +26,12 @@ pub(in crate::stripe) fn standing(life: &Life) -> Billing {
         .filter(|event| event.kind == EventKind::TrialWillEnd)
         .filter_map(|event| event.subject().subscription().map(str::to_owned))
         .collect();
+    let disputes = open_disputes(&events);
     Billing::of(Account {
         subscriptions: &states,
         invoices: &invoices,
         trial_notices: &notices,
-        disputed: told(EventKind::DisputeCreated),
+        disputes: &disputes,
         customer_deleted: told(EventKind::CustomerDeleted),
         grace: GRACE,
     })
@@ -106,7 +108,7 @@ fn past_due_has_grace_even_before_the_failure_is_known() {
         subscriptions: std::slice::from_ref(&state),
         invoices,
         trial_notices: &[],
-        disputed: false,
+        disputes: &[],
         customer_deleted: false,
         grace: GRACE,
     };
@@ -135,4 +137,41 @@ fn a_deleted_customer_has_no_live_subscription() {
     let billing = standing(&life);
     assert!(billing.customer_deleted);
     assert_eq!(billing.status, Some(SubscriptionStatus::Canceled));
+}
+
+#[test]
+fn a_second_live_subscription_is_named() {
+    let mut life = life(Start::Paid);
+    let first = life.subscriptions()[0].id.clone();
+    wait(&mut life, 10);
+    let growth = life.params().upgrade.clone();
+    life.subscribe(&growth, Start::Paid);
+    let billing = standing(&life);
+    assert_eq!(billing.plan.as_deref(), Some("growth"));
+    assert_eq!(billing.also_live, [first]);
+    life.delete_customer();
+    assert_eq!(standing(&life).also_live, [""; 0]);
+}
+
+#[test]
+fn a_service_goes_on_with_the_next_subscription_unless_there_is_a_gap() {
+    for (gap, goes_on) in [(60, true), (2 * 86_400, false)] {
+        let mut life = life(Start::Paid);
+        let began = life.now();
+        wait(&mut life, 5 * 86_400);
+        life.cancel();
+        wait(&mut life, gap);
+        let again = life.now();
+        let price = life.params().price.clone();
+        life.subscribe(&price, Start::Paid);
+        let states: Vec<SubscriptionState> = life
+            .subscriptions()
+            .iter()
+            .map(|truth| truth.render(ApiShape::Basil))
+            .map(|object| SubscriptionState::from_object(&object, &PriceMap::default()))
+            .map(|state| state.expect("a plan"))
+            .collect();
+        let start = current(&states).expect("there is one").service_start(&states);
+        assert_eq!(start, Some(if goes_on { began } else { again }), "{gap} s");
+    }
 }

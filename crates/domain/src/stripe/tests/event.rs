@@ -126,3 +126,28 @@ fn a_handled_event_without_its_object_is_unreadable_and_says_so() {
 }
 
 use crate::stripe::object::Subject;
+
+#[test]
+fn only_the_wanted_mode_has_an_effect_and_a_report_of_meter_errors_is_looked_up() {
+    use crate::stripe::delivery::{Delivery, DeliveryState};
+    let now = Timestamp::from_secs(1_800_000_000);
+    let mut event = json!({
+        "id": "evt_2", "object": "v2.core.event",
+        "type": "v1.billing.meter.error_report_triggered",
+        "created": "2026-03-05T10:00:00.250Z", "livemode": false,
+        "related_object": { "id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1" },
+    });
+    let state = |event: &serde_json::Value, wanted| {
+        let body = event.to_string().into_bytes();
+        Delivery::read(&body, now, wanted).expect("an event").state
+    };
+    for (wanted, expected) in [
+        (None, DeliveryState::Pending),
+        (Some(false), DeliveryState::Pending),
+        (Some(true), DeliveryState::Ignored),
+    ] {
+        assert_eq!(state(&event, wanted), expected, "{wanted:?}");
+    }
+    event.as_object_mut().expect("an object").remove("livemode");
+    assert_eq!(state(&event, Some(true)), DeliveryState::Pending, "it does not say");
+}

@@ -63,3 +63,21 @@ fn nothing_changed_is_nothing_told_and_details_are_the_members() {
     assert_eq!(failed.details()["grace_until"], "1970-01-01T00:00:00Z");
     assert_eq!(Transition::Paused.details(), serde_json::json!({}));
 }
+
+#[test]
+fn each_dispute_is_told_and_so_is_its_end() {
+    let mut own = life(Start::Paid);
+    let alerts = |before: &Billing, life: &Life| -> Vec<(AlertKind, String)> {
+        transitions(before, &standing(life)).iter().filter_map(|one| one.alert("sub_1")).collect()
+    };
+    let before = standing(&own);
+    own.dispute();
+    let first = alerts(&before, &own);
+    let between = standing(&own);
+    own.dispute();
+    let second = alerts(&between, &own);
+    assert_eq!((first.len(), second.len()), (1, 1), "a second dispute is another alert");
+    assert_ne!(first, second);
+    assert_eq!(changes(&mut own, Life::close_dispute), ["billing.dispute_closed"]);
+    assert!(standing(&own).disputed, "the first is still open");
+}

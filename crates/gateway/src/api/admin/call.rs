@@ -60,9 +60,9 @@ impl Failure {
     }
 
     /// The resource's state does not allow it.
-    pub(super) fn conflict(detail: &'static str) -> Self {
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
         let title = "The resource's state does not allow this";
-        Self::Problem(Problem::new(StatusCode::CONFLICT, "conflict", title, detail))
+        Self::Problem(Problem::new(StatusCode::CONFLICT, "conflict", title, detail.into()))
     }
 }
 

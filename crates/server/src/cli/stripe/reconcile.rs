@@ -1,6 +1,7 @@
 //! `driftlock stripe reconcile`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -20,7 +21,10 @@ pub(in crate::cli) struct Reconcile {
 impl Reconcile {
     pub(super) fn run(self) -> Result<ExitCode> {
         let remote = self.remote;
-        let found = remote.api()?.post("/stripe/reconcile", &json!({}))?;
+        let tick = |waited: Duration| {
+            eprintln!("still comparing with Stripe, after {} s", waited.as_secs());
+        };
+        let found = remote.api()?.post_patiently("/stripe/reconcile", &json!({}), tick)?;
         if remote.json {
             output::json(&found)?;
         } else {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{Life, PERIOD_DAYS, SamplePrice, Start};
 use crate::period::Period;
 use crate::stripe::event::EventKind;
@@ -153,13 +155,22 @@ impl Life {
         self.emit(&EventKind::DisputeCreated, &object, None);
     }
 
-    /// Meter events with these identifiers are found invalid.
-    pub fn report_meter_errors(&mut self, identifiers: &[&str]) {
+    /// The last dispute is over.
+    pub fn close_dispute(&mut self) {
+        let disputed = |event: &&Value| event["type"] == EventKind::DisputeCreated.as_str();
+        let Some(opened) = self.events.iter().rev().find(disputed) else { return };
+        let mut object = opened["data"]["object"].clone();
+        object["status"] = "won".into();
+        self.emit(&EventKind::DisputeClosed, &object, None);
+    }
+
+    /// Meter events are found invalid: the event names their meter, and what is wrong with them is
+    /// fetched ([`super::super::fetched`]).
+    pub fn report_meter_errors(&mut self) {
         let (id, meter) = (self.entropy.id("evt_test_"), self.entropy.id("mtr_test_"));
-        let data = extras::meter_error_report(identifiers, self.now);
         let kind = EventKind::MeterErrorReport;
         let related = ("billing.meter", meter.as_str());
-        self.events.push(thin(&id, &kind, self.now, related, self.params.livemode, &data));
+        self.events.push(thin(&id, &kind, self.now, related, self.params.livemode));
     }
 
     pub(super) fn live_as(&self, status: &str) -> Option<usize> {

@@ -8,8 +8,8 @@ use http::StatusCode;
 
 use super::super::call::{AdminCall, Failure, Reply};
 use super::super::input;
-use super::valid;
 use super::view::OrganizationView;
+use super::{customer, valid};
 use crate::ports::{Directory, Platform, id_entropy};
 use crate::reply;
 
@@ -36,7 +36,9 @@ pub(in super::super) async fn create<P: Platform>(mut call: AdminCall<'_, P>) ->
     patch.apply(&mut organization);
     valid::check(&organization, config)?;
     let audit = call.audit("organization.create", organization.id.to_string(), &details);
-    gateway.directory.create_organization(&organization, audit).await?;
+    if let Err(fault) = gateway.directory.create_organization(&organization, audit).await {
+        return Err(customer::taken(&call, &organization, fault).await);
+    }
     gateway.shared.organizations.invalidate(&organization.id);
     let view = OrganizationView::of(organization, config);
     Ok(reply::json::<P>(StatusCode::CREATED, &view)?)

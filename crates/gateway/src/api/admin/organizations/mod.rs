@@ -2,6 +2,7 @@
 
 pub(super) mod authority;
 pub(super) mod create;
+mod customer;
 pub(super) mod list;
 pub(super) mod show;
 pub(super) mod update;

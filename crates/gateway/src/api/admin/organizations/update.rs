@@ -5,8 +5,8 @@ use http::StatusCode;
 
 use super::super::call::{AdminCall, Failure, Reply};
 use super::super::input;
-use super::valid;
 use super::view::OrganizationView;
+use super::{customer, valid};
 use crate::ports::{Directory, Platform};
 use crate::reply;
 
@@ -22,8 +22,17 @@ pub(in super::super) async fn update<P: Platform>(
     valid::check(&wanted, config)?;
     let details = valid::audited(&patch);
     let audit = call.audit("organization.update", wanted.id.to_string(), &details);
-    let updated = gateway.directory.patch_organization(wanted.id, patch, audit).await?;
+    let relinked = patch.stripe_customer_id.clone().flatten();
+    let updated = gateway.directory.patch_organization(wanted.id, patch, audit).await;
+    let updated = match updated {
+        Ok(updated) => updated,
+        Err(fault) => return Err(customer::taken(&call, &wanted, fault).await),
+    };
     gateway.shared.organizations.invalidate(&wanted.id);
     let updated = updated.ok_or_else(|| Failure::not_found("organization"))?;
+    if let Some(customer) = relinked {
+        // What came of it before, as another's or as nobody's, has its effect now.
+        gateway.process_soon(&customer);
+    }
     Ok(reply::json::<P>(StatusCode::OK, &OrganizationView::of(updated, config))?)
 }

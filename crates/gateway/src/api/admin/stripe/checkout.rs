@@ -38,6 +38,13 @@ pub(in super::super) async fn checkout<P: Platform>(
         Failure::invalid(format!("`plan`: no price buys `{}`; there are {plans}.", body.plan))
     })?;
     let organization = call.organization(id).await?;
+    if let Some(live) = organization.subscription.as_ref().filter(|found| found.status.is_live()) {
+        return Err(Failure::conflict(format!(
+            "Subscription {} is live: a second one would be paid for beside it. The portal changes \
+             its plan.",
+            live.id
+        )));
+    }
     let audit = |customer: &str| {
         let resource = organization.id.to_string();
         call.audit("organization.customer", resource, &json!({ "stripe_customer_id": customer }))

@@ -11,10 +11,19 @@ use crate::shared::Job;
 pub(in super::super) async fn reconcile<P: Platform>(call: AdminCall<'_, P>) -> Reply<P> {
     stripe_needed(&call)?;
     let running = call.gateway.shared.begin(Job::Reconciliation);
-    let _running = running.ok_or_else(|| {
+    let running = running.ok_or_else(|| {
         Failure::conflict("A comparison with Stripe is under way; ask again when it is done.")
     })?;
-    call.gateway.report_usage().await;
-    let found = call.gateway.reconcile().await?;
+    let gateway = call.gateway.clone();
+    // It goes on when whoever asked goes away: half a comparison would have to begin anew.
+    let work = call.gateway.uncancelled(async move {
+        let _running = running;
+        // Where the reports are on their way already, they are not told twice.
+        if let Some(_reporting) = gateway.shared.begin(Job::Reports) {
+            gateway.report_usage().await;
+        }
+        gateway.reconcile().await
+    });
+    let found = work.await?;
     Ok(reply::json::<P>(StatusCode::OK, &found)?)
 }

@@ -1,6 +1,7 @@
 //! `POST /admin/v1/stripe/events/{id}/replay`: processes an event again, at once.
 
 use driftlock_domain::stripe::delivery::DeliveryState;
+use driftlock_domain::stripe::event::is_of_other_mode;
 use http::StatusCode;
 
 use super::super::call::{AdminCall, Failure, Reply};
@@ -9,6 +10,12 @@ use crate::reply;
 
 pub(in super::super) async fn replay<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
     let gateway = call.gateway;
+    let kept = gateway.inbox.event(id).await?.ok_or_else(|| Failure::not_found("event"))?;
+    if is_of_other_mode(kept.livemode, gateway.shared.config.stripe.livemode) {
+        return Err(Failure::conflict(
+            "The event is of the other livemode: it is kept, and has no effect.",
+        ));
+    }
     let found = gateway.inbox.replay(id, call.at).await?;
     let entry = found.ok_or_else(|| Failure::not_found("event"))?;
     match &entry.customer {

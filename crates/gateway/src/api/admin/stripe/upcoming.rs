@@ -27,12 +27,19 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
     let units = usage.as_ref().map_or(0, |usage| usage.units);
     let period = usage.map_or_else(|| period(&organization, call.at), |usage| usage.period);
     let lines = lines(&quota, units);
-    let mut preview = None;
+    let (mut preview, mut missing) = (None, None);
     if let (Some(customer), Some(subscription)) =
         (&organization.stripe_customer_id, &organization.subscription)
     {
         let key = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
-        preview = gateway.invoice_preview(customer, &subscription.id, &key).await?;
+        // Our own figures stand, whatever becomes of Stripe's.
+        match gateway.invoice_preview(customer, &subscription.id, &key).await {
+            Ok(found) => preview = found,
+            Err(error) => {
+                tracing::warn!(%error, "an upcoming invoice without Stripe's preview");
+                missing = Some(error.to_string());
+            }
+        }
     }
     let answer = json!({
         "period": period,
@@ -43,6 +50,7 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
         "amount_cents": total_cents(&lines),
         "lines": lines,
         "stripe_preview": preview.as_ref().map(shown),
+        "stripe_error": missing,
     });
     Ok(reply::json::<P>(StatusCode::OK, &answer)?)
 }

@@ -1,0 +1,132 @@
+//! What people are told of a subscription's course, each once.
+
+use std::time::Duration;
+
+use driftlock_domain::alert::AlertKind;
+use driftlock_domain::lease::Sharing;
+use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Start};
+use driftlock_gateway::memory::MemoryStore;
+use driftlock_gateway::ports::{Alerts, Clock, Directory};
+use driftlock_testkit::clock::VirtualClock;
+use driftlock_testkit::make::{audit, now, organization, organization_id};
+use driftlock_testkit::sim::{Asking, Sim, config, run};
+use driftlock_testkit::stripe::StripeDouble;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct World {
+    store: MemoryStore,
+    clock: VirtualClock,
+    process: Sim<MemoryStore>,
+    life: Life,
+    told: usize,
+}
+
+impl World {
+    fn new(start: Start) -> Self {
+        let (store, clock) = (MemoryStore::new(Sharing::Whole), VirtualClock::at(now()));
+        let double = StripeDouble::new(1, now);
+        let made = organization(1);
+        run(store.create_organization(&made, audit("organization.create"))).expect("made");
+        let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
+        let mut life = Life::new(LifeParams {
+            seed: 3,
+            shape: ApiShape::Basil,
+            livemode: false,
+            organization: organization_id(1).to_string(),
+            customer: None,
+            price: price("standard", 4_900),
+            upgrade: price("growth", 24_900),
+            start: now(),
+        });
+        let standard = life.params().price.clone();
+        life.subscribe(&standard, start);
+        life.checkout();
+        let process = Sim::start(&store, &clock, &double, Asking::Offline, &config());
+        Self { store, clock, process, life, told: 0 }
+    }
+
+    /// Delivers what happened since the last time.
+    fn tell(&mut self) {
+        self.clock.advance(self.life.now().since(self.clock.now()));
+        let news = self.life.events()[self.told..].to_vec();
+        self.told += news.len();
+        for event in news {
+            assert_eq!(run(self.process.deliver(event.to_string().as_bytes())), 200);
+        }
+        self.process.later.finish();
+    }
+
+    fn look_after(&self) {
+        assert_eq!(run(self.process.gateway.look_after(None, 9)).expect("looked after"), None);
+    }
+
+    fn count(&self, kind: AlertKind) -> usize {
+        let all = run(self.store.alerts(organization_id(1), 99)).expect("read");
+        all.iter().filter(|alert| alert.kind == kind).count()
+    }
+}
+
+#[test]
+fn the_end_of_a_trial_is_told_once() {
+    let mut world = World::new(Start::Trial(14));
+    world.tell();
+    assert_eq!(world.count(AlertKind::TrialEnding), 0);
+    world.life.wait(DAY * 11);
+    world.life.announce_trial_end();
+    world.tell();
+    assert_eq!(world.count(AlertKind::TrialEnding), 1);
+    world.life.announce_trial_end();
+    world.tell();
+    assert_eq!(world.count(AlertKind::TrialEnding), 1);
+}
+
+#[test]
+fn the_end_of_the_grace_time_is_told_a_day_before_and_once() {
+    let mut world = World::new(Start::Paid);
+    world.life.renew();
+    world.life.fail();
+    world.tell();
+    assert_eq!(world.count(AlertKind::PaymentFailed), 1);
+    world.look_after();
+    assert_eq!(world.count(AlertKind::GraceEnding), 0, "there are days left");
+    world.clock.advance(DAY * 6 + Duration::from_secs(3_600));
+    for _ in 0..2 {
+        world.look_after();
+        assert_eq!(world.count(AlertKind::GraceEnding), 1);
+    }
+    world.clock.advance(DAY);
+    world.look_after();
+    assert_eq!(world.count(AlertKind::GraceEnding), 1, "it is over");
+}
+
+#[test]
+fn a_payment_before_the_end_leaves_nothing_to_be_told() {
+    let mut world = World::new(Start::Paid);
+    world.life.renew();
+    world.life.fail();
+    world.life.wait(DAY);
+    world.life.pay();
+    world.tell();
+    world.clock.advance(DAY * 5 + Duration::from_secs(3_600));
+    world.look_after();
+    assert_eq!(world.count(AlertKind::GraceEnding), 0);
+}
+
+#[test]
+fn each_dispute_and_a_second_live_subscription_are_told() {
+    let mut world = World::new(Start::Paid);
+    world.life.dispute();
+    world.tell();
+    assert_eq!(world.count(AlertKind::ChargeDisputed), 1);
+    world.life.close_dispute();
+    world.life.wait(DAY);
+    world.life.dispute();
+    world.tell();
+    assert_eq!(world.count(AlertKind::ChargeDisputed), 2);
+    assert_eq!(world.count(AlertKind::SeveralSubscriptions), 0);
+    let growth = world.life.params().upgrade.clone();
+    world.life.subscribe(&growth, Start::Paid);
+    world.tell();
+    assert_eq!(world.count(AlertKind::SeveralSubscriptions), 1);
+}
