@@ -12,9 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// How long before it happens a handover is known at least: longer than anybody trusts what it
-/// remembers of an organization.
+/// How long before it happens a handover is known at least.
 pub const NOTICE: Duration = Duration::from_secs(60);
+
+/// How long before it happens a handover is known where hosts serve what they remember of an
+/// organization for so long (`keys.max_stale_secs`): nobody may act on what was true before it.
+#[must_use]
+pub fn notice(max_stale: Duration) -> Duration {
+    NOTICE.max(max_stale)
+}
 
 /// A kind of ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,15 +73,21 @@ impl Authority {
         }
     }
 
-    /// What it is once `to` is to count from the end of the period on. Whoever counts already goes on,
-    /// and a handover that was agreed on otherwise is off.
+    /// What it is once `to` is to count from the end of the period on, and not before the notice is
+    /// over. Whoever counts already goes on, and a handover that was agreed on otherwise is off.
     #[must_use]
-    pub fn handed_to(self, to: LedgerKind, now: Timestamp, period_end: Timestamp) -> Self {
+    pub fn handed_to(
+        self,
+        to: LedgerKind,
+        now: Timestamp,
+        period_end: Timestamp,
+        notice: Duration,
+    ) -> Self {
         let kind = self.at(now);
         if kind == to {
             return Self::of(kind);
         }
-        let from = period_end.max(now.plus(NOTICE));
+        let from = period_end.max(now.plus(notice));
         Self { kind, next: Some(Handover { kind: to, from }) }
     }
 }
@@ -117,15 +129,35 @@ mod tests {
     fn one_kind_counts_at_a_time_and_a_handover_waits_for_the_period() {
         let at = Timestamp::from_secs;
         let before = Authority::of(LedgerKind::Leases);
-        let agreed = before.handed_to(LedgerKind::Objects, at(1_000), at(9_000));
+        let agreed = before.handed_to(LedgerKind::Objects, at(1_000), at(9_000), NOTICE);
         assert_eq!(agreed.at(at(8_999)), LedgerKind::Leases);
         assert_eq!(agreed.at(at(9_000)), LedgerKind::Objects);
-        assert_eq!(agreed.handed_to(LedgerKind::Leases, at(2_000), at(9_000)), before, "it is off");
-        let after = agreed.handed_to(LedgerKind::Objects, at(9_500), at(20_000));
+        let off = agreed.handed_to(LedgerKind::Leases, at(2_000), at(9_000), NOTICE);
+        assert_eq!(off, before, "it is off");
+        let after = agreed.handed_to(LedgerKind::Objects, at(9_500), at(20_000), NOTICE);
         assert_eq!(after, Authority::of(LedgerKind::Objects), "it is done");
-        let soon = before.handed_to(LedgerKind::Objects, at(8_990), at(9_000));
+        let soon = before.handed_to(LedgerKind::Objects, at(8_990), at(9_000), NOTICE);
         assert_eq!(soon.at(at(9_049)), LedgerKind::Leases, "everybody must know first");
         assert_eq!(soon.at(at(9_050)), LedgerKind::Objects);
+    }
+
+    #[test]
+    fn nobody_acts_on_what_was_true_before_the_handover() {
+        let at = Timestamp::from_secs;
+        for stale_secs in [10, 60, 3_600] {
+            let max_stale = Duration::from_secs(stale_secs);
+            let agreed = Authority::of(LedgerKind::Leases).handed_to(
+                LedgerKind::Objects,
+                at(8_990),
+                at(9_000),
+                notice(max_stale),
+            );
+            // A host that read the organization just before it was agreed on.
+            let serves_until = at(8_990).plus(max_stale);
+            let from = agreed.next.expect("agreed on").from;
+            assert!(from >= serves_until, "{stale_secs} s");
+            assert!(from >= at(8_990).plus(NOTICE));
+        }
     }
 
     #[test]
@@ -134,6 +166,7 @@ mod tests {
             LedgerKind::Objects,
             Timestamp::from_secs(0),
             Timestamp::from_secs(86_400),
+            NOTICE,
         );
         let text = serde_json::to_string(&agreed).expect("it can be written");
         let wanted = r#"{"kind":"leases","next":{"kind":"objects","from":"1970-01-02T00:00:00Z"}}"#;

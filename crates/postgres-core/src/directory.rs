@@ -1,7 +1,6 @@
 //! Organizations and keys.
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::NOTICE;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
@@ -143,7 +142,7 @@ impl<C: Call> Directory for FunctionStore<C> {
     async fn hand_over(&self, ask: HandoverAsk) -> Result<HandedOver, Fault> {
         let args = json!({
             "id": uuid!(ask.organization), "to": ask.to, "period_end": ask.period_end.micros(),
-            "notice": int(NOTICE.as_micros().try_into().unwrap_or(u64::MAX)),
+            "notice": int(ask.notice.as_micros().try_into().unwrap_or(u64::MAX)),
             "now": self.stamp(ask.now), "audit": [record(&ask.audit)],
         });
         let agreed: Option<Organization> =

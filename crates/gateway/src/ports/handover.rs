@@ -1,5 +1,7 @@
 //! Another kind of ledger takes an organization over; see [`driftlock_domain::authority`].
 
+use std::time::Duration;
+
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::id::OrganizationId;
@@ -15,6 +17,8 @@ pub struct HandoverAsk {
     pub to: LedgerKind,
     /// When the billing period in force ends.
     pub period_end: Timestamp,
+    /// How long before it happens it is known at least.
+    pub notice: Duration,
     /// The time.
     pub now: Timestamp,
     /// The row of the audit log.

@@ -1,6 +1,8 @@
 //! `POST /admin/v1/organizations/{id}/authority`: another kind of ledger is to count its units.
 
-use driftlock_domain::authority::LedgerKind;
+use std::time::Duration;
+
+use driftlock_domain::authority::{LedgerKind, notice};
 use driftlock_domain::entitlement::period;
 use http::StatusCode;
 use serde::Deserialize;
@@ -31,6 +33,7 @@ pub(in super::super) async fn hand_over<P: Platform>(
         organization: organization.id,
         to: ledger,
         period_end: period(&organization, call.at).end,
+        notice: notice(Duration::from_secs(gateway.shared.config.keys.max_stale_secs)),
         now: call.at,
         audit: call.audit("organization.authority", organization.id.to_string(), &details),
     };
