@@ -31,7 +31,11 @@ pub(crate) async fn admit<P: Platform>(
             id_entropy(&gateway.entropy),
         ),
         units: call.route.units,
-        lifetime: lifetime(&call.route, &gateway.shared.config.timeouts),
+        lifetime: match claim {
+            // The payload is in memory.
+            Some(_) => lifetime(&call.route, &gateway.shared.config.timeouts),
+            None => streamed(call.route.head_timeout_ms, &gateway.shared.config.timeouts),
+        },
         claim,
     });
     take(gateway, call, hold).await
@@ -66,8 +70,35 @@ async fn take<P: Platform>(
     Ok(Admitted { gateway: gateway.clone(), call, limits: admitted.limits, held })
 }
 
-/// A hold outlives everything that its request may wait for.
+/// A hold outlives everything that its request may wait for, and so its client, who may take its
+/// time to send the body.
+fn streamed(head_timeout_ms: u64, timeouts: &Timeouts) -> Duration {
+    let sending = Duration::from_millis(timeouts.request_ms);
+    answered(head_timeout_ms, timeouts).saturating_add(sending)
+}
+
+/// A hold whose payload is in memory outlives everything that its request may wait for.
 pub(super) fn lifetime(route: &Route, timeouts: &Timeouts) -> Duration {
-    let attempt = timeouts.backend_connect_ms.saturating_add(route.head_timeout_ms);
-    Duration::from_millis(attempt.saturating_mul(ATTEMPTS_MAX)) + SETTLING_MARGIN
+    answered(route.head_timeout_ms, timeouts)
+}
+
+fn answered(head_timeout_ms: u64, timeouts: &Timeouts) -> Duration {
+    let attempt = timeouts.backend_connect_ms.saturating_add(head_timeout_ms);
+    Duration::from_millis(attempt.saturating_mul(ATTEMPTS_MAX)).saturating_add(SETTLING_MARGIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_outlives_the_slowest_upload_and_the_backend_s_time_after_it() {
+        let timeouts = Timeouts { request_ms: 300_000, ..Timeouts::default() };
+        let upload = Duration::from_millis(timeouts.request_ms);
+        let backend = Duration::from_millis(timeouts.backend_connect_ms + 30_000);
+        assert!(streamed(30_000, &timeouts) > upload + 2 * backend);
+        assert!(answered(30_000, &timeouts) > 2 * backend, "a payload in memory is not waited for");
+        let never = Timeouts { request_ms: u64::MAX, ..timeouts };
+        assert!(streamed(u64::MAX, &never) >= Duration::from_millis(u64::MAX));
+    }
 }
