@@ -262,6 +262,7 @@ create table if not exists driftlock.usage_ledgers (
 create table if not exists driftlock.usage_leases (
     organization_id uuid not null,
     node_id         uuid not null,
+    number          bigint not null, -- which of the node's asks it answers
     units           bigint not null,
     until           bigint not null,
     primary key (organization_id, node_id)

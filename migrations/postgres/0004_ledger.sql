@@ -74,6 +74,10 @@ begin
             perform driftlock.count(moved, -1);
             update driftlock.usage_events set period_id = period where id = any (moved);
             perform driftlock.count(moved, 1);
+            -- It may lose them again, to whichever period is learned next.
+            update driftlock.billing_periods p set last_settled_at = greatest(p.last_settled_at,
+                (select max(e.at) from driftlock.usage_events e where e.id = any (moved)))
+                where p.id = period;
         end if;
     end if;
     -- What was reserved in the old period lapses.
@@ -90,7 +94,8 @@ begin
 end $$;
 
 -- Renews, extends or gives back a node's lease: what it keeps stays reserved, and of what is left it
--- gets an eighth at most, and one unit at least.
+-- gets an eighth at most, and one unit at least. The row stays when nothing is reserved, since what
+-- settles is told under which of the node's asks it did.
 create or replace function public.driftlock_lease(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -119,8 +124,8 @@ begin
         update driftlock.usage_ledgers u set cap = the_cap, included = (args ->> 'included')::bigint
             where u.organization_id = organization;
     end if;
+    delete from driftlock.usage_leases u where u.organization_id = organization and u.until <= now;
     if the_cap is not null then
-        delete from driftlock.usage_leases u where u.organization_id = organization and u.until <= now;
         select greatest(the_cap - l.used - coalesce(sum(u.units), 0), 0) into free
             from driftlock.usage_leases u where u.organization_id = organization and u.node_id <> node;
         reserved := least(keep, free);
@@ -129,13 +134,10 @@ begin
             reserved := reserved + least(want, greatest(free / 8, 1));
         end if;
     end if;
-    if reserved > 0 then
-        insert into driftlock.usage_leases values (organization, node, reserved, now + ttl)
-            on conflict (organization_id, node_id) do update
-            set units = excluded.units, until = excluded.until;
-    else
-        delete from driftlock.usage_leases u where u.organization_id = organization and u.node_id = node;
-    end if;
+    insert into driftlock.usage_leases (organization_id, node_id, number, units, until)
+        values (organization, node, (args ->> 'number')::bigint, coalesce(reserved, 0), now + ttl)
+        on conflict (organization_id, node_id) do update
+        set number = excluded.number, units = excluded.units, until = excluded.until;
     return jsonb_build_object('period', l.period_id, 'reserved', reserved, 'used', l.used, 'ttl', ttl);
 end $$;
 
@@ -164,7 +166,7 @@ exception when duplicate_object then null;
 end $$;
 
 -- Enters settlements of which none is known, refused or beyond the cap; [place, outcome] of each.
-create or replace function driftlock.settle_all(l driftlock.usage_ledgers,
+create or replace function driftlock.settle_all(l driftlock.usage_ledgers, lease bigint,
     list driftlock.settlement[]) returns jsonb
     language plpgsql set search_path = public, pg_temp as $$
 begin
@@ -196,7 +198,8 @@ begin
     perform driftlock.append(l.organization_id,
         (select jsonb_agg(s.audit order by s.place) from unnest(list) s));
     return (select jsonb_agg(jsonb_build_array(s.place,
-                jsonb_build_object('at', l.last_at, 'period', l.period_id))) from unnest(list) s);
+                jsonb_build_object('at', l.last_at, 'period', l.period_id, 'lease', lease)))
+            from unnest(list) s);
 end $$;
 
 -- Which of these cannot simply be entered, and what each is answered with: known ones, claims that
@@ -218,9 +221,9 @@ begin
         select * into known from driftlock.usage_events e where e.id = s.usage;
         if found then
             outcome := case when known.voided then '"refused"'
-                else jsonb_build_object('at', known.at, 'period', known.period_id) end;
+                else jsonb_build_object('since', known.at, 'period', known.period_id) end;
         elsif exists (select from unnest(entered) e where e.usage = s.usage) then
-            outcome := jsonb_build_object('at', l.last_at, 'period', l.period_id);
+            outcome := jsonb_build_object('since', l.last_at, 'period', l.period_id);
         elsif s.claim = any (claims) or exists (select from driftlock.idempotency_keys k
                 where k.key = decode(s.claim, 'hex') and k.at >= driftlock.kept_since(now)) then
             outcome := '"refused"';
@@ -237,6 +240,26 @@ begin
     end loop;
 end $$;
 
+-- The period of the same kind that holds an instant after one's end, when the next is not known yet:
+-- after a calendar month (UTC) the instant's, after any other one as long.
+create or replace function driftlock.provisional(starts_at bigint, ends_at bigint, now bigint,
+    out starts bigint, out ends bigint) language plpgsql set search_path = public, pg_temp as $$
+declare
+    month timestamp := date_trunc('month', driftlock.instant(starts_at) at time zone 'UTC');
+    shift bigint;
+begin
+    if starts_at = driftlock.micros(month at time zone 'UTC')
+       and ends_at = driftlock.micros((month + interval '1 month') at time zone 'UTC') then
+        month := date_trunc('month', driftlock.instant(now) at time zone 'UTC');
+        starts := driftlock.micros(month at time zone 'UTC');
+        ends := driftlock.micros((month + interval '1 month') at time zone 'UTC');
+        return;
+    end if;
+    shift := (ends_at - starts_at) * ((now - ends_at) / (ends_at - starts_at) + 1);
+    starts := starts_at + shift;
+    ends := ends_at + shift;
+end $$;
+
 -- Settles what one node settles for one organization; [place, outcome] of each.
 create or replace function driftlock.settle(organization uuid, node uuid,
     list driftlock.settlement[]) returns jsonb
@@ -248,10 +271,11 @@ declare
     late jsonb;
     others bigint;
     own bigint;
+    lease bigint;
     free bigint;
     total bigint;
     before bigint;
-    shift bigint;
+    turned record;
     held_by text;
     outcomes jsonb := '[]';
 begin
@@ -267,15 +291,14 @@ begin
             (late ->> 'end')::bigint, (late ->> 'included')::bigint, null, now);
     end if;
     if l.ends_at <= now then
-        -- The next period is not known yet: one of the same kind follows.
-        shift := (l.ends_at - l.starts_at) * ((now - l.ends_at) / (l.ends_at - l.starts_at) + 1);
-        l := driftlock.open_ledger(organization, l.starts_at + shift, l.ends_at + shift,
-                                   l.included, l.cap, now);
+        select * into turned from driftlock.provisional(l.starts_at, l.ends_at, now);
+        l := driftlock.open_ledger(organization, turned.starts, turned.ends, l.included, l.cap, now);
     end if;
     l.last_at := greatest(now, l.last_at);
     before := l.used;
     select coalesce(sum(u.units) filter (where u.node_id <> node), 0),
-           coalesce(sum(u.units) filter (where u.node_id = node), 0) into others, own
+           coalesce(sum(u.units) filter (where u.node_id = node), 0),
+           max(u.number) filter (where u.node_id = node) into others, own, lease
         from driftlock.usage_leases u where u.organization_id = organization and u.until > l.last_at;
     select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
         where o.id = organization;
@@ -300,7 +323,7 @@ begin
     end if;
     total := (select sum(s.units) from unnest(list) s);
     l.used := l.used + total;
-    outcomes := outcomes || driftlock.settle_all(l, list);
+    outcomes := outcomes || driftlock.settle_all(l, lease, list);
     update driftlock.usage_ledgers u set used = l.used, last_at = l.last_at
         where u.organization_id = organization;
     if own > 0 then
@@ -312,8 +335,8 @@ begin
     return outcomes;
 end $$;
 
--- Settles a batch in one commit; [place, outcome] of each, where an outcome is {at, period},
--- "refused", or "unleased" when no units were ever leased to the organization. Organizations come in
+-- Settles a batch in one commit; [place, outcome] of each, where an outcome is {at, period, lease},
+-- {since, period} for what was settled before, "refused", or "unleased" when no units were ever leased to the organization. Organizations come in
 -- order of id, so that two batches wait for one another, and never both.
 create or replace function public.driftlock_settle(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
@@ -374,7 +397,8 @@ begin
     return driftlock.organization(o);
 end $$;
 
--- Takes a settlement back; "sealed" when Stripe may know of it already.
+-- Takes a settlement back; "sealed" when Stripe may know of it already. One that is not there may
+-- still be on its way: its number is entered as voided, in no period, so that it will be refused.
 create or replace function public.driftlock_void(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -383,8 +407,16 @@ declare
 begin
     perform from driftlock.usage_ledgers u where u.organization_id = organization for update;
     select * into e from driftlock.usage_events u
-        where u.id = (args ->> 'usage')::uuid and u.organization_id = organization and not u.voided;
+        where u.id = (args ->> 'usage')::uuid and u.organization_id = organization;
     if not found then
+        insert into driftlock.usage_events
+            (id, organization_id, key_id, route_id, units, period_id, at, request_id, voided)
+        values ((args ->> 'usage')::uuid, organization, '00000000-0000-0000-0000-000000000000',
+                0, 0, 0, 0, '', true)
+        on conflict do nothing;
+        return 'null';
+    end if;
+    if e.voided then
         return 'null';
     end if;
     perform from driftlock.meter_outbox m where m.organization_id = organization
@@ -403,14 +435,18 @@ begin
     return 'null';
 end $$;
 
--- The sums of the period that holds an instant; of several the one learned last.
+-- The sums of the period that holds an instant; of several the one in force, else one in which
+-- something counts, the one learned last.
 create or replace function public.driftlock_usage(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     with p as (
-        select * from driftlock.billing_periods
+        select * from driftlock.billing_periods b
         where organization_id = (args ->> 'organization')::uuid
           and starts_at <= (args ->> 'at')::bigint and ends_at > (args ->> 'at')::bigint
-        order by id desc limit 1),
+        order by starts_at = (args ->> 'start')::bigint and ends_at = (args ->> 'end')::bigint desc,
+            exists (select from usage_counters c where c.organization_id = b.organization_id
+                    and c.period_id = b.id and c.requests > 0) desc,
+            id desc limit 1),
     sums as (
         select case args ->> 'grouping'
                    when 'hour' then to_jsonb(c.hour)

@@ -61,6 +61,9 @@ CREATE TABLE usage_events (
     voided       INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- What was voided before it was settled has period 0: a number that is to be refused.
+CREATE INDEX usage_events_refused ON usage_events (id) WHERE period = 0;
+
 -- The same, summed up by hour: written once per group of settlements.
 CREATE TABLE usage_counters (
     organization BLOB NOT NULL,

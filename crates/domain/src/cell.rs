@@ -3,10 +3,14 @@
 //!
 //! Admission is all or nothing: every limit is looked at before anything is taken, so a denial
 //! consumes nothing. A hold is plain data that the caller gives back by settling or releasing; one
-//! that never comes back lapses. Who hands out the units is `lease.rs`'s matter; at the edge the
-//! cell is the Durable Object, natively it sits behind a short lock.
+//! that never comes back lapses. Who hands out the units is `lease.rs`'s matter, and what the cell
+//! knows of them `cell/units.rs`'s; at the edge the cell is the Durable Object, natively it sits
+//! behind a short lock.
 
 mod fleet;
+#[cfg(test)]
+mod tests;
+mod units;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -18,14 +22,13 @@ use crate::denial::{Denial, LimitScope};
 use crate::entitlement::Terms;
 use crate::id::{KeyId, UsageId};
 use crate::idempotency::{Claim, Fingerprint, IdempotencyKey};
-use crate::lease::{LeaseAsk, LeaseGrant};
+use crate::lease::LeaseAsk;
 use crate::limit::{Bucket, Limit, LimitState};
-use crate::time::{Timestamp, secs_ceil};
+use crate::time::Timestamp;
+use units::Units;
 
 /// Idle key buckets are swept when a cell has more than this many.
 const BUCKETS_SWEPT_ABOVE: usize = 256;
-/// Units wanted beyond the one needed, when leases are chunks.
-const WANT: u64 = 1_024;
 
 /// What one request would consume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +92,8 @@ pub struct LimitsNow {
 pub struct QuotaState {
     /// Units included in the period.
     pub included: u64,
-    /// Included units not yet used or held.
-    pub remaining: u64,
+    /// Included units not yet used or held; `None` as long as this node was not told.
+    pub remaining: Option<u64>,
     /// The period's length, in seconds.
     pub window_secs: u64,
     /// Until the period ends, in seconds.
@@ -109,8 +112,13 @@ pub enum NotAdmitted {
 /// What became of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldEnd {
-    /// Its units are used.
-    Used,
+    /// Its units are used from now on.
+    Used {
+        /// The number of the lease that they were settled under, unless that had lapsed.
+        lease: Option<u64>,
+    },
+    /// Its units are used since an earlier try to settle it.
+    UsedBefore,
     /// Its units go back.
     Returned,
 }
@@ -120,22 +128,11 @@ pub enum HoldEnd {
 pub struct Cell {
     buckets: HashMap<KeyId, Bucket>,
     organization: Bucket,
-    lease: Option<Lease>,
-    used: u64,
+    units: Units,
     held: u64,
     holds: HashMap<UsageId, Held>,
     in_flight: HashMap<IdempotencyKey, (Fingerprint, UsageId)>,
     next_lapse: Option<Timestamp>,
-}
-
-#[derive(Debug)]
-struct Lease {
-    terms: Terms,
-    /// Units that may still be held; `None` without a cap. Below zero when a lowered cap or a
-    /// lapsed lease left holds without units: what comes back fills that first.
-    available: Option<i64>,
-    until: Timestamp,
-    ask_again: Timestamp,
 }
 
 #[derive(Debug)]
@@ -179,6 +176,9 @@ impl Cell {
         self.sweep_buckets(now);
         self.buckets.insert(charge.key, key);
         self.organization = organization;
+        if charge.hold.is_none() {
+            self.free(charge.terms, now);
+        }
         let hold = charge.hold.as_ref().map(|ask| self.hold(ask, now));
         Ok(Admitted { hold, limits: self.limits(charge, key_limit, key, now) })
     }
@@ -192,20 +192,18 @@ impl Cell {
 
     /// Ends a hold. An idempotency key stays in flight until [`Cell::finish`].
     pub fn end(&mut self, hold: &Hold, end: HoldEnd) {
-        match (self.holds.remove(&hold.usage), end) {
-            (Some(held), HoldEnd::Used) => {
-                self.held -= u64::from(held.units);
-                self.used = self.used.saturating_add(u64::from(held.units));
-            }
-            (Some(held), HoldEnd::Returned) => {
-                self.held -= u64::from(held.units);
-                self.give_back(held.units);
-            }
+        let held = self.holds.remove(&hold.usage);
+        if let Some(held) = &held {
+            self.held -= u64::from(held.units);
+        }
+        match (held, end) {
+            (Some(held), HoldEnd::Used { lease }) => self.used_held(held.units, lease),
+            (Some(held), HoldEnd::UsedBefore) => self.used_held(held.units, None),
+            (Some(held), HoldEnd::Returned) => self.give_back(held.units),
             // It had lapsed: its units went back then, and the authority found others for it.
-            (None, HoldEnd::Used) => {
-                self.used = self.used.saturating_add(u64::from(hold.units));
-                self.take(hold.units);
-            }
+            (None, HoldEnd::Used { lease }) => self.used_lapsed(hold.units, lease),
+            // It ended at the earlier try; or it had lapsed before, and only the authority knows.
+            (None, HoldEnd::UsedBefore) => self.unsure(),
             (None, HoldEnd::Returned) => {}
         }
     }
@@ -215,49 +213,6 @@ impl Cell {
         if self.in_flight.get(&claim.key).is_some_and(|(_, holder)| *holder == usage) {
             self.in_flight.remove(&claim.key);
         }
-    }
-
-    /// What to ask the authority for: `Some` when the lease ends before `before`, or idle units
-    /// are to be given back.
-    #[must_use]
-    pub fn renewal(&self, before: Timestamp) -> Option<LeaseAsk> {
-        let lease = self.lease.as_ref()?;
-        // At the period's end a lease ends for good: what is held settles in the next one.
-        let ends_anyway = lease.terms.period.end <= before;
-        let nothing = self.held == 0 && lease.available.unwrap_or(0) <= 0;
-        if lease.until >= before || ends_anyway || nothing {
-            return None;
-        }
-        Some(LeaseAsk { terms: lease.terms, keep: self.held, want: 0 })
-    }
-
-    /// Prepares the cell for an ask: what it will not keep may not be admitted meanwhile.
-    pub fn asking(&mut self, ask: &LeaseAsk) {
-        if let Some(lease) = &mut self.lease
-            && ask.keep <= self.held
-        {
-            lease.available = lease.available.map(|_| 0);
-        }
-    }
-
-    /// Takes over what the authority granted to an ask made at `asked`.
-    pub fn granted(&mut self, ask: &LeaseAsk, grant: &LeaseGrant, asked: Timestamp) {
-        let left = match &self.lease {
-            Some(lease) if lease.terms.period == grant.terms.period => lease.available.unwrap_or(0),
-            Some(_) | None => 0,
-        };
-        let kept = i64::try_from(ask.keep).unwrap_or(i64::MAX);
-        let available = grant.reserved.map(|reserved| {
-            let reserved = i64::try_from(reserved).unwrap_or(i64::MAX);
-            left.saturating_add(reserved).saturating_sub(kept)
-        });
-        self.used = grant.used;
-        self.lease = Some(Lease {
-            terms: grant.terms,
-            available,
-            until: asked.plus(grant.ttl),
-            ask_again: asked.plus(grant.retry_after),
-        });
     }
 
     /// Whether nothing is left that would be missed: the cell may be dropped.
@@ -309,50 +264,6 @@ impl Cell {
         Err(NotAdmitted::Denied(denial, None))
     }
 
-    fn check_units(
-        &self,
-        ask: &HoldAsk,
-        charge: &Charge,
-        now: Timestamp,
-    ) -> Result<(), NotAdmitted> {
-        let units = u64::from(ask.units);
-        let Some(lease) = &self.lease else {
-            return Err(NotAdmitted::NeedsLease(self.ask(charge, 0)));
-        };
-        if lease.terms != charge.terms || now >= lease.until {
-            return Err(NotAdmitted::NeedsLease(self.ask(charge, 0)));
-        }
-        let Some(available) = lease.available else { return Ok(()) };
-        if available >= i64::from(ask.units) {
-            return Ok(());
-        }
-        if now >= lease.ask_again {
-            return Err(NotAdmitted::NeedsLease(
-                self.ask(charge, u64::try_from(available).unwrap_or(0)),
-            ));
-        }
-        Err(self.no_units(charge, units, now))
-    }
-
-    /// The authority has no more: are the units used up, or only held?
-    #[must_use]
-    pub fn no_units(&self, charge: &Charge, units: u64, now: Timestamp) -> NotAdmitted {
-        let used_up = charge.terms.cap.is_some_and(|cap| self.used.saturating_add(units) > cap);
-        let denial = if used_up {
-            Denial::QuotaExceeded { wait: charge.terms.period.end.since(now) }
-        } else {
-            Denial::QuotaHeld
-        };
-        let key_limit = charge.key_limit();
-        let key = self.buckets.get(&charge.key).copied().unwrap_or_default();
-        NotAdmitted::Denied(denial, Some(self.limits(charge, key_limit, key, now)))
-    }
-
-    fn ask(&self, charge: &Charge, available: u64) -> LeaseAsk {
-        let needed = charge.hold.as_ref().map_or(1, |ask| u64::from(ask.units));
-        LeaseAsk { terms: charge.terms, keep: self.held + available, want: needed.max(WANT) }
-    }
-
     fn hold(&mut self, ask: &HoldAsk, now: Timestamp) -> Hold {
         let expires = now.plus(ask.lifetime);
         self.take(ask.units);
@@ -364,18 +275,6 @@ impl Cell {
         self.holds.insert(ask.usage, Held { units: ask.units, expires, claim });
         self.next_lapse = Some(self.next_lapse.map_or(expires, |next| next.min(expires)));
         Hold { usage: ask.usage, units: ask.units }
-    }
-
-    fn take(&mut self, units: u32) {
-        if let Some(available) = self.lease.as_mut().and_then(|lease| lease.available.as_mut()) {
-            *available = available.saturating_sub(i64::from(units));
-        }
-    }
-
-    fn give_back(&mut self, units: u32) {
-        if let Some(available) = self.lease.as_mut().and_then(|lease| lease.available.as_mut()) {
-            *available = available.saturating_add(i64::from(units));
-        }
     }
 
     /// Holds whose owner vanished go back.
@@ -407,18 +306,7 @@ impl Cell {
     fn limits(&self, charge: &Charge, key_limit: Limit, key: Bucket, now: Timestamp) -> LimitsNow {
         let organization =
             charge.organization_limit().map(|limit| self.organization.state(limit, now));
-        let terms = &charge.terms;
-        let known = self.lease.as_ref().is_some_and(|lease| lease.terms.period == terms.period);
-        let gone = if known { self.used.saturating_add(self.held) } else { self.held };
-        LimitsNow {
-            key: key.state(key_limit, now),
-            organization,
-            quota: QuotaState {
-                included: terms.included,
-                remaining: terms.included.saturating_sub(gone),
-                window_secs: terms.period.window_secs(),
-                reset_secs: secs_ceil(terms.period.end.since(now)),
-            },
-        }
+        let quota = self.quota(&charge.terms, now);
+        LimitsNow { key: key.state(key_limit, now), organization, quota }
     }
 }

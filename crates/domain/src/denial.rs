@@ -139,7 +139,7 @@ impl Denial {
 pub enum FaultKind {
     /// The store did not answer, or answered nonsense: 503.
     Store,
-    /// The store holds what was to be made: 409.
+    /// The store holds what was to be made, or what forbids what was to be done: 409.
     Conflict,
     /// The backend cannot be reached, or broke off: 502.
     BackendUnreachable,

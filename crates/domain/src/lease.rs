@@ -5,6 +5,9 @@
 //! used + all reservations never exceeds the cap that the lease was granted under. A reservation
 //! that a node does not renew lapses; a hold settled after that takes a unit from what is left, or
 //! is refused.
+//!
+//! A node's asks are numbered, and what settles is told under which of them it did: so the node knows
+//! whether a settlement that was under way while it asked is in the answer already.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,6 +39,8 @@ pub enum Sharing {
 pub struct LeaseAsk {
     /// The terms that the node's facts give.
     pub terms: Terms,
+    /// Which of the node's asks it is: greater than those before it.
+    pub number: u64,
     /// Units that the node holds or may still admit, as of asking: they stay reserved.
     pub keep: u64,
     /// Further units wanted; zero gives back what `keep` leaves out.
@@ -76,6 +81,8 @@ pub struct LeaseBook {
 #[derive(Debug, Clone, Copy)]
 struct Reservation {
     units: u64,
+    /// The ask that it answers.
+    number: u64,
     until: Timestamp,
 }
 
@@ -131,10 +138,8 @@ impl LeaseBook {
             let kept = ask.keep.min(free);
             kept + extra(free - kept, ask.want, sharing)
         });
-        let units = reserved.unwrap_or(0);
-        if units > 0 {
-            self.reservations.insert(node, Reservation { units, until: now.plus(ttl) });
-        }
+        let (units, number) = (reserved.unwrap_or(0), ask.number);
+        self.reservations.insert(node, Reservation { units, number, until: now.plus(ttl) });
         LeaseGrant {
             period: self.period,
             terms: self.terms,
@@ -142,21 +147,28 @@ impl LeaseBook {
             used: self.used,
             ttl,
             retry_after: match sharing {
-                Sharing::Whole => to_period_end,
-                Sharing::Chunks { .. } => Duration::ZERO,
+                Sharing::Whole if ask.want > 0 => to_period_end,
+                Sharing::Whole | Sharing::Chunks { .. } => Duration::ZERO,
             },
         }
     }
 
-    /// Turns what a node had reserved into use, or takes it from what is left.
+    /// Turns what a node had reserved into use, or takes it from what is left; the number of the
+    /// node's lease, unless that lapsed.
     ///
     /// # Errors
     /// [`Lapsed`] when the reservation is gone and nothing is left; nothing changed then.
-    pub fn settle(&mut self, node: NodeId, units: u64, now: Timestamp) -> Result<(), Lapsed> {
+    pub fn settle(
+        &mut self,
+        node: NodeId,
+        units: u64,
+        now: Timestamp,
+    ) -> Result<Option<u64>, Lapsed> {
         self.expire(now);
+        let lease = self.reservations.get(&node).map(|reservation| reservation.number);
         let Some(cap) = self.terms.cap else {
             self.used = self.used.saturating_add(units);
-            return Ok(());
+            return Ok(lease);
         };
         let own = self.reservations.get(&node).map_or(0, |reservation| reservation.units);
         let from_own = own.min(units);
@@ -168,7 +180,7 @@ impl LeaseBook {
             reservation.units -= from_own;
         }
         self.used = self.used.saturating_add(units);
-        Ok(())
+        Ok(lease)
     }
 
     /// Takes back units whose settlement did not commit, or was voided.
@@ -222,7 +234,7 @@ mod tests {
     }
 
     fn ask(cap: u64, keep: u64, want: u64) -> LeaseAsk {
-        LeaseAsk { terms: terms(cap), keep, want }
+        LeaseAsk { terms: terms(cap), number: 1, keep, want }
     }
 
     #[test]
@@ -251,7 +263,7 @@ mod tests {
         assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(1)).reserved, Some(0));
         assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(2)).reserved, Some(1));
         assert_eq!(book.settle(node(1), 1, at(2)), Err(Lapsed));
-        assert_eq!(book.settle(node(2), 1, at(3)), Ok(()));
+        assert_eq!(book.settle(node(2), 1, at(3)), Ok(Some(1)));
         assert_eq!(book.used(), 1);
     }
 
@@ -259,9 +271,11 @@ mod tests {
     fn without_a_cap_everything_settles() {
         let open = Terms { cap: None, ..terms(1) };
         let mut book = LeaseBook::open(PeriodId(1), open, 0);
-        let grant = book.lease(node(1), &LeaseAsk { terms: open, keep: 0, want: 1 }, CHUNKS, at(0));
+        let ask = LeaseAsk { terms: open, number: 7, keep: 0, want: 1 };
+        let grant = book.lease(node(1), &ask, CHUNKS, at(0));
         assert_eq!(grant.reserved, None);
-        assert_eq!(book.settle(node(1), 5, at(9)), Ok(()));
+        assert_eq!(book.settle(node(1), 2, at(1)), Ok(Some(7)));
+        assert_eq!(book.settle(node(1), 3, at(9)), Ok(None), "the lease lapsed");
         assert_eq!(book.used(), 5);
     }
 
@@ -269,7 +283,7 @@ mod tests {
     fn a_turned_book_starts_from_what_the_new_period_has() {
         let mut book = LeaseBook::open(PeriodId(1), terms(10), 10);
         book.turn(PeriodId(2), Period { start: at(1_000), end: at(2_000) }, 0);
-        assert_eq!(book.settle(node(1), 1, at(1_000)), Ok(()));
+        assert_eq!(book.settle(node(1), 1, at(1_000)), Ok(None));
         assert_eq!((book.used(), book.period_id()), (1, PeriodId(2)));
     }
 }

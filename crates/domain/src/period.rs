@@ -2,7 +2,8 @@
 //!
 //! An organization without a subscription has calendar months in UTC; a subscribed one has what
 //! Stripe says. When a period ends before the next is known, a provisional one of the same kind
-//! follows, which a later event corrects.
+//! follows, which a later event corrects: after a calendar month the next ones, after any other
+//! period one as long.
 
 use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime, Time};
@@ -36,12 +37,15 @@ impl Period {
         self.start <= now && now < self.end
     }
 
-    /// The period that holds `now`: this one, or a provisional later one of the same length.
+    /// The period that holds `now`: this one, or a provisional later one of the same kind.
     #[must_use]
     pub fn provisional(self, now: Timestamp) -> Self {
         let length = self.end.micros().saturating_sub(self.start.micros());
         if now < self.end || length <= 0 {
             return self;
+        }
+        if self == Self::calendar_month(self.start) {
+            return Self::calendar_month(now);
         }
         let turns = (now.micros() - self.end.micros()) / length + 1;
         let shift = length.saturating_mul(turns);
@@ -87,6 +91,16 @@ mod tests {
         assert!(!december.contains(december.end));
         let leap = Period::calendar_month(at("2028-02-10T00:00:00Z"));
         assert_eq!(leap.window_secs(), 29 * 86_400);
+    }
+
+    #[test]
+    fn after_a_calendar_month_comes_a_calendar_month() {
+        let january = Period::calendar_month(at("2026-01-20T00:00:00Z"));
+        let february = january.provisional(at("2026-02-01T00:00:00Z"));
+        assert_eq!(february, Period::calendar_month(at("2026-02-28T23:59:59Z")));
+        assert_eq!(february.end, at("2026-03-01T00:00:00Z"), "not January's length");
+        let may = january.provisional(at("2026-05-03T00:00:00Z"));
+        assert_eq!(may, Period::calendar_month(at("2026-05-03T00:00:00Z")));
     }
 
     #[test]

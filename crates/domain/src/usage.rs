@@ -41,9 +41,18 @@ pub struct Settlement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settled {
-    /// It is in the ledger, now or since an earlier try; at this time, in this period.
+    /// It is in the ledger now; at this time, in this period.
     Committed {
         /// The commit's time, monotone per organization.
+        at: Timestamp,
+        /// The period it counts in.
+        period: PeriodId,
+        /// The number of its node's lease, unless that had lapsed.
+        lease: Option<u64>,
+    },
+    /// It has been in the ledger since an earlier try, and this one changed nothing.
+    Repeated {
+        /// The commit's time.
         at: Timestamp,
         /// The period it counts in.
         period: PeriodId,

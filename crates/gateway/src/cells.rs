@@ -5,7 +5,10 @@
 //! A settlement whose outcome stays unknown is denied to the client and put on a list of those to
 //! be voided, which [`Admission::tend`] works off.
 
+mod upkeep;
+
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,9 +33,6 @@ const SETTLING_MARGIN: Duration = Duration::from_secs(30);
 const RENEWED_BEFORE: Duration = Duration::from_secs(1);
 /// Idle cells are dropped from shards that hold more than this.
 const IDLE_KEPT: usize = 1_024;
-/// Unknown outcomes remembered: more than requests can be under way.
-const VOIDS_MAX: usize = 1 << 20;
-
 /// Cells of one process; clones share them.
 #[derive(Debug)]
 pub struct LocalCells<L, C> {
@@ -53,6 +53,8 @@ struct Inner {
     node: NodeId,
     shards: Box<[Mutex<HashMap<OrganizationId, Slot>>]>,
     voids: Mutex<VecDeque<(OrganizationId, UsageId)>>,
+    /// Settlements that stay charged although their clients were told otherwise.
+    unvoided: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +75,8 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
     /// Cells over a ledger, which knows this process as `node`.
     pub fn new(ledger: L, clock: C, node: NodeId) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { inner: Arc::new(Inner { node, shards, voids: Mutex::default() }), ledger, clock }
+        let (voids, unvoided) = Default::default();
+        Self { inner: Arc::new(Inner { node, shards, voids, unvoided }), ledger, clock }
     }
 
     /// What the clock says here.
@@ -94,37 +97,6 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         self.with(organization, |slot| slot.cell.told(charge, told, asked, now))
     }
 
-    fn due(&self, now: Timestamp) -> Vec<OrganizationId> {
-        let mut due = Vec::new();
-        for shard in &self.inner.shards {
-            let mut slots = lock(shard);
-            if slots.len() > IDLE_KEPT {
-                slots.retain(|_, slot| slot.asking || !slot.cell.is_idle(now));
-            }
-            let before = now.plus(RENEWED_BEFORE);
-            let ending = slots
-                .iter()
-                .filter(|(_, slot)| !slot.asking && slot.cell.renewal(before).is_some());
-            due.extend(ending.map(|(organization, _)| *organization));
-        }
-        due
-    }
-
-    async fn renew(&self, organization: OrganizationId) -> Result<(), Fault> {
-        let asked = self.clock.now();
-        let ask = self.with(organization, |slot| {
-            let ask = slot.cell.renewal(asked.plus(RENEWED_BEFORE)).filter(|_| !slot.asking)?;
-            slot.asking = true;
-            slot.cell.asking(&ask);
-            Some(ask)
-        });
-        let Some(ask) = ask else { return Ok(()) };
-        let _asking = Asking { inner: &self.inner, organization };
-        let grant = self.ledger.lease(organization, self.inner.node, &ask, asked).await?;
-        self.with(organization, |slot| slot.cell.granted(&ask, &grant, asked));
-        Ok(())
-    }
-
     fn step(&self, organization: OrganizationId, charge: &Charge) -> Step {
         let now = self.clock.now();
         self.with(organization, |slot| match slot.cell.admit(charge, now) {
@@ -134,8 +106,7 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
             }
             Err(NotAdmitted::NeedsLease(_)) if slot.asking => Step::Wait(slot.answered.listen()),
             Err(NotAdmitted::NeedsLease(ask)) => {
-                slot.asking = true;
-                slot.cell.asking(&ask);
+                slot.ask(&ask);
                 Step::Ask(ask, now)
             }
         })
@@ -149,9 +120,10 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         ask: &LeaseAsk,
         asked: Timestamp,
     ) -> Result<Admitted, Refusal> {
-        let _asking = Asking { inner: &self.inner, organization };
+        let mut asking = Asking::of(self, organization, asked);
         let grant = self.ledger.lease(organization, self.inner.node, ask, asked).await;
         let grant = grant.map_err(Refusal::Fault)?;
+        asking.is_granted = true;
         let now = self.clock.now();
         self.with(organization, |slot| {
             slot.cell.granted(ask, &grant, asked);
@@ -162,6 +134,30 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         })
     }
 
+    /// Tells a free request what is left of the quota, if nobody did yet; without an answer it goes
+    /// on without.
+    async fn learnt(
+        &self,
+        organization: OrganizationId,
+        charge: &Charge,
+        admitted: Admitted,
+    ) -> Admitted {
+        let asked = self.clock.now();
+        let ask = self.with(organization, |slot| {
+            let ask = slot.cell.learning(charge.terms, asked).filter(|_| !slot.asking)?;
+            slot.ask(&ask);
+            Some(ask)
+        });
+        let Some(ask) = ask else { return admitted };
+        if let Err(fault) = Asking::of(self, organization, asked).lease(&ask).await {
+            tracing::debug!(cause = fault.cause, "what is left of a quota is not known");
+            return admitted;
+        }
+        let now = self.clock.now();
+        let quota = self.with(organization, |slot| slot.cell.quota(&charge.terms, now));
+        Admitted { limits: LimitsNow { quota, ..admitted.limits }, ..admitted }
+    }
+
     fn with<T>(&self, organization: OrganizationId, act: impl FnOnce(&mut Slot) -> T) -> T {
         act(lock(self.inner.shard(organization)).entry(organization).or_default())
     }
@@ -169,15 +165,6 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
     fn end(&self, settlement: &Settlement, end: HoldEnd) {
         let hold = Hold { usage: settlement.usage, units: settlement.units };
         self.with(settlement.organization, |slot| slot.cell.end(&hold, end));
-    }
-
-    fn void_later(&self, organization: OrganizationId, usage: UsageId) {
-        let mut voids = lock(&self.inner.voids);
-        if voids.len() < VOIDS_MAX {
-            voids.push_back((organization, usage));
-        } else {
-            tracing::error!(%usage, "too many unknown settlements: this one has to be voided by hand");
-        }
     }
 }
 
@@ -189,7 +176,12 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
     ) -> Result<Admitted, Refusal> {
         for _ in 0..ROUNDS_MAX {
             match self.step(organization, charge) {
-                Step::Done(admitted) => return Ok(admitted),
+                Step::Done(admitted) if admitted.limits.quota.remaining.is_some() => {
+                    return Ok(admitted);
+                }
+                Step::Done(admitted) => {
+                    return Ok(Box::pin(self.learnt(organization, charge, admitted)).await);
+                }
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Ask(ask, asked) => {
                     return Box::pin(self.ask(organization, charge, &ask, asked)).await;
@@ -211,10 +203,16 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
             Ok(settled) => Ok(settled),
         };
         match settled {
-            Ok(Settled::Committed { .. }) => self.end(&settlement, HoldEnd::Used),
-            Ok(Settled::Refused) => self.end(&settlement, HoldEnd::Returned),
-            Err(_) => {
+            Ok(Settled::Committed { lease, .. }) => self.end(&settlement, HoldEnd::Used { lease }),
+            Ok(Settled::Repeated { .. }) => self.end(&settlement, HoldEnd::UsedBefore),
+            Ok(Settled::Refused) => {
                 self.end(&settlement, HoldEnd::Returned);
+                // This node had it reserved, as far as it knew.
+                self.with(organization, |slot| slot.cell.unsure());
+            }
+            Err(_) => {
+                // It may be there: until it is voided its units are not admitted again.
+                self.end(&settlement, HoldEnd::UsedBefore);
                 self.void_later(organization, usage);
             }
         }
@@ -235,16 +233,11 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
     }
 
     async fn tend(&self) -> Result<(), Fault> {
-        let due = self.due(self.clock.now());
-        for organization in due {
-            self.renew(organization).await?;
-        }
-        loop {
-            let next = lock(&self.inner.voids).front().copied();
-            let Some((organization, usage)) = next else { return Ok(()) };
-            self.ledger.void(organization, usage).await?;
-            lock(&self.inner.voids).retain(|(_, done)| *done != usage);
-        }
+        self.look_after().await
+    }
+
+    fn unvoided(&self) -> u64 {
+        self.inner.unvoided.load(Ordering::Relaxed)
     }
 
     fn node(&self) -> NodeId {
@@ -260,17 +253,46 @@ impl Inner {
     }
 }
 
-/// While it lives, its organization's units are being asked for; then the waiting go on, also when
-/// the asking request was cancelled.
-struct Asking<'a> {
-    inner: &'a Inner,
-    organization: OrganizationId,
+impl Slot {
+    /// Begins an ask: until it ends, no other begins.
+    fn ask(&mut self, ask: &LeaseAsk) {
+        self.asking = true;
+        self.cell.asking(ask);
+    }
 }
 
-impl Drop for Asking<'_> {
+/// While it lives, its organization's units are being asked for; then the waiting go on, also when
+/// the asking request was cancelled.
+struct Asking<'a, L: Ledger, C: Clock> {
+    cells: &'a LocalCells<L, C>,
+    organization: OrganizationId,
+    asked: Timestamp,
+    is_granted: bool,
+}
+
+impl<'a, L: Ledger, C: Clock> Asking<'a, L, C> {
+    fn of(cells: &'a LocalCells<L, C>, organization: OrganizationId, asked: Timestamp) -> Self {
+        Self { cells, organization, asked, is_granted: false }
+    }
+
+    /// Asks, and takes over what is granted.
+    async fn lease(&mut self, ask: &LeaseAsk) -> Result<(), Fault> {
+        let Self { cells, organization, asked, .. } = *self;
+        let grant = cells.ledger.lease(organization, cells.inner.node, ask, asked).await?;
+        self.is_granted = true;
+        cells.with(organization, |slot| slot.cell.granted(ask, &grant, asked));
+        Ok(())
+    }
+}
+
+impl<L: Ledger, C: Clock> Drop for Asking<'_, L, C> {
     fn drop(&mut self) {
-        let mut slots = lock(self.inner.shard(self.organization));
+        let now = self.cells.clock.now();
+        let mut slots = lock(self.cells.inner.shard(self.organization));
         if let Some(slot) = slots.get_mut(&self.organization) {
+            if !self.is_granted {
+                slot.cell.not_granted(now);
+            }
             slot.asking = false;
             slot.answered.notify(usize::MAX);
         }

@@ -98,6 +98,10 @@ impl<L: Ledger, C: Clock, F: FleetLimits> Admission for FleetCells<L, C, F> {
         self.cells.tend().await
     }
 
+    fn unvoided(&self) -> u64 {
+        self.cells.unvoided()
+    }
+
     fn node(&self) -> NodeId {
         self.cells.node()
     }

@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 
 use crate::gateway::{Answer, Arrival, Gateway};
-use crate::ports::{Platform, Upstream};
+use crate::ports::{Admission, Platform, Upstream};
 
 /// What the last comparison with Stripe found.
 #[derive(Debug, Default)]
@@ -148,6 +148,12 @@ pub(crate) fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) ->
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
     }
     let mut text = gateway.shared.gauges.text();
+    let (name, unvoided) = ("driftlock_settlements_unvoided_total", gateway.admission.unvoided());
+    let _ = write!(
+        text,
+        "# HELP {name} Settlements that stay charged although their clients were told otherwise.\n\
+         # TYPE {name} counter\n{name} {unvoided}\n"
+    );
     if let Some(fleet) = gateway.shared.fleet.get() {
         text.push_str(&fleet.text());
     }

@@ -41,7 +41,8 @@ struct Granted {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Outcome {
-    Committed { at: i64, period: i64 },
+    Committed { at: i64, period: i64, lease: Option<u64> },
+    Repeated { since: i64, period: i64 },
     Not(NotSettled),
 }
 
@@ -65,7 +66,7 @@ impl<C: Call> Ledger for FunctionStore<C> {
             "organization": uuid!(organization), "node": uuid!(node), "now": self.stamp(now),
             "start": terms.period.start.micros(), "end": terms.period.end.micros(),
             "included": int(terms.included), "cap": terms.cap.map(int),
-            "keep": int(ask.keep), "want": int(ask.want),
+            "number": int(ask.number), "keep": int(ask.keep), "want": int(ask.want),
             "ttl": int(LEASE_TTL.as_micros().try_into().unwrap_or(u64::MAX)),
         });
         let granted: Leased = read(self.call.call("driftlock_lease", args).await?)?;
@@ -97,7 +98,10 @@ impl<C: Call> Ledger for FunctionStore<C> {
         });
         match self.call.call("driftlock_void", args).await? {
             Value::Null => Ok(()),
-            _ => Err(Fault::store(format!("{usage} is in a sealed bucket"))),
+            _ => {
+                let cause = format!("{usage} is in a sealed bucket");
+                Err(Fault::new(FaultKind::Conflict, cause))
+            }
         }
     }
 }
@@ -137,9 +141,15 @@ impl<C: Call> FunctionStore<C> {
             "audit": record(&settlement.audit), "now": self.stamp(now), "late": late,
         });
         match read(self.call.settle(one).await?)? {
-            Outcome::Committed { at, period } => {
-                Ok(Settled::Committed { at: Timestamp::from_micros(at), period: PeriodId(period) })
-            }
+            Outcome::Committed { at, period, lease } => Ok(Settled::Committed {
+                at: Timestamp::from_micros(at),
+                period: PeriodId(period),
+                lease,
+            }),
+            Outcome::Repeated { since, period } => Ok(Settled::Repeated {
+                at: Timestamp::from_micros(since),
+                period: PeriodId(period),
+            }),
             Outcome::Not(NotSettled::Refused) => Ok(Settled::Refused),
             Outcome::Not(NotSettled::Unleased) => {
                 Err(Fault::store("a settlement for which no units were leased"))

@@ -50,10 +50,12 @@ impl<C: Call> UsageRecords for FunctionStore<C> {
         &self,
         organization: OrganizationId,
         at: Timestamp,
+        in_force: Period,
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault> {
         let args = json!({
             "organization": uuid!(organization), "at": at.micros(), "grouping": grouping,
+            "start": in_force.start.micros(), "end": in_force.end.micros(),
         });
         let sums: Option<Sums> = read(self.call.call("driftlock_usage", args).await?)?;
         let Some(Sums { start, end, buckets }) = sums else { return Ok(None) };

@@ -2,6 +2,7 @@
 //! closed periods go with their sums.
 
 use driftlock_domain::config::Durability;
+use driftlock_domain::period::Period;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement};
 use driftlock_gateway::ports::{Ledger, UsageRecords};
@@ -53,7 +54,10 @@ fn what_is_too_old_goes_by_the_partition() {
     block_on(store.purge_kept(now().plus(435 * DAY))).expect("upkeep");
     assert_eq!(held(), "2");
     assert!(!partitions().contains(made.split(' ').next().expect("one")), "{}", partitions());
-    let usage_of = |at| block_on(store.usage(organization_id(1), at, Grouping::Day)).expect("read");
+    let usage_of = |at| {
+        block_on(store.usage(organization_id(1), at, Period::calendar_month(at), Grouping::Day))
+            .expect("read")
+    };
     assert!(usage_of(now()).is_none(), "closed periods go with their sums");
     block_on(store.purge_kept(far)).expect("upkeep, although the month's rows are in the rest");
     assert_eq!((held().as_str(), in_the_rest().as_str()), ("1", "1"));

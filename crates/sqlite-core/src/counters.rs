@@ -56,7 +56,8 @@ impl Counters {
 
     /// The period's last commit time.
     pub(crate) fn settled(&mut self, period: PeriodId, at: Timestamp) {
-        self.settled.insert(period, at);
+        let last = self.settled.entry(period).or_insert(at);
+        *last = at.max(*last);
     }
 }
 
@@ -92,7 +93,8 @@ impl Books {
                 [organization.as_bytes().into(), period.0.into(), hour.into(), sum.units.into()];
             sql.execute(outbox, &values)?;
         }
-        let last = "UPDATE billing_periods SET last_settled_at = ?2 WHERE id = ?1";
+        let last = "UPDATE billing_periods SET last_settled_at = max(last_settled_at, ?2) \
+                    WHERE id = ?1";
         for (period, at) in settled {
             sql.execute(last, &[period.0.into(), at.micros().into()])?;
         }

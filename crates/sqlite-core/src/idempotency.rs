@@ -10,6 +10,7 @@ use driftlock_domain::idempotency::{
 use driftlock_domain::time::Timestamp;
 
 use crate::rows::json;
+use crate::settle::purge_refused;
 use crate::sql::{Row, Sql};
 
 /// Expired records dropped in one commit.
@@ -81,13 +82,14 @@ pub fn drop_answers(sql: &impl Sql, bytes_max: u64) -> Result<u64, Fault> {
     Ok(left)
 }
 
-/// Drops expired records; how many.
+/// Drops expired records; how many. Along with them goes what was only to be refused for so long.
 ///
 /// # Errors
 /// What the database says.
 pub fn purge_kept(sql: &impl Sql, now: Timestamp) -> Result<u64, Fault> {
     let delete = "DELETE FROM idempotency_keys WHERE key IN \
                   (SELECT key FROM idempotency_keys WHERE at < ?1 LIMIT ?2)";
+    purge_refused(sql, oldest(now))?;
     sql.execute(delete, &[oldest(now).micros().into(), PURGED_MAX.into()])
 }
 

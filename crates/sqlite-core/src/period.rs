@@ -112,14 +112,16 @@ impl Books {
             return Ok(());
         }
         let misplaced = misplaced(sql, organization, id, period)?;
-        let hour = misplaced.iter().map(|(_, place, _)| place.hour).min();
+        let hour = misplaced.iter().map(|(_, place, ..)| place.hour).min();
         let usage = misplaced.iter().map(|(usage, ..)| *usage).min();
         if let (Some(hour), Some(usage)) = (hour, usage) {
             shipment::tell_again(sql, Timestamp::from_secs(hour), usage)?;
         }
-        for (usage, place, units) in misplaced {
+        for (usage, place, units, at) in misplaced {
             self.counters.count(place, units, Change::Take);
             self.counters.count(Place { period: id, ..place }, units, Change::Add);
+            // It may lose them again, to whichever period is learned next.
+            self.counters.settled(id, at);
             let update = "UPDATE usage_events SET period = ?2 WHERE id = ?1";
             sql.execute(update, &[usage.as_bytes().into(), id.0.into()])?;
         }
@@ -153,7 +155,7 @@ fn misplaced(
     organization: OrganizationId,
     id: PeriodId,
     period: Period,
-) -> Result<Vec<(UsageId, Place, u32)>, Fault> {
+) -> Result<Vec<(UsageId, Place, u32, Timestamp)>, Fault> {
     let query = "SELECT e.id, e.key, e.route, e.units, e.period, e.at FROM usage_events e \
                  WHERE e.id >= ?5 AND e.organization = ?1 AND e.period <> ?2 \
                  AND e.at >= ?3 AND e.at < ?4 AND e.voided = 0 AND NOT EXISTS \
@@ -177,7 +179,7 @@ fn misplaced(
             key: KeyId::from_bytes(row.bytes(1)?),
             route: row.int(2)?,
         };
-        Ok((UsageId::from_bytes(row.bytes(0)?), place, row.number(3)?))
+        Ok((UsageId::from_bytes(row.bytes(0)?), place, row.number(3)?, at))
     })
 }
 

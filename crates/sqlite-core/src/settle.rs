@@ -2,7 +2,7 @@
 
 use driftlock_domain::alert::crossed;
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::denial::Fault;
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::period::PeriodId;
 use driftlock_domain::time::Timestamp;
@@ -64,10 +64,10 @@ impl Books {
         if sql.execute(insert, &values)? == 0 {
             return Ok(Ok(earlier(sql, *usage)?.unwrap_or(Settled::Refused)));
         }
-        if book.lease.settle(settlement.node, u64::from(*units), at).is_err() {
+        let Ok(lease) = book.lease.settle(settlement.node, u64::from(*units), at) else {
             sql.execute("DELETE FROM usage_events WHERE id = ?1", &[usage.as_bytes().into()])?;
             return Ok(Ok(Settled::Refused));
-        }
+        };
         book.last_at = at;
         let (used, terms) = (book.lease.used(), book.lease.terms());
         let place = Place { organization: *organization, period, hour: hour(at), key: *key, route };
@@ -79,11 +79,11 @@ impl Books {
         let before = used.saturating_sub(u64::from(*units));
         alerts::raise_all(sql, crossed(*organization, terms, before, used, at))?;
         self.append(sql, *organization, settlement.audit)?;
-        Ok(Ok(Settled::Committed { at, period }))
+        Ok(Ok(Settled::Committed { at, period, lease }))
     }
 
-    /// Takes a settlement back; no effect when it is not there. The inner fault: Stripe may know of
-    /// it already; nothing was written then.
+    /// Takes a settlement back; one that is not there will be refused. The inner fault: Stripe may
+    /// know of it already; nothing was written then.
     ///
     /// # Errors
     /// What the database says: the transaction is to be rolled back.
@@ -93,16 +93,18 @@ impl Books {
         organization: OrganizationId,
         usage: UsageId,
     ) -> Result<Result<(), Fault>, Fault> {
-        let event = event(sql, usage)?.filter(|event| !event.voided);
-        let Some(Event { place, units, at, .. }) = event else { return Ok(Ok(())) };
-        if place.organization != organization {
+        let Some(Event { place, units, at, voided }) = event(sql, usage)? else {
+            return refuse(sql, organization, usage).map(Ok);
+        };
+        if voided || place.organization != organization {
             return Ok(Ok(()));
         }
         let sealed = "SELECT EXISTS (SELECT 1 FROM meter_outbox WHERE organization = ?1 \
                       AND period = ?2 AND hour = ?3 AND sealed_at IS NOT NULL)";
         let bucket = [organization.as_bytes().into(), place.period.0.into(), place.hour.into()];
         if sql.first(sealed, &bucket, |row| row.int(0))? == Some(1) {
-            return Ok(Err(Fault::store(format!("{usage} is in a sealed bucket"))));
+            let cause = format!("{usage} is in a sealed bucket");
+            return Ok(Err(Fault::new(FaultKind::Conflict, cause)));
         }
         let number = [usage.as_bytes().into()];
         sql.execute("UPDATE usage_events SET voided = 1 WHERE id = ?1", &number)?;
@@ -113,7 +115,7 @@ impl Books {
         {
             book.lease.unsettle(u64::from(units));
         }
-        self.append(sql, organization, voided(usage, at)).map(Ok)
+        self.append(sql, organization, record_of_void(usage, at)).map(Ok)
     }
 
     fn route(&mut self, sql: &impl Sql, label: &str) -> Result<i64, Fault> {
@@ -129,11 +131,33 @@ impl Books {
     }
 }
 
+/// Enters a number as voided before it was settled: a settlement that is still on its way finds it.
+fn refuse(sql: &impl Sql, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
+    let insert = "INSERT INTO usage_events \
+                  (id, organization, key, route, units, period, at, request_id, voided) \
+                  VALUES (?1, ?2, ?3, 0, 0, 0, 0, '', 1)";
+    let nobody = KeyId::from_bytes([0; 16]);
+    let values =
+        [usage.as_bytes().into(), organization.as_bytes().into(), nobody.as_bytes().into()];
+    sql.execute(insert, &values).map(drop)
+}
+
+/// Drops numbers that were voided before they were settled, and were made before an instant: nothing
+/// is on its way for so long.
+///
+/// # Errors
+/// What the database says.
+pub(crate) fn purge_refused(sql: &impl Sql, before: Timestamp) -> Result<(), Fault> {
+    let delete = "DELETE FROM usage_events WHERE period = 0 AND id < ?1";
+    let first = UsageId::make(before, [0; 10]);
+    sql.execute(delete, &[first.as_bytes().into()]).map(drop)
+}
+
 /// What became of an earlier try under the same usage id.
 fn earlier(sql: &impl Sql, usage: UsageId) -> Result<Option<Settled>, Fault> {
     let known = event(sql, usage)?.map(|event| {
         let (at, period) = (event.at, event.place.period);
-        if event.voided { Settled::Refused } else { Settled::Committed { at, period } }
+        if event.voided { Settled::Refused } else { Settled::Repeated { at, period } }
     });
     Ok(known)
 }
@@ -154,7 +178,7 @@ fn event(sql: &impl Sql, usage: UsageId) -> Result<Option<Event>, Fault> {
     })
 }
 
-fn voided(usage: UsageId, at: Timestamp) -> AuditRecord {
+fn record_of_void(usage: UsageId, at: Timestamp) -> AuditRecord {
     AuditRecord {
         at,
         actor: "system".into(),

@@ -105,7 +105,7 @@ pub fn next(
         cursor.audit = last.seq;
     }
     let is_cut = more_sums || receipts.len() == ROWS_MAX || audit.len() == ROWS_MAX;
-    let younger = "SELECT EXISTS (SELECT 1 FROM usage_events WHERE id > ?1)";
+    let younger = "SELECT EXISTS (SELECT 1 FROM usage_events WHERE id > ?1 AND period <> 0)";
     let waits = sql.first(younger, &[cursor.usage.as_bytes().into()], |row| row.int(0))?;
     let more = match (is_cut, waits) {
         (true, _) => More::Now,

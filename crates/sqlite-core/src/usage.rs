@@ -9,7 +9,7 @@ use driftlock_domain::usage::{Grouping, UsageBucket, UsageSummary};
 
 use crate::sql::{Row, Sql};
 
-/// The usage of the period that holds `at`; `None` when nothing was settled in one.
+/// The usage of the period that holds `at`: of several `in_force`; `None` when there is none.
 ///
 /// # Errors
 /// What the database says.
@@ -17,9 +17,10 @@ pub fn summary(
     sql: &impl Sql,
     organization: OrganizationId,
     at: Timestamp,
+    in_force: Period,
     grouping: Grouping,
 ) -> Result<Option<UsageSummary>, Fault> {
-    let Some((id, period)) = period_at(sql, organization, at)? else { return Ok(None) };
+    let Some((id, period)) = period_at(sql, organization, at, in_force)? else { return Ok(None) };
     let buckets = buckets(sql, organization, id, grouping)?;
     let units = buckets.iter().map(|bucket| bucket.units).sum();
     Ok(Some(UsageSummary { period, units, buckets }))
@@ -46,15 +47,26 @@ pub fn receipt(sql: &impl Sql, usage: UsageId) -> Result<Option<Receipt>, Fault>
     })
 }
 
-/// The period that holds an instant; of several the one learned last.
+/// The period that holds an instant; of several the one in force, else one in which something counts,
+/// the one learned last.
 fn period_at(
     sql: &impl Sql,
     organization: OrganizationId,
     at: Timestamp,
+    in_force: Period,
 ) -> Result<Option<(i64, Period)>, Fault> {
-    let query = "SELECT id, starts_at, ends_at FROM billing_periods WHERE organization = ?1 \
-                 AND starts_at <= ?2 AND ends_at > ?2 ORDER BY id DESC LIMIT 1";
-    sql.first(query, &[organization.as_bytes().into(), at.micros().into()], |row| {
+    let query = "SELECT p.id, p.starts_at, p.ends_at FROM billing_periods p \
+                 WHERE p.organization = ?1 AND p.starts_at <= ?2 AND p.ends_at > ?2 \
+                 ORDER BY p.starts_at = ?3 AND p.ends_at = ?4 DESC, EXISTS (SELECT 1 \
+                 FROM usage_counters c WHERE c.organization = ?1 AND c.period = p.id \
+                 AND c.requests > 0) DESC, p.id DESC LIMIT 1";
+    let values = [
+        organization.as_bytes().into(),
+        at.micros().into(),
+        in_force.start.micros().into(),
+        in_force.end.micros().into(),
+    ];
+    sql.first(query, &values, |row| {
         let time = |column| row.int(column).map(Timestamp::from_micros);
         Ok((row.int(0)?, Period { start: time(1)?, end: time(2)? }))
     })

@@ -4,6 +4,7 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
@@ -38,9 +39,12 @@ impl UsageRecords for SqliteStore {
         &self,
         organization: OrganizationId,
         at: Timestamp,
+        in_force: Period,
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault> {
-        self.readers().read(move |sql| core::summary(sql, organization, at, grouping)).await
+        self.readers()
+            .read(move |sql| core::summary(sql, organization, at, in_force, grouping))
+            .await
     }
 
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use driftlock_domain::denial::FaultKind;
+use driftlock_domain::period::Period;
 use driftlock_domain::usage::{Grouping, Settled};
 use driftlock_gateway::ports::{AuditLog, Ledger, UsageRecords};
 use driftlock_sqlite::{OpenError, Options, SqliteStore};
@@ -118,13 +119,15 @@ fn a_full_disk_charges_nothing_and_room_heals_it() {
         let one = settlement(1, committed);
         match block_on(store.settle(one, now())) {
             Ok(Settled::Committed { .. }) => committed += 1,
-            Ok(Settled::Refused) => panic!("there is no cap"),
+            Ok(not) => panic!("there is no cap, and each is new: {not:?}"),
             Err(fault) => break fault,
         }
         assert!(committed < 10_000, "the disk never filled up");
     };
     assert_eq!(fault.kind, FaultKind::Store);
-    let usage = block_on(store.usage(organization, now(), Grouping::Day)).expect("reads go on");
+    let usage =
+        block_on(store.usage(organization, now(), Period::calendar_month(now()), Grouping::Day))
+            .expect("reads go on");
     assert_eq!(usage.expect("some").units, committed);
     assert_eq!(block_on(store.head(organization)).expect("read").seq, committed);
     drop(store);

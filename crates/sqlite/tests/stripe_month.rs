@@ -155,7 +155,12 @@ fn use_units(
     entropy: &mut Entropy,
 ) {
     let id = customer.owner.id;
-    let ask = LeaseAsk { terms: Terms { period, included: 250_000, cap: None }, keep: 0, want: 1 };
+    let ask = LeaseAsk {
+        terms: Terms { period, included: 250_000, cap: None },
+        number: 1,
+        keep: 0,
+        want: 1,
+    };
     run(store.lease(id, node(1), &ask, clock.now())).expect("leased");
     let mut rest = share;
     while rest > 0 {

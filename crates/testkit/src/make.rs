@@ -109,7 +109,7 @@ pub fn terms(cap: Option<u64>) -> Terms {
 /// An ask for units under these terms.
 #[must_use]
 pub fn ask(cap: Option<u64>, keep: u64, want: u64) -> LeaseAsk {
-    LeaseAsk { terms: terms(cap), keep, want }
+    LeaseAsk { terms: terms(cap), number: 1, keep, want }
 }
 
 /// A settlement of one unit.

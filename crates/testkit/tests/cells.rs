@@ -7,6 +7,7 @@ use std::time::Duration;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey};
 use driftlock_domain::lease::Sharing;
+use driftlock_domain::period::Period;
 use driftlock_domain::usage::{Grouping, Settled, Settlement};
 use driftlock_gateway::LocalCells;
 use driftlock_gateway::memory::MemoryStore;
@@ -39,7 +40,7 @@ fn request(cells: &Cells, number: u64) -> Result<u64, Denial> {
     let one = Settlement { usage: id, node: cells.node(), ..settlement(1, number) };
     match block_on(cells.settle(one)).expect("memory does not fail") {
         Settled::Committed { .. } => Ok(1),
-        Settled::Refused => Ok(0),
+        Settled::Repeated { .. } | Settled::Refused => Ok(0),
     }
 }
 
@@ -64,7 +65,12 @@ fn run(nodes: &[Cells]) -> u64 {
 }
 
 fn units(store: &MemoryStore) -> u64 {
-    let usage = block_on(store.usage(organization_id(1), now(), Grouping::Day));
+    let usage = block_on(store.usage(
+        organization_id(1),
+        now(),
+        Period::calendar_month(now()),
+        Grouping::Day,
+    ));
     usage.expect("read").map_or(0, |usage| usage.units)
 }
 
@@ -111,7 +117,7 @@ fn a_denial_consumes_nothing_and_a_lapsed_hold_comes_back() {
         block_on(cells.admit(organization, &charge))
     };
     let first = admit(1).expect("the one unit");
-    assert_eq!(first.limits.quota.remaining, 0);
+    assert_eq!(first.limits.quota.remaining, Some(0));
     let held = admit(2).expect_err("it is held");
     assert!(matches!(held, Refusal::Denied(Denial::QuotaHeld, _)), "{held:?}");
     clock.advance(Duration::from_secs(60));

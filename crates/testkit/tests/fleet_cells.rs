@@ -99,7 +99,7 @@ fn what_the_fleet_refuses_takes_no_unit_and_is_known_from_then_on() {
         |secs| Denial::RateLimited { scope: LimitScope::Key, wait: Duration::from_secs(secs) };
     assert_eq!(denied, limited(1));
     assert_eq!((limits.key.remaining, limits.key.reset_secs), (0, 1));
-    assert_eq!(limits.quota.remaining, node_quota());
+    assert_eq!(limits.quota.remaining, Some(node_quota()));
     assert_eq!(denial(node.admit(FIRST, 1)), limited(1));
     assert_eq!(node.asked(), 1, "the second was denied here");
     node.clock.advance(Duration::from_secs(1));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::denial::Fault;
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
@@ -133,6 +133,10 @@ impl EdgeDirectory {
         for (organization, usage) in either!(self.voids_due(now, VOIDS_MAX))? {
             match objects.told::<()>(organization, &Ask::Void(usage)).await {
                 Ok(()) => self.void_done(usage).await?,
+                Err(fault) if fault.kind == FaultKind::Conflict => {
+                    tracing::error!(%organization, %usage, cause = fault.cause, "it stays charged");
+                    self.void_done(usage).await?;
+                }
                 Err(fault) => {
                     tracing::error!(%organization, %usage, cause = fault.cause, "not voided yet");
                     self.void_at(organization, usage, now.plus(VOIDED_AGAIN)).await?;

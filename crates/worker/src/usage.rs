@@ -3,6 +3,7 @@
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, UsageSummary};
@@ -23,9 +24,10 @@ impl UsageRecords for EdgeUsage {
         &self,
         organization: OrganizationId,
         at: Timestamp,
+        in_force: Period,
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault> {
-        self.objects.told(organization, &Ask::Usage(at, grouping)).await
+        self.objects.told(organization, &Ask::Usage(at, in_force, grouping)).await
     }
 
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {

@@ -30,8 +30,8 @@ pub(crate) enum Ask {
     Finish(Claim, UsageId),
     /// Takes a settlement back.
     Void(UsageId),
-    /// The usage of the period that holds an instant.
-    Usage(Timestamp, Grouping),
+    /// The usage of the period that holds an instant; the other one is in force.
+    Usage(Timestamp, Period, Grouping),
     /// A receipt.
     Receipt(UsageId),
     /// What is kept of an idempotency key.

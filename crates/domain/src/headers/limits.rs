@@ -2,7 +2,8 @@
 //! quoted strings with integer parameters), and the older `X-RateLimit-*` of the key's limit.
 //!
 //! `q` is the quota of a window of `w` seconds, `r` what is left, `t` the seconds until one more
-//! request would pass (for the quota: until the period ends).
+//! request would pass (for the quota: until the period ends). What is left of the quota is left out
+//! where this node does not know it.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -36,7 +37,9 @@ pub fn write_limits(headers: &mut HeaderMap, limits: &LimitsNow) {
         rate(", \"organization\"", organization);
     }
     item(&mut policy, ", \"quota\"", ";q=", quota.included, ";w=", quota.window_secs);
-    item(&mut current, ", \"quota\"", ";r=", quota.remaining, ";t=", quota.reset_secs);
+    if let Some(remaining) = quota.remaining {
+        item(&mut current, ", \"quota\"", ";r=", remaining, ";t=", quota.reset_secs);
+    }
     insert(headers, POLICY, &policy);
     insert(headers, CURRENT, &current);
     headers.insert(OLD_LIMIT, HeaderValue::from(key.limit));
@@ -68,7 +71,7 @@ mod tests {
     fn the_published_form() {
         let quota = QuotaState {
             included: 250_000,
-            remaining: 249_999,
+            remaining: Some(249_999),
             window_secs: 2_592_000,
             reset_secs: 1_209_600,
         };
@@ -87,12 +90,17 @@ mod tests {
             headers["ratelimit"],
             r#""key";r=299;t=1, "organization";r=8;t=7, "quota";r=249999;t=1209600"#
         );
+        let unknown = QuotaState { remaining: None, ..quota };
+        write_limits(&mut headers, &LimitsNow { key, organization: None, quota: unknown });
+        assert_eq!(headers["ratelimit-policy"], r#""key";q=300;w=60, "quota";q=250000;w=2592000"#);
+        assert_eq!(headers["ratelimit"], r#""key";r=299;t=1"#, "nothing is made up");
     }
+
     #[test]
     fn numbers_stay_within_the_field_s_grammar() {
         let quota = QuotaState {
             included: 1 << 53,
-            remaining: u64::MAX,
+            remaining: Some(u64::MAX),
             window_secs: u64::MAX,
             reset_secs: 1,
         };

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use driftlock_domain::alert::crossed;
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::denial::Fault;
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
-use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
+use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, KEPT_SECS, Kept, KeptAnswer};
 use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant};
 use driftlock_domain::period::{Period, PeriodId};
@@ -21,6 +21,8 @@ use super::{Book, Event, MemoryStore, State};
 use crate::ports::{Ledger, UsageRecords};
 
 const DAY_SECS: i64 = 86_400;
+/// The period of what was voided before it was settled.
+const UNKNOWN: PeriodId = PeriodId(0);
 
 impl Ledger for MemoryStore {
     async fn lease(
@@ -39,7 +41,7 @@ impl Ledger for MemoryStore {
         let mut state = self.state();
         if let Some(event) = state.events.get(&settlement.usage) {
             let (at, period) = (event.receipt.at, event.period);
-            let settled = Settled::Committed { at, period };
+            let settled = Settled::Repeated { at, period };
             return Ok(if event.voided { Settled::Refused } else { settled });
         }
         if let Some(claim) = &settlement.claim
@@ -53,12 +55,14 @@ impl Ledger for MemoryStore {
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
         let mut state = self.state();
         let state = &mut *state;
-        let Some(event) = state.events.get_mut(&usage).filter(|event| !event.voided) else {
+        let event = state.events.entry(usage).or_insert_with(|| unknown(organization, usage));
+        if event.voided || event.receipt.organization_id != organization {
             return Ok(());
-        };
+        }
         let at = event.receipt.at;
         if state.outbox.is_sealed(organization, event.period, at) {
-            return Err(Fault::store(format!("{usage} is in a sealed bucket")));
+            let cause = format!("{usage} is in a sealed bucket");
+            return Err(Fault::new(FaultKind::Conflict, cause));
         }
         event.voided = true;
         let (units, period, at) = (event.receipt.units, event.period, event.receipt.at);
@@ -78,10 +82,13 @@ impl UsageRecords for MemoryStore {
         &self,
         organization: OrganizationId,
         at: Timestamp,
+        in_force: Period,
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault> {
         let state = self.state();
-        let Some((id, period)) = state.period_at(organization, at) else { return Ok(None) };
+        let Some((id, period)) = state.period_at(organization, at, in_force) else {
+            return Ok(None);
+        };
         let mut buckets: BTreeMap<String, UsageBucket> = BTreeMap::new();
         for Receipt { units, key_id, route, at, .. } in state.counted(organization, id) {
             let start = match grouping {
@@ -162,6 +169,8 @@ impl UsageRecords for MemoryStore {
         let before = state.kept.len();
         state.kept.retain(|_, (_, at)| *at >= oldest(now));
         state.claims.purge(now);
+        let unknown_since = UsageId::make(oldest(now), [0; 10]);
+        state.events.retain(|id, event| event.period != UNKNOWN || *id >= unknown_since);
         Ok((before - state.kept.len()) as u64)
     }
 }
@@ -179,13 +188,14 @@ impl State {
         }
         let book = self.books.get_mut(&organization).expect("it was there");
         let at = now.max(book.last_at);
-        if book.lease.settle(settlement.node, u64::from(settlement.units), at).is_err() {
+        let units = u64::from(settlement.units);
+        let Ok(lease) = book.lease.settle(settlement.node, units, at) else {
             return Ok(Settled::Refused);
-        }
+        };
         book.last_at = at;
         let period = book.lease.period_id();
         let (used, terms) = (book.lease.used(), book.lease.terms());
-        let before = used.saturating_sub(u64::from(settlement.units));
+        let before = used.saturating_sub(units);
         for alert in crossed(organization, terms, before, used, at) {
             self.outbox.raise(alert);
         }
@@ -204,7 +214,7 @@ impl State {
         };
         self.events.insert(settlement.usage, Event { receipt, period, voided: false });
         self.append(organization, settlement.audit);
-        Ok(Settled::Committed { at, period })
+        Ok(Settled::Committed { at, period, lease })
     }
 
     fn open(&mut self, organization: OrganizationId, terms: Terms) -> &mut Book {
@@ -242,10 +252,20 @@ impl State {
         (id, used)
     }
 
-    fn period_at(&self, organization: OrganizationId, at: Timestamp) -> Option<(PeriodId, Period)> {
-        let place =
-            self.periods.iter().rposition(|(of, p)| *of == organization && p.contains(at))?;
-        Some((PeriodId(i64::try_from(place).ok()? + 1), self.periods[place].1))
+    fn period_at(
+        &self,
+        organization: OrganizationId,
+        at: Timestamp,
+        in_force: Period,
+    ) -> Option<(PeriodId, Period)> {
+        let known = self.periods.iter().enumerate().filter_map(|(place, (of, period))| {
+            let id = PeriodId(i64::try_from(place).ok()? + 1);
+            (*of == organization && period.contains(at)).then_some((id, *period))
+        });
+        known.max_by_key(|(id, period)| {
+            let counts = self.counted(organization, *id).next().is_some();
+            (*period == in_force, counts, *id)
+        })
     }
 
     pub(super) fn counted(
@@ -259,6 +279,20 @@ impl State {
             .map(|event| &event.receipt)
             .filter(move |receipt| receipt.organization_id == organization)
     }
+}
+
+/// What is entered for a number that is voided before it was settled, so that it never is.
+fn unknown(organization_id: OrganizationId, id: UsageId) -> Event {
+    let receipt = Receipt {
+        id,
+        organization_id,
+        key_id: KeyId::from_bytes([0; 16]),
+        route: String::new(),
+        units: 0,
+        request_id: String::new(),
+        at: Timestamp::default(),
+    };
+    Event { receipt, period: UNKNOWN, voided: true }
 }
 
 fn oldest(now: Timestamp) -> Timestamp {

@@ -31,6 +31,7 @@ use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept, KeptAn
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
+use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::route::Route;
 use driftlock_domain::time::Timestamp;
@@ -142,6 +143,10 @@ pub trait Admission {
     fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId);
     /// Upkeep: renews leases, gives idle ones back, voids settlements whose outcome stayed unknown.
     async fn tend(&self) -> Result<(), Fault>;
+    /// Settlements since the start that stay charged although their clients were told otherwise.
+    fn unvoided(&self) -> u64 {
+        0
+    }
     /// The node that holds the leases.
     fn node(&self) -> NodeId;
     /// A new receipt's number. Where an organization's usage is a place of its own (at the edge),
@@ -162,21 +167,26 @@ pub trait Ledger {
         now: Timestamp,
     ) -> Result<LeaseGrant, Fault>;
     /// Makes usage, audit row, idempotency record and outbox row durable, in one commit. A usage
-    /// id that is in the ledger already counts as committed and changes nothing; an idempotency
-    /// key that another usage id holds is `Refused`.
+    /// id that is in the ledger already is `Repeated`, and changes nothing; one that was voided, or
+    /// an idempotency key that another usage id holds, is `Refused`.
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault>;
-    /// Takes a settlement back whose outcome was unknown; no effect when it is not there.
+    /// Takes a settlement back whose outcome was unknown. One that is not there may still be on its
+    /// way: its number is refused for a day from when it was made. `FaultKind::Conflict` when it can
+    /// never be taken back, since Stripe may know of it.
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault>;
 }
 
 /// What was settled: usage, receipts, idempotency records. Apart from [`Ledger`], since at the edge
 /// only an organization's object writes, and everybody reads.
 pub trait UsageRecords {
-    /// The usage of the period that holds `at`; `None` when nothing was settled in one.
+    /// The usage of the period that holds `at`: of several `in_force`, if anything was ever leased
+    /// in that one; else one in which something counts, the one learned last. `None` when there is
+    /// none.
     async fn usage(
         &self,
         organization: OrganizationId,
         at: Timestamp,
+        in_force: Period,
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault>;
     /// A receipt.

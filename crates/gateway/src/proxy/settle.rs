@@ -41,7 +41,7 @@ async fn commit<P: Platform>(
 ) -> Result<Option<super::call::Claimed<P>>, Refusal> {
     let settled = gateway.admission.settle(settlement).await;
     match settled {
-        Ok(usage::Settled::Committed { .. }) => Ok(held.used()),
+        Ok(usage::Settled::Committed { .. } | usage::Settled::Repeated { .. }) => Ok(held.used()),
         Ok(usage::Settled::Refused) => {
             let cause = "the reservation had lapsed and no unit was left";
             Err(Fault::new(FaultKind::Store, cause).into())

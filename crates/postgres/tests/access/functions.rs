@@ -94,6 +94,7 @@ const INNER: &[&str] = &[
     "organization",
     "protect",
     "protect_table",
+    "provisional",
     "raise",
     "report",
     "route",

@@ -106,7 +106,7 @@ pub(crate) fn rows_of(organization: &str, member: &str) -> String {
          insert into driftlock.audit_outbox (organization_id, record) values ('{organization}', '[]');
          insert into driftlock.notes values ('{organization}', '');
          insert into driftlock.pending_voids values ('{organization}', '{organization}', 0);
-         insert into driftlock.usage_leases values ('{organization}', '{organization}', 1, 0);
+         insert into driftlock.usage_leases values ('{organization}', '{organization}', 1, 1, 0);
          insert into driftlock.usage_ledgers values ('{organization}', 1, 0, 1, 1, 1, 0, 0);"
     )
 }

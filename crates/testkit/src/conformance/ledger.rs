@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use driftlock_domain::entitlement::Terms;
-use driftlock_domain::id::UsageId;
 use driftlock_domain::lease::LeaseAsk;
 use driftlock_domain::period::Period;
 use driftlock_domain::time::Timestamp;
@@ -23,7 +22,11 @@ async fn settle(store: &impl Ledger, settlement: Settlement, at: Timestamp) -> S
 }
 
 async fn units(store: &impl Store, at: Timestamp) -> u64 {
-    let usage = store.usage(organization_id(1), at, Grouping::Day).await.expect("read");
+    units_in(store, at, Period::calendar_month(at)).await
+}
+
+async fn units_in(store: &impl Store, at: Timestamp, in_force: Period) -> u64 {
+    let usage = store.usage(organization_id(1), at, in_force, Grouping::Day).await.expect("read");
     let units = usage.as_ref().map_or(0, |usage| usage.units);
     let sums = store.report_sums(organization_id(1), 9).await.expect("read");
     let of_period = |usage: &UsageSummary| sums.iter().find(|sums| sums.period == usage.period);
@@ -36,9 +39,32 @@ pub(super) async fn a_usage_id_counts_once(store: impl Store) {
     lease(&store, None, 0, 1).await;
     let first = settle(&store, settlement(1, 1), now()).await;
     let later = now().plus(Duration::from_secs(5));
-    assert_eq!(settle(&store, settlement(1, 1), later).await, first, "the same answer");
+    let Settled::Committed { at, period, lease: Some(1) } = first else { panic!("{first:?}") };
+    let again = settle(&store, settlement(1, 1), later).await;
+    assert_eq!(again, Settled::Repeated { at, period }, "known, and as it was");
     assert_eq!(units(&store, now()).await, 1);
     assert_eq!(store.head(organization_id(1)).await.expect("read").seq, 1, "one audit row");
+}
+
+pub(super) async fn a_settlement_tells_the_number_of_its_nodes_lease(store: impl Store) {
+    let lease = async |number, keep, want| {
+        let ask = LeaseAsk { number, ..ask(Some(9), keep, want) };
+        store.lease(organization_id(1), node(1), &ask, now()).await.expect("leased")
+    };
+    let told = async |number, at| match settle(&store, settlement(1, number), at).await {
+        Settled::Committed { lease, .. } => lease,
+        not => panic!("{not:?}"),
+    };
+    lease(5, 0, 1).await;
+    assert_eq!(told(1, now()).await, Some(5));
+    assert_eq!(lease(7, 0, 0).await.reserved, Some(0), "nothing is kept");
+    assert_eq!(told(2, now()).await, Some(7));
+    let granted = lease(8, 1, 1).await;
+    assert_eq!(granted.used, 2);
+    let later = now().plus(granted.ttl);
+    if later < terms(None).period.end {
+        assert_eq!(told(3, later).await, None, "it lapsed");
+    }
 }
 
 pub(super) async fn a_cap_is_never_exceeded(store: impl Store) {
@@ -59,13 +85,26 @@ pub(super) async fn what_is_voided_no_longer_counts(store: impl Store) {
     settle(&store, one.clone(), now()).await;
     store.void(one.organization, one.usage).await.expect("voided");
     store.void(one.organization, one.usage).await.expect("a second time changes nothing");
-    store.void(one.organization, UsageId::from_bytes([9; 16])).await.expect("unknown: no effect");
     assert_eq!(units(&store, now()).await, 0);
     assert_eq!(store.receipt(one.usage).await, Ok(None));
     assert_eq!(settle(&store, one, now()).await, Settled::Refused, "it stays voided");
     lease(&store, Some(1), 0, 1).await;
     let next = settle(&store, settlement(1, 2), now()).await;
     assert!(matches!(next, Settled::Committed { .. }), "its unit is there again");
+}
+
+pub(super) async fn what_is_voided_before_it_is_settled_is_refused(store: impl Store) {
+    lease(&store, Some(1), 0, 1).await;
+    let late = settlement(1, 1);
+    store.void(late.organization, late.usage).await.expect("it may be on its way");
+    store.void(late.organization, late.usage).await.expect("a second time changes nothing");
+    assert_eq!(settle(&store, late.clone(), now()).await, Settled::Refused);
+    assert_eq!(settle(&store, late.clone(), now()).await, Settled::Refused, "however often");
+    assert_eq!(units(&store, now()).await, 0);
+    assert_eq!(store.receipt(late.usage).await, Ok(None));
+    assert_eq!(store.head(organization_id(1)).await.expect("read").seq, 0, "nothing happened");
+    let next = settle(&store, settlement(1, 2), now()).await;
+    assert!(matches!(next, Settled::Committed { .. }), "its unit was never taken");
 }
 
 pub(super) async fn every_grouping_sums_up_to_the_units(store: impl Store) {
@@ -81,7 +120,9 @@ pub(super) async fn every_grouping_sums_up_to_the_units(store: impl Store) {
     for (grouping, rows) in
         [(Grouping::Hour, 15), (Grouping::Day, 2), (Grouping::Key, 2), (Grouping::Route, 2)]
     {
-        let usage = store.usage(organization_id(1), now(), grouping).await.expect("read");
+        let in_force = terms(None).period;
+        let usage = store.usage(organization_id(1), now(), in_force, grouping).await;
+        let usage = usage.expect("read");
         let usage = usage.expect("there is some");
         let sum = |of: fn(&driftlock_domain::usage::UsageBucket) -> u64| {
             usage.buckets.iter().map(of).sum::<u64>()
@@ -89,7 +130,8 @@ pub(super) async fn every_grouping_sums_up_to_the_units(store: impl Store) {
         assert_eq!(usage.buckets.len(), rows, "{grouping:?}");
         assert_eq!((usage.units, sum(|b| b.units), sum(|b| b.requests)), (60, 60, 30));
     }
-    let nobody = store.usage(organization_id(2), now(), Grouping::Day).await;
+    let in_force = terms(None).period;
+    let nobody = store.usage(organization_id(2), now(), in_force, Grouping::Day).await;
     assert_eq!(nobody.expect("read"), None);
 }
 
@@ -100,6 +142,33 @@ pub(super) async fn a_hold_across_the_turn_counts_in_the_new_period(store: impl 
     assert!(matches!(outcome, Settled::Committed { at, .. } if at == next_month));
     assert_eq!(units(&store, now()).await, 0);
     assert_eq!(units(&store, next_month).await, 1);
+    let july = Period::calendar_month(next_month);
+    let usage = store.usage(organization_id(1), next_month, july, Grouping::Day).await;
+    let usage = usage.expect("read").expect("there is some");
+    assert_eq!(
+        usage.period, july,
+        "a calendar month follows a calendar month, whatever its length"
+    );
+}
+
+pub(super) async fn what_is_shown_is_the_period_in_force(store: impl Store) {
+    let month = terms(None).period;
+    let day = Duration::from_secs(86_400);
+    let subscribed = Period { start: now().minus(day), end: now().plus(29 * day) };
+    let in_force = async |period| {
+        let ask = LeaseAsk { terms: Terms { period, ..terms(None) }, ..ask(None, 0, 1) };
+        store.lease(organization_id(1), node(1), &ask, now()).await.expect("leased").used
+    };
+    in_force(month).await;
+    settle(&store, settlement(1, 1), now()).await;
+    assert_eq!(in_force(subscribed).await, 1, "its units were taken over");
+    assert_eq!(units_in(&store, now(), subscribed).await, 1);
+    assert_eq!(in_force(month).await, 1, "and come back");
+    for asked_for in [month, Period { start: now(), end: month.end }] {
+        let usage = store.usage(organization_id(1), now(), asked_for, Grouping::Day).await;
+        let usage = usage.expect("read").expect("there is some");
+        assert_eq!((usage.period, usage.units), (month, 1), "not the one that was learned last");
+    }
 }
 
 pub(super) async fn a_period_learned_late_takes_over_its_units(store: impl Store) {
@@ -110,10 +179,10 @@ pub(super) async fn a_period_learned_late_takes_over_its_units(store: impl Store
     let within = start.plus(Duration::from_secs(60));
     settle(&store, settlement(1, 2), within).await;
     let period = Period { start, end: start.plus(Duration::from_secs(30 * 86_400)) };
-    let learned = LeaseAsk { terms: Terms { period, ..terms(None) }, keep: 0, want: 1 };
+    let learned = LeaseAsk { terms: Terms { period, ..terms(None) }, ..ask(None, 0, 1) };
     let granted = store.lease(organization_id(1), node(1), &learned, within).await;
     assert_eq!(granted.expect("leased").used, 1, "what lies in it was taken over");
-    assert_eq!(units(&store, within).await, 1);
+    assert_eq!(units_in(&store, within, period).await, 1);
     assert_eq!(units(&store, before).await, 1, "what lies before it stays where it was");
 }
 

@@ -1,6 +1,7 @@
 //! The suite. A store passes when [`run`] returns: each case gets a fresh one.
 
 mod audit;
+mod cells;
 mod directory;
 mod idempotency;
 mod inbox;
@@ -41,6 +42,7 @@ pub fn run_shared<S: Store>(make: impl Fn() -> S) -> usize {
     cases![make;
         idempotency::a_key_is_one_requests_at_a_time,
         idempotency::a_claim_ends_by_itself,
+        cells::two_nodes_on_one_ledger_settle_exactly_the_cap,
     ]
 }
 
@@ -56,11 +58,15 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         directory::the_earlier_revocation_counts,
         directory::a_rotation_is_one_change,
         directory::uses_are_noted_forward_only,
+        cells::a_node_that_just_started_says_what_is_left,
         ledger::a_usage_id_counts_once,
+        ledger::a_settlement_tells_the_number_of_its_nodes_lease,
         ledger::a_cap_is_never_exceeded,
         ledger::what_is_voided_no_longer_counts,
+        ledger::what_is_voided_before_it_is_settled_is_refused,
         ledger::every_grouping_sums_up_to_the_units,
         ledger::a_hold_across_the_turn_counts_in_the_new_period,
+        ledger::what_is_shown_is_the_period_in_force,
         ledger::a_period_learned_late_takes_over_its_units,
         ledger::commit_times_are_monotone,
         ledger::receipts_tell_what_was_settled,

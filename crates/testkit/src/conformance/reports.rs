@@ -211,7 +211,8 @@ pub(super) async fn a_new_period_ends_the_old_ones_last_bucket(store: impl Store
     use_units(&store, 1, 3, now()).await;
     let start = now().plus(Duration::from_secs(600));
     let period = Period { start, end: start.plus(720 * HOUR) };
-    let ask = LeaseAsk { terms: Terms { period, included: 9, cap: None }, keep: 0, want: 1 };
+    let ask =
+        LeaseAsk { terms: Terms { period, included: 9, cap: None }, number: 1, keep: 0, want: 1 };
     store.lease(id, node(1), &ask, start).await.expect("leased");
     use_units(&store, 2, 4, start).await;
     let end = now().plus(2 * HOUR);
@@ -227,7 +228,7 @@ pub(super) async fn a_new_period_ends_the_old_ones_last_bucket(store: impl Store
 
 pub(super) async fn thresholds_are_told_once_with_the_unit_that_reaches_them(store: impl Store) {
     let id = organization_id(1);
-    let ask = LeaseAsk { terms: Terms { included: 10, ..terms(Some(12)) }, keep: 0, want: 100 };
+    let ask = LeaseAsk { terms: Terms { included: 10, ..terms(Some(12)) }, ..ask(None, 0, 100) };
     store.lease(id, node(1), &ask, now()).await.expect("leased");
     let kinds = async |store: &_| -> Vec<AlertKind> {
         let alerts: Vec<Alert> = told(store).await;

@@ -176,6 +176,10 @@ impl OrganizationObject {
                 said::<()>(Err(Refused::Denied(Denied::KeyRevoked, None)))
             }
             Ask::Admit(charge) => {
+                // No clock ticks in an object: its upkeep comes with its requests.
+                if let Err(fault) = cells.tend().await {
+                    tracing::warn!(cause = fault.cause, "upkeep of an object's cell failed");
+                }
                 said(cells.admit(organization, &charge).await.map_err(Refused::from))
             }
             Ask::Settle(settlement, terms) => {
@@ -199,8 +203,14 @@ impl OrganizationObject {
                 cells.finish(organization, claim, usage);
                 said(Ok(()))
             }
-            Ask::Void(usage) => said(told(store.void(organization, usage).await)),
-            Ask::Usage(at, grouping) => said(told(store.usage(organization, at, grouping).await)),
+            Ask::Void(usage) => {
+                // One that is not there leaves its number behind for a day.
+                self.wake_within(Duration::from_secs(KEPT_SECS)).await;
+                said(told(cells.void(organization, usage).await))
+            }
+            Ask::Usage(at, in_force, grouping) => {
+                said(told(store.usage(organization, at, in_force, grouping).await))
+            }
             Ask::Receipt(usage) => said(told(store.receipt(usage).await)),
             Ask::Kept(key) => said(told(store.kept(organization, &key, EdgeClock.now()).await)),
             Ask::KeepAnswer(key, answer) => {
@@ -265,7 +275,7 @@ async fn purge(store: &ObjectStore) -> Option<Duration> {
 /// A test asks for the usage of this instant to see what becomes of a panic.
 #[cfg(feature = "panic-trigger")]
 fn panic_trigger(ask: &Ask) {
-    if let Ask::Usage(at, _) = ask {
+    if let Ask::Usage(at, _, _) = ask {
         assert!(at.secs() != 13, "a test asked for it");
     }
 }

@@ -285,9 +285,10 @@ impl UsageRecords for ObjectStore {
         &self,
         organization: OrganizationId,
         at: Timestamp,
+        in_force: Period,
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault> {
-        core::summary(self.sql(), organization, at, grouping)
+        core::summary(self.sql(), organization, at, in_force, grouping)
     }
 
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {

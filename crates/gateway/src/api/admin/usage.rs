@@ -45,12 +45,10 @@ pub(super) async fn usage<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Repl
         Fault::new(FaultKind::Internal, "the organization's plan is not configured")
     })?;
     let quota = Quota::in_force(plan, &organization.quota);
-    let found = call.gateway.usage.usage(organization.id, at, grouping).await?;
-    let UsageSummary { period, units, buckets } = found.unwrap_or_else(|| UsageSummary {
-        period: period(&organization, at),
-        units: 0,
-        buckets: Vec::new(),
-    });
+    let in_force = period(&organization, at);
+    let found = call.gateway.usage.usage(organization.id, at, in_force, grouping).await?;
+    let UsageSummary { period, units, buckets } =
+        found.unwrap_or_else(|| UsageSummary { period: in_force, units: 0, buckets: Vec::new() });
     let view = UsageView {
         period,
         units,

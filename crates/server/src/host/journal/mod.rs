@@ -98,7 +98,7 @@ impl Behind {
             return Err(fault);
         };
         self.journal.append(Entry { settlement, terms }).await?;
-        Ok(Settled::Committed { at: now, period: PeriodId(0) })
+        Ok(Settled::Committed { at: now, period: PeriodId(0), lease: None })
     }
 }
 

@@ -179,7 +179,7 @@ async fn take<S: SharedStore>(store: &S, portion: &Portion, clock: &NativeClock)
     let outcomes = join_all(portion.entries.iter().map(one)).await;
     for (entry, outcome) in portion.entries.iter().zip(&outcomes) {
         match outcome {
-            Ok(Settled::Committed { .. }) => {}
+            Ok(Settled::Committed { .. } | Settled::Repeated { .. }) => {}
             Ok(Settled::Refused) => {
                 tracing::error!(usage = %entry.settlement.usage, "was voided meanwhile, and is not charged");
             }

@@ -23,9 +23,10 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
         Fault::new(FaultKind::Internal, "the organization's plan is not configured")
     })?;
     let quota = Quota::in_force(plan, &organization.quota);
-    let usage = gateway.usage.usage(organization.id, call.at, Grouping::Day).await?;
+    let in_force = period(&organization, call.at);
+    let usage = gateway.usage.usage(organization.id, call.at, in_force, Grouping::Day).await?;
     let units = usage.as_ref().map_or(0, |usage| usage.units);
-    let period = usage.map_or_else(|| period(&organization, call.at), |usage| usage.period);
+    let period = usage.map_or(in_force, |usage| usage.period);
     let lines = lines(&quota, units);
     let (mut preview, mut missing) = (None, None);
     if let (Some(customer), Some(subscription)) =

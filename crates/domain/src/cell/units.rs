@@ -1,0 +1,260 @@
+//! What a cell knows of its organization's units: the lease, what is used, what may still be held.
+//!
+//! The authority's book goes on while an answer is on its way, and a settlement may be in the answer
+//! or come after it. Both are numbered: a settlement that was made under an earlier lease than the
+//! one at hand is in its `used` already, and what was kept for it is free. So after each grant
+//! `available` is what the authority reserves for this node, less what is held and what was settled
+//! since, and never more than that (I4). Where a number is missing (the lease had lapsed, a
+//! settlement was tried twice, an answer did not come) the cell counts the units as taken, and is
+//! unsure: it asks again before it denies for want of units, and at its next upkeep.
+
+use std::time::Duration;
+
+use super::{Cell, Charge, HoldAsk, NotAdmitted, QuotaState};
+use crate::denial::Denial;
+use crate::entitlement::Terms;
+use crate::lease::{LeaseAsk, LeaseGrant};
+use crate::time::{Timestamp, secs_ceil};
+
+/// Units wanted beyond the one needed, when leases are chunks.
+const WANT: u64 = 1_024;
+/// For so long after an answer a node says what is left, although its lease ended: others may have
+/// used some since.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// After how long the authority is asked again for what is only to be told, when it did not answer.
+const ASKED_AGAIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct Units {
+    lease: Option<Lease>,
+    /// Settled in the lease's period.
+    used: u64,
+    /// The number of the last ask.
+    asked: u64,
+    /// Units settled since it that its answer cannot tell of.
+    after: u64,
+    /// Whether asking again may find other numbers.
+    is_unsure: bool,
+    /// Under which terms a free request came whose answer could not say what is left, or said what
+    /// is old.
+    wanted: Option<Terms>,
+    /// What is only to be told is not asked for before this.
+    asked_again: Timestamp,
+}
+
+#[derive(Debug)]
+struct Lease {
+    terms: Terms,
+    number: u64,
+    /// Units that may still be held; `None` without a cap. Below zero when a lowered cap or a
+    /// lapsed lease left holds without units: what comes back fills that first.
+    available: Option<i64>,
+    asked: Timestamp,
+    until: Timestamp,
+    ask_again: Timestamp,
+}
+
+impl Cell {
+    /// What upkeep asks the authority: `Some` when the lease ends before `before`, when idle units
+    /// are to be given back, when the cell is unsure, or when nobody told it what is left.
+    #[must_use]
+    pub fn renewal(&self, before: Timestamp, now: Timestamp) -> Option<LeaseAsk> {
+        let is_due = now >= self.units.asked_again;
+        let wanted = self.units.wanted.filter(|terms| is_due && terms.period.contains(now));
+        if let Some(terms) = wanted {
+            return Some(self.ask(terms, 0, 0, now));
+        }
+        let lease = self.units.lease.as_ref()?;
+        // At the period's end a lease ends for good: what is held settles in the next one.
+        if lease.terms.period.end <= before {
+            return None;
+        }
+        if self.units.is_unsure && is_due {
+            return Some(self.ask(lease.terms, lease.left(), 0, now));
+        }
+        let nothing = self.held == 0 && lease.left() == 0;
+        if lease.until >= before || nothing {
+            return None;
+        }
+        Some(self.ask(lease.terms, 0, 0, now))
+    }
+
+    /// What a free request asks the authority, once, when the cell does not know what is left.
+    #[must_use]
+    pub fn learning(&self, terms: Terms, now: Timestamp) -> Option<LeaseAsk> {
+        let is_unknown = self.quota(&terms, now).remaining.is_none();
+        let is_due = is_unknown && now >= self.units.asked_again && terms.period.contains(now);
+        is_due.then(|| self.ask(terms, 0, 0, now))
+    }
+
+    /// Prepares the cell for an ask: what it will not keep may not be admitted meanwhile.
+    pub fn asking(&mut self, ask: &LeaseAsk) {
+        if let Some(lease) = &mut self.units.lease
+            && ask.keep <= self.held
+        {
+            lease.available = lease.available.map(|available| available.min(0));
+        }
+        self.units.asked = ask.number;
+        self.units.after = 0;
+        self.units.is_unsure = false;
+        self.units.wanted = None;
+    }
+
+    /// Takes over what the authority granted to an ask made at `asked`.
+    pub fn granted(&mut self, ask: &LeaseAsk, grant: &LeaseGrant, asked: Timestamp) {
+        let taken = signed(self.held).saturating_add(signed(self.units.after));
+        let available = grant.reserved.map(|reserved| signed(reserved).saturating_sub(taken));
+        self.units.used = grant.used.saturating_add(self.units.after);
+        self.units.lease = Some(Lease {
+            terms: grant.terms,
+            number: ask.number,
+            available,
+            asked,
+            until: asked.plus(grant.ttl),
+            ask_again: asked.plus(grant.retry_after),
+        });
+    }
+
+    /// No answer came to an ask: the authority may have changed what it reserves all the same.
+    pub fn not_granted(&mut self, now: Timestamp) {
+        self.units.is_unsure = true;
+        self.units.asked_again = now.plus(ASKED_AGAIN);
+    }
+
+    /// The authority may know of other numbers than this cell.
+    pub fn unsure(&mut self) {
+        self.units.is_unsure = true;
+    }
+
+    /// The authority has no more: are the units used up, or only held?
+    #[must_use]
+    pub fn no_units(&self, charge: &Charge, units: u64, now: Timestamp) -> NotAdmitted {
+        let Units { lease, used, is_unsure, .. } = &self.units;
+        let is_known = !is_unsure
+            && lease.as_ref().is_some_and(|lease| lease.terms.period == charge.terms.period);
+        let is_used_up = charge.terms.cap.is_some_and(|cap| used.saturating_add(units) > cap);
+        let denial = if is_known && is_used_up {
+            Denial::QuotaExceeded { wait: charge.terms.period.end.since(now) }
+        } else {
+            Denial::QuotaHeld
+        };
+        let key_limit = charge.key_limit();
+        let key = self.buckets.get(&charge.key).copied().unwrap_or_default();
+        NotAdmitted::Denied(denial, Some(self.limits(charge, key_limit, key, now)))
+    }
+
+    pub(super) fn check_units(
+        &self,
+        ask: &HoldAsk,
+        charge: &Charge,
+        now: Timestamp,
+    ) -> Result<(), NotAdmitted> {
+        let (units, terms) = (u64::from(ask.units), charge.terms);
+        if terms.period.end <= now {
+            // It came before the period's end: its like is admitted under the next one's terms.
+            return Err(self.no_units(charge, units, now));
+        }
+        let want = units.max(WANT);
+        let live = |lease: &&Lease| lease.terms == terms && now < lease.until;
+        let Some(lease) = self.units.lease.as_ref().filter(live) else {
+            return Err(NotAdmitted::NeedsLease(self.ask(terms, 0, want, now)));
+        };
+        if lease.available.is_none_or(|available| available >= i64::from(ask.units)) {
+            return Ok(());
+        }
+        if self.units.is_unsure || now >= lease.ask_again {
+            return Err(NotAdmitted::NeedsLease(self.ask(terms, lease.left(), want, now)));
+        }
+        Err(self.no_units(charge, units, now))
+    }
+
+    /// Notes that a free request came: if what it is told of the quota is old or missing, upkeep asks.
+    pub(super) fn free(&mut self, terms: Terms, now: Timestamp) {
+        let is_told = |lease: &Lease| lease.terms.period == terms.period && now < lease.until;
+        if !self.units.lease.as_ref().is_some_and(is_told) {
+            self.units.wanted = Some(terms);
+        }
+    }
+
+    /// The quota as this node knows it.
+    #[must_use]
+    pub fn quota(&self, terms: &Terms, now: Timestamp) -> QuotaState {
+        let is_known = self.units.lease.as_ref().is_some_and(|lease| {
+            lease.terms.period == terms.period && now < lease.until.max(lease.asked.plus(KNOWN_FOR))
+        });
+        let gone = self.units.used.saturating_add(self.held);
+        QuotaState {
+            included: terms.included,
+            remaining: is_known.then(|| terms.included.saturating_sub(gone)),
+            window_secs: terms.period.window_secs(),
+            reset_secs: secs_ceil(terms.period.end.since(now)),
+        }
+    }
+
+    /// Units that were held are used, settled under this lease.
+    pub(super) fn used_held(&mut self, units: u32, lease: Option<u64>) {
+        if self.is_granted_since(lease) {
+            self.give_back(units);
+        } else {
+            self.used(units, lease);
+        }
+    }
+
+    /// Units whose hold had lapsed are used, settled under this lease.
+    pub(super) fn used_lapsed(&mut self, units: u32, lease: Option<u64>) {
+        if !self.is_granted_since(lease) {
+            self.used(units, lease);
+            self.take(units);
+        }
+    }
+
+    pub(super) fn take(&mut self, units: u32) {
+        if let Some(available) = self.available() {
+            *available = available.saturating_sub(i64::from(units));
+        }
+    }
+
+    pub(super) fn give_back(&mut self, units: u32) {
+        if let Some(available) = self.available() {
+            *available = available.saturating_add(i64::from(units));
+        }
+    }
+
+    /// Whether the lease at hand was granted after what was settled under this one.
+    fn is_granted_since(&self, settled: Option<u64>) -> bool {
+        let at_hand = self.units.lease.as_ref().map(|lease| lease.number);
+        settled.is_some_and(|settled| at_hand.is_some_and(|at_hand| settled < at_hand))
+    }
+
+    fn used(&mut self, units: u32, lease: Option<u64>) {
+        self.units.used = self.units.used.saturating_add(u64::from(units));
+        if lease.is_none_or(|lease| lease >= self.units.asked) {
+            self.units.after = self.units.after.saturating_add(u64::from(units));
+        }
+        if lease.is_none() && self.available().is_some() {
+            self.units.is_unsure = true;
+        }
+    }
+
+    fn available(&mut self) -> Option<&mut i64> {
+        self.units.lease.as_mut().and_then(|lease| lease.available.as_mut())
+    }
+
+    fn ask(&self, terms: Terms, available: u64, want: u64, now: Timestamp) -> LeaseAsk {
+        // Greater than those of this node's earlier cells, too.
+        let by_time = u64::try_from(now.micros()).unwrap_or(0);
+        let number = by_time.max(self.units.asked.saturating_add(1));
+        LeaseAsk { terms, number, keep: self.held.saturating_add(available), want }
+    }
+}
+
+impl Lease {
+    /// Units that may still be held.
+    fn left(&self) -> u64 {
+        self.available.map_or(0, |available| u64::try_from(available).unwrap_or(0))
+    }
+}
+
+fn signed(units: u64) -> i64 {
+    i64::try_from(units).unwrap_or(i64::MAX)
+}
