@@ -177,7 +177,7 @@ pub(super) async fn what_was_used_before_the_service_is_closed_and_never_told(st
     use_units(&store, 1, 5, now()).await;
     let start = now().plus(HOUR);
     let period = Period { start, end: start.plus(720 * HOUR) };
-    let ask = LeaseAsk { terms: Terms { period, included: 9, cap: None }, keep: 0, want: 100 };
+    let ask = LeaseAsk { terms: Terms { period, included: 9, cap: None }, ..ask(None, 0, 100) };
     store.lease(id, node(1), &ask, start).await.expect("leased");
     use_units(&store, 2, 7, start.plus(HOUR)).await;
     let end = start.plus(4 * HOUR);
