@@ -320,6 +320,12 @@ create or replace function public.driftlock_version(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select to_jsonb(coalesce(max(version), 0)) from driftlock.migrations $$;
 
+-- What was noted of the files that were applied: [[version, checksum], ...].
+create or replace function public.driftlock_checksums(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_array(version, checksum) order by version), '[]')
+    from driftlock.migrations where checksum is not null $$;
+
 do $$ begin perform driftlock.protect(); end $$;
 
 insert into driftlock.migrations (version) values (3) on conflict do nothing;

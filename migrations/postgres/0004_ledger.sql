@@ -578,7 +578,10 @@ begin
         select id from driftlock.usage_events_rest where id < driftlock.first_id(oldest)
         order by id limit 10000 for update skip locked);
     with closed as (
-        select id, organization_id from driftlock.billing_periods where ends_at < oldest
+        -- The one that an organization counts in stays, however long ago it was used last.
+        select id, organization_id from driftlock.billing_periods b where ends_at < oldest
+            and not exists (select from driftlock.usage_ledgers l
+                where l.organization_id = b.organization_id and l.period_id = b.id)
         order by ends_at limit 100 for update skip locked),
     counters as (delete from usage_counters c using closed p
         where c.organization_id = p.organization_id and c.period_id = p.id),
@@ -586,8 +589,7 @@ begin
         where m.organization_id = p.organization_id and m.period_id = p.id),
     reports as (delete from driftlock.meter_reports m using closed p
         where m.organization_id = p.organization_id and m.period_id = p.id)
-    delete from driftlock.billing_periods b using closed p where b.id = p.id
-        and not exists (select from driftlock.usage_ledgers l where l.period_id = b.id);
+    delete from driftlock.billing_periods b using closed p where b.id = p.id;
     delete from driftlock.idempotency_claims where key in (
         select key from driftlock.idempotency_claims where until < now
         limit 10000 for update skip locked);
