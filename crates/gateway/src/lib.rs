@@ -30,5 +30,5 @@ pub use admin_token::{AdminTokens, MalformedAdminToken};
 pub use cells::LocalCells;
 pub use fleet_cells::FleetCells;
 pub use gateway::{Door, Gateway, Parts};
-pub use metrics::FleetGauges;
+pub use metrics::{FleetGauges, JournalGauges};
 pub use shared::{Secrets, Shared};

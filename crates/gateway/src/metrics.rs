@@ -1,5 +1,5 @@
 //! `/metrics` on the operator's listener: gauges of the last comparison with Stripe, and of the
-//! fleet's rate limits where there are such, in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! fleet's rate limits and the journal where there are such, in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -143,6 +143,26 @@ impl FleetGauges {
     }
 }
 
+/// What became of the journal of an outage.
+#[derive(Debug, Default)]
+pub struct JournalGauges {
+    refused: AtomicU64,
+}
+
+impl JournalGauges {
+    /// So many more entries were put aside, since the store refuses them for good.
+    pub fn add_refused(&self, entries: u64) {
+        self.refused.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    fn text(&self) -> String {
+        let name = "driftlock_journal_refused";
+        let help = "Acknowledged units in the file beside the journal, which the store refuses.";
+        let value = self.refused.load(Ordering::Relaxed);
+        format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
+    }
+}
+
 pub(crate) fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Answer<P> {
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
@@ -156,6 +176,9 @@ pub(crate) fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) ->
     );
     if let Some(fleet) = gateway.shared.fleet.get() {
         text.push_str(&fleet.text());
+    }
+    if let Some(journal) = gateway.shared.journal.get() {
+        text.push_str(&journal.text());
     }
     let body = Bytes::from(text);
     let mut response = Response::new(P::Upstream::response_body(body));

@@ -19,7 +19,7 @@ use crate::admin_token::AdminTokens;
 use crate::audit::AuditQueue;
 use crate::facts::{Ages, Facts};
 use crate::keys::{KeyFacts, TouchedKeys};
-use crate::metrics::{FleetGauges, Gauges};
+use crate::metrics::{FleetGauges, Gauges, JournalGauges};
 use crate::shield::Shield;
 use crate::stripe::in_flight::InFlight;
 use crate::stripe::meter::KnownMeter;
@@ -63,6 +63,7 @@ pub struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) meter: KnownMeter,
     pub(crate) fleet: OnceLock<Arc<FleetGauges>>,
+    pub(crate) journal: OnceLock<Arc<JournalGauges>>,
 }
 
 /// A job that runs beside the rounds, once at a time.
@@ -143,6 +144,7 @@ impl Shared {
             in_flight: InFlight::default(),
             meter: KnownMeter::default(),
             fleet: OnceLock::new(),
+            journal: OnceLock::new(),
             admin_tokens,
             webhook_secrets,
             stripe,
@@ -172,6 +174,12 @@ impl Shared {
     pub fn all_told(&self, at: Timestamp) {
         self.keys.confirm(at);
         self.organizations.confirm(at);
+    }
+
+    /// What `/metrics` tells of the journal, for a process that has one.
+    pub fn show_journal(&self, gauges: Arc<JournalGauges>) {
+        // A process has one journal.
+        let _ = self.journal.set(gauges);
     }
 
     /// What `/metrics` tells of the fleet's rate limits, for a node that belongs to one.
