@@ -44,7 +44,7 @@ fn fmt(workspace: &Workspace) -> Result<()> {
 fn clippy(workspace: &Workspace) -> Result<()> {
     let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     // `--all-targets` leaves out what runs only by name.
-    let by_name = ["peers", "webhook_cost", "stripe_fixtures", "stripe_published"];
+    let by_name = ["peers", "webhook_cost", "fleet_cost", "stripe_fixtures", "stripe_published"];
     let named = by_name.iter().flat_map(|name| ["--test", name]);
     let named = ["clippy", "--workspace", "--quiet"].into_iter().chain(named);
     run_command(workspace.cargo().args(lints))

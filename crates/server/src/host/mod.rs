@@ -18,6 +18,7 @@ mod listen;
 mod platform;
 mod serve;
 mod socket;
+mod store_http;
 mod supabase;
 mod tunnel;
 mod upstream;
@@ -25,9 +26,9 @@ mod upstream;
 pub(crate) use clock::NativeClock;
 
 pub(crate) use environment::{DATABASE_URL, Environment, REDIS_URL, SUPABASE_URL, StoreUrl};
-pub(crate) use http_client::NativeHttp;
 pub(crate) use journal::Journal;
 pub(crate) use platform::{NativeStore, SharedStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
+pub(crate) use store_http::StoreHttp;
 pub(crate) use supabase::open as open_supabase;
 pub(crate) use upstream::Backends;
