@@ -1,5 +1,6 @@
 // What supabase-js sees of the gateway's tables, as whoever the input says:
-// {"url", "key", "token"?, "organization"} -> {"rows": {...}, "writes": {...}, "calls": {...}}.
+// {"url", "key", "token"?, "organization", "writes": {table: row}}
+// -> {"rows": {...}, "writes": {table: [inserted, updated, deleted]}, "calls": {...}}.
 import { createClient } from "@supabase/supabase-js";
 
 // Its client of event streams wants one at once, which Node 20 does not have; none is opened here.
@@ -20,11 +21,12 @@ const READ = {
   usage_counters: "organization_id,hour,units",
   audit_logs: "organization_id,seq,action",
   invoices_mirror: "id",
+  subscriptions: "id,status",
+  quota_policy: "organization_id,policy",
+  dunning_states: "organization_id,grace_until",
   billing_customers: "customer",
   stripe_events: "id",
 };
-const OWNER = { organizations: "id", billing_customers: null, stripe_events: null };
-
 /** How many rows it sees, or the code of the error. */
 function seen({ data, error }) {
   return error ? error.code : data.length;
@@ -34,14 +36,16 @@ const rows = {};
 for (const [name, columns] of Object.entries(READ)) {
   rows[name] = seen(await client.from(name.split(".")[0]).select(columns));
 }
+// A row of its own, in and out again: what each step did.
 const writes = {};
-for (const name of new Set(Object.keys(READ).map((name) => name.split(".")[0]))) {
-  const owner = OWNER[name] === undefined ? "organization_id" : OWNER[name];
-  if (owner) {
-    const change = client.from(name).delete().eq(owner, input.organization).select(owner);
-    // The service may; what it would remove is needed by whoever comes after.
-    writes[name] = input.deletes ? seen(await change) : null;
-  }
+for (const [name, row] of Object.entries(input.writes)) {
+  const [key, value] = Object.entries(row)[0];
+  const table = () => client.from(name);
+  writes[name] = [
+    seen(await table().insert(row).select(key)),
+    seen(await table().update({ [key]: value }).eq(key, value).select(key)),
+    seen(await table().delete().eq(key, value).select(key)),
+  ];
 }
 const calls = {};
 for (const name of ["driftlock_key_by_hash", "driftlock_organizations", "driftlock_settle"]) {

@@ -30,6 +30,24 @@ pub fn exchange(
     headers: &[(&str, &str)],
     pieces: impl Iterator<Item = Vec<u8>>,
 ) -> Answer {
+    let bytes = sent(target, request_line, headers, pieces);
+    parse(&bytes).unwrap_or_else(|| {
+        panic!("{request_line}: no HTTP answer: {:?}", String::from_utf8_lossy(&bytes))
+    })
+}
+
+/// As [`head`], where the gateway may be closing the connection already.
+#[must_use]
+pub fn try_head(target: &Target, request_line: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+    parse(&sent(target, request_line, headers, std::iter::empty()))
+}
+
+fn sent(
+    target: &Target,
+    request_line: &str,
+    headers: &[(&str, &str)],
+    pieces: impl Iterator<Item = Vec<u8>>,
+) -> Vec<u8> {
     let mut stream = connect(target);
     let mut reading = stream.try_clone().expect("a second handle of the connection");
     let reader = std::thread::spawn(move || read_to_end(&mut reading));
@@ -47,9 +65,7 @@ pub fn exchange(
     }
     let bytes = reader.join().expect("the reader does not panic");
     let _ = stream.shutdown(Shutdown::Both);
-    parse(&bytes).unwrap_or_else(|| {
-        panic!("{request_line}: no HTTP answer: {:?}", String::from_utf8_lossy(&bytes))
-    })
+    bytes
 }
 
 /// One chunk of a chunked body.

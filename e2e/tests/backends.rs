@@ -11,8 +11,11 @@ mod support {
 
 use std::collections::BTreeMap;
 use std::thread;
+use std::time::Duration;
 
-use driftlock_e2e::admin::{Key, Organization};
+use driftlock_e2e::admin::{DETECT, Key, Organization};
+use driftlock_e2e::raw;
+use driftlock_e2e::target::Target;
 use serde_json::json;
 use support::backend::{Backend, Manner};
 use support::gateway::Gateway;
@@ -24,10 +27,18 @@ const QUICK: &str = "[timeouts]\nbackend_head_ms = 200\nbackend_connect_ms = 400
 
 /// What clients saw, by status, and how many units were charged for it.
 fn load(gateway: &Gateway) -> (BTreeMap<u16, u64>, u64) {
+    load_by(gateway, |_, key| key.detect().status)
+}
+
+/// The same, each request made so.
+fn load_by(
+    gateway: &Gateway,
+    ask: impl Fn(&Target, &Key<'_>) -> u16 + Sync,
+) -> (BTreeMap<u16, u64>, u64) {
     let target = gateway.target();
     let organization = Organization::with(&target, json!({"quota": {"included": 100_000}}));
     let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 100_000}));
-    let run = |key: &Key<'_>| (0..REQUESTS).map(|_| key.detect().status).collect::<Vec<_>>();
+    let run = |key: &Key<'_>| (0..REQUESTS).map(|_| ask(&target, key)).collect::<Vec<_>>();
     let mut seen = BTreeMap::new();
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| run(&key))).collect();
@@ -58,7 +69,8 @@ fn what_is_charged_is_what_succeeded() {
     told("away", &away);
     assert_eq!(away, (BTreeMap::from([(502, all)]), 0));
     for (name, manner, status) in [
-        ("resets mid-head", Manner::HalfHead, 502),
+        ("resets", Manner::Resets, 502),
+        ("ends mid-head", Manner::HalfHead, 502),
         ("stalls", Manner::Stalls, 504),
         ("fails", Manner::Fails, 500),
     ] {
@@ -66,6 +78,22 @@ fn what_is_charged_is_what_succeeded() {
         told(name, &outcome);
         assert_eq!(outcome, (BTreeMap::from([(status, all)]), 0));
     }
+    let cut = Backend::start();
+    cut.set(Manner::HalfBody);
+    let cut = load_by(&Gateway::start(QUICK, &cut.url), |target, key| {
+        let authorization = format!("Bearer {}", key.secret);
+        let head = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "text/plain"),
+            ("Content-Length", "1"),
+        ];
+        let body = std::iter::once(b"a".to_vec());
+        let answer = raw::exchange(target, &format!("POST {DETECT} HTTP/1.1"), &head, body);
+        assert_eq!(answer.text(), "{\"half\":", "it is passed on as far as it came");
+        answer.status
+    });
+    told("ends mid-body", &cut);
+    assert_eq!(cut, (BTreeMap::from([(200, all)]), all), "the head had left, settled");
     let flaky = one(Manner::FailsHalfTheTime);
     told("50 % errors", &flaky);
     assert_eq!(flaky.0.keys().copied().collect::<Vec<_>>(), [200, 500]);
@@ -75,4 +103,29 @@ fn what_is_charged_is_what_succeeded() {
     let outcome = load(&Gateway::start(QUICK, &format!("{},http://{dead}", well.url)));
     told("one of two dead", &outcome);
     assert_eq!(outcome, (BTreeMap::from([(200, all)]), all), "nobody noticed");
+}
+
+/// One of two is lost while both are busy: those whose request it had are told, the others go on.
+#[test]
+fn one_of_two_is_lost_under_load() {
+    for (name, manner, status) in
+        [("one of two resets under load", Manner::Resets, 502), ("stalls", Manner::Stalls, 504)]
+    {
+        let (well, lost) = (Backend::start(), Backend::start());
+        let gateway = Gateway::start(QUICK, &format!("{},{}", well.url, lost.url));
+        let (seen, charged) = thread::scope(|scope| {
+            scope.spawn(|| {
+                while lost.seen().len() < CLIENTS {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                lost.set(manner);
+            });
+            load(&gateway)
+        });
+        told(name, &(seen.clone(), charged));
+        let failed = seen.get(&status).copied().unwrap_or_default();
+        assert_eq!(seen[&200] + failed, (CLIENTS * REQUESTS) as u64, "{seen:?}");
+        assert!((1..=2 * CLIENTS as u64 + 3).contains(&failed), "{seen:?}: then it is left out");
+        assert_eq!(charged, seen[&200], "each success, once");
+    }
 }

@@ -124,10 +124,16 @@ fn a_full_disk_refuses_metered_requests_uncharged_and_lets_free_ones_pass() {
         key.get(LIST).expect(200);
     }
     assert_eq!(organization.units(), 1, "nothing was charged");
+    eventually("the gateway says that it is not ready", || {
+        target.request("GET", "/healthz").send().expect(200);
+        let asked = target.request("GET", "/readyz").send();
+        (asked.status == 503).then(|| asked.problem(503, "store-unavailable"))
+    });
 
     gateway.limit_files("unlimited");
     key.detect().expect(200).receipt();
     assert_eq!(organization.units(), 2);
+    eventually("it is ready again", || support::process::is_ready(gateway.address()).then_some(()));
     eventually("the free requests of the outage are in the audit log", || {
         let rows = organization.audit();
         let free = rows.iter().filter(|row| row["resource"] == format!("GET {LIST}"));

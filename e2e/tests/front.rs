@@ -9,9 +9,16 @@ mod support {
     pub(crate) mod process;
 }
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use driftlock_domain::stripe::signature::sign;
 use driftlock_e2e::admin::{DETECT, Key, LIST, Organization};
 use driftlock_e2e::answer::Answer;
-use driftlock_e2e::target::Target;
+use driftlock_e2e::poll::eventually;
+use driftlock_e2e::raw;
+use driftlock_e2e::target::{PATIENCE, Target};
 use serde_json::json;
 use support::backend::Backend;
 use support::gateway::Gateway;
@@ -110,6 +117,127 @@ fn addresses_and_agents_are_refused() {
         bot.problem(403, "user-agent-refused");
         assert_eq!(organization.units(), 0);
     });
+}
+
+/// A page that may not call gets no further with what would be refused anyway.
+#[test]
+fn a_foreign_page_hides_nothing() {
+    with(|target, _, key| {
+        let foreign = ("Origin", "https://evil.example");
+        let line = format!("GET {LIST} HTTP/1.1");
+        let two_hosts = raw::head(target, &line, &[foreign, ("Host", "other")]);
+        two_hosts.problem(400, "malformed-request");
+        assert_eq!(two_hosts.required("connection"), "close");
+        let denied = [foreign, ("X-Forwarded-For", "203.0.113.9")];
+        raw::head(target, &line, &denied).problem(403, "address-refused");
+        let agent =
+            key.call("GET", LIST).header("origin", foreign.1).header("user-agent", "evilbot");
+        agent.send().problem(403, "user-agent-refused");
+    });
+}
+
+#[test]
+fn a_second_user_agent_is_looked_at_too() {
+    with(|target, _, _| {
+        let agents = [("User-Agent", "Mozilla/5.0"), ("User-Agent", "EvilBot/2")];
+        let answer = raw::head(target, &format!("GET {LIST} HTTP/1.1"), &agents);
+        answer.problem(403, "user-agent-refused");
+    });
+}
+
+#[test]
+fn proxies_are_believed_by_the_configured_header() {
+    with(|_, _, key| {
+        let called = key.call("GET", LIST).header("x-forwarded-for", "203.0.113.9");
+        let called = called.header("cf-connecting-ip", "198.51.100.1").send();
+        called.problem(403, "address-refused");
+        key.call("GET", LIST).header("cf-connecting-ip", "203.0.113.9").send().expect(200);
+    });
+    let backend = Backend::start();
+    let named = "trusted_proxies = [\"127.0.0.0/8\"]\nclient_ip_header = \"CF-Connecting-IP\"";
+    let config = CONFIG.replace("trusted_proxies = [\"127.0.0.0/8\"]", named);
+    let gateway = Gateway::start(&config, &backend.url);
+    let target = gateway.target();
+    let organization = Organization::new(&target);
+    let key = organization.key();
+    let called = key.call("GET", LIST).header("cf-connecting-ip", "203.0.113.9").send();
+    called.problem(403, "address-refused");
+    key.call("GET", LIST).header("x-forwarded-for", "203.0.113.9").send().expect(200);
+}
+
+/// Deliveries that nobody signed: the operator's rules hold, and an address sends only so many.
+#[test]
+fn deliveries_pass_the_front_too() {
+    let backend = Backend::start();
+    let config = format!("{CONFIG}\n[limits]\naddress_requests_per_minute = 3\n");
+    let secret = [("ENV_STRIPE_WEBHOOK_SECRET", "whsec_of_the_tests_0123456789abcdef")];
+    let gateway = Gateway::start_with(&config, &backend.url, &secret);
+    let target = gateway.target();
+    let deliver = |name: &str, value: &str| {
+        let call =
+            target.request("POST", "/webhooks/stripe").header("stripe-signature", "t=1,v1=00");
+        call.header(name, value).json(&json!({})).send()
+    };
+    deliver("x-forwarded-for", "203.0.113.9").problem(403, "address-refused");
+    deliver("user-agent", "EvilBot").problem(403, "user-agent-refused");
+    for _ in 0..3 {
+        deliver("x-forwarded-for", "198.51.100.1").problem(400, "invalid-webhook");
+    }
+    // A body that never comes: it is not waited for.
+    let head = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", "500000"),
+        ("Stripe-Signature", "t=1,v1=00"),
+        ("X-Forwarded-For", "198.51.100.1"),
+    ];
+    let refused = raw::head(&target, "POST /webhooks/stripe HTTP/1.1", &head);
+    refused.problem(429, "rate-limited");
+    assert!(refused.number("retry-after") >= 1);
+    // What is Stripe's is taken all the same.
+    let event = json!({ "id": "evt_1", "object": "event", "type": "ping", "created": 1,
+        "livemode": false, "data": { "object": {} } });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let signed = sign(secret[0].1, i64::try_from(now).expect("soon"), event.to_string().as_bytes());
+    let call = target.request("POST", "/webhooks/stripe").header("stripe-signature", &signed);
+    let taken = call.header("x-forwarded-for", "198.51.100.1").json(&event).send();
+    assert_eq!(taken.status, 200, "{taken:?}");
+    deliver("x-forwarded-for", "198.51.100.2").problem(400, "invalid-webhook");
+}
+
+#[test]
+fn an_address_has_a_bounded_number_of_connections() {
+    let backend = Backend::start();
+    let gateway = Gateway::start("[limits]\naddress_connections_max = 5\n", &backend.url);
+    let target = gateway.target();
+    let health =
+        || raw::try_head(&target, "GET /healthz HTTP/1.1", &[]).map(|answer| answer.status);
+    let held: Vec<_> = (0..5).map(|_| connect(&gateway)).collect();
+    eventually("all of them are taken", || (health() == Some(429)).then_some(()));
+    drop(held);
+    eventually("there is room again", || (health() == Some(200)).then_some(()));
+}
+
+fn connect(gateway: &Gateway) -> TcpStream {
+    let stream = TcpStream::connect(gateway.address()).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+#[test]
+fn idle_connections_are_closed_without_a_word() {
+    let backend = Backend::start();
+    let gateway = Gateway::start("[timeouts]\nclient_idle_ms = 300\n", &backend.url);
+    for (before, answers) in
+        [("", 0), ("\r\n\r\n", 0), ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 1)]
+    {
+        let mut stream = connect(&gateway);
+        let began = Instant::now();
+        stream.write_all(before.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it is closed in time");
+        assert!(began.elapsed() >= Duration::from_millis(300), "{before:?}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), answers, "{before:?}: {answer}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use driftlock_e2e::raw;
 use driftlock_e2e::target::Target;
 use serde_json::{Value, json};
 use support::backend::Backend;
-use support::gateway::Gateway;
+use support::gateway::{ADMIN_TOKEN, Gateway};
 
 const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
 const OLD_SECRET: &str = "whsec_before_the_rotation_0123456789";
@@ -41,6 +41,7 @@ fn trigger(gateway: &Gateway, secret: &str, organization: &str, what: &[&str]) -
         .args(["--url", &format!("http://{}", gateway.address())])
         .args(what)
         .env("ENV_STRIPE_WEBHOOK_SECRET", secret)
+        .env("ENV_ADMIN_TOKEN", ADMIN_TOKEN)
         .output()
         .expect("it runs");
     let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
@@ -58,7 +59,7 @@ fn settled(target: &Target) {
 fn a_signup_opens_the_door_in_whatever_order_it_comes() {
     with(|gateway, target, organization, key| {
         key.detect().problem(402, "subscription-inactive");
-        let order = ["--scenario", "signup", "--shuffle", "5", "--duplicate"];
+        let order = ["--scenario", "signup", "--seed", "3", "--shuffle", "5", "--duplicate"];
         let (taken, answers) = trigger(gateway, SECRET, &organization.id, &order);
         assert!(taken, "{answers}");
         settled(target);
@@ -91,6 +92,66 @@ fn an_end_closes_it_again() {
         let shown = organization.admin("GET", "").send().expect(200).json();
         assert_eq!(shown["subscription"]["status"], "canceled", "{shown}");
         key.detect().problem(402, "subscription-inactive");
+    });
+}
+
+#[test]
+fn what_is_triggered_next_goes_on_from_what_is_there() {
+    with(|gateway, target, organization, key| {
+        let run = |organization: &str, what: &[&str]| {
+            let (taken, answers) = trigger(gateway, SECRET, organization, what);
+            let all = answers["data"].as_array().expect("answers").clone();
+            let new = |event: &Value| event["answer"]["duplicate"] == false;
+            assert!(taken && all.iter().all(new), "{what:?}: {answers}");
+            assert!(all.iter().all(|event| event["state"] == "done"), "{what:?}: {answers}");
+            answers
+        };
+        let shown = |of: &Organization<'_>| of.admin("GET", "").send().expect(200).json();
+        run(&organization.id, &["--scenario", "signup"]);
+        let first = shown(organization);
+        assert_eq!(first["subscription"]["plan"], "standard", "{first}");
+
+        // A failed payment of the same subscription: it has grace, until it is paid.
+        run(&organization.id, &["invoice.payment_failed"]);
+        let failed = shown(organization);
+        assert_eq!(failed["subscription"]["id"], first["subscription"]["id"], "{failed}");
+        assert!(failed["subscription"]["grace_until"].is_string(), "{failed}");
+        run(&organization.id, &["invoice.paid"]);
+        let paid = shown(organization);
+        assert_eq!(paid["subscription"]["grace_until"], Value::Null, "{paid}");
+
+        // An upgrade comes after the sign-up that is there.
+        run(&organization.id, &["--scenario", "upgrade", "--shuffle", "2"]);
+        let upgraded = shown(organization);
+        assert_eq!(upgraded["subscription"]["plan"], "growth", "{upgraded}");
+        assert_eq!(upgraded["subscription"]["id"], first["subscription"]["id"]);
+        assert_eq!(upgraded["stripe_customer_id"], first["stripe_customer_id"]);
+        let again = trigger(gateway, SECRET, &organization.id, &["--scenario", "upgrade"]);
+        assert!(!again.0, "it buys that already: {}", again.1);
+        run(&organization.id, &["--scenario", "payment-failure"]);
+        assert_eq!(shown(organization)["subscription"]["plan"], "growth");
+        eventually("the key may", || (key.detect().status == 200).then_some(()));
+
+        // Another organization with the same seed is another customer.
+        let seeded = ["--scenario", "signup", "--seed", "1"];
+        let other = Organization::with(target, json!({"plan": "standard"}));
+        run(&organization.id, &seeded);
+        run(&other.id, &seeded);
+        assert_eq!(shown(&other)["subscription"]["status"], "active");
+        assert_ne!(shown(&other)["stripe_customer_id"], first["stripe_customer_id"]);
+
+        // What was printed repeats a run: nothing but duplicates.
+        let answers = run(&other.id, &["invoice.payment_failed"]);
+        let seed = answers["seed"].to_string();
+        let repeated =
+            trigger(gateway, SECRET, &other.id, &["invoice.payment_failed", "--seed", &seed]).1;
+        assert_eq!(repeated["data"][0]["id"], answers["data"][0]["id"]);
+        assert_eq!(repeated["data"][0]["answer"]["duplicate"], true, "{repeated}");
+
+        run(&other.id, &["--scenario", "cancel"]);
+        assert_eq!(shown(&other)["subscription"]["status"], "canceled");
+        run(&other.id, &["--scenario", "signup"]);
+        assert_eq!(shown(&other)["subscription"]["status"], "active", "it comes back");
     });
 }
 

@@ -29,7 +29,8 @@ fn fill(fleet: &Fleet) {
         [(A, MEMBER), (B, "b0000000-0000-4000-8000-000000000001")].into_iter().enumerate()
     {
         fleet.sql(&format!(
-            "insert into organizations (id, name) values ('{organization}', 'x');
+            "insert into organizations (id, name, subscription) values ('{organization}', 'x',
+                '{{\"id\":\"sub_{number}\",\"status\":\"past_due\"}}');
              insert into organization_members values ('{organization}', '{user}', 'owner');
              insert into api_keys (id, organization_id, key_hash, name)
                 values ('{organization}', '{organization}', 'hash {number}', 'first');
@@ -45,10 +46,26 @@ fn fill(fleet: &Fleet) {
     }
 }
 
-/// What the script says of one kind of caller.
-fn seen_by(project_url: &str, key: &str, token: Option<String>, deletes: bool) -> Value {
+/// A row of each table that the service writes; its first column finds it again.
+fn rows_of(organization: &str) -> Value {
+    json!({
+        "organizations": { "id": organization, "name": "y" },
+        "organization_members": { "user_id": organization, "organization_id": organization },
+        "api_keys": { "id": organization, "organization_id": organization,
+            "key_hash": format!("hash of {organization}"), "name": "y" },
+        "usage_counters": { "organization_id": organization, "period_id": 9, "hour": 7200,
+            "key_id": organization, "route_id": 9, "units": 1, "requests": 1 },
+        "audit_logs": { "actor": organization, "organization_id": organization, "seq": 9 },
+        "invoices_mirror": { "id": organization, "organization_id": organization },
+        "billing_customers": { "customer": organization, "organization_id": organization },
+        "stripe_events": { "id": organization },
+    })
+}
+
+/// What the script says of one kind of caller, which tries to write these rows.
+fn seen_by(project_url: &str, key: &str, token: Option<String>, writes: &Value) -> Value {
     let input = json!({
-        "url": project_url, "key": key, "token": token, "organization": A, "deletes": deletes,
+        "url": project_url, "key": key, "token": token, "organization": A, "writes": writes,
     });
     let root = project();
     let mut node = Command::new("node")
@@ -71,31 +88,45 @@ fn each_sees_what_is_its_own() {
     fill(&fleet);
     let project: &Project = fleet.project();
     let url = project.url();
-    let ask = |key: &str, token: Option<String>| seen_by(&url, key, token, true);
+    // A member's own organization: nothing but its rights can refuse it.
+    let mut writes = rows_of(A);
+    for name in ["subscriptions", "quota_policy", "dunning_states"] {
+        writes[name] = json!({ "organization_id": A });
+    }
+    let ask = |key: &str, token: Option<String>| seen_by(&url, key, token, &writes);
 
     let member = ask(PUBLISHABLE_KEY, Some(jwt::of_user(MEMBER)));
     let of_one = json!({
         "organizations": 1, "organization_members": 1, "api_keys": 1, "api_keys.key_hash": DENIED,
-        "usage_counters": 1, "audit_logs": 1, "invoices_mirror": 1, "billing_customers": DENIED,
-        "stripe_events": DENIED,
+        "usage_counters": 1, "audit_logs": 1, "invoices_mirror": 1, "subscriptions": 1,
+        "quota_policy": 1, "dunning_states": 1, "billing_customers": DENIED, "stripe_events": DENIED,
     });
     assert_eq!(member["rows"], of_one, "a member its organization's, and no key's hash");
     let stranger = ask(PUBLISHABLE_KEY, Some(jwt::of_user(STRANGER)));
     let of_none = json!({
         "organizations": 0, "organization_members": 0, "api_keys": 0, "api_keys.key_hash": DENIED,
-        "usage_counters": 0, "audit_logs": 0, "invoices_mirror": 0, "billing_customers": DENIED,
-        "stripe_events": DENIED,
+        "usage_counters": 0, "audit_logs": 0, "invoices_mirror": 0, "subscriptions": 0,
+        "quota_policy": 0, "dunning_states": 0, "billing_customers": DENIED, "stripe_events": DENIED,
     });
     assert_eq!(stranger["rows"], of_none, "who is no member sees nothing");
     let nobody = ask(PUBLISHABLE_KEY, None);
     let denied = |value: &Value| value == DENIED;
     assert!(nobody["rows"].as_object().expect("rows").values().all(denied), "{nobody}");
     for caller in [&member, &stranger, &nobody] {
-        assert!(caller["writes"].as_object().expect("writes").values().all(denied), "{caller}");
+        let tried = caller["writes"].as_object().expect("writes");
+        assert_eq!(tried.len(), 11, "every table: {caller}");
+        assert!(tried.values().all(|steps| *steps == json!([DENIED, DENIED, DENIED])), "{caller}");
         assert!(caller["calls"].as_object().expect("calls").values().all(denied), "{caller}");
     }
 
-    let service = seen_by(&url, SECRET_KEY, None, false);
+    let own = rows_of("cccccccc-0000-4000-8000-000000000000");
+    let service = seen_by(&url, SECRET_KEY, None, &own);
+    let written = service["writes"].as_object().expect("writes");
+    assert_eq!(written.len(), 8, "{service}");
+    assert!(
+        written.values().all(|steps| *steps == json!([1, 1, 1])),
+        "the service writes: {service}"
+    );
     let rows = service["rows"].as_object().expect("rows");
     assert!(rows.values().all(|count| *count == 2), "the service sees all: {service}");
     let calls = service["calls"].as_object().expect("calls");

@@ -2,8 +2,8 @@
 --
 -- Tables that people and other programs read are in `public`, under the names that a Supabase
 -- project may have already: those are kept with their rows and get the columns that they lack. What
--- cannot be kept (a column of another type, or a foreign column that must be filled) is named before
--- anything changes. What only the gateway reads is in the schema `driftlock`. Applying it again
+-- cannot be kept (a column of another type or too narrow, one that must be filled and is not, a CHECK
+-- that our rows may not meet) is named before anything changes. What only the gateway reads is in the schema `driftlock`. Applying it again
 -- changes nothing. Numbers named `at`, `…_at` or `hour` in `driftlock` are microseconds (`hour`:
 -- seconds) since 1970, UTC.
 
@@ -27,7 +27,8 @@ grant usage on schema driftlock to service_role;
 
 create table if not exists driftlock.migrations (
     version    integer primary key,
-    applied_at timestamptz not null default now()
+    applied_at timestamptz not null default now(),
+    checksum   text -- of the file, SHA-256 in hex; none where another program applied it
 );
 
 -- As the public tables are to be; compared with what is there, then dropped.
@@ -168,6 +169,49 @@ begin
           and h.attnotnull and not h.atthasdef and h.attidentity = '' and h.attgenerated = ''
           and not exists (select from pg_attribute a where a.attrelid = c.oid
                           and a.attname = h.attname)
+        union all
+        -- Text of ours that has a bound of its own fits into as much; all other text has none.
+        select format('public.%s.%s is %s; text is needed%s', c.relname, a.attname,
+                      format_type(h.atttypid, h.atttypmod),
+                      coalesce(', or varchar(' || n.chars || ')', ''))
+        from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and a.atttypid = 'text'::regtype
+        join pg_attribute h on h.attrelid = to_regclass('public.' || quote_ident(c.relname))
+             and h.attname = a.attname and h.atttypid = 'varchar'::regtype and h.atttypmod > 0
+        left join (values ('organizations', 'name', 200), ('organizations', 'status', 9),
+                          ('organizations', 'stripe_customer_id', 255), ('api_keys', 'name', 200),
+                          ('api_keys', 'key_hash', 64), ('api_keys', 'key_prefix', 12),
+                          ('stripe_events', 'id', 255), ('stripe_events', 'customer', 255),
+                          ('billing_customers', 'customer', 255), ('invoices_mirror', 'id', 255))
+             n(table_name, column_name, chars)
+             on n.table_name = c.relname and n.column_name = a.attname
+        where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r'
+          -- Members are the project's to write.
+          and c.relname <> 'organization_members'
+          and (n.chars is null or h.atttypmod - 4 < n.chars)
+        union all
+        select format('public.%s has the constraint %s %s, which our rows may not meet: drop it',
+                      c.relname, k.conname, pg_get_constraintdef(k.oid))
+        from pg_class c
+        join pg_constraint k on k.conrelid = to_regclass('public.' || quote_ident(c.relname))
+             and k.contype = 'c'
+        where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r'
+          and c.relname <> 'organization_members'
+          and (k.conkey is null or exists (
+              select from pg_attribute h join pg_attribute a on a.attname = h.attname
+              where h.attrelid = k.conrelid and h.attnum = any (k.conkey) and a.attrelid = c.oid))
+        union all
+        select format('public.%s.%s must be filled; here it may be empty: drop its NOT NULL',
+                      c.relname, h.attname)
+        from (values ('organizations', 'requests_per_minute'), ('organizations', 'subscription'),
+                     ('organizations', 'stripe_customer_id'), ('organizations', 'ledger'),
+                     ('api_keys', 'requests_per_minute'), ('api_keys', 'expires_at'),
+                     ('api_keys', 'revoked_at'), ('api_keys', 'last_used_at'),
+                     ('stripe_events', 'livemode'), ('stripe_events', 'customer'),
+                     ('stripe_events', 'processed_at'), ('stripe_events', 'error'))
+             c(relname, attname)
+        join pg_attribute h on h.attrelid = to_regclass('public.' || quote_ident(c.relname))
+             and h.attname = c.attname and h.attnotnull
         union all
         select format('public.%s is no table', c.relname)
         from pg_class c join pg_class h on h.oid = to_regclass('public.' || quote_ident(c.relname))

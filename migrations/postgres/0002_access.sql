@@ -30,6 +30,80 @@ begin
     end loop;
 end $$;
 
+-- What is kept of subscriptions, quotas and failed payments is in `organizations`; whoever looks for
+-- it under these names finds it, a member its organizations'. A project's own table stays.
+do $$ begin
+    if to_regclass('public.subscriptions') is null then
+        create view public.subscriptions with (security_invoker = true) as
+        select o.id as organization_id, o.subscription ->> 'id' as id, o.stripe_customer_id,
+            o.subscription ->> 'plan' as plan, o.subscription ->> 'status' as status,
+            (o.subscription -> 'period' ->> 'start')::timestamptz as current_period_start,
+            (o.subscription -> 'period' ->> 'end')::timestamptz as current_period_end,
+            (o.subscription ->> 'cancel_at')::timestamptz as cancel_at
+        from public.organizations o where o.subscription is not null;
+        comment on view public.subscriptions is 'driftlock: what Stripe told of organizations';
+    end if;
+    if to_regclass('public.quota_policy') is null then
+        create view public.quota_policy with (security_invoker = true) as
+        select o.id as organization_id, o.plan, (o.quota ->> 'included')::bigint as included,
+            o.quota ->> 'policy' as policy, (o.quota ->> 'cap_percent')::integer as cap_percent,
+            (o.quota ->> 'spend_cap_micros')::bigint as spend_cap_micros, o.requests_per_minute
+        from public.organizations o;
+        comment on view public.quota_policy is
+            'driftlock: what organizations changed of their plans'' quotas; null is the plan''s';
+    end if;
+    if to_regclass('public.dunning_states') is null then
+        create view public.dunning_states with (security_invoker = true) as
+        select o.id as organization_id, o.subscription ->> 'status' as status,
+            (o.subscription ->> 'grace_until')::timestamptz as grace_until
+        from public.organizations o
+        where o.subscription ->> 'grace_until' is not null
+           or o.subscription ->> 'status' in ('past_due', 'unpaid');
+        comment on view public.dunning_states is
+            'driftlock: organizations of which a payment failed, and until when they pass';
+    end if;
+end $$;
+
+-- Tables of a project that stand beside ours, under names that the service alone is to write: nobody
+-- else does. Of what says whose it is a member reads its own; of a price list everybody reads all.
+create or replace function driftlock.protect_neighbours() returns void language plpgsql as $$
+declare
+    found record;
+    is_owned boolean;
+begin
+    for found in
+        select c.oid::regclass as place, c.relkind, t.is_list,
+            coalesce(obj_description(c.oid, 'pg_class') like 'driftlock: %', false) as is_ours
+        from (values ('subscriptions', false), ('quota_policy', false), ('dunning_states', false),
+                     ('plans', true), ('plan_price_map', true)) t(table_name, is_list)
+        join pg_class c on c.oid = to_regclass('public.' || t.table_name)
+    loop
+        if found.relkind not in ('r', 'p') then
+            -- A view of the project's own may read with its owner's rights: it is the service's.
+            execute format('revoke all on %s from public, anon, authenticated, service_role',
+                           found.place);
+            execute format('grant select on %s to service_role%s', found.place,
+                           case when found.is_ours then ', authenticated' else '' end);
+            continue;
+        end if;
+        perform driftlock.protect_table(found.place);
+        execute format('grant all on %s to service_role', found.place);
+        execute format('create policy driftlock_service on %s to service_role '
+            'using (true) with check (true)', found.place);
+        is_owned := exists (select from pg_attribute a where a.attrelid = found.place
+            and a.attname = 'organization_id' and a.atttypid = 'uuid'::regtype);
+        if found.is_list then
+            execute format('grant select on %s to anon, authenticated', found.place);
+            execute format('create policy driftlock_everybody_reads on %s for select to '
+                'anon, authenticated using (true)', found.place);
+        elsif is_owned then
+            execute format('grant select on %s to authenticated', found.place);
+            execute format('create policy driftlock_members_read on %s for select to authenticated '
+                'using (organization_id in (select driftlock.memberships()))', found.place);
+        end if;
+    end loop;
+end $$;
+
 create or replace function driftlock.protect() returns void language plpgsql as $$
 declare found record;
 begin
@@ -57,6 +131,8 @@ begin
                 found.table_name, found.owner);
         end if;
     end loop;
+
+    perform driftlock.protect_neighbours();
 
     -- What only the gateway reads: through its functions, or to be looked at.
     for found in select c.oid::regclass as place from pg_class c

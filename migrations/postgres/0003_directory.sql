@@ -320,6 +320,23 @@ create or replace function public.driftlock_version(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select to_jsonb(coalesce(max(version), 0)) from driftlock.migrations $$;
 
+-- Whether the database takes writes: a standby takes none, nor does one that was made read-only, as
+-- platforms do whose disk is full.
+create or replace function public.driftlock_ready(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    if current_setting('transaction_read_only')::boolean then
+        raise exception 'the database takes no writes' using errcode = 'read_only_sql_transaction';
+    end if;
+    return 'true'::jsonb;
+end $$;
+
+-- What was noted of the files that were applied: [[version, checksum], ...].
+create or replace function public.driftlock_checksums(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_array(version, checksum) order by version), '[]')
+    from driftlock.migrations where checksum is not null $$;
+
 do $$ begin perform driftlock.protect(); end $$;
 
 insert into driftlock.migrations (version) values (3) on conflict do nothing;

@@ -561,24 +561,32 @@ begin
 end $$;
 
 -- Drops what is kept no longer: expired idempotency records, changes that every node has seen, usage
--- events and closed periods with their sums older than their retention; each in portions. How many
--- idempotency records there were.
+-- events and closed periods with their sums older than their retention; a portion of each. How many
+-- rows there were; 0 once there is no more.
 create or replace function public.driftlock_purge(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     now bigint := driftlock.clock(args);
     oldest bigint := now - (args ->> 'usage_days')::bigint * 86400000000;
-    purged bigint;
+    purged bigint := 0;
+    portion bigint;
 begin
     delete from driftlock.changes where id in (
         select id from driftlock.changes where at < clock_timestamp() - interval '1 hour'
         limit 10000 for update skip locked);
+    get diagnostics portion = row_count;
+    purged := purged + portion;
     perform driftlock.keep_partitions(now, oldest);
     delete from driftlock.usage_events_rest where id in (
         select id from driftlock.usage_events_rest where id < driftlock.first_id(oldest)
         order by id limit 10000 for update skip locked);
+    get diagnostics portion = row_count;
+    purged := purged + portion;
     with closed as (
-        select id, organization_id from driftlock.billing_periods where ends_at < oldest
+        -- The one that an organization counts in stays, however long ago it was used last.
+        select id, organization_id from driftlock.billing_periods b where ends_at < oldest
+            and not exists (select from driftlock.usage_ledgers l
+                where l.organization_id = b.organization_id and l.period_id = b.id)
         order by ends_at limit 100 for update skip locked),
     counters as (delete from usage_counters c using closed p
         where c.organization_id = p.organization_id and c.period_id = p.id),
@@ -586,16 +594,19 @@ begin
         where m.organization_id = p.organization_id and m.period_id = p.id),
     reports as (delete from driftlock.meter_reports m using closed p
         where m.organization_id = p.organization_id and m.period_id = p.id)
-    delete from driftlock.billing_periods b using closed p where b.id = p.id
-        and not exists (select from driftlock.usage_ledgers l where l.period_id = b.id);
+    delete from driftlock.billing_periods b using closed p where b.id = p.id;
+    get diagnostics portion = row_count;
+    purged := purged + portion;
     delete from driftlock.idempotency_claims where key in (
         select key from driftlock.idempotency_claims where until < now
         limit 10000 for update skip locked);
+    get diagnostics portion = row_count;
+    purged := purged + portion;
     delete from driftlock.idempotency_keys where key in (
         select key from driftlock.idempotency_keys where at < driftlock.kept_since(now)
         limit 10000 for update skip locked);
-    get diagnostics purged = row_count;
-    return to_jsonb(purged);
+    get diagnostics portion = row_count;
+    return to_jsonb(purged + portion);
 end $$;
 
 do $$ begin

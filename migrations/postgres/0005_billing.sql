@@ -150,10 +150,13 @@ end $$;
 
 create or replace function public.driftlock_invoices(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
-    select coalesce(jsonb_agg(invoice order by created desc, id desc), '[]') from (
-        select * from invoices_mirror where organization_id = (args ->> 'organization')::uuid
+    select coalesce(jsonb_agg(invoice order by created desc, id collate "C" desc), '[]') from (
+        select * from invoices_mirror m where organization_id = (args ->> 'organization')::uuid
             and invoice is not null
-        order by created desc, id desc limit (args ->> 'limit')::integer) i $$;
+            and ((args ->> 'after') is null or (m.created, m.id collate "C") < (
+                select n.created, n.id from invoices_mirror n where n.id = args ->> 'after'
+                    and n.organization_id = (args ->> 'organization')::uuid))
+        order by created desc, id collate "C" desc limit (args ->> 'limit')::integer) i $$;
 
 create or replace function public.driftlock_reporting(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
@@ -286,6 +289,36 @@ create or replace function public.driftlock_reports(args jsonb) returns jsonb
     select coalesce(jsonb_agg(driftlock.report(r) order by r.identifier collate "C"), '[]')
     from driftlock.meter_reports r where r.organization_id = (args ->> 'organization')::uuid
       and r.timestamp >= (args ->> 'start')::bigint and r.timestamp < (args ->> 'end')::bigint $$;
+
+-- Any organization's reports, in order of identifier.
+create or replace function public.driftlock_reports_in(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(driftlock.report(r) order by r.identifier collate "C"), '[]') from (
+        select * from driftlock.meter_reports m where m.identifier collate "C" > args ->> 'after'
+            and ((args ->> 'state') is null or m.state = args ->> 'state')
+        order by m.identifier collate "C" limit (args ->> 'limit')::integer) r $$;
+
+create or replace function public.driftlock_report(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select driftlock.report(r) from driftlock.meter_reports r
+    where r.identifier = args ->> 'identifier'
+      and r.organization_id = (args ->> 'organization')::uuid $$;
+
+-- A dead report is due again; whether it was one.
+create or replace function public.driftlock_revive_report(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare organization uuid := (args ->> 'organization')::uuid;
+begin
+    update driftlock.meter_reports m set state = 'pending', due_at = (args ->> 'now')::bigint,
+        error = null
+    where m.identifier = args ->> 'identifier' and m.organization_id = organization
+      and m.state = 'dead';
+    if not found then
+        return 'false';
+    end if;
+    perform driftlock.append(organization, args -> 'audit');
+    return 'true';
+end $$;
 
 create or replace function public.driftlock_report_sums(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$

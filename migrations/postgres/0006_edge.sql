@@ -138,6 +138,12 @@ begin
         resource text, outcome text, request_id text, ip text, details text, prev_hash text,
         hash text)
     on conflict (organization_id, ledger, seq) do nothing;
+    -- Retention is the object's: what it removed, the entry about it says, goes here, too.
+    delete from audit_logs a where a.organization_id = organization and a.ledger = 'objects'
+        and a.seq <= (
+            select max(split_part(x.details::jsonb ->> 'checkpoint', ':', 1)::bigint)
+            from jsonb_to_recordset(args -> 'audit') as x (actor text, action text, details text)
+            where x.actor = 'system' and x.action = 'audit.prune');
     return 'null';
 end $$;
 

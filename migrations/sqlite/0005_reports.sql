@@ -23,6 +23,7 @@ CREATE TABLE meter_reports (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX meter_reports_due ON meter_reports (organization, due_at)
     WHERE state IN ('pending', 'reconcile');
+CREATE INDEX meter_reports_dead ON meter_reports (identifier) WHERE state = 'dead';
 CREATE INDEX meter_reports_of_period ON meter_reports (organization, period);
 CREATE INDEX meter_reports_by_time ON meter_reports (organization, timestamp);
 

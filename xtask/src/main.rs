@@ -12,6 +12,7 @@
 mod bench;
 mod cases;
 mod deny;
+mod fuzz;
 mod graph;
 mod sizes;
 mod steps;
@@ -45,6 +46,8 @@ enum Task {
     Wasm,
     /// What becomes of malformed requests: the gateway, nginx and HAProxy side by side
     Cases,
+    /// Run every fuzz target for some minutes and say what was found
+    Fuzz(FuzzArgs),
     /// Build the Cloudflare Worker and run its tests under Miniflare
     Worker(WorkerArgs),
     /// Measure what a request costs, against nginx in the same run
@@ -60,6 +63,21 @@ struct TestArgs {
     /// Leave out the Worker and the dependency check
     #[arg(long)]
     quick: bool,
+}
+
+#[derive(Args)]
+struct FuzzArgs {
+    /// How long each target runs
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// The same in seconds
+    #[arg(long, conflicts_with = "minutes")]
+    seconds: Option<u64>,
+    /// How many run at a time
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Which ones; all unless named
+    targets: Vec<String>,
 }
 
 #[derive(Args)]
@@ -162,6 +180,10 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Bench(BenchArgs { subject: BenchSubject::Fleet }) => {
             bench::tests(&workspace, "fleet_cost")
+        }
+        Task::Fuzz(FuzzArgs { minutes, seconds, jobs, targets }) => {
+            let seconds = seconds.unwrap_or(minutes * 60);
+            fuzz::run(&workspace, &fuzz::Extent { seconds, jobs, targets })
         }
         Task::Cases => cases::print(&workspace),
         Task::Sizes => sizes::print(&workspace),

@@ -26,6 +26,7 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
     steps.run("tidy", || tidy::run(workspace));
     steps.run("clippy", || clippy(workspace));
     steps.run("tests", || run_command(workspace.cargo().args(["test", "--workspace", "--quiet"])));
+    steps.run("fuzz", || fuzz_targets(workspace));
     steps.run("wasm", || toolchain::check_shared_crates(workspace));
     if extent == Extent::Full {
         if worker::exists(workspace) {
@@ -36,6 +37,15 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
     steps.finish()
 }
 
+/// What only the fuzzer runs compiles at least; what it runs has been run as ordinary tests.
+fn fuzz_targets(workspace: &Workspace) -> Result<()> {
+    let manifest = ["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"];
+    // Nothing is linked here, so that the fuzzer's own library need not be compiled, nor exist.
+    let library = workspace.target.join("fuzz").join("libFuzzer.a");
+    run_command(workspace.cargo().args(manifest).env("CUSTOM_LIBFUZZER_PATH", library))
+        .context("the fuzz targets do not compile")
+}
+
 fn fmt(workspace: &Workspace) -> Result<()> {
     run_command(workspace.cargo().args(["fmt", "--all", "--check"]))
         .context("run `cargo fmt` (missing? `rustup component add rustfmt`)")
@@ -44,7 +54,7 @@ fn fmt(workspace: &Workspace) -> Result<()> {
 fn clippy(workspace: &Workspace) -> Result<()> {
     let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     // `--all-targets` leaves out what runs only by name.
-    let by_name = ["peers", "webhook_cost", "stripe_fixtures", "stripe_published"];
+    let by_name = ["peers", "webhook_cost", "fleet_cost", "stripe_fixtures", "stripe_published"];
     let named = by_name.iter().flat_map(|name| ["--test", name]);
     let named = ["clippy", "--workspace", "--quiet"].into_iter().chain(named);
     run_command(workspace.cargo().args(lints))

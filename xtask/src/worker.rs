@@ -5,6 +5,8 @@
 //! Miniflare at the version in package-lock.json. No account and no network beyond the package
 //! registries is needed.
 
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -168,6 +170,16 @@ fn lint(workspace: &Workspace) -> Result<()> {
 /// Puts the entry module beside the bindings. Workers know no source-phase import, for which the
 /// plain import of a `.wasm` module, a compiled module there too, stands in.
 fn finish(built: &Path) -> Result<()> {
+    let module = built.join("index_bg.wasm");
+    let wasm = fs::read(&module).with_context(|| format!("no {}", module.display()))?;
+    let foreign = imports::foreign(&wasm)?;
+    if !foreign.is_empty() {
+        bail!(
+            "the Worker's module imports what no Worker provides: {}. Something below it reads a \
+             clock, randomness or files of its own.",
+            foreign.join(", ")
+        );
+    }
     let index = built.join("index.js");
     let text = fs::read_to_string(&index).context("wasm-bindgen wrote no index.js")?;
     fs::write(&index, text.replace("import source ", "import "))?;

@@ -8,26 +8,31 @@ use ipnet::IpNet;
 /// Entries of `X-Forwarded-For` that are looked at: no chain of proxies is longer.
 const HOPS_MAX: usize = 32;
 
-/// The client's address: the peer's, unless the peer is a trusted proxy. Then `CF-Connecting-IP`
-/// counts, or the last entry of `X-Forwarded-For` that is no trusted proxy itself.
+/// The header that names the client, where no other is configured.
+pub const FORWARDED_FOR: &str = "X-Forwarded-For";
+
+/// The client's address: the peer's, unless the peer is a trusted proxy. Then it is what the header
+/// `told_in` says: of `X-Forwarded-For` the last entry that is no trusted proxy itself, of another
+/// one (`CF-Connecting-IP`) the one address in it. No header but that counts: what a proxy does not
+/// write itself it passes on as the client wrote it.
 #[must_use]
-pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &Networks, told_in: &str) -> IpAddr {
     let peer = peer.to_canonical();
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if trusted.is_empty() || !is_trusted(&peer) {
+    if !trusted.contains(peer) {
         return peer;
     }
-    if let Some(told) = headers.get("cf-connecting-ip").and_then(|value| address(value.as_bytes()))
-    {
-        return told;
+    if !told_in.eq_ignore_ascii_case(FORWARDED_FOR) {
+        let mut lines = headers.get_all(told_in).iter();
+        let told = lines.next().and_then(|line| address(line.as_bytes()));
+        return told.filter(|_| lines.next().is_none()).unwrap_or(peer);
     }
     let mut nearest = peer;
-    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     for hop in lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b',')).take(HOPS_MAX) {
         // Whatever stands before an unreadable entry was not written by a proxy of ours.
         let Some(ip) = address(hop) else { break };
         nearest = ip;
-        if !is_trusted(&ip) {
+        if !trusted.contains(ip) {
             break;
         }
     }
@@ -42,6 +47,12 @@ pub fn abuse_key(ip: IpAddr) -> IpAddr {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
     }
+}
+
+/// Whether a network holds an address, however each of the two is written.
+#[must_use]
+pub fn holds(network: &IpNet, ip: IpAddr) -> bool {
+    canonical(network).contains(&ip.to_canonical())
 }
 
 /// A set of networks that is asked often: one search, however many there are.
@@ -109,12 +120,16 @@ mod tests {
     }
 
     fn found(peer: &str, pairs: &[(&'static str, &'static str)]) -> IpAddr {
+        found_in(FORWARDED_FOR, peer, pairs)
+    }
+
+    fn found_in(told_in: &str, peer: &str, pairs: &[(&'static str, &'static str)]) -> IpAddr {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        let trusted = ["10.0.0.0/8".parse().expect("a network")];
-        client_ip(&headers, ip(peer), &trusted)
+        let trusted = ["::ffff:10.0.0.0/104".parse().expect("a network")];
+        client_ip(&headers, ip(peer), &Networks::new(&trusted), told_in)
     }
 
     #[test]
@@ -131,7 +146,22 @@ mod tests {
         let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.9")];
         assert_eq!(found("10.0.0.1", &lines), ip("192.0.2.9"));
         assert_eq!(found("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, x")]), ip("10.0.0.1"));
-        assert_eq!(found("10.0.0.1", &[("cf-connecting-ip", "2001:db8::5")]), ip("2001:db8::5"));
+    }
+
+    #[test]
+    fn only_the_header_that_is_configured_counts() {
+        let told = [("cf-connecting-ip", "2001:db8::5"), ("x-forwarded-for", "192.0.2.9")];
+        assert_eq!(
+            found("10.0.0.1", &told),
+            ip("192.0.2.9"),
+            "a client may have written the other"
+        );
+        let named = |peer, pairs: &_| found_in("CF-Connecting-IP", peer, pairs);
+        assert_eq!(named("10.0.0.1", &told), ip("2001:db8::5"));
+        assert_eq!(named("192.0.2.1", &told), ip("192.0.2.1"), "a stranger says nothing");
+        assert_eq!(named("10.0.0.1", &[("x-forwarded-for", "192.0.2.9")]), ip("10.0.0.1"));
+        let twice = [("cf-connecting-ip", "192.0.2.7"), ("cf-connecting-ip", "192.0.2.8")];
+        assert_eq!(named("10.0.0.1", &twice), ip("10.0.0.1"));
     }
 
     #[test]

@@ -139,6 +139,8 @@ impl Denial {
 pub enum FaultKind {
     /// The store did not answer, or answered nonsense: 503.
     Store,
+    /// The store refuses these values, and would again: 500.
+    StoreRefused,
     /// The store holds what was to be made, or what forbids what was to be done: 409.
     Conflict,
     /// The backend cannot be reached, or broke off: 502.
@@ -187,7 +189,7 @@ impl Fault {
             FaultKind::BackendTimeout => "backend-timeout",
             FaultKind::LedgerElsewhere => "ledger-elsewhere",
             FaultKind::Overloaded => "overloaded",
-            FaultKind::Internal => "internal",
+            FaultKind::StoreRefused | FaultKind::Internal => "internal",
         }
     }
 }

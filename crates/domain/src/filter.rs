@@ -8,12 +8,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
 use crate::config::Filter;
+use crate::framing::AmbiguousFraming;
 use crate::websocket;
-
-/// Marks a head (as an extension) whose bytes framed the body more than once, which the host's HTTP
-/// library does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AmbiguousFraming;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -30,6 +26,9 @@ pub enum Malformed {
     /// Not a path: absolute form, authority form, `*`.
     #[error("the target has to be a path")]
     TargetForm,
+    /// Not HTTP/1.1, as far as the host's parser is concerned.
+    #[error("the head is not well-formed HTTP/1.1 (RFC 9112)")]
+    Syntax,
     /// A character that has no place in a target.
     #[error("the target has a character that is not allowed there")]
     TargetCharacter,
@@ -69,21 +68,23 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
     if websocket::is_asked(&head.headers) && !websocket::is_handshake(head) {
         return Err(Malformed::Upgrade);
     }
-    if head.extensions.get::<AmbiguousFraming>().is_some() {
-        return Err(Malformed::Ambiguous);
+    check_framing(&head.headers, head.version)?;
+    match head.extensions.get::<AmbiguousFraming>() {
+        Some(AmbiguousFraming) => Err(Malformed::Ambiguous),
+        None => Ok(()),
     }
-    check_framing(&head.headers, head.version)
 }
 
-/// Whether a `User-Agent` holds one of these texts, which are in small letters.
+/// Whether any `User-Agent` line holds one of these texts, which are in small letters.
 #[must_use]
 pub fn is_refused_agent(headers: &HeaderMap, refused: &[String]) -> bool {
     if refused.is_empty() {
         return false;
     }
-    let agent = headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
-    let agent = String::from_utf8_lossy(agent).to_lowercase();
-    refused.iter().any(|text| agent.contains(text))
+    headers.get_all(USER_AGENT).iter().any(|agent| {
+        let agent = String::from_utf8_lossy(agent.as_bytes()).to_lowercase();
+        refused.iter().any(|text| agent.contains(text))
+    })
 }
 
 /// Whether a request's body, if it has one, is of one of these types: `application/json` or
@@ -253,6 +254,8 @@ mod tests {
         assert!(is_refused_agent(&headers, &["sqlmap".to_owned()]));
         assert!(!is_refused_agent(&headers, &["nikto".to_owned()]));
         assert!(!is_refused_agent(&HeaderMap::new(), &["nikto".to_owned()]));
+        headers.append(USER_AGENT, http::HeaderValue::from_static("Nikto/2"));
+        assert!(is_refused_agent(&headers, &["nikto".to_owned()]), "a second line counts, too");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::address;
 use crate::id::{KeyId, OrganizationId};
 use crate::time::Timestamp;
 
@@ -236,8 +237,8 @@ impl KeyRecord {
         if self.expires_at.is_some_and(|at| at <= now) {
             return Err(KeyDenial::Expired);
         }
-        let ip = ip.to_canonical();
-        if !self.ip_allow.is_empty() && !self.ip_allow.iter().any(|net| net.contains(&ip)) {
+        let allowed = |net| address::holds(net, ip);
+        if !self.ip_allow.is_empty() && !self.ip_allow.iter().any(allowed) {
             return Err(KeyDenial::AddressNotAllowed);
         }
         match scope {
@@ -348,13 +349,16 @@ mod tests {
 
     #[test]
     fn addresses_match_by_network() {
-        let nets = ["198.51.100.0/24", "2001:db8::/32"];
+        let nets = ["198.51.100.0/24", "2001:db8::/32", "::ffff:203.0.113.7/128"];
         let ip_allow = nets.iter().map(|net| net.parse().expect("a network")).collect();
         let key = KeyRecord { ip_allow, ..record() };
         for (ip, wanted) in [
             ("198.51.100.9", Ok(())),
             ("::ffff:198.51.100.9", Ok(())),
             ("2001:db8::1", Ok(())),
+            ("203.0.113.7", Ok(())),
+            ("::ffff:203.0.113.7", Ok(())),
+            ("203.0.113.8", Err(KeyDenial::AddressNotAllowed)),
             ("198.51.101.9", Err(KeyDenial::AddressNotAllowed)),
             ("2001:db9::1", Err(KeyDenial::AddressNotAllowed)),
         ] {

@@ -15,6 +15,7 @@ pub mod denial;
 pub mod entitlement;
 pub mod filter;
 pub mod fleet;
+pub mod framing;
 pub mod headers;
 pub mod id;
 pub mod idempotency;

@@ -332,7 +332,7 @@ impl From<&Fault> for Problem {
                 "The backend took too long",
                 "The backend did not answer in time. Nothing was charged.",
             ),
-            FaultKind::Internal => Self::new(
+            FaultKind::StoreRefused | FaultKind::Internal => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 code,
                 "The gateway failed",

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use driftlock_domain::address::{Networks, abuse_key, client_ip};
+use driftlock_domain::address::{FORWARDED_FOR, Networks, abuse_key, client_ip};
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::KeyRecord;
 use driftlock_domain::time::Timestamp;
@@ -18,9 +18,9 @@ use crate::lines;
 pub fn check(bytes: &[u8]) {
     let headers = lines::headers(bytes);
     let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
-    let trusted = ["127.0.0.0/8".parse().expect("a network")];
-    assert_eq!(client_ip(&headers, stranger, &trusted), stranger);
-    let told = client_ip(&headers, Ipv4Addr::LOCALHOST.into(), &trusted);
+    let trusted = Networks::new(&["127.0.0.0/8".parse().expect("a network")]);
+    assert_eq!(client_ip(&headers, stranger, &trusted, FORWARDED_FOR), stranger);
+    let told = client_ip(&headers, Ipv4Addr::LOCALHOST.into(), &trusted, FORWARDED_FOR);
     assert_eq!(told, told.to_canonical());
     let text = String::from_utf8_lossy(bytes);
     let networks: Vec<IpNet> = text.lines().take(64).filter_map(|line| line.parse().ok()).collect();
@@ -37,8 +37,8 @@ pub fn check(bytes: &[u8]) {
         let wanted = networks.iter().any(|net| holds(net, ip));
         assert_eq!(set.contains(ip), wanted, "{ip} in {networks:?}");
         let allowed = record(&networks).check(Timestamp::default(), ip, None).is_ok();
-        assert!(!allowed || wanted || networks.is_empty(), "{ip} in {networks:?}");
-        let believed = client_ip(&headers, ip, &networks);
+        assert_eq!(allowed, wanted || networks.is_empty(), "{ip} in {networks:?}");
+        let believed = client_ip(&headers, ip, &set, "cf-connecting-ip");
         assert!(wanted || believed == ip.to_canonical(), "{ip} is no proxy of {networks:?}");
     }
 }

@@ -4,10 +4,11 @@
 
 use std::net::Ipv4Addr;
 
-use driftlock_domain::address::client_ip;
+use driftlock_domain::address::{FORWARDED_FOR, Networks, client_ip};
 use driftlock_domain::config::Filter;
 use driftlock_domain::filter::{check_head, declared_length, is_accepted_type, is_refused_agent};
 use driftlock_domain::headers::request_id;
+use driftlock_domain::websocket::is_handshake;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Version};
 
@@ -20,7 +21,8 @@ pub fn check(bytes: &[u8]) {
     let _ = is_accepted_type(&head.headers, &["application/json".to_owned(), "text/*".to_owned()]);
     let _ = is_refused_agent(&head.headers, &["sqlmap".to_owned()]);
     let peer = Ipv4Addr::LOCALHOST.into();
-    assert_eq!(client_ip(&head.headers, peer, &[]), peer, "nobody is trusted");
+    let ip = client_ip(&head.headers, peer, &Networks::default(), FORWARDED_FOR);
+    assert_eq!(ip, peer, "nobody is trusted");
     if let Some(id) = request_id(&head.headers) {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         assert!((1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain), "{id:?}");
@@ -47,7 +49,8 @@ fn framing(head: &Parts) {
     let all = |name| head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let hosts: Vec<&[u8]> = all("host");
     assert!(hosts.len() == 1 || (hosts.is_empty() && head.version < Version::HTTP_11));
-    assert!(!head.headers.contains_key("upgrade"));
+    let asks = head.headers.contains_key("upgrade");
+    assert!(!asks || is_handshake(head), "another protocol than a WebSocket's is asked for");
     let (lengths, codings): (Vec<&[u8]>, Vec<&[u8]>) =
         (all("content-length"), all("transfer-encoding"));
     match (&lengths[..], &codings[..]) {

@@ -6,6 +6,7 @@
 pub mod addresses;
 pub mod audit_head;
 pub mod config;
+pub mod framing;
 pub mod head_filter;
 pub mod headers;
 pub mod idempotency_key;
@@ -22,10 +23,11 @@ pub mod times;
 pub type Check = fn(&[u8]);
 
 /// All of them by name; a corpus is a folder of that name.
-pub const ALL: [(&str, Check); 13] = [
+pub const ALL: [(&str, Check); 14] = [
     ("addresses", addresses::check),
     ("audit_head", audit_head::check),
     ("config", config::check),
+    ("framing", framing::check),
     ("head_filter", head_filter::check),
     ("headers", headers::check),
     ("idempotency_key", idempotency_key::check),

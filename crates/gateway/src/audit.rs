@@ -79,7 +79,8 @@ impl AuditQueue {
         }
     }
 
-    fn length(&self) -> usize {
+    /// Rows that wait.
+    pub(crate) fn length(&self) -> usize {
         self.shards.iter().map(|shard| shard.length.load(Ordering::Relaxed)).sum()
     }
 

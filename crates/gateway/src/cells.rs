@@ -240,6 +240,10 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
         self.inner.unvoided.load(Ordering::Relaxed)
     }
 
+    fn voids_pending(&self) -> usize {
+        lock(&self.inner.voids).len()
+    }
+
     fn node(&self) -> NodeId {
         self.inner.node
     }

@@ -2,7 +2,7 @@
 
 use driftlock_domain::denial::Denial;
 use driftlock_domain::route::NoRoute;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::gateway::{Answer, Arrival, Gateway, ResponseBody};
 use crate::ports::{Platform, Refusal, Upstream};
@@ -47,13 +47,17 @@ pub(crate) fn finish<P: Platform>(
     response: &mut Response<ResponseBody<P>>,
     origin: Option<HeaderValue>,
 ) {
-    let headers = response.headers_mut();
+    add_configured(gateway, response.headers_mut());
+    if let Some(origin) = origin {
+        gateway.shared.cors.allow(response.headers_mut(), origin);
+    }
+}
+
+/// Adds the headers that the operator wants on every answer.
+pub(crate) fn add_configured<P: Platform>(gateway: &Gateway<P>, headers: &mut HeaderMap) {
     for (name, value) in &gateway.shared.response_headers {
         if !headers.contains_key(name) {
             headers.insert(name, value.clone());
         }
-    }
-    if let Some(origin) = origin {
-        gateway.shared.cors.allow(headers, origin);
     }
 }

@@ -5,7 +5,9 @@
 //! epoch), then answers. So nothing read before a revocation is remembered after it.
 //!
 //! Where the store tells of every change, what is remembered is as good as read when the store last
-//! said that all changes were told: then nothing is read again, and being cut off counts from there.
+//! said that all changes were told: then nothing is read again. A node counts as cut off once the store
+//! has told nothing for [`CUT_OFF_AFTER`], and the greatest age counts from there: an outage as long as
+//! that is passed over whole, the store's coming back included.
 //!
 //! Unknown keys are remembered too, on their own, so that a flood of them evicts no known one.
 
@@ -23,6 +25,8 @@ const SHARDS: usize = 64;
 const ABSENT_SHARE: usize = 8;
 /// While one request reads a fact again, others go on with the old one for this long.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// A store that tells of changes is taken to be away when nothing was heard of it for so long.
+pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
 
 /// How long facts are good.
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +125,11 @@ impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
         })
     }
 
+    /// Whether there is such a fact, as far as is remembered, however old.
+    pub(crate) fn is_present(&self, key: &K) -> bool {
+        self.with(key, |shard| shard.present.contains(key))
+    }
+
     /// Remembers what a reader that began in `epoch` at `read_at` found.
     pub(crate) fn fill(&self, key: K, value: Option<V>, epoch: Epoch, read_at: Timestamp) {
         self.with(&key, |shard| {
@@ -204,7 +213,8 @@ impl<V: Clone> Entry<V> {
     /// The value and whether the caller has to read it again; nothing when it is too old.
     fn look(&mut self, now: Timestamp, confirmed: Timestamp, ages: Ages) -> Option<(V, bool)> {
         let age = now.since(self.read_at.max(confirmed));
-        if age > ages.stale_max {
+        let is_told = now.since(confirmed) <= ages.stale_max + CUT_OFF_AFTER;
+        if age > ages.stale_max && !is_told {
             return None;
         }
         let aged = age >= ages.fresh && now >= self.read_again_at;
@@ -280,8 +290,8 @@ mod tests {
         assert_eq!(facts.get(&1, at(59)), Lookup::Known(Some(7)));
         assert_eq!(facts.get(&2, at(59)), Lookup::Known(None));
         assert_eq!(facts.get(&1, at(60)), Lookup::Aged(Some(7), epoch), "nothing was heard since");
-        assert_eq!(facts.get(&1, at(110)), Lookup::Aged(Some(7), epoch));
-        missing(&facts, 1, at(111));
+        assert_eq!(facts.get(&1, at(115)), Lookup::Aged(Some(7), epoch), "cut off for 60 s");
+        missing(&facts, 1, at(116));
     }
 
     #[test]

@@ -98,6 +98,10 @@ impl<L: Ledger, C: Clock, F: FleetLimits> Admission for FleetCells<L, C, F> {
         self.cells.tend().await
     }
 
+    fn voids_pending(&self) -> usize {
+        self.cells.voids_pending()
+    }
+
     fn unvoided(&self) -> u64 {
         self.cells.unvoided()
     }

@@ -5,18 +5,22 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use driftlock_domain::address::client_ip;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::headers::{self, TrustedWay};
 use driftlock_domain::id::uuid_v7;
+use driftlock_domain::problem::Problem;
 use driftlock_domain::text::Text;
 use driftlock_domain::time::Timestamp;
+use http::header::CONNECTION;
 use http::request::Parts as Head;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
 use crate::proxy::Trail;
 use crate::shared::Shared;
+use crate::shield::Count;
 use crate::{api, cors, health, metrics, proxy, reply, webhook};
 
 /// The client's body on this platform.
@@ -119,10 +123,11 @@ impl<P: Platform> Gateway<P> {
     ) -> Response<ResponseBody<P>> {
         let (head, body) = request.into_parts();
         let at = self.clock.now();
-        let id = RequestId::of(&head, at, &self.entropy);
-        let proxies = &self.shared.config.filter.trusted_proxies;
-        let ip = client_ip(&head.headers, peer, proxies);
-        let is_proxy = proxies.iter().any(|net| net.contains(&peer.to_canonical()));
+        let id = RequestId::of(&head.headers, at, &self.entropy);
+        let proxies = &self.shared.trusted_proxies;
+        let told_in = &self.shared.config.filter.client_ip_header;
+        let ip = client_ip(&head.headers, peer, proxies, told_in);
+        let is_proxy = proxies.contains(peer);
         let trusted = if is_proxy { TrustedWay::Proxied } else { TrustedWay::Direct };
         let arrival = Arrival { at, id: id.clone(), ip, trusted, head, body };
 
@@ -134,7 +139,8 @@ impl<P: Platform> Gateway<P> {
         };
         let (origin, answer) = match origin {
             Ok(origin) => (origin, self.dispatch(arrival, door, &mut trail).await),
-            Err(refusal) => (None, Err(refusal)),
+            // What is malformed, or comes from where nothing is taken, is that before all.
+            Err(refusal) => (None, proxy::filter_any(self, &arrival).and(Err(refusal))),
         };
         let mut response = match answer {
             Ok(response) => response,
@@ -148,13 +154,26 @@ impl<P: Platform> Gateway<P> {
         response
     }
 
+    /// Answers a head that the host could not read: `denial` says why. It counts against its address.
+    pub fn unread(&self, denial: Denial, peer: IpAddr) -> Response<Bytes> {
+        let at = self.clock.now();
+        let id = RequestId::of(&HeaderMap::new(), at, &self.entropy);
+        let counted = self.shared.shield.count(peer, Count::All, at);
+        let mut response = Problem::from(&counted.err().unwrap_or(denial)).response(&id.text);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id.value);
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        cors::add_configured(self, headers);
+        response
+    }
+
     /// What few requests need is boxed: the room of all the others' futures is copied around.
     async fn dispatch(&self, arrival: Arrival<P>, door: Door, trail: &mut Trail) -> Answer<P> {
         let path = arrival.head.uri.path();
         let admin_here = door == Door::Admin || self.shared.config.admin.public;
         match path {
             "/healthz" | "/readyz" => health::answer(self, arrival).await,
-            "/metrics" if door == Door::Admin => metrics::answer(self, &arrival),
+            "/metrics" if door == Door::Admin => metrics::answer(self, &arrival).await,
             _ if path.starts_with("/admin/") && admin_here => {
                 Box::pin(api::admin::answer(self, arrival)).await
             }
@@ -169,7 +188,7 @@ impl<P: Platform> Gateway<P> {
             }
             _ => {
                 proxy::filter(self, &arrival)?;
-                Err(Denial::NotFound.into())
+                Err(proxy::unrouted(self, &arrival, Denial::NotFound))
             }
         }
     }
@@ -185,8 +204,8 @@ impl<P: Platform> Gateway<P> {
 
 impl RequestId {
     /// The client's own, or a new one.
-    fn of(head: &Head, at: Timestamp, entropy: &impl Entropy) -> Self {
-        if let Some(value) = headers::request_id(&head.headers)
+    fn of(headers: &HeaderMap, at: Timestamp, entropy: &impl Entropy) -> Self {
+        if let Some(value) = headers::request_id(headers)
             && let Ok(text) = value.to_str()
         {
             return Self { value: value.clone(), text: text.into() };

@@ -1,21 +1,108 @@
-//! `/healthz`: the process answers. `/readyz`: its store does, too.
+//! `/healthz`: the process answers. `/readyz`: its store takes writes, too.
+//!
+//! The store is asked about once a second at most, however often this is: a flood of questions is
+//! no load. An answer that stays away makes the last one count no longer.
 
-use driftlock_domain::denial::Denial;
-use driftlock_domain::id::OrganizationId;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::time::Timestamp;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::gateway::{Answer, Arrival, Gateway};
-use crate::ports::{Directory, Platform};
+use crate::ports::{Clock, Directory, Platform};
+use crate::shield::Count;
 use crate::{proxy, reply};
+
+/// The store is asked again after this long.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// While it is being asked, what it said last counts for this long.
+const SAID_COUNTS: Duration = Duration::from_secs(5);
+
+/// What the store said last, and when it was asked last.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness(Mutex<Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    asked: Option<Timestamp>,
+    last: Option<(Timestamp, Result<(), Fault>)>,
+}
+
+impl Readiness {
+    /// What is known; `None` when the caller is to ask.
+    fn known(&self, now: Timestamp) -> Option<Result<(), Fault>> {
+        let mut said = self.said();
+        let within = |at: Timestamp, time| now.since(at) < time;
+        if said.asked.is_none_or(|asked| !within(asked, ASKED_EVERY)) {
+            said.asked = Some(now);
+            return None;
+        }
+        let last = said.last.as_ref().filter(|(at, _)| within(*at, SAID_COUNTS));
+        Some(
+            last.map_or_else(
+                || Err(Fault::store("the store does not answer")),
+                |(_, it)| it.clone(),
+            ),
+        )
+    }
+
+    fn heard(&self, at: Timestamp, answer: Result<(), Fault>) {
+        self.said().last = Some((at, answer));
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<P: Platform> Gateway<P> {
+    /// Whether the store takes writes, as of about now.
+    pub(crate) async fn readiness(&self) -> Result<(), Fault> {
+        let readiness = &self.shared.readiness;
+        if let Some(known) = readiness.known(self.clock.now()) {
+            return known;
+        }
+        let answer = self.directory.ready().await;
+        readiness.heard(self.clock.now(), answer.clone());
+        answer
+    }
+}
 
 pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P>) -> Answer<P> {
     proxy::filter(gateway, &arrival)?;
+    gateway.shared.shield.count(arrival.ip, Count::Health, arrival.at)?;
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
     }
     if arrival.head.uri.path() == "/readyz" {
-        gateway.directory.organization(OrganizationId::from_bytes([0; 16])).await?;
+        gateway.readiness().await?;
     }
     Ok(reply::json::<P>(StatusCode::OK, &json!({ "status": "ok" }))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_asked_once_a_second_and_its_silence_is_an_answer() {
+        let at = |secs: i64| Timestamp::from_secs(1_800_000_000 + secs);
+        let readiness = Readiness::default();
+        assert_eq!(readiness.known(at(0)), None, "the first one asks");
+        assert!(readiness.known(at(0)).is_some_and(|known| known.is_err()), "nothing is known");
+        readiness.heard(at(0), Ok(()));
+        assert_eq!(readiness.known(at(0)), Some(Ok(())));
+        assert_eq!(readiness.known(at(1)), None);
+        assert_eq!(readiness.known(at(1)), Some(Ok(())), "as it said a moment ago");
+        for secs in 2..5 {
+            assert_eq!(readiness.known(at(secs)), None);
+        }
+        assert_eq!(readiness.known(at(5)), None);
+        assert!(readiness.known(at(5)).is_some_and(|known| known.is_err()), "it fell silent");
+        readiness.heard(at(5), Err(Fault::store("full")));
+        assert_eq!(readiness.known(at(5)), Some(Err(Fault::store("full"))));
+    }
 }

@@ -1,9 +1,11 @@
 //! Work that comes round: writing queued audit rows and key uses, upkeep of leases, purging, the
 //! audit logs' retention.
 //!
-//! The host calls [`Gateway::tick`] in a steady rhythm on one core, [`Gateway::look_after`] now and
-//! then, and [`Gateway::flush`] once before it stops. Nothing here keeps time itself.
+//! The host calls [`Gateway::tick`] when it said so the last time, on one core, [`Gateway::purge`]
+//! and [`Gateway::look_after`] now and then beside it, and [`Gateway::flush`] once before it stops.
+//! Nothing here keeps time itself, and no job waits for another: a slow one delays only itself.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use driftlock_domain::alert::{Alert, AlertKind};
@@ -17,19 +19,11 @@ use crate::gateway::Gateway;
 use crate::ports::{
     Admission, Alerts, AuditLog, Background, Clock, Directory, Page, Platform, UsageRecords,
 };
-use crate::shared::{Job, Upkeep};
+use crate::schedule::Job;
+use crate::shared::Upkeep;
 
-/// Expired idempotency records are dropped once in so many ticks.
-const PURGED_EVERY_TICKS: u64 = 600;
 /// Audit rows that are written at once.
 const AUDIT_ROWS_MAX: usize = 4_096;
-/// Key uses are written once in so many ticks.
-const TOUCHED_EVERY_TICKS: u64 = 10;
-
-/// Stripe's events that wait are taken up once in so many ticks, and at the first.
-const BILLED_EVERY_TICKS: u64 = 10;
-/// Stripe is told of usage once in so many ticks, and at the first.
-const REPORTED_EVERY_TICKS: u64 = 600;
 /// Portions of an organization's old audit entries that are removed when its turn comes, so that
 /// more go than a busy one writes between two turns.
 const PRUNED_PORTIONS_MAX: usize = 32;
@@ -38,30 +32,41 @@ const DAY_SECS: u64 = 86_400;
 const GRACE_NOTICE: Duration = Duration::from_secs(DAY_SECS);
 
 impl<P: Platform> Gateway<P> {
-    /// One round of what is due.
-    pub async fn tick(&self) {
-        let round = self.shared.next_round();
-        self.write_queued_audit().await;
-        self.complain(Upkeep::Leases, self.admission.tend().await);
-        if round.is_multiple_of(TOUCHED_EVERY_TICKS) {
-            self.write_touched().await;
+    /// Begins what is due, in the background; after how long to call again.
+    pub fn tick(&self) -> Duration {
+        let now = self.clock.now();
+        for job in Job::ALL {
+            let period = job.period(&self.shared.config);
+            if self.shared.schedule.is_due(job, period, now)
+                && let Some(running) = self.shared.begin(job, now)
+            {
+                let gateway = self.clone();
+                self.background.spawn(async move {
+                    let _running = running;
+                    gateway.run(job).await;
+                });
+            }
         }
-        if round % BILLED_EVERY_TICKS == 1 {
-            self.run_apart(
-                Job::Events,
-                |gateway| async move { gateway.process_due_events().await },
-            );
-        }
-        if self.has_stripe() && round % REPORTED_EVERY_TICKS == 1 {
-            self.run_apart(Job::Reports, |gateway| async move { gateway.report_usage().await });
-        }
-        if self.has_stripe() && self.shared.is_reconciliation_due(self.clock.now()) {
-            self.run_apart(Job::Reconciliation, |gateway| async move {
-                gateway.reconcile_and_tell().await;
-            });
-        }
-        if round.is_multiple_of(PURGED_EVERY_TICKS) {
-            self.complain(Upkeep::Purge, self.usage.purge_kept(self.clock.now()).await);
+        self.shared.schedule.wait(now)
+    }
+
+    async fn run(&self, job: Job) {
+        match job {
+            Job::AuditRows => self.write_queued_audit().await,
+            Job::Leases => {
+                let tended = self.admission.tend().await;
+                if tended.is_err() {
+                    self.shared.gauges.lease_failures.fetch_add(1, Ordering::Relaxed);
+                }
+                self.complain(Upkeep::Leases, tended);
+            }
+            Job::KeyUses => self.write_touched().await,
+            Job::Events => self.process_due_events().await,
+            Job::Reports if self.has_stripe() => self.report_usage().await,
+            Job::Reconciliation if self.has_stripe() => {
+                self.reconcile_and_tell().await;
+            }
+            Job::Reports | Job::Reconciliation => {}
         }
     }
 
@@ -78,14 +83,16 @@ impl<P: Platform> Gateway<P> {
         self.shared.audit.counts_due_in(self.clock.now())
     }
 
-    /// Runs a job that waits for others beside the round, unless it still runs.
-    fn run_apart<F: Future<Output = ()> + 'static>(&self, job: Job, work: impl FnOnce(Self) -> F) {
-        let Some(running) = self.shared.begin(job) else { return };
-        let work = work(self.clone());
-        self.background.spawn(async move {
-            let _running = running;
-            work.await;
-        });
+    /// Drops what is kept of idempotency keys that expired, until there is no more: portion by
+    /// portion, so that settlements go on in between.
+    pub async fn purge(&self) {
+        loop {
+            match self.usage.purge_kept(self.clock.now()).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                failed => return self.complain(Upkeep::Purge, failed),
+            }
+        }
     }
 
     /// Writes everything that is queued: the process stops.
@@ -96,8 +103,14 @@ impl<P: Platform> Gateway<P> {
         self.complain(Upkeep::Leases, self.admission.tend().await);
     }
 
-    /// Writes the audit rows that are due, so that a reader sees what this node knows.
-    pub(crate) async fn write_queued_audit(&self) {
+    /// Writes the audit rows that are due, so that a reader sees what this node knows; also when
+    /// the reader leaves meanwhile, since they have left the queue.
+    pub(crate) async fn show_queued_audit(&self) {
+        let gateway = self.clone();
+        self.uncancelled(async move { gateway.write_queued_audit().await }).await;
+    }
+
+    async fn write_queued_audit(&self) {
         let rows = self.shared.audit.take(self.clock.now());
         self.write_audit(rows).await;
     }

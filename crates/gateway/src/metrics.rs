@@ -1,5 +1,6 @@
-//! `/metrics` on the operator's listener: gauges of the last comparison with Stripe, and of the
-//! fleet's rate limits where there are such, in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! `/metrics` on the operator's listener: the store, what waits for it, the last comparison with
+//! Stripe, and the fleet's rate limits and the journal where there are such, in Prometheus' text
+//! format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -21,6 +22,7 @@ pub(crate) struct Gauges {
     outstanding: AtomicI64,
     dead: AtomicI64,
     problems: AtomicI64,
+    pub(crate) lease_failures: AtomicU64,
 }
 
 /// One comparison, in units and counts.
@@ -143,19 +145,69 @@ impl FleetGauges {
     }
 }
 
-pub(crate) fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Answer<P> {
+/// What became of the journal of an outage.
+#[derive(Debug, Default)]
+pub struct JournalGauges {
+    refused: AtomicU64,
+}
+
+impl JournalGauges {
+    /// So many more entries were put aside, since the store refuses them for good.
+    pub fn add_refused(&self, entries: u64) {
+        self.refused.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    fn text(&self) -> String {
+        let name = "driftlock_journal_refused";
+        let help = "Acknowledged units in the file beside the journal, which the store refuses.";
+        let value = self.refused.load(Ordering::Relaxed);
+        format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
+    }
+}
+
+pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Answer<P> {
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
     }
     let mut text = gateway.shared.gauges.text();
-    let (name, unvoided) = ("driftlock_settlements_unvoided_total", gateway.admission.unvoided());
-    let _ = write!(
-        text,
-        "# HELP {name} Settlements that stay charged although their clients were told otherwise.\n\
-         # TYPE {name} counter\n{name} {unvoided}\n"
-    );
+    let store_up = u64::from(gateway.readiness().await.is_ok());
+    let (voids, rows) = (gateway.admission.voids_pending(), gateway.shared.audit.length());
+    let failures = gateway.shared.gauges.lease_failures.load(Ordering::Relaxed);
+    let numbers = [
+        ("driftlock_store_up", "1 while the store takes writes.", "gauge", store_up),
+        (
+            "driftlock_voids_pending",
+            "Settlements of unknown outcome that are still to be voided.",
+            "gauge",
+            voids as u64,
+        ),
+        (
+            "driftlock_settlements_unvoided_total",
+            "Settlements that stay charged although their clients were told otherwise.",
+            "counter",
+            gateway.admission.unvoided(),
+        ),
+        (
+            "driftlock_audit_rows_waiting",
+            "Audit rows that are still to be written.",
+            "gauge",
+            rows as u64,
+        ),
+        (
+            "driftlock_lease_failures_total",
+            "Rounds of lease upkeep that failed.",
+            "counter",
+            failures,
+        ),
+    ];
+    for (name, help, kind, value) in numbers {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
     if let Some(fleet) = gateway.shared.fleet.get() {
         text.push_str(&fleet.text());
+    }
+    if let Some(journal) = gateway.shared.journal.get() {
+        text.push_str(&journal.text());
     }
     let body = Bytes::from(text);
     let mut response = Response::new(P::Upstream::response_body(body));

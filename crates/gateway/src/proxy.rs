@@ -20,7 +20,8 @@ mod trail;
 use driftlock_domain::idempotency;
 use http::Method;
 
-pub(crate) use filter::filter;
+pub(crate) use filter::{filter, filter_any, screen};
+pub(crate) use route::unrouted;
 pub(crate) use trail::Trail;
 
 use crate::gateway::{Answer, Arrival, Gateway};
@@ -33,7 +34,7 @@ pub(crate) async fn proxy<P: Platform>(
     trail: &mut Trail,
 ) -> Answer<P> {
     let path = filter::filter_any(gateway, &arrival)?;
-    let route = route::route(gateway, &arrival.head, &path)?;
+    let route = route::route(gateway, &arrival, &path)?;
     let caller = authenticate::authenticate(gateway, &arrival, &route, trail).await?;
     let (call, request) = entitle::entitle(gateway, arrival, route, caller, path)?;
 

@@ -16,7 +16,8 @@ use crate::ports::{Directory, Platform, Refusal};
 
 impl<P: Platform> Gateway<P> {
     /// A key by its hash; where the directory reads its organization along, that is remembered, too. An
-    /// address with too many failures gets no look-up.
+    /// address with too many failures gets no look-up, unless the key was good a moment ago: then it
+    /// is read again, so that others' failures from behind one address do not age it away.
     pub(crate) async fn recall_key(
         &self,
         hash: KeyHash,
@@ -24,7 +25,9 @@ impl<P: Platform> Gateway<P> {
         now: Timestamp,
     ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
         recall(&self.shared.keys, hash, now, async || {
-            self.shared.shield.look(ip, now)?;
+            if !self.shared.keys.is_present(&hash) {
+                self.shared.shield.look(ip, now)?;
+            }
             let organizations = &self.shared.organizations;
             let noted = organizations.forgotten();
             let Some((record, owner)) = self.directory.key_with_owner(&hash).await? else {

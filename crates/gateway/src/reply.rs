@@ -62,7 +62,7 @@ pub(crate) fn json<P: Platform>(
 fn log(fault: &Fault, id: &RequestId) {
     let (request_id, code, cause) = (&*id.text, fault.code(), &*fault.cause);
     match fault.kind {
-        FaultKind::Internal | FaultKind::Store => {
+        FaultKind::Internal | FaultKind::Store | FaultKind::StoreRefused => {
             tracing::error!(request_id, code, cause, "a request failed");
         }
         FaultKind::Conflict

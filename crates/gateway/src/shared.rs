@@ -1,6 +1,6 @@
 //! What all cores of one process share; on the Worker, what one isolate has.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ use http::{HeaderName, HeaderValue};
 use crate::admin_token::AdminTokens;
 use crate::audit::AuditQueue;
 use crate::facts::{Ages, Facts};
+use crate::health::Readiness;
 use crate::keys::{KeyFacts, TouchedKeys};
-use crate::metrics::{FleetGauges, Gauges};
+use crate::metrics::{FleetGauges, Gauges, JournalGauges};
+use crate::schedule::Schedule;
 use crate::shield::Shield;
 use crate::stripe::in_flight::InFlight;
 use crate::stripe::meter::KnownMeter;
@@ -50,33 +52,26 @@ pub struct Shared {
     pub(crate) cors: Cors,
     pub(crate) response_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) refused_addresses: Networks,
+    pub(crate) trusted_proxies: Networks,
     pub(crate) refused_agents: Vec<String>,
     pub(crate) shield: Shield,
     pub(crate) admin_shield: Shield,
+    /// Deliveries that are not Stripe's, apart from all else: whoever guesses keys from the address
+    /// that Stripe's come through does not keep them out.
+    pub(crate) webhook_shield: Shield,
     pub(crate) audit: AuditQueue,
     pub(crate) touched: TouchedKeys,
-    rounds: AtomicU64,
-    running: [AtomicBool; 3],
+    pub(crate) schedule: Schedule,
     complained_at: [AtomicI64; 4],
-    reconciliation_due: AtomicI64,
     pub(crate) gauges: Gauges,
     pub(crate) in_flight: InFlight,
     pub(crate) meter: KnownMeter,
+    pub(crate) readiness: Readiness,
     pub(crate) fleet: OnceLock<Arc<FleetGauges>>,
+    pub(crate) journal: OnceLock<Arc<JournalGauges>>,
 }
 
-/// A job that runs beside the rounds, once at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Job {
-    /// Stripe's events are processed.
-    Events,
-    /// Stripe is told of usage.
-    Reports,
-    /// Everything is compared with Stripe.
-    Reconciliation,
-}
-
-/// Work of the rounds themselves.
+/// Work whose failures are told, but not each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upkeep {
     /// Queued audit rows are written.
@@ -103,15 +98,6 @@ impl Upkeep {
 /// How often a failure that lasts is told.
 const COMPLAINED_EVERY: Duration = Duration::from_secs(10);
 
-/// A job that runs, until this is dropped.
-pub(crate) struct Running(Arc<Shared>, Job);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running[self.1 as usize].store(false, Ordering::Release);
-    }
-}
-
 impl Shared {
     /// The shared state of a validated configuration and its table of routes.
     #[must_use]
@@ -130,19 +116,21 @@ impl Shared {
             cors: Cors::new(&config.cors),
             response_headers: response_headers(&config),
             refused_addresses: Networks::new(&config.filter.denied_addresses),
+            trusted_proxies: Networks::new(&config.filter.trusted_proxies),
             refused_agents: lowercase(&config.filter.denied_user_agents),
             shield: shield(limits.address_requests_per_minute),
+            webhook_shield: shield(limits.address_requests_per_minute),
             admin_shield: shield(config.admin.failures_per_minute),
             audit: AuditQueue::new(&config.audit),
             touched: TouchedKeys::default(),
-            rounds: AtomicU64::new(0),
-            running: Default::default(),
+            schedule: Schedule::default(),
             complained_at: [const { AtomicI64::new(i64::MIN) }; 4],
-            reconciliation_due: AtomicI64::new(0),
             gauges: Gauges::default(),
             in_flight: InFlight::default(),
             meter: KnownMeter::default(),
+            readiness: Readiness::default(),
             fleet: OnceLock::new(),
+            journal: OnceLock::new(),
             admin_tokens,
             webhook_secrets,
             stripe,
@@ -174,28 +162,16 @@ impl Shared {
         self.organizations.confirm(at);
     }
 
+    /// What `/metrics` tells of the journal, for a process that has one.
+    pub fn show_journal(&self, gauges: Arc<JournalGauges>) {
+        // A process has one journal.
+        let _ = self.journal.set(gauges);
+    }
+
     /// What `/metrics` tells of the fleet's rate limits, for a node that belongs to one.
     pub fn show_fleet(&self, gauges: Arc<FleetGauges>) {
         // A process has one fleet; what came first is what its cells count on.
         let _ = self.fleet.set(gauges);
-    }
-
-    /// Begins a job, unless it runs already.
-    pub(crate) fn begin(self: &Arc<Self>, job: Job) -> Option<Running> {
-        let was_running = self.running[job as usize].swap(true, Ordering::Acquire);
-        (!was_running).then(|| Running(Arc::clone(self), job))
-    }
-
-    /// Whether everything is to be compared with Stripe: at the start, and then so often as the
-    /// configuration says. Whoever is told so does it.
-    pub(crate) fn is_reconciliation_due(&self, now: Timestamp) -> bool {
-        let every = Duration::from_secs(u64::from(self.config.stripe.reconcile_hours) * 3_600);
-        let due = self.reconciliation_due.load(Ordering::Relaxed);
-        if now.micros() < due {
-            return false;
-        }
-        self.reconciliation_due.store(now.plus(every).micros(), Ordering::Relaxed);
-        true
     }
 
     /// Whether a failure of this work is to be told: once in a while.
@@ -207,11 +183,6 @@ impl Shared {
             last.store(now.micros(), Ordering::Relaxed);
         }
         due
-    }
-
-    /// The number of this round of jobs, from 1.
-    pub(crate) fn next_round(&self) -> u64 {
-        self.rounds.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 

@@ -1,8 +1,9 @@
 //! Abuse limits per client address, before anything is looked up.
 //!
-//! Two counts: requests without a valid key, and all of them against a high ceiling. An address
-//! that has used up the first gets no look-up of a key that is not remembered, so that guessing
-//! keys costs the store nothing. The least recent addresses are forgotten: memory is bounded under
+//! Three counts: requests without a valid key, questions about the gateway's health, and all of them
+//! against a high ceiling. An address that has used up the first gets no look-up of a key that is
+//! not remembered, so that guessing keys costs the store nothing. Health is counted apart: whoever
+//! fails from behind a load balancer's address must not make the gateway look ill. The least recent addresses are forgotten: memory is bounded under
 //! a flood of them.
 
 use std::hash::{BuildHasher, RandomState};
@@ -18,6 +19,9 @@ use driftlock_domain::time::Timestamp;
 use lru::LruCache;
 
 const SHARDS: usize = 64;
+/// Health may be asked for so many times as often as a request may fail: by default twenty times a
+/// second, which is more than several load balancers behind one address ask.
+const HEALTH_FACTOR: u32 = 10;
 
 /// Which count a request goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(crate) enum Count {
     All,
     /// Those without a valid key.
     Failed,
+    /// Questions about the gateway's health.
+    Health,
 }
 
 /// The counts of every address.
@@ -33,12 +39,14 @@ pub(crate) struct Shield {
     shards: Box<[Mutex<LruCache<IpAddr, Buckets>>]>,
     hasher: RandomState,
     failed: Limit,
+    health: Limit,
     all: Limit,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Buckets {
     failed: Bucket,
+    health: Bucket,
     all: Bucket,
 }
 
@@ -50,6 +58,7 @@ impl Shield {
             shards: (0..SHARDS).map(|_| Mutex::new(LruCache::new(room))).collect(),
             hasher: RandomState::new(),
             failed: Limit::per_minute(failed_per_minute),
+            health: Limit::per_minute(failed_per_minute.saturating_mul(HEALTH_FACTOR)),
             all: Limit::per_minute(all_per_minute),
         }
     }
@@ -63,6 +72,7 @@ impl Shield {
             let (bucket, limit) = match count {
                 Count::All => (&mut buckets.all, self.all),
                 Count::Failed => (&mut buckets.failed, self.failed),
+                Count::Health => (&mut buckets.health, self.health),
             };
             *bucket = bucket.check(limit, now).map_err(|wait| limited(wait.0))?;
             Ok(())
@@ -112,6 +122,10 @@ mod tests {
         for _ in 0..3 {
             assert!(shield.count(ip, Count::All, at(0)).is_ok());
         }
+        for _ in 0..20 {
+            assert!(shield.count(ip, Count::Health, at(0)).is_ok(), "failures do not count");
+        }
+        assert!(shield.count(ip, Count::Health, at(0)).is_err());
         let wait = Duration::from_secs(20);
         let scope = LimitScope::Address;
         assert_eq!(shield.count(ip, Count::All, at(0)), Err(Denial::RateLimited { scope, wait }));

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use driftlock_domain::denial::Denial;
-use driftlock_domain::filter::{check_head, declared_length, is_accepted_type};
+use driftlock_domain::filter::{declared_length, is_accepted_type};
 use driftlock_domain::problem::Problem;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
-use driftlock_domain::stripe::signature::verify;
+use driftlock_domain::stripe::signature::Presented;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -43,11 +43,12 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
         proxy::filter(gateway, &arrival)?;
         return refused(&unconfigured());
     }
+    proxy::screen(gateway, &arrival)?;
     match receive(gateway, arrival).await? {
         Ok(receipt) => Ok(reply::json::<P>(StatusCode::OK, &receipt)?),
         Err(problem) => {
-            // Only what was not Stripe's counts against an address.
-            shared.shield.count(ip, Count::Failed, at)?;
+            // What is Stripe's does not count, so that no burst of it is too many.
+            shared.webhook_shield.count(ip, Count::Failed, at)?;
             refused(&problem)
         }
     }
@@ -59,7 +60,6 @@ async fn receive<P: Platform>(
     arrival: Arrival<P>,
 ) -> Result<Result<Value, Problem>, Refusal> {
     let Arrival { at, head, body, .. } = arrival;
-    check_head(&head, &gateway.shared.config.filter).map_err(Denial::from)?;
     let json_only = ["application/json".to_owned()];
     if !is_accepted_type(&head.headers, &json_only) {
         return Err(Denial::ContentType(json_only.into()).into());
@@ -73,11 +73,17 @@ async fn receive<P: Platform>(
              there, made with this endpoint's whsec_… secret.",
         )));
     };
+    let unsigned = |error| invalid(&format!("The Stripe-Signature header: {error}."));
+    // Before the body is read: what is right for no body costs no more than its head.
+    let presented = match Presented::parse(signature.as_bytes(), at.secs()) {
+        Ok(presented) => presented,
+        Err(error) => return Ok(Err(unsigned(error))),
+    };
     let body = gateway.upstream.collect(body, BODY_BYTES_MAX).await?;
     let shared = &gateway.shared;
     let Some(secrets) = &shared.webhook_secrets else { return Ok(Err(unconfigured())) };
-    if let Err(error) = verify(signature, &body, at.secs(), secrets) {
-        return Ok(Err(invalid(&format!("The Stripe-Signature header: {error}."))));
+    if let Err(error) = presented.verify(&body, secrets) {
+        return Ok(Err(unsigned(error)));
     }
     let delivery = match Delivery::read(&body, at, shared.config.stripe.livemode) {
         Ok(delivery) => delivery,

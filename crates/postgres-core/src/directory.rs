@@ -30,6 +30,10 @@ impl<C: Call> FunctionStore<C> {
 }
 
 impl<C: Call> Directory for FunctionStore<C> {
+    async fn ready(&self) -> Result<(), Fault> {
+        self.call.call("driftlock_ready", json!({})).await.map(drop)
+    }
+
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault> {
         read(self.call.call("driftlock_key_by_hash", json!({ "hash": hash.hex() })).await?)
     }

@@ -15,6 +15,7 @@ pub fn effect(function: &str) -> Effect {
     let reads = matches!(
         function,
         "driftlock_version"
+            | "driftlock_checksums"
             | "driftlock_key_by_hash"
             | "driftlock_caller"
             | "driftlock_key"
@@ -45,6 +46,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_customers"
             | "driftlock_note"
             | "driftlock_voids_due"
+            | "driftlock_ready"
     );
     // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
     let settles = matches!(
@@ -64,4 +66,67 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_void_done"
     );
     if reads || settles { Effect::Repeatable } else { Effect::Once }
+}
+
+/// Whether an error of this SQLSTATE would come again with the same values: data exceptions,
+/// violated constraints, and what exceeds a limit of PostgreSQL.
+#[must_use]
+pub fn is_refusal(sqlstate: &str) -> bool {
+    ["22", "23", "54"].iter().any(|class| sqlstate.len() == 5 && sqlstate.starts_with(class))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::MIGRATIONS;
+
+    /// Functions that nodes call, and whether they only read.
+    fn functions() -> Vec<(&'static str, bool)> {
+        let of = |sql: &'static str| {
+            sql.split("create or replace function public.").skip(1).map(|text| {
+                let name = text.split('(').next().expect("a name");
+                let head = text.split("$$").next().expect("a head");
+                (name, head.contains(" stable"))
+            })
+        };
+        MIGRATIONS.iter().flat_map(|migration| of(migration.sql)).collect()
+    }
+
+    #[test]
+    fn what_only_reads_may_be_called_again_and_so_may_what_counts_once() {
+        let found = functions();
+        assert!(found.len() > 50, "the files were read: {}", found.len());
+        for (name, only_reads) in &found {
+            assert!(!only_reads || effect(name) == Effect::Repeatable, "{name} only reads");
+        }
+        let writes = |(name, only_reads): &&(&'static str, bool)| {
+            !only_reads && effect(name) == Effect::Repeatable
+        };
+        let again: BTreeSet<&str> = found.iter().filter(writes).map(|(name, _)| *name).collect();
+        let wanted = [
+            "driftlock_claim_key",
+            "driftlock_free_key",
+            "driftlock_lease",
+            "driftlock_outbox_shipped",
+            "driftlock_raise",
+            "driftlock_set_note",
+            "driftlock_settle",
+            "driftlock_ship",
+            "driftlock_touch_keys",
+            "driftlock_void",
+        ];
+        assert_eq!(again, wanted.into_iter().collect(), "all else could do something twice");
+    }
+
+    #[test]
+    fn refusals_are_told_from_outages() {
+        for refused in ["22P05", "23502", "23514", "54000"] {
+            assert!(is_refusal(refused), "{refused}");
+        }
+        for other in ["", "22", "57P01", "57014", "40001", "08006", "53300", "PGRST202"] {
+            assert!(!is_refusal(other), "{other}");
+        }
+    }
 }

@@ -137,9 +137,11 @@ impl<C: Call> EventInbox for FunctionStore<C> {
     async fn invoices(
         &self,
         organization: OrganizationId,
-        limit: usize,
+        page: Page<String>,
     ) -> Result<Vec<InvoiceState>, Fault> {
-        let args = json!({ "organization": uuid!(organization), "limit": limit });
+        let args = json!({
+            "organization": uuid!(organization), "after": page.after, "limit": page.limit,
+        });
         read(self.call.call("driftlock_invoices", args).await?)
     }
 }

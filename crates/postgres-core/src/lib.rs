@@ -27,15 +27,16 @@ use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
 
 pub use changes::{CHANGES, Change, POLLED_EVERY, Reader};
-pub use effect::{Effect, effect};
-pub use schema::{MIGRATIONS, Migration};
+pub use effect::{Effect, effect, is_refusal};
+pub use schema::{MIGRATIONS, Migration, changed};
 
 /// The way to the database's functions.
 pub trait Call {
     /// Calls `public.<function>(args)`; its answer, `null` for none.
     ///
     /// # Errors
-    /// `Conflict` when something of the kind exists; `Store` otherwise: then it may have happened.
+    /// `Conflict` when something of the kind exists, `StoreRefused` when the values are refused for
+    /// good; `Store` otherwise: then it may have happened.
     async fn call(&self, function: &'static str, args: Value) -> Result<Value, Fault>;
 
     /// Settles one; an implementation may send it with others.
@@ -85,6 +86,16 @@ impl<C: Call> FunctionStore<C> {
     pub async fn version(&self) -> Result<u64, Fault> {
         let answer = self.call.call("driftlock_version", json!({})).await?;
         answer.as_u64().ok_or_else(|| Fault::store("the schema has no version"))
+    }
+
+    /// The files that were changed after they were applied to the database.
+    ///
+    /// # Errors
+    /// As [`Self::version`].
+    pub async fn changed_migrations(&self) -> Result<Vec<&'static str>, Fault> {
+        let noted: Vec<(i32, String)> =
+            args::read(self.call.call("driftlock_checksums", json!({})).await?)?;
+        Ok(changed(&noted))
     }
 
     /// `now` as functions take it that date by themselves.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use driftlock_domain::alert::{Alert, AlertKind};
+use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
@@ -11,11 +12,11 @@ use driftlock_domain::stripe::meter::{
     Attempts, Bucket, Next, PeriodSums, Report, ReportState, Reported, SealRule, Sealed, is_due,
 };
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Alerts, Page, UsageReports};
+use driftlock_gateway::ports::{Alerts, Page, ReportPage, UsageReports};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{FIRST_UUID, int, micros, read, uuid};
+use crate::args::{FIRST_UUID, int, micros, read, record, uuid};
 use crate::{Call, FunctionStore};
 
 /// How often sealing is done anew because units came into a bucket meanwhile.
@@ -164,6 +165,41 @@ impl<C: Call> UsageReports for FunctionStore<C> {
         });
         let rows: Vec<Row> = read(self.call.call("driftlock_reports", args).await?)?;
         Ok(rows.into_iter().map(report).collect())
+    }
+
+    async fn reports_in(
+        &self,
+        state: Option<ReportState>,
+        page: Page<String>,
+    ) -> Result<ReportPage, Fault> {
+        let after = page.after.unwrap_or_default();
+        let args = json!({ "state": state, "after": after, "limit": page.limit + 1 });
+        let rows: Vec<Row> = read(self.call.call("driftlock_reports_in", args).await?)?;
+        Ok(ReportPage::cut(rows.into_iter().map(report).collect(), page.limit))
+    }
+
+    async fn report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+    ) -> Result<Option<Report>, Fault> {
+        let args = json!({ "organization": uuid!(organization), "identifier": identifier });
+        let found: Option<Row> = read(self.call.call("driftlock_report", args).await?)?;
+        Ok(found.map(report))
+    }
+
+    async fn revive_report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+        audit: AuditRecord,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let args = json!({
+            "organization": uuid!(organization), "identifier": identifier, "now": now.micros(),
+            "audit": [record(&audit)],
+        });
+        read(self.call.call("driftlock_revive_report", args).await?)
     }
 
     async fn report_sums(

@@ -1,6 +1,8 @@
 //! Migrations: numbered files, each idempotent, each noting its version itself, so that Supabase's
 //! own migration command applies the same ones.
 
+use sha2::{Digest, Sha256};
+
 /// One file.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
@@ -8,6 +10,26 @@ pub struct Migration {
     pub name: &'static str,
     /// Its statements, to be run in one transaction.
     pub sql: &'static str,
+}
+
+impl Migration {
+    /// What tells this text from any other: SHA-256, in hex. A database notes it of each file that
+    /// was applied, so that one that was changed afterwards is found.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        hex::encode(Sha256::digest(self.sql))
+    }
+}
+
+/// Of files that a database has applied, with the checksums that it noted, those that are others here.
+#[must_use]
+pub fn changed(applied: &[(i32, String)]) -> Vec<&'static str> {
+    let here = |(version, noted): &(i32, String)| {
+        let place = usize::try_from(*version).ok()?.checked_sub(1)?;
+        let migration = MIGRATIONS.get(place)?;
+        (migration.checksum() != *noted).then_some(migration.name)
+    };
+    applied.iter().filter_map(here).collect()
 }
 
 macro_rules! migration {
@@ -32,6 +54,14 @@ pub const MIGRATIONS: [Migration; 6] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_changed_file_is_named_and_what_was_not_noted_is_not() {
+        let noted = |place: usize| MIGRATIONS[place].checksum();
+        assert_eq!(changed(&[(1, noted(0)), (2, noted(1))]), [""; 0]);
+        assert_eq!(changed(&[(1, noted(0)), (3, noted(1))]), ["0003_directory"]);
+        assert_eq!(changed(&[(99, noted(0)), (0, noted(0))]), [""; 0]);
+    }
 
     #[test]
     fn each_file_notes_its_number_and_leaves_transactions_to_whoever_applies_it() {

@@ -8,6 +8,7 @@ use driftlock_postgres_core::{Call, Change};
 use futures_channel::oneshot;
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::changes;
 use crate::error::CallError;
@@ -15,7 +16,7 @@ use crate::pool::Database;
 use crate::settler::{self, Waiting};
 use crate::url::DatabaseUrl;
 
-/// Calls that may wait; beyond, callers are told that the gateway is overloaded.
+/// Calls, and settlements, that may be under way or wait; beyond, callers are told that the gateway is overloaded.
 const QUEUE_MAX: usize = 16_384;
 
 /// The connections of one process; clones are the same ones. They close with the last of them.
@@ -26,6 +27,8 @@ pub struct Connections(Arc<Inner>);
 struct Inner {
     commands: Option<Sender<Command>>,
     settlements: Option<Sender<Waiting>>,
+    /// For calls, which leave the queue as soon as they begin to wait for a connection.
+    room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,7 +36,12 @@ struct Inner {
 pub(crate) type Told = Box<dyn Fn(Change) + Send + Sync>;
 
 enum Command {
-    Call { function: &'static str, args: Value, reply: oneshot::Sender<Result<Value, Fault>> },
+    Call {
+        function: &'static str,
+        args: Value,
+        reply: oneshot::Sender<Result<Value, Fault>>,
+        room: OwnedSemaphorePermit,
+    },
     Watch(Told),
 }
 
@@ -52,7 +60,8 @@ impl Connections {
         };
         let thread = std::thread::Builder::new().name("postgres".into()).spawn(work)?;
         let (commands, settlements) = (Some(commands), Some(settlements));
-        Ok(Self(Arc::new(Inner { commands, settlements, thread: Some(thread) })))
+        let (room, thread) = (Arc::new(Semaphore::new(QUEUE_MAX)), Some(thread));
+        Ok(Self(Arc::new(Inner { commands, settlements, room, thread })))
     }
 
     /// Has `told` hear what others change, for as long as the connections live. It is
@@ -72,7 +81,7 @@ impl Connections {
         let (reply, answer) = oneshot::channel();
         let to = to.ok_or_else(|| Fault::store("the store is closed"))?;
         to.try_send(command(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => Fault::new(FaultKind::Overloaded, "the store's queue is full"),
+            TrySendError::Full(_) => overloaded(),
             TrySendError::Closed(_) => Fault::store("the store's thread is gone"),
         })?;
         answer.await.map_err(|_| Fault::store("the store's thread is gone"))?
@@ -81,7 +90,8 @@ impl Connections {
 
 impl Call for Connections {
     async fn call(&self, function: &'static str, args: Value) -> Result<Value, Fault> {
-        let command = |reply| Command::Call { function, args, reply };
+        let room = Arc::clone(&self.0.room).try_acquire_owned().map_err(|_| overloaded())?;
+        let command = |reply| Command::Call { function, args, reply, room };
         self.ask(self.0.commands.as_ref(), command).await
     }
 
@@ -89,6 +99,10 @@ impl Call for Connections {
         let waiting = |reply| Waiting { settlement, reply };
         self.ask(self.0.settlements.as_ref(), waiting).await
     }
+}
+
+fn overloaded() -> Fault {
+    Fault::new(FaultKind::Overloaded, "the store's queue is full")
 }
 
 impl Drop for Inner {
@@ -107,9 +121,11 @@ impl Drop for Inner {
 async fn serve(url: &DatabaseUrl, database: &Database, mut commands: Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Call { function, args, reply } => {
+            Command::Call { function, args, reply, room } => {
                 let database = database.clone();
                 tokio::spawn(async move {
+                    // Whoever asked may have gone away: the call still takes its room.
+                    let _room = room;
                     let answer = database.call(function, &args).await.map_err(CallError::fault);
                     // The one who asked may have gone away meanwhile.
                     let _ = reply.send(answer);

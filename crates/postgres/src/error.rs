@@ -1,6 +1,7 @@
 //! What may be wrong with a database, and what an error of a call means.
 
 use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_postgres_core::is_refusal;
 use tokio_postgres::error::SqlState;
 
 /// Why a store cannot be opened or migrated. No message holds the URL.
@@ -37,6 +38,18 @@ pub enum OpenError {
         /// The newest that this program knows.
         known: i32,
     },
+    /// It was migrated by other texts than this program has.
+    #[error(
+        "the database was migrated by other texts of {}; a migration that was applied is not changed: \
+         restore the files, or use the program that applied them", .0.join(", ")
+    )]
+    Changed(Vec<&'static str>),
+    /// The server is too old.
+    #[error(
+        "the server is PostgreSQL {0}; 15 or later is needed: apt-get install postgresql, or upgrade \
+         the project's database"
+    )]
+    TooOld(i32),
     /// A migration failed; nothing of it remains.
     #[error("migration {name}: {message}")]
     Migration {
@@ -95,9 +108,8 @@ impl CallError {
             code if *code == SqlState::UNIQUE_VIOLATION => {
                 Self::Refused(Fault::new(FaultKind::Conflict, cause))
             }
-            // Data exceptions and integrity violations: the same values would fail again.
-            code if code.code().starts_with("22") || code.code().starts_with("23") => {
-                Self::Refused(Fault::store(cause))
+            code if is_refusal(code.code()) => {
+                Self::Refused(Fault::new(FaultKind::StoreRefused, cause))
             }
             _ => Self::unknown(cause),
         }

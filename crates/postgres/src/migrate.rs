@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use driftlock_postgres_core::MIGRATIONS;
+use driftlock_postgres_core::{MIGRATIONS, changed};
 use tokio_postgres::{AsyncMessage, Client};
 
 use crate::error::{OpenError, full};
@@ -14,6 +14,9 @@ pub const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// Names the lock that a migration holds, so that two at once come one after the other.
 const LOCK: i64 = 0x6472_6966_746c_6f63;
+
+/// The oldest server whose SQL the files are written in, as `server_version_num` counts.
+const SERVER_MIN: i32 = 150_000;
 
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +74,17 @@ async fn apply(client: &Client, version: i32) -> Result<Migrated, OpenError> {
     if before > VERSION {
         return Err(OpenError::TooNew { found: before, known: VERSION });
     }
+    is_as_applied(client, before).await?;
     let mut applied = Vec::new();
     for (number, migration) in (1..=version).zip(MIGRATIONS) {
         if number <= before {
             continue;
         }
-        let sql = format!("begin;\n{}\ncommit;", migration.sql);
+        let noted = format!(
+            "update driftlock.migrations set checksum = '{}' where version = {number}",
+            migration.checksum()
+        );
+        let sql = format!("begin;\n{}\n{noted};\ncommit;", migration.sql);
         client.batch_execute(&sql).await.map_err(|error| OpenError::Migration {
             name: migration.name,
             message: error.as_db_error().map_or_else(|| full(&error), |e| e.message().to_owned()),
@@ -86,8 +94,36 @@ async fn apply(client: &Client, version: i32) -> Result<Migrated, OpenError> {
     Ok(Migrated { from: before, to: before.max(version), applied, notices: Vec::new() })
 }
 
+/// Whether every file that the database notes a checksum of is the one that this program has.
+///
+/// # Errors
+/// [`OpenError::Changed`] names those that are not.
+pub(crate) async fn is_as_applied(client: &Client, version: i32) -> Result<(), OpenError> {
+    if version == 0 {
+        return Ok(());
+    }
+    // Another program, such as Supabase's, notes none.
+    let noted = "select version, checksum from driftlock.migrations \
+                 where checksum is not null order by version";
+    let rows = client.query(noted, &[]).await.map_err(OpenError::of)?;
+    let noted: Vec<(i32, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    match changed(&noted) {
+        none if none.is_empty() => Ok(()),
+        changed => Err(OpenError::Changed(changed)),
+    }
+}
+
+fn is_supported(server: i32) -> Result<(), OpenError> {
+    if server < SERVER_MIN { Err(OpenError::TooOld(server / 10_000)) } else { Ok(()) }
+}
+
 /// The version of a database; 0 for one that was never migrated.
+///
+/// # Errors
+/// Also when its server is too old.
 pub(crate) async fn found(client: &Client) -> Result<i32, OpenError> {
+    let server = "select current_setting('server_version_num')::integer";
+    is_supported(client.query_one(server, &[]).await.map_err(OpenError::of)?.get(0))?;
     let is_there = "select to_regclass('driftlock.migrations') is not null";
     let is_there: bool = client.query_one(is_there, &[]).await.map_err(OpenError::of)?.get(0);
     if !is_there {
@@ -95,4 +131,17 @@ pub(crate) async fn found(client: &Client) -> Result<i32, OpenError> {
     }
     let version = "select coalesce(max(version), 0) from driftlock.migrations";
     Ok(client.query_one(version, &[]).await.map_err(OpenError::of)?.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_with_what_to_install() {
+        assert!(is_supported(150_000).is_ok() && is_supported(170_002).is_ok());
+        let refused = is_supported(140_012).expect_err("it is too old").to_string();
+        assert!(refused.contains("PostgreSQL 14; 15 or later is needed"), "{refused}");
+        assert!(refused.contains("apt-get install postgresql"), "{refused}");
+    }
 }

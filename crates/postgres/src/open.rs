@@ -5,7 +5,7 @@ use driftlock_postgres_core::{FunctionStore, Timing};
 
 use crate::connections::Connections;
 use crate::error::OpenError;
-use crate::migrate::{VERSION, found};
+use crate::migrate::{VERSION, found, is_as_applied};
 use crate::pool::Database;
 use crate::url::DatabaseUrl;
 
@@ -32,7 +32,14 @@ fn check(url: &DatabaseUrl) -> Result<(), OpenError> {
     let version = runtime.block_on(async {
         let (client, connection) = url.connect().await?;
         let driving = tokio::spawn(connection);
-        let version = found(&client).await;
+        let version = async {
+            let version = found(&client).await?;
+            if version == VERSION {
+                is_as_applied(&client, version).await?;
+            }
+            Ok::<_, OpenError>(version)
+        };
+        let version = version.await;
         driving.abort();
         version
     })?;

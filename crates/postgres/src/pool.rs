@@ -37,7 +37,7 @@ pub(crate) struct Database {
 
 #[derive(Debug, Clone, Copy)]
 enum Standing {
-    /// The last call got through.
+    /// It answered last.
     Here,
     /// It does not answer; the next try is not before this.
     Away(Instant),
@@ -66,7 +66,10 @@ impl Database {
     pub(crate) async fn call(&self, function: &str, args: &Value) -> Result<Value, CallError> {
         let client = self.client().await?;
         match tokio::time::timeout(ANSWER_WITHIN, query(&client, function, args)).await {
-            Ok(answer) => answer.map_err(|error| CallError::of(&error)),
+            Ok(answer) => {
+                self.heard(answer.as_ref().err());
+                answer.map_err(|error| CallError::of(&error))
+            }
             Err(_) => {
                 // Whoever took it next would wait behind the same silence.
                 drop(Object::take(client));
@@ -79,10 +82,8 @@ impl Database {
     async fn client(&self) -> Result<Object, CallError> {
         self.may_try()?;
         match self.pool.get().await {
-            Ok(client) => {
-                self.set(Standing::Here);
-                Ok(client)
-            }
+            // One from the pool says nothing yet: whoever is asked over it may be silent.
+            Ok(client) => Ok(client),
             // It answers, but others have all connections.
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
                 Err(CallError::unknown("no connection to the database came free in time"))
@@ -106,6 +107,20 @@ impl Database {
                 *standing = Standing::Away(now + FREE_WITHIN);
                 Ok(())
             }
+        }
+    }
+
+    /// An answer came, or a connection ended without one.
+    fn heard(&self, error: Option<&tokio_postgres::Error>) {
+        let is_answer = error.is_none_or(|error| error.as_db_error().is_some());
+        if is_answer {
+            self.set(Standing::Here);
+            return;
+        }
+        // One connection's end is not the database's: only who tried for all has failed for all.
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Standing::Away(next) = &mut *standing {
+            *next = Instant::now() + REST;
         }
     }
 

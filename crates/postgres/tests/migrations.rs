@@ -66,6 +66,39 @@ fn every_file_may_be_run_again() {
     assert_eq!(cluster.sql(&database, "select count(*) from organizations"), "1");
 }
 
+/// A file that was applied is history: one that was changed afterwards is told, and nothing happens.
+#[test]
+fn a_file_that_was_changed_after_it_was_applied_is_named() {
+    let cluster = Cluster::start();
+    for version in 1..=VERSION {
+        let database = cluster.database(None);
+        let at = url(&cluster, &database);
+        migrate_to(&at, version).expect("migrated");
+        let noted = "select count(*) from driftlock.migrations where checksum ~ '^[0-9a-f]{64}$'";
+        assert_eq!(cluster.sql(&database, noted), version.to_string());
+        let change = format!(
+            "update driftlock.migrations set checksum = repeat('0', 64) where version = {version}"
+        );
+        cluster.sql(&database, &change);
+        let name = driftlock_postgres::MIGRATIONS[version as usize - 1].name;
+        let refused = migrate(&at).expect_err("it was changed");
+        assert!(matches!(&refused, OpenError::Changed(files) if *files == [name]), "{refused}");
+        assert!(refused.to_string().contains(name), "{refused}");
+        let held = "select max(version) from driftlock.migrations";
+        assert_eq!(cluster.sql(&database, held), version.to_string(), "nothing happened");
+        if version == VERSION {
+            let refused = open(&at, Timing::Caller, Durability::Fsync).err().expect("refused, too");
+            assert!(refused.to_string().contains(name), "{refused}");
+        }
+    }
+    // Another program notes none, which is no reason to refuse.
+    let database = cluster.database(None);
+    let at = url(&cluster, &database);
+    migrate(&at).expect("migrated");
+    cluster.sql(&database, "update driftlock.migrations set checksum = null");
+    assert!(open(&at, Timing::Caller, Durability::Fsync).is_ok());
+}
+
 #[test]
 fn two_at_once_come_one_after_the_other() {
     let cluster = Cluster::start();
@@ -88,7 +121,7 @@ const LIVED_IN: &str = "
     create table organization_members (id bigserial primary key, organization_id uuid not null
         references organizations, user_id uuid not null, role text not null);
     create table api_keys (id uuid primary key default gen_random_uuid(), organization_id uuid not null
-        references organizations, name varchar(80) not null, key_hash text not null unique,
+        references organizations, name varchar(200) not null, key_hash text not null unique,
         key_prefix text, created_by uuid, last_used_at timestamptz);
     create table subscriptions (id text primary key, organization_id uuid, status text);
     create table usage_counters (id bigserial primary key, organization_id uuid, month date,
@@ -172,6 +205,10 @@ fn what_cannot_be_adopted_is_named_before_anything_changes() {
         "create table organizations (id bigserial primary key, name text);
          create table api_keys (id uuid primary key, key_hash bytea, tenant text not null);
          create view audit_logs as select 1 as seq;
+         create table stripe_events (id varchar(40) primary key, type varchar(64),
+            customer varchar(255) not null, amount integer check (amount > 0));
+         create table invoices_mirror (id text primary key, created timestamptz,
+            constraint recent check (created > '2020-01-01'));
          insert into organizations (name) values ('kept')",
     );
     let before = schema(&cluster, &database);
@@ -184,9 +221,14 @@ fn what_cannot_be_adopted_is_named_before_anything_changes() {
         "public.api_keys.key_hash is bytea; text is needed",
         "public.api_keys.tenant must be filled and is none of ours: give it a default",
         "public.audit_logs is no table",
+        "public.stripe_events.id is character varying(40); text is needed, or varchar(255)",
+        "public.stripe_events.type is character varying(64); text is needed",
+        "public.stripe_events.customer must be filled; here it may be empty: drop its NOT NULL",
+        "public.invoices_mirror has the constraint recent CHECK ((created > '2020-01-01",
     ] {
         assert!(message.contains(told), "{told}: {message}");
     }
+    assert!(!message.contains("amount"), "a column of the project's own may be checked: {message}");
     assert_eq!(schema(&cluster, &database), before);
     assert_eq!(cluster.sql(&database, "select name from organizations"), "kept");
 }

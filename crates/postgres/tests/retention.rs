@@ -65,3 +65,61 @@ fn what_is_too_old_goes_by_the_partition() {
     assert_eq!(held(), "0", "what was in the rest, too");
     assert!(block_on(store.receipt(usage(now(), 1))).expect("read").is_none());
 }
+
+/// More organizations than one portion has periods are not used any more: their last periods stay,
+/// and hold up nobody else's.
+#[test]
+fn dormant_organizations_hold_up_nothing() {
+    let cluster = Cluster::start();
+    let database = cluster.database(None);
+    let url = DatabaseUrl::parse(&cluster.url(&database)).expect("a URL");
+    migrate(&url).expect("migrated");
+    let store = open(&url, Timing::Caller, Durability::Fsync).expect("opens");
+    cluster.sql(
+        &database,
+        "insert into driftlock.billing_periods (organization_id, starts_at, ends_at)
+            select md5('dormant' || n)::uuid, 0, 1 from generate_series(1, 150) n;
+         insert into driftlock.usage_ledgers
+            select organization_id, id, 0, 1, 0, null, 7, 0 from driftlock.billing_periods;
+         insert into usage_counters (organization_id, period_id, hour, units, requests)
+            select organization_id, id, 0, 7, 7 from driftlock.billing_periods;
+         insert into driftlock.billing_periods (organization_id, starts_at, ends_at)
+            select md5('busy' || n)::uuid, 1, 2 from generate_series(1, 50) n",
+    );
+    block_on(store.purge_kept(now())).expect("upkeep");
+    let kept = "select count(*), sum(ends_at) from driftlock.billing_periods";
+    assert_eq!(cluster.sql(&database, kept), "150|150", "what nobody counts in is gone");
+    let sums = "select sum(units) from usage_counters";
+    assert_eq!(cluster.sql(&database, sums), "1050", "what is counted in keeps its sums");
+}
+
+/// The copies of an object's audit chain go when the object says that it removed its entries.
+#[test]
+fn copies_of_an_objects_chain_go_with_their_retention() {
+    let cluster = Cluster::start();
+    let database = cluster.database(None);
+    migrate(&DatabaseUrl::parse(&cluster.url(&database)).expect("a URL")).expect("migrated");
+    let id = "0a000000-0000-0000-0000-000000000000";
+    let entry = |seq: u64, action: &str, details: &str| {
+        format!(
+            r#"{{"seq":{seq},"at":{seq},"actor":"system","action":"{action}","resource":"","outcome":"ok",
+            "request_id":"","ip":"","details":"{details}","prev_hash":"00","hash":"00"}}"#
+        )
+    };
+    let ship = |entries: &[String]| {
+        let audit = entries.join(",");
+        let args =
+            format!(r#"{{"organization":"{id}","sums":[],"receipts":[],"audit":[{audit}]}}"#);
+        cluster.sql(&database, &format!("select driftlock_ship('{args}')"));
+    };
+    cluster.sql(
+        &database,
+        &format!("insert into audit_logs (organization_id, seq) values ('{id}', 1)"),
+    );
+    ship(&[1, 2, 3].map(|seq| entry(seq, "key.create", "{}")));
+    let held = "select string_agg(ledger || seq, ' ' order by ledger, seq) from audit_logs";
+    assert_eq!(cluster.sql(&database, held), "leases1 objects1 objects2 objects3");
+    let pruned = r#"{\"checkpoint\":\"2:00ff\",\"entries\":2}"#;
+    ship(&[entry(4, "audit.prune", pruned)]);
+    assert_eq!(cluster.sql(&database, held), "leases1 objects3 objects4");
+}

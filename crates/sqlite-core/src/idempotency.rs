@@ -13,8 +13,8 @@ use crate::rows::json;
 use crate::settle::purge_refused;
 use crate::sql::{Row, Sql};
 
-/// Expired records dropped in one commit.
-pub const PURGED_MAX: u64 = 10_000;
+/// Expired records dropped in one commit, for which settlements wait: an answer has up to 64 pages.
+pub const PURGED_MAX: u64 = 256;
 /// Answers looked at in one query, when they have to go.
 const DROPPED_AT_ONCE: i64 = 256;
 
@@ -82,7 +82,8 @@ pub fn drop_answers(sql: &impl Sql, bytes_max: u64) -> Result<u64, Fault> {
     Ok(left)
 }
 
-/// Drops expired records; how many. Along with them goes what was only to be refused for so long.
+/// Drops a portion of the expired records; how many. Along with them goes what was only to be
+/// refused for so long.
 ///
 /// # Errors
 /// What the database says.

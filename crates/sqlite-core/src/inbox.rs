@@ -47,7 +47,9 @@ pub const FINISH: &str = "UPDATE stripe_events SET state = 'done', processed_at 
      WHERE id = ?1 AND state = 'pending'";
 /// An organization's invoices, the newest first.
 pub const INVOICES: &str = "SELECT invoice FROM invoices_mirror WHERE organization = ?1 \
-     ORDER BY created DESC, id DESC LIMIT ?2";
+     AND (?2 IS NULL OR (created, id) < \
+     (SELECT n.created, n.id FROM invoices_mirror n WHERE n.id = ?2 AND n.organization = ?1)) \
+     ORDER BY created DESC, id DESC LIMIT ?3";
 
 const RECEIVE: &str = "INSERT OR IGNORE INTO stripe_events (id, type, created, livemode, customer, \
      received_at, state, due_at, error, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";

@@ -222,6 +222,52 @@ pub fn reports(
     sql.query(&query, &values, report)
 }
 
+/// Reports of any organization with an identifier above `after`, in order of identifier.
+///
+/// # Errors
+/// What the database says.
+pub fn reports_in(
+    sql: &impl Sql,
+    state: Option<ReportState>,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Report>, Fault> {
+    // The state stands in the statement, so that the dead ones' own index serves.
+    let wanted =
+        state.map_or_else(String::new, |state| format!("AND state = '{}' ", state.as_str()));
+    let query = format!("{REPORT} WHERE identifier > ?1 {wanted}ORDER BY identifier LIMIT ?2");
+    sql.query(&query, &[after.into(), (limit as u64).into()], report)
+}
+
+/// One report.
+///
+/// # Errors
+/// What the database says.
+pub fn one(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    identifier: &str,
+) -> Result<Option<Report>, Fault> {
+    let query = format!("{REPORT} WHERE identifier = ?1 AND organization = ?2");
+    sql.first(&query, &[identifier.into(), organization.as_bytes().into()], report)
+}
+
+/// Makes a dead report due; whether it was one.
+///
+/// # Errors
+/// What the database says.
+pub fn revive(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    identifier: &str,
+    now: Timestamp,
+) -> Result<bool, Fault> {
+    let update = "UPDATE meter_reports SET state = 'pending', due_at = ?3, error = NULL \
+                  WHERE identifier = ?1 AND organization = ?2 AND state = 'dead'";
+    let values = [identifier.into(), organization.as_bytes().into(), now.micros().into()];
+    sql.execute(update, &values).map(|rows| rows > 0)
+}
+
 fn report(row: Row<'_>) -> Result<Report, Fault> {
     let state = row.text(5)?.parse().map_err(|error| Fault::store(format!("{error}")))?;
     Ok(Report {

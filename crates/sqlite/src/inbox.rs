@@ -123,11 +123,12 @@ impl EventInbox for SqliteStore {
     async fn invoices(
         &self,
         organization: OrganizationId,
-        limit: usize,
+        page: Page<String>,
     ) -> Result<Vec<InvoiceState>, Fault> {
         self.readers()
             .read(move |sql| {
-                let values = [organization.as_bytes().into(), (limit as u64).into()];
+                let (after, limit) = (page.after.as_deref().into(), (page.limit as u64).into());
+                let values = [organization.as_bytes().into(), after, limit];
                 sql.query(inbox::INVOICES, &values, inbox::invoice)
             })
             .await

@@ -1,12 +1,13 @@
 //! Usage reports and alerts.
 
 use driftlock_domain::alert::Alert;
+use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
-use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
+use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, ReportState, SealRule};
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Alerts, Page, UsageReports};
+use driftlock_gateway::ports::{Alerts, Page, ReportPage, UsageReports};
 use driftlock_sqlite_core::{Sql, alerts, meter};
 
 use crate::store::SqliteStore;
@@ -68,6 +69,48 @@ impl UsageReports for SqliteStore {
         window: Period,
     ) -> Result<Vec<Report>, Fault> {
         self.readers().read(move |sql| meter::reports(sql, organization, window)).await
+    }
+
+    async fn reports_in(
+        &self,
+        state: Option<ReportState>,
+        page: Page<String>,
+    ) -> Result<ReportPage, Fault> {
+        let Page { after, limit } = page;
+        let after = after.unwrap_or_default();
+        let rows = self
+            .readers()
+            .read(move |sql| meter::reports_in(sql, state, &after, limit + 1))
+            .await?;
+        Ok(ReportPage::cut(rows, limit))
+    }
+
+    async fn report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+    ) -> Result<Option<Report>, Fault> {
+        let identifier = identifier.to_owned();
+        self.readers().read(move |sql| meter::one(sql, organization, &identifier)).await
+    }
+
+    async fn revive_report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+        audit: AuditRecord,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let identifier = identifier.to_owned();
+        self.writer()
+            .write(move |books, sql| {
+                let revived = meter::revive(sql, organization, &identifier, now)?;
+                if revived {
+                    books.append(sql, organization, audit)?;
+                }
+                Ok(revived)
+            })
+            .await
     }
 
     async fn report_sums(

@@ -139,3 +139,27 @@ fn a_full_disk_charges_nothing_and_room_heals_it() {
     block_on(store.append(vec![(organization, audit("after"))])).expect("written");
     assert_eq!(block_on(store.head(organization)).expect("read").seq, committed + 2);
 }
+
+#[test]
+fn expired_idempotency_records_go_in_portions_that_keep_nobody_waiting() {
+    use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey, KEPT_SECS};
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&folder.path().join("a.db")).expect("opens");
+    block_on(store.lease(organization_id(1), node(1), &ask(None, 0, 1), now())).expect("leased");
+    let records = 600_u64;
+    for number in 0..records {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        let claim = Claim { key: IdempotencyKey(key), fingerprint: Fingerprint([1; 32]) };
+        let mut one = settlement(1, number);
+        one.claim = Some(claim);
+        block_on(store.settle(one, now())).expect("settled");
+    }
+    let later = now().plus(std::time::Duration::from_secs(KEPT_SECS + 1));
+    let mut portions = Vec::new();
+    while portions.last() != Some(&0) {
+        portions.push(block_on(store.purge_kept(later)).expect("purged"));
+    }
+    assert_eq!(portions.iter().sum::<u64>(), records);
+    assert!(portions.iter().all(|portion| *portion <= 256), "{portions:?}");
+}

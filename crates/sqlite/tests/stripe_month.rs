@@ -111,6 +111,41 @@ fn a_million_units_reach_stripe_exactly() {
     assert!(crashes > 100 && compared > 0 && calls > told.len() + 100, "it was a hard month");
 }
 
+/// Stripe finalizes an invoice an hour after its period ended, unless told otherwise: "All invoices have
+/// a default finalization grace period of 1 hour" (docs.stripe.com, "Configure an invoice finalization
+/// grace period").
+#[test]
+fn the_last_bucket_goes_out_before_the_invoice_is_final() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store =
+        SqliteStore::open(&directory.path().join("a.db"), Options::default()).expect("opened");
+    let clock = VirtualClock::at(now().floor_to(3_600).plus(Duration::from_secs(90)));
+    let double = StripeDouble::new(1, {
+        let clock = clock.clone();
+        move || clock.now()
+    });
+    let sim = Sim::start(&store, &clock, &double, Asking::Online, &config());
+    let mut customer = sign_up(&sim, &store, &double, 1, 275_000, &clock);
+    let period = customer.life.subscriptions()[0].period;
+    let (mut number, mut entropy) = (0, Entropy::new(5));
+    clock.advance(HOUR * 240);
+    use_units(&store, &mut customer, 260_000, period, &clock, &mut number, &mut entropy);
+    // Up to the very last instant of the period.
+    clock.advance(period.end.since(clock.now()).saturating_sub(Duration::from_micros(1)));
+    use_units(&store, &mut customer, 15_000, period, &clock, &mut number, &mut entropy);
+    let mut waited = Duration::ZERO;
+    while double.metered(customer.life.customer(), period) < 275_000 {
+        clock.advance(Duration::from_secs(10));
+        waited += Duration::from_secs(10);
+        assert!(waited < HOUR, "the invoice is final by now");
+        run(sim.gateway.report_usage());
+    }
+    assert!(waited <= Duration::from_secs(60), "nobody waits for the end of the hour: {waited:?}");
+    let last = double.meter_events().into_iter().map(|event| event.timestamp).max();
+    assert!(last < Some(period.end), "stamped inside the period: {last:?}");
+    assert_eq!(preview(&double, &customer), 13_650, "and it is on the invoice");
+}
+
 fn sign_up(
     sim: &Sim<SqliteStore>,
     store: &SqliteStore,

@@ -2,6 +2,7 @@
 //! <https://docs.postgrest.org/en/v12/references/errors.html>
 
 use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_postgres_core::is_refusal;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -47,6 +48,10 @@ pub(crate) fn read(function: &str, status: StatusCode, body: &[u8]) -> Result<Va
         ("23505", _) => {
             Failed::Final(Fault::new(FaultKind::Conflict, format!("{message} ({code})")))
         }
+        (code, _) if is_refusal(code) => Failed::Final(Fault::new(
+            FaultKind::StoreRefused,
+            format!("Supabase refuses the values ({function}: {code} {message})"),
+        )),
         ("PGRST202", _) => Failed::Final(store(
             "Supabase lacks a function: apply migrations/postgres, and reload its schema cache",
         )),
@@ -97,6 +102,11 @@ mod tests {
         for (status, code) in [(500, "57014"), (503, "PGRST000"), (522, ""), (500, "40001")] {
             assert!(matches!(of(status, &error(code)), Err(Failed::Transient(_))), "{status}");
         }
-        assert!(matches!(of(400, &error("22P02")), Err(Failed::Final(_))));
+        for (status, code) in [(400, "22P02"), (409, "23503"), (400, "23514"), (500, "54000")] {
+            let Err(Failed::Final(fault)) = of(status, &error(code)) else { panic!("final") };
+            assert_eq!(fault.kind, FaultKind::StoreRefused, "{code}");
+        }
+        let Err(Failed::Final(fault)) = of(404, &error("PGRST202")) else { panic!("final") };
+        assert_eq!(fault.kind, FaultKind::Store, "an operator can mend it");
     }
 }

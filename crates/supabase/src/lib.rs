@@ -45,6 +45,13 @@ pub async fn check<H: HttpClient>(store: &SupabaseStore<H>) -> Result<(), Fault>
         found if found > known => Err(Fault::store(format!(
             "Supabase's schema has version {found}; this program knows {known}: use a later one"
         ))),
-        _ => Ok(()),
+        _ => match store.changed_migrations().await?.as_slice() {
+            [] => Ok(()),
+            changed => Err(Fault::store(format!(
+                "Supabase's schema was made by other texts of these migrations: {}; use the program \
+                 that applied them, or restore the files",
+                changed.join(", ")
+            ))),
+        },
     }
 }

@@ -28,6 +28,11 @@ impl<H: HttpClient> Rest<H> {
         Self { http, access }
     }
 
+    /// The way to the same project by another client.
+    pub fn over<O: HttpClient>(&self, http: O) -> Rest<O> {
+        Rest::new(http, Arc::clone(&self.access))
+    }
+
     async fn once(&self, function: &str, body: Bytes) -> Result<Value, Failed> {
         let answer = self.http.call(self.request(function, body).map_err(Failed::Final)?).await;
         let answer = answer.map_err(|error| {
@@ -56,5 +61,53 @@ impl<H: HttpClient> Call for Rest<H> {
             }
         }
         self.once(function, body).await.map_err(Failed::fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use driftlock_gateway::ports::NoAnswer;
+    use futures_executor::block_on;
+    use http::Response;
+
+    use super::*;
+
+    /// Answers every request alike, and counts them.
+    #[derive(Debug, Clone)]
+    struct Always {
+        status: Option<u16>,
+        asked: Rc<Cell<usize>>,
+    }
+
+    impl HttpClient for Always {
+        async fn call(&self, _request: Request<Bytes>) -> Result<Response<Bytes>, NoAnswer> {
+            self.asked.set(self.asked.get() + 1);
+            let status = self.status.ok_or_else(|| NoAnswer("silence".to_owned()))?;
+            Ok(Response::builder().status(status).body(Bytes::new()).expect("an answer"))
+        }
+    }
+
+    fn tries(function: &'static str, status: Option<u16>) -> usize {
+        let access = Access::new("https://a.supabase.co", "sb_secret_abc").expect("both are right");
+        let always = Always { status, asked: Rc::default() };
+        let rest = Rest::new(always.clone(), Arc::new(access));
+        let answer = block_on(rest.call(function, json!({})));
+        assert_eq!(answer.is_ok(), status == Some(204));
+        always.asked.get()
+    }
+
+    #[test]
+    fn only_what_may_happen_twice_is_tried_again_and_only_when_that_may_help() {
+        for transient in [None, Some(503), Some(502), Some(429)] {
+            assert_eq!(tries("driftlock_settle", transient), TRIES_MAX, "{transient:?}");
+            assert_eq!(tries("driftlock_create_key", transient), 1, "{transient:?}");
+            assert_eq!(tries("driftlock_take_report", transient), 1, "{transient:?}");
+        }
+        for settled in [Some(204), Some(400), Some(401), Some(404)] {
+            assert_eq!(tries("driftlock_settle", settled), 1, "{settled:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
 
 /// How long a cluster may take to start or stop.
@@ -41,6 +42,37 @@ impl Cluster {
     /// As [`Self::start`].
     #[must_use]
     pub fn start_with(settings: &[&str]) -> Self {
+        let mut cluster = Self::make(settings);
+        cluster.boot();
+        cluster
+    }
+
+    /// Starts one that speaks TLS, too, with a certificate of its own making; the certificate's file.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_secure() -> (Self, PathBuf) {
+        let made = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let files = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
+        let mut cluster = Self::make(&files);
+        let shown = cluster.folder.path().join("certificate.pem");
+        std::fs::write(&shown, made.cert.pem()).expect("it can be written");
+        for (name, text) in
+            [("server.crt", made.cert.pem()), ("server.key", made.signing_key.serialize_pem())]
+        {
+            let path = cluster.data().join(name);
+            std::fs::write(&path, text).expect("it can be written");
+            run(Command::new("chmod").arg("600").arg(&path));
+            if let Some(user) = other_user() {
+                run(Command::new("chown").arg(user).arg(&path));
+            }
+        }
+        cluster.boot();
+        (cluster, shown)
+    }
+
+    fn make(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let programs = programs();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -51,13 +83,12 @@ impl Cluster {
         }
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let databases = AtomicU32::new(0);
-        let mut cluster = Self { folder, programs, port, server: None, databases, settings };
+        let cluster = Self { folder, programs, port, server: None, databases, settings };
         run(cluster
             .program("initdb")
             .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(cluster.data()));
         cluster.demand_passwords();
-        cluster.boot();
         cluster
     }
 
@@ -106,15 +137,13 @@ impl Cluster {
     /// # Errors
     /// The error's text.
     pub fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
-        let mut psql = Command::new(self.programs.join("psql"));
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statements]);
-        let Output { status, stdout, stderr } =
-            psql.arg(self.url(database)).output().expect("psql runs");
-        if status.success() {
-            Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
-        } else {
-            Err(String::from_utf8_lossy(&stderr).into_owned())
-        }
+        ask(&self.programs.join("psql"), &self.url(database), statements)
+    }
+
+    /// As [`Self::try_sql`], for whoever asks while the cluster is stopped and started.
+    pub fn asker(&self, database: &str) -> impl Fn(&str) -> Result<String, String> + use<> {
+        let (psql, url) = (self.programs.join("psql"), self.url(database));
+        move |statements| ask(&psql, &url, statements)
     }
 
     /// Kills the server as a crash would, and starts it again.
@@ -167,8 +196,7 @@ impl Cluster {
         let mut processes: Vec<String> =
             self.sql("postgres", all).split(' ').map(str::to_owned).collect();
         processes.extend(self.server.as_ref().map(|server| server.id().to_string()));
-        run(Command::new("kill").args(["-s", "STOP"]).args(&processes));
-        Frozen(processes)
+        Frozen::stop(processes)
     }
 
     fn stop(&mut self, signal: &str) {
@@ -204,6 +232,14 @@ impl Cluster {
 #[derive(Debug)]
 pub struct Frozen(Vec<String>);
 
+impl Frozen {
+    /// Has these processes stand still.
+    pub(crate) fn stop(processes: Vec<String>) -> Self {
+        run(Command::new("kill").args(["-s", "STOP"]).args(&processes));
+        Self(processes)
+    }
+}
+
 impl Drop for Frozen {
     fn drop(&mut self) {
         // One that ended meanwhile needs no telling.
@@ -214,6 +250,17 @@ impl Drop for Frozen {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop("QUIT");
+    }
+}
+
+fn ask(psql: &Path, url: &str, statements: &str) -> Result<String, String> {
+    let mut psql = Command::new(psql);
+    psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statements]);
+    let Output { status, stdout, stderr } = psql.arg(url).output().expect("psql runs");
+    if status.success() {
+        Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&stderr).into_owned())
     }
 }
 

@@ -1,239 +1,50 @@
 //! I6 through the whole way: signed deliveries in any order, doubled, late and lost in between, with
 //! restarts at any step, asking Stripe or not, come to Stripe's own state.
 //!
-//! `DRIFTLOCK_LIVES` sets how many lives; each is lived in [`ORDERS`] orders of arrival.
-
-use std::time::Duration;
+//! `DRIFTLOCK_LIVES` sets how many lives; each is lived in [`ORDERS`] orders of arrival. Over SQLite:
+//! `crates/sqlite/tests/stripe_lives.rs`.
 
 use driftlock_domain::lease::Sharing;
-use driftlock_domain::organization::Organization;
-use driftlock_domain::stripe::account::{Account, Billing};
-use driftlock_domain::stripe::apply::open_disputes;
-use driftlock_domain::stripe::event::{Event, EventKind};
-use driftlock_domain::stripe::invoices::InvoiceState;
-use driftlock_domain::stripe::prices::PriceMap;
-use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, LifeParams, SamplePrice, Start};
-use driftlock_domain::stripe::subscription::SubscriptionState;
-use driftlock_domain::time::Timestamp;
 use driftlock_gateway::memory::MemoryStore;
-use driftlock_gateway::ports::Clock;
-use driftlock_testkit::clock::VirtualClock;
-use driftlock_testkit::make::{audit, now, organization};
-use driftlock_testkit::sim::{Asking, Sim, SimStore, config, run};
-use driftlock_testkit::stripe::{Network, StripeDouble};
-use serde_json::Value;
+use driftlock_testkit::sim::{Asking, Course, Telling, live};
 
 const ORDERS: u64 = 5;
-const GRACE: Duration = Duration::from_secs(7 * 86_400);
-const DEEDS_MAX: usize = 12;
 
-/// How one life went.
-#[derive(Debug, PartialEq, Eq)]
-enum Course {
-    /// The standing is Stripe's.
-    Right,
-    /// It was not, and a comparison with Stripe repaired it.
-    Repaired,
+fn lives(unless_set: u64) -> u64 {
+    let set = std::env::var("DRIFTLOCK_LIVES").ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(unless_set)
 }
 
-#[test]
-fn any_order_with_restarts_comes_to_stripes_state() {
-    let lives = std::env::var("DRIFTLOCK_LIVES").ok().and_then(|text| text.parse().ok());
-    let lives: u64 = lives.unwrap_or(150);
+/// How many runs of so many lives were repaired by a comparison with Stripe, and of how many.
+fn repaired(lives: u64, askings: &[Asking], telling: Telling) -> (u64, u64) {
     let (mut repaired, mut runs) = (0, 0);
     for seed in 0..lives {
         for order in 0..ORDERS {
-            for asking in [Asking::Offline, Asking::Online] {
+            for asking in askings {
                 let store = MemoryStore::new(Sharing::Whole);
                 runs += 1;
-                repaired += u64::from(live(&store, seed, order, asking) == Course::Repaired);
+                let course = live(&store, seed, order, *asking, telling);
+                repaired += u64::from(course == Course::Repaired);
             }
         }
     }
     eprintln!("{lives} lives, {runs} runs, {repaired} repaired by a comparison with Stripe");
+    (repaired, runs)
+}
+
+#[test]
+fn any_order_with_restarts_comes_to_stripes_state() {
+    let (repaired, _) = repaired(lives(150), &[Asking::Offline, Asking::Online], Telling::Whole);
     assert_eq!(repaired, 0, "created and previous_attributes determine the order of all of these");
 }
 
-fn live<S: SimStore>(store: &S, seed: u64, order: u64, asking: Asking) -> Course {
-    let clock = VirtualClock::at(now());
-    let double = StripeDouble::new(seed, {
-        let clock = clock.clone();
-        move || clock.now()
-    });
-    let owner = organization(1);
-    run(store.create_organization(&owner, audit("organization.create"))).expect("made");
-    let mut world = World {
-        life: Life::new(params(seed, &owner)),
-        network: Network::new(seed.wrapping_mul(17) ^ order),
-        // What happens follows from the seed, how it is told from the order.
-        entropy: Entropy::new(seed.wrapping_mul(31) ^ order.wrapping_mul(0x9e37_79b9)),
-        sim: Sim::start(store, &clock, &double, asking, &config()),
-        restart: Box::new(|| Sim::start(store, &clock, &double, asking, &config())),
-        clock: &clock,
-        double: &double,
-    };
-    let mut deeds = Entropy::new(seed);
-    let (standard, _) = world.prices();
-    world.life.subscribe(&standard, Start::Paid);
-    for _ in 0..deeds.below(DEEDS_MAX) {
-        world.time_passes(&mut deeds);
-        world.something_happens(&mut deeds);
-        world.network_delivers();
-    }
-    world.everything_arrives();
-    let truth = truth(&world.life);
-    let customer = world.life.customer().to_owned();
-    let standing = || run(store.customer(&customer)).expect("read").standing;
-    if standing() == truth {
-        return Course::Right;
-    }
-    assert_eq!(
-        asking,
-        Asking::Offline,
-        "seed {seed}, order {order}: {:#?}\n{truth:#?}",
-        standing()
-    );
-    let online = Sim::start(store, &clock, &double, Asking::Online, &config());
-    run(online.gateway.reconcile_and_tell());
-    assert_eq!(standing(), truth, "seed {seed}, order {order}: not even repaired");
-    Course::Repaired
-}
-
-struct World<'a, S: SimStore> {
-    life: Life,
-    network: Network,
-    entropy: Entropy,
-    sim: Sim<S>,
-    restart: Box<dyn Fn() -> Sim<S> + 'a>,
-    clock: &'a VirtualClock,
-    double: &'a StripeDouble,
-}
-
-impl<S: SimStore> World<'_, S> {
-    fn prices(&self) -> (SamplePrice, SamplePrice) {
-        (self.life.params().price.clone(), self.life.params().upgrade.clone())
-    }
-
-    fn time_passes(&mut self, deeds: &mut Entropy) {
-        // Mostly none: several things happen in one second.
-        let secs = match deeds.below(4) {
-            0 | 1 => 0,
-            2 => 1 + deeds.below(2),
-            _ => deeds.below(3_000_000),
-        };
-        self.life.wait(Duration::from_secs(secs as u64));
-    }
-
-    fn something_happens(&mut self, deeds: &mut Entropy) {
-        let (standard, growth) = self.prices();
-        let life = &mut self.life;
-        match deeds.below(17) {
-            0 => {
-                life.cancel();
-                let starts = [Start::Paid, Start::Unpaid, Start::Trial(14)];
-                life.subscribe(&standard, starts[deeds.below(3)]);
-            }
-            1 | 2 => life.change_price(&growth),
-            3 => life.change_price(&standard),
-            4 | 5 => life.renew(),
-            6 | 7 => life.pay(),
-            8 | 9 => life.fail(),
-            10 => life.give_up(),
-            11 => life.pause(),
-            12 => life.resume(),
-            13 => life.schedule_cancellation(),
-            14 => life.withdraw_cancellation(),
-            15 => life.checkout(),
-            _ => match deeds.below(5) {
-                0 => life.cancel(),
-                1 => life.void(),
-                2 => life.announce_trial_end(),
-                3 => life.dispute(),
-                _ => life.set_shape(ApiShape::ALL[deeds.below(3)]),
-            },
-        }
-    }
-
-    /// Stripe knows of it at once; of the deliveries some arrive, some twice, some not yet.
-    fn network_delivers(&mut self) {
-        self.clock.advance(self.life.now().since(self.clock.now()));
-        self.double.put(&self.life);
-        self.network.carry(&self.life);
-        for event in self.network.arrivals() {
-            self.arrives(&event);
-        }
-    }
-
-    fn arrives(&mut self, event: &Value) {
-        let status = run(self.sim.deliver(event.to_string().as_bytes()));
-        assert_eq!(status, 200);
-        match self.entropy.below(6) {
-            // Whoever processes is slow.
-            0..=2 => {}
-            3 | 4 => self.sim.later.finish(),
-            _ => {
-                self.sim.later.stop_after(self.entropy.below(8));
-                self.sim = (self.restart)();
-            }
-        }
-    }
-
-    fn everything_arrives(&mut self) {
-        self.network_delivers();
-        for event in self.network.rest() {
-            self.arrives(&event);
-        }
-        self.sim = (self.restart)();
-        // Whatever was postponed comes round.
-        for _ in 0..3 {
-            run(self.sim.gateway.process_due_events());
-            self.clock.advance(Duration::from_secs(3_600));
-        }
-    }
-}
-
-/// What follows from Stripe's own objects.
-fn truth(life: &Life) -> Billing {
-    let prices = PriceMap::default();
-    let state = |object: &Value| SubscriptionState::from_object(object, &prices).expect("mapped");
-    let subscriptions: Vec<SubscriptionState> =
-        life.subscriptions().iter().map(|found| state(&found.render(ApiShape::Basil))).collect();
-    let invoices: Vec<InvoiceState> = life
-        .invoices()
-        .iter()
-        .map(|found| {
-            let state = InvoiceState::from_object(&found.render(ApiShape::Basil), life.now());
-            let first_failure_at = found.first_failure_at;
-            InvoiceState { first_failure_at, ..state.expect("it has an id") }
-        })
-        .collect();
-    let events = life.events().iter();
-    let events: Vec<Event> =
-        events.map(|event| Event::parse(event.to_string().as_bytes()).expect("an event")).collect();
-    let of = |kind: EventKind| events.iter().filter(move |event| event.kind == kind);
-    let noticed = of(EventKind::TrialWillEnd)
-        .filter_map(|event| event.subject().subscription().map(str::to_owned));
-    let disputes = open_disputes(&events);
-    Billing::of(Account {
-        subscriptions: &subscriptions,
-        invoices: &invoices,
-        trial_notices: &noticed.collect::<Vec<_>>(),
-        disputes: &disputes,
-        customer_deleted: of(EventKind::CustomerDeleted).next().is_some(),
-        grace: GRACE,
-    })
-}
-
-fn params(seed: u64, owner: &Organization) -> LifeParams {
-    let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
-    LifeParams {
-        seed,
-        shape: ApiShape::Basil,
-        livemode: false,
-        organization: owner.id.to_string(),
-        customer: None,
-        price: price("standard", 4_900),
-        upgrade: price("growth", 24_900),
-        start: Timestamp::from_secs(now().secs()),
-    }
+#[test]
+fn what_nothing_orders_is_counted_and_repaired() {
+    // Each run that is not right is repaired, or it fails.
+    let some = lives(150) / 3;
+    let (repaired, runs) = repaired(some, &[Asking::Offline], Telling::WithoutPrevious);
+    assert!(repaired > 0, "some of it has to be guessed wrongly, or this shows nothing");
+    assert!(repaired < runs / 2, "whole seconds order the most of it: {repaired} of {runs}");
+    let (repaired, _) = self::repaired(some / 5, &[Asking::Online], Telling::WithoutPrevious);
+    assert_eq!(repaired, 0, "whoever asks Stripe needs no order");
 }

@@ -295,8 +295,8 @@ impl EventInbox for EdgeDirectory {
     async fn invoices(
         &self,
         organization: OrganizationId,
-        limit: usize,
+        page: Page<String>,
     ) -> Result<Vec<InvoiceState>, Fault> {
-        either!(self.invoices(organization, limit))
+        either!(self.invoices(organization, page))
     }
 }

@@ -2,16 +2,22 @@
 //! (thresholds) and the directory (billing) keep with the commits that they follow from.
 
 use driftlock_domain::alert::Alert;
+use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
-use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
+use driftlock_domain::stripe::meter::{
+    Next, PeriodSums, Report, ReportState, SealRule, identifiers_end, organization_of,
+};
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::{Alerts, Page, UsageReports};
+use driftlock_gateway::ports::{Alerts, Page, ReportPage, UsageReports};
 
 use crate::directory::EdgeDirectory;
 use crate::objects::Objects;
 use crate::wire::Ask;
+
+/// Objects that one page of reports looks into: each is a subrequest.
+const OBJECTS_MAX: usize = 20;
 
 /// The objects, and the directory that tells which of them are customers'.
 pub(crate) struct EdgeReports {
@@ -62,6 +68,52 @@ impl UsageReports for EdgeReports {
         window: Period,
     ) -> Result<Vec<Report>, Fault> {
         self.objects.told(organization, &Ask::Reports(window)).await
+    }
+
+    /// Identifiers begin with their organization's, so that its object is found by the cursor.
+    async fn reports_in(
+        &self,
+        state: Option<ReportState>,
+        page: Page<String>,
+    ) -> Result<ReportPage, Fault> {
+        let Page { after, limit } = page;
+        let after = after.unwrap_or_default();
+        let first = organization_of(&after);
+        let looked = Page { after: first, limit: OBJECTS_MAX };
+        let others = self.directory.customers(looked).await?;
+        let all_looked_into = others.len() < OBJECTS_MAX;
+        let mut last = first;
+        let mut rows: Vec<Report> = Vec::new();
+        for organization in first.into_iter().chain(others) {
+            let ask = Ask::ReportsIn(state, after.clone(), limit + 1 - rows.len());
+            let found: Vec<Report> = self.objects.told(organization, &ask).await?;
+            rows.extend(found);
+            if rows.len() > limit {
+                return Ok(ReportPage::cut(rows, limit));
+            }
+            last = Some(organization);
+        }
+        let next = last.filter(|_| !all_looked_into).map(identifiers_end);
+        Ok(ReportPage { rows, next })
+    }
+
+    async fn report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+    ) -> Result<Option<Report>, Fault> {
+        self.objects.told(organization, &Ask::Report(identifier.to_owned())).await
+    }
+
+    async fn revive_report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+        audit: AuditRecord,
+        _now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let ask = Ask::ReviveReport(identifier.to_owned(), Box::new(audit));
+        self.objects.told(organization, &ask).await
     }
 
     async fn report_sums(

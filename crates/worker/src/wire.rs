@@ -11,7 +11,7 @@ use driftlock_domain::id::UsageId;
 use driftlock_domain::idempotency::{Claim, IdempotencyKey, KeptAnswer};
 use driftlock_domain::key::KeyDenial;
 use driftlock_domain::period::Period;
-use driftlock_domain::stripe::meter::{Next, SealRule};
+use driftlock_domain::stripe::meter::{Next, ReportState, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settlement};
 use driftlock_gateway::ports::Refusal;
@@ -46,6 +46,12 @@ pub(crate) enum Ask {
     AnswerReport(String, Next),
     /// Reports whose time lies in a window.
     Reports(Period),
+    /// Reports in a state or in any, of identifiers after one, so many.
+    ReportsIn(Option<ReportState>, String, usize),
+    /// One report.
+    Report(String),
+    /// Makes a dead report due again.
+    ReviveReport(String, Box<AuditRecord>),
     /// Sums of so many periods.
     ReportSums(usize),
     /// So many alerts, the newest first.

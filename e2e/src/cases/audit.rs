@@ -80,6 +80,37 @@ pub(super) fn what_an_operator_does_is_in_the_log(target: &Target) {
     assert_eq!(actions, wanted);
 }
 
+/// What was changed, from what to what; of a name, which may be a person's, only that it was.
+pub(super) fn a_change_is_told_with_its_old_and_new_values(target: &Target) {
+    let organization = Organization::with(target, json!({"plan": "standard"}));
+    organization.patch(&json!({
+        "name": "Somebody's own",
+        "quota": {"included": 300_000, "spend_cap_micros": 5_000_000},
+        "stripe_customer_id": "cus_e2e_audit",
+    }));
+    organization.patch(&json!({"quota": {"included": null}, "requests_per_minute": 600}));
+    let rows = organization.audit();
+    let details = |row: &Value| match &row["details"] {
+        Value::String(text) => serde_json::from_str(text).expect("details are JSON"),
+        object => object.clone(),
+    };
+    let changes: Vec<Value> = rows.iter().map(|row| details(row)["changes"].clone()).collect();
+    assert_eq!(changes[0], json!({"plan": {"old": null, "new": "standard"}}));
+    let wanted = json!({
+        "quota.included": {"old": null, "new": 300_000},
+        "quota.spend_cap_micros": {"old": null, "new": 5_000_000},
+        "stripe_customer_id": {"old": null, "new": "cus_e2e_audit"},
+    });
+    assert_eq!(changes[1], wanted);
+    let wanted = json!({
+        "quota.included": {"old": 300_000, "new": null},
+        "requests_per_minute": {"old": null, "new": 600},
+    });
+    assert_eq!(changes[2], wanted);
+    assert_eq!(details(&rows[1])["fields"][0], "name");
+    assert!(!rows[1].to_string().contains("Somebody"), "{}", rows[1]);
+}
+
 pub(super) fn entries_are_numbered_and_chained(target: &Target) {
     let organization = busy(target);
     let log = pages(target, &format!("/organizations/{}/audit", organization.id), 2);

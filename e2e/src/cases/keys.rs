@@ -16,6 +16,22 @@ pub(super) fn a_key_is_needed(target: &Target) {
     }
 }
 
+/// Written lazily: a moment after the request, not before its answer.
+pub(super) fn a_request_notes_when_its_key_was_used(target: &Target) {
+    let organization = Organization::new(target);
+    let (used, idle) = (organization.key(), organization.key());
+    used.get(HEALTH).expect(200);
+    let noted = |id: &str| {
+        let keys = organization.admin("GET", "/keys").send().expect(200).json();
+        let keys = keys["data"].as_array().cloned().unwrap_or_default();
+        let key = keys.into_iter().find(|key| key["id"] == id).expect("it is listed");
+        key["last_used_at"].as_str().map(str::to_owned)
+    };
+    let at = eventually("the use is noted", || noted(&used.id));
+    assert!(at.ends_with('Z'), "{at}");
+    assert_eq!(noted(&idle.id), None);
+}
+
 pub(super) fn a_malformed_authorization_is_refused(target: &Target) {
     for value in ["Basic dXNlcjpwYXNz", "Bearer", "Bearer two words", "dlk_"] {
         let refused = target.request("GET", LIST).header("authorization", value).send();

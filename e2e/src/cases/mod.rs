@@ -36,6 +36,7 @@ pub const CASES: &[Case] = cases! {
     // Rows are written when their 10 s are over.
     Every Together audit::denials_coalesce_with_their_count;
     Every Together keys::a_key_is_needed;
+    Every Together keys::a_request_notes_when_its_key_was_used;
     Every Together keys::a_malformed_authorization_is_refused;
     Every Together keys::two_authorizations_are_refused;
     Every Together keys::a_wrong_checksum_is_refused;
@@ -115,6 +116,7 @@ pub const CASES: &[Case] = cases! {
     Every Together audit::a_metered_request_is_in_the_log_at_once;
     Every Together audit::a_free_request_is_in_the_log_soon;
     Every Together audit::what_an_operator_does_is_in_the_log;
+    Every Together audit::a_change_is_told_with_its_old_and_new_values;
     Every Together audit::entries_are_numbered_and_chained;
     Every Together audit::an_untouched_log_is_verified;
     Every Together audit::an_export_is_ndjson_and_states_its_head;

@@ -1,5 +1,6 @@
 //! `metering.on_outage = "journal"`: with PostgreSQL away, organizations without any cap go on, and
-//! every unit that was acknowledged is settled once when it is back; a killed gateway's, too.
+//! every unit that was acknowledged is settled once when it is back; a killed gateway's, too. What the
+//! database refuses holds up nothing else, and a full journal refuses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -129,4 +130,82 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
     fleet.restart(0);
     let units = settled(&fleet, &open, &receipts, CLIENTS);
     eprintln!("{} acknowledged, {units} charged, after a kill -9", receipts.len());
+}
+
+fn empty(fleet: &Fleet) {
+    let journal = fleet.file(0, "driftlock.journal");
+    eventually("the journal is empty", || {
+        (std::fs::metadata(&journal).expect("it is there").len() == 0).then_some(())
+    });
+}
+
+#[test]
+fn what_the_database_refuses_is_put_aside_and_holds_up_nothing() {
+    let backend = Backend::start();
+    let mut fleet = Fleet::start_before(1, &format!("{CONFIG}{JOURNAL}"), &backend.url);
+    let target = fleet.target(0);
+    let (organization, key) = key(&target, &json!({ "policy": "allow" }));
+    fleet.all_told();
+    fleet.sql(
+        "alter table driftlock.usage_events add constraint poison check (request_id <> 'poison')",
+    );
+    let send = |name: &str| {
+        let call = target.keyed("POST", "/api/v1/anomalies/detect", &key);
+        let call = call.header("x-request-id", name).json(&json!({ "data": ["a", "b"] }));
+        call.send().expect(200).receipt()
+    };
+    let mut receipts = vec![send("before")];
+    fleet.cluster.shut_down();
+    let poison = send("poison");
+    receipts.extend((0..20).map(|number| send(&format!("after-{number}"))));
+    fleet.cluster.boot();
+    settled(&fleet, &organization, &receipts, 0);
+    empty(&fleet);
+    let aside = fleet.file(0, "driftlock.journal.refused");
+    let kept = std::fs::read_to_string(&aside).expect("it was put aside");
+    assert_eq!(kept.lines().count(), 1, "{kept}");
+    assert!(kept.contains("poison"), "{kept}");
+    assert!(fleet.log(0).contains("it was put aside"), "and told");
+
+    // An operator who mended the cause gives it back to a gateway that stands still.
+    fleet.sql("alter table driftlock.usage_events drop constraint poison");
+    fleet.kill(0);
+    std::fs::rename(&aside, fleet.file(0, "driftlock.journal")).expect("renamed");
+    fleet.restart(0);
+    receipts.push(poison);
+    settled(&fleet, &organization, &receipts, 0);
+    empty(&fleet);
+}
+
+#[test]
+fn a_full_journal_refuses_and_what_is_in_it_is_settled() {
+    let backend = Backend::start();
+    let small = format!("{CONFIG}{JOURNAL}journal_bytes_max = 65536\n");
+    let mut fleet = Fleet::start_before(1, &small, &backend.url);
+    let (organization, key) = key(&fleet.target(0), &json!({ "policy": "allow" }));
+    fleet.all_told();
+    let mut client = Client::new(fleet.listen(0), &key);
+    let Outcome::Success(first) = client.send() else { panic!("no success") };
+    fleet.cluster.shut_down();
+    let mut receipts = vec![first];
+    let refused = loop {
+        match client.send() {
+            Outcome::Success(receipt) => receipts.push(receipt),
+            outcome => break outcome,
+        }
+        assert!(receipts.len() < 10_000, "it has a bound");
+    };
+    assert!(matches!(refused, Outcome::Refused(503, Some(1..))), "{refused:?}");
+    assert!(receipts.len() > 10, "{}", receipts.len());
+    let again = client.send();
+    assert!(matches!(again, Outcome::Refused(503, Some(1..))), "it stays so: {again:?}");
+    fleet.cluster.boot();
+    settled(&fleet, &organization, &receipts, 0);
+    empty(&fleet);
+    let receipt = eventually("metered requests succeed again", || match client.send() {
+        Outcome::Success(receipt) => Some(receipt),
+        _ => None,
+    });
+    receipts.push(receipt);
+    settled(&fleet, &organization, &receipts, 0);
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL is away, refusing or silent: free requests with remembered keys go on, metered ones are
 //! told when to come again, and everything is as before when it is back, without a restart.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,10 @@ use driftlock_e2e::admin::Organization;
 use driftlock_e2e::poll::eventually;
 use serde_json::json;
 
-use super::CONFIG;
 use super::support::backend::Backend;
 use super::support::fleet::Fleet;
 use super::support::metered::{Client, Outcome};
+use super::{CONFIG, lost};
 
 /// Longer than leases, polls and rests last; shorter than what is remembered.
 const AWAY_SECS: u64 = 6;
@@ -20,6 +21,14 @@ const AWAY_VARIABLE: &str = "DRIFTLOCK_E2E_AWAY_SECS";
 /// Within this a metered request is refused when the database only stays silent.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
+/// Whoever has heard of nothing for longer than this has been told of all that was changed (I5).
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+const NODES: usize = 2;
+/// Clients of each kind at each gateway.
+const CLIENTS: usize = 3;
+/// Between two requests of a client.
+const PACE: Duration = Duration::from_millis(30);
+
 struct Stand {
     fleet: Fleet,
     organization: String,
@@ -27,16 +36,32 @@ struct Stand {
     _backend: Backend,
 }
 
+/// What clients did, while it goes on.
+#[derive(Default)]
+struct Load {
+    is_away: AtomicBool,
+    stop: AtomicBool,
+    free: AtomicUsize,
+    refused: AtomicUsize,
+    slowest_micros: AtomicU64,
+    /// Metered clients that had a success since the database is back.
+    back: AtomicUsize,
+}
+
 impl Stand {
-    fn start() -> Self {
+    fn start(nodes: usize) -> Self {
         let backend = Backend::start();
-        let fleet = Fleet::start_before(1, CONFIG, &backend.url);
+        Self::of(Fleet::start_before(nodes, CONFIG, &backend.url), backend)
+    }
+
+    fn of(fleet: Fleet, backend: Backend) -> Self {
         let target = fleet.target(0);
         let quota = json!({ "quota": { "included": 1_000_000, "policy": "block" } });
         let organization = Organization::with(&target, quota);
         let key = organization.key_with(json!({ "requests_per_minute": 100_000_000 })).secret;
         let organization = organization.id;
-        fleet.all_told();
+        let made = Instant::now();
+        eventually("everybody was told", || (made.elapsed() > TOLD_WITHIN).then_some(()));
         Self { fleet, organization, key, _backend: backend }
     }
 
@@ -65,47 +90,144 @@ impl Stand {
     }
 }
 
+impl Load {
+    /// Free requests succeed, whatever happens.
+    fn free(&self, mut client: Client) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let outcome = client.send();
+            assert!(matches!(outcome, Outcome::Success(_)), "a free request: {outcome:?}");
+            self.free.fetch_add(1, Ordering::Relaxed);
+            thread::park_timeout(PACE);
+        }
+    }
+
+    /// Metered ones succeed, or are told when to come again; the receipts.
+    fn metered(&self, mut client: Client) -> Vec<String> {
+        let (mut receipts, mut is_back) = (Vec::new(), false);
+        while !self.stop.load(Ordering::Relaxed) {
+            let (began, was_away) = (Instant::now(), self.is_away.load(Ordering::Acquire));
+            match client.send() {
+                Outcome::Success(receipt) => {
+                    receipts.push(receipt);
+                    is_back |= !was_away && self.refused.load(Ordering::Relaxed) > 0;
+                    if is_back {
+                        self.back.fetch_add(1, Ordering::Relaxed);
+                        return receipts;
+                    }
+                }
+                Outcome::Refused(503, Some(1..)) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    let micros = u64::try_from(began.elapsed().as_micros()).expect("it fits");
+                    self.slowest_micros.fetch_max(micros, Ordering::Relaxed);
+                }
+                outcome => panic!("a metered request: {outcome:?}"),
+            }
+            thread::park_timeout(PACE);
+        }
+        receipts
+    }
+}
+
 #[test]
 fn with_the_database_away_free_requests_go_on() {
-    let mut stand = Stand::start();
-    let (mut free, mut metered) = (stand.free(), stand.metered());
-    assert!(matches!(free.send(), Outcome::Success(_)));
-    assert!(matches!(metered.send(), Outcome::Success(_)));
-    let mut acknowledged = 1;
-    stand.fleet.cluster.shut_down();
+    let Stand { mut fleet, organization, key, _backend } = Stand::start(NODES);
+    let listens: Vec<String> = (0..NODES).map(|node| fleet.listen(node).to_owned()).collect();
+    for listen in &listens {
+        assert!(matches!(Client::free(listen, &key).send(), Outcome::Success(_)));
+    }
     let wanted =
         std::env::var(AWAY_VARIABLE).map_or(AWAY_SECS, |text| text.parse().expect("seconds"));
-    let (away, mut refused, mut passed, mut slowest) = (Instant::now(), 0, 0, Duration::ZERO);
-    while away.elapsed() < Duration::from_secs(wanted) {
-        let began = Instant::now();
-        match metered.send() {
-            Outcome::Refused(503, Some(1..)) => refused += 1,
-            outcome => panic!("{outcome:?}"),
+    let (load, metered) = (Load::default(), NODES * CLIENTS);
+    let (receipts, back) = thread::scope(|scope| {
+        let (load, key) = (&load, &key);
+        let mut clients = Vec::new();
+        for listen in &listens {
+            for _ in 0..CLIENTS {
+                scope.spawn(move || load.free(Client::free(listen, key)));
+                clients.push(scope.spawn(move || load.metered(Client::new(listen, key))));
+            }
         }
-        slowest = slowest.max(began.elapsed());
-        assert!(matches!(free.send(), Outcome::Success(_)), "after {:?}", away.elapsed());
-        passed += 1;
-        thread::park_timeout(Duration::from_millis(10));
-    }
-    assert!(slowest < Duration::from_secs(4), "refused without a queue: {slowest:?}");
-    stand.fleet.cluster.boot();
-    let back = stand.back();
-    acknowledged += 1;
-    eventually("nothing refused is charged", || (stand.units() == acknowledged).then_some(()));
+        eventually("they are under way", || {
+            (load.free.load(Ordering::Relaxed) > metered).then_some(())
+        });
+        load.is_away.store(true, Ordering::Release);
+        fleet.cluster.shut_down();
+        let away = Instant::now();
+        while away.elapsed() < Duration::from_secs(wanted)
+            && !clients.iter().any(|c| c.is_finished())
+        {
+            thread::park_timeout(PACE);
+        }
+        fleet.cluster.boot();
+        load.is_away.store(false, Ordering::Release);
+        let since = Instant::now();
+        eventually("metered requests succeed again, everywhere", || {
+            (load.back.load(Ordering::Relaxed) == metered).then_some(())
+        });
+        let back = since.elapsed();
+        load.stop.store(true, Ordering::Relaxed);
+        let receipts: Vec<String> =
+            clients.into_iter().flat_map(|client| client.join().expect("no failure")).collect();
+        (receipts, back)
+    });
+    let slowest = Duration::from_micros(load.slowest_micros.load(Ordering::Relaxed));
+    assert!(slowest < Duration::from_secs(9), "refused without a queue: {slowest:?}");
+    assert_eq!(lost(&fleet, &receipts), [""; 0], "acknowledged units");
+    let usage = format!("/organizations/{organization}/usage");
+    eventually("nothing refused is charged", || {
+        let shown = fleet.target(0).admin("GET", &usage).send().expect(200).json();
+        (shown["units"] == receipts.len()).then_some(())
+    });
+    let passed = load.free.load(Ordering::Relaxed);
     let rows = "select count(*) from audit_logs where resource = 'GET /api/v1/anomalies' and outcome = '200'";
     eventually("every request is in the audit log", || {
-        let rows: usize = stand.fleet.sql(rows).parse().expect("a number");
-        (rows > passed).then_some(())
+        let rows: usize = fleet.sql(rows).parse().expect("a number");
+        (rows >= passed).then_some(())
     });
     eprintln!(
-        "away {wanted} s: {passed} free requests passed, {refused} metered ones refused (slowest \
-         {slowest:?}), back {back:?} after the database"
+        "away {wanted} s: {passed} free requests passed at {NODES} gateways, {} metered ones were \
+         refused (slowest {slowest:?}) and {} charged, back {back:?} after the database",
+        load.refused.load(Ordering::Relaxed),
+        receipts.len()
     );
+}
+
+/// The same by a project's REST API: one waits for it, the others are told at once.
+#[test]
+fn with_a_supabase_project_silent_nobody_waits_for_long() {
+    let backend = Backend::start();
+    let mut fleet = Fleet::start_before(0, CONFIG, &backend.url).by_rest();
+    fleet.add();
+    let stand = Stand::of(fleet, backend);
+    let mut free = stand.free();
+    assert!(matches!(free.send(), Outcome::Success(_)));
+    assert!(matches!(stand.metered().send(), Outcome::Success(_)));
+    let frozen = stand.fleet.project().freeze();
+    let silent = Instant::now();
+    thread::scope(|scope| {
+        let waiting: Vec<_> =
+            (0..4 * CLIENTS).map(|_| scope.spawn(|| stand.metered().send())).collect();
+        while !waiting.iter().all(thread::ScopedJoinHandle::is_finished) {
+            assert!(matches!(free.send(), Outcome::Success(_)), "after {:?}", silent.elapsed());
+            thread::park_timeout(PACE);
+        }
+        let took = silent.elapsed();
+        for client in waiting {
+            let outcome = client.join().expect("no client fails");
+            // What was leased before is admitted, and its settlement waits.
+            assert!(matches!(outcome, Outcome::Refused(503, Some(1..))), "{outcome:?}");
+        }
+        assert!(took < SILENCE_MAX, "{took:?}");
+        eprintln!("a silent project: all refused after {took:?}");
+    });
+    drop(frozen);
+    stand.back();
+    eventually("nothing refused is charged", || (stand.units() == 2).then_some(()));
 }
 
 #[test]
 fn with_the_database_silent_nobody_waits_for_long() {
-    let stand = Stand::start();
+    let stand = Stand::start(1);
     let (mut free, mut metered) = (stand.free(), stand.metered());
     assert!(matches!(free.send(), Outcome::Success(_)));
     assert!(matches!(metered.send(), Outcome::Success(_)));

@@ -21,7 +21,7 @@ use support::backend::Backend;
 use support::gateway::Gateway;
 use support::recorder::Recorder;
 use table::{Case, Verdict, cases};
-use wire::{Outcome, send, trickle};
+use wire::{Outcome, send, statuses, trickle};
 
 const CONFIG: &str = "[timeouts]\nclient_head_ms = 1000\nbody_idle_ms = 1000\n";
 
@@ -51,34 +51,70 @@ fn every_case_has_its_verdict() {
 
 /// What is wrong with an outcome.
 fn judge(case: &Case, outcome: &Outcome) -> Option<String> {
-    let Outcome { status, closed, requests, bytes, .. } = outcome;
-    let refused = |statuses: &[u16]| status.is_none_or(|status| statuses.contains(&status));
-    let smuggled = bytes.contains("smuggled");
-    let complaint = match case.verdict {
+    let Outcome { status, closed, requests, bytes, unsent, .. } = outcome;
+    let is_one_of = |statuses: &[u16]| status.is_some_and(|status| statuses.contains(&status));
+    let is_cut_off = |statuses: &[u16]| {
+        is_one_of(statuses) && *closed && requests.len() <= 1 && !bytes.ends_with("0\r\n\r\n")
+    };
+    let (right, wanted) = match case.verdict {
         Verdict::Refused(statuses) => {
-            let right = refused(statuses) && *closed && requests.is_empty();
-            (!right).then(|| format!("wanted {statuses:?}, closed, nothing forwarded"))
+            let right = is_one_of(statuses) && *closed && requests.is_empty();
+            (right, format!("{statuses:?}, closed, nothing forwarded"))
         }
         Verdict::Answered(statuses) => {
-            let right = refused(statuses) && requests.is_empty();
-            (!right).then(|| format!("wanted {statuses:?}, nothing forwarded"))
+            let right = is_one_of(statuses) && requests.is_empty();
+            (right, format!("{statuses:?}, nothing forwarded"))
         }
-        Verdict::RefusedOrAborted => {
-            let complete = bytes.ends_with("0\r\n\r\n");
-            complete.then(|| "the backend saw a complete body".into())
+        Verdict::RefusedOrAborted(statuses) => {
+            (is_cut_off(statuses), format!("{statuses:?}, closed, no complete body forwarded"))
+        }
+        Verdict::Unread(statuses) => {
+            let right = is_cut_off(statuses) && *unsent > 0;
+            (right, format!("{statuses:?}, closed, the rest of the body unread"))
+        }
+        Verdict::ThenRefused(statuses) => {
+            let right = match statuses_of(outcome)[..] {
+                [200, second] => statuses.contains(&second) && *closed && requests.len() == 1,
+                _ => false,
+            };
+            (right, format!("one forwarded, the other {statuses:?}, closed"))
         }
         Verdict::RefusedOr(path) => {
-            let same = requests.iter().all(|line| line == &format!("GET {path} HTTP/1.1"));
-            (!same).then(|| format!("wanted a refusal, or {path}"))
+            let right = match &requests[..] {
+                [] => is_one_of(&[400]) && *closed,
+                [line] => is_one_of(&[200]) && *line == format!("GET {path} HTTP/1.1"),
+                _ => false,
+            };
+            (right, format!("a refusal, or {path}"))
         }
         Verdict::ForwardedWith(text) => {
-            let right = requests.len() == 1 && bytes.to_lowercase().contains(text);
-            let forged = bytes.contains("org_forged") || bytes.contains("203.0.113.9");
-            (!right || forged || bytes.contains("zz-zz"))
-                .then(|| format!("wanted it forwarded with {text:?}"))
+            let forged = ["org_forged", "key_forged", "203.0.113.9", "zz-zz"];
+            let right = is_one_of(&[200])
+                && requests.len() == 1
+                && bytes.to_lowercase().contains(text)
+                && !forged.iter().any(|forged| bytes.contains(forged));
+            (right, format!("it forwarded with {text:?}"))
         }
     };
-    complaint.or_else(|| smuggled.then(|| "a second request was smuggled through".into()))
+    let complaint = (!right).then(|| format!("wanted {wanted}"));
+    let smuggled = || Some("a second request was smuggled through".to_owned());
+    complaint
+        .or_else(|| bytes.contains("smuggled").then(smuggled).flatten())
+        .or_else(|| unexplained(&outcome.answer))
+}
+
+fn statuses_of(outcome: &Outcome) -> Vec<u16> {
+    statuses(&outcome.answer)
+}
+
+/// Each refusal says why, under an id.
+fn unexplained(answer: &str) -> Option<String> {
+    let refusals = answer.split("HTTP/1.1 4").skip(1);
+    let all = ["application/problem+json", "x-request-id: ", "x-content-type-options: nosniff"];
+    let mut missing = refusals.flat_map(|answer| {
+        all.iter().chain(&["\"instance\":\""]).filter(|part| !answer.contains(**part))
+    });
+    missing.next().map(|part| format!("a refusal without {part}"))
 }
 
 #[test]
@@ -97,6 +133,7 @@ fn a_client_that_trickles_is_told_408_and_costs_nobody_anything() {
     for (name, at_once) in [("in the head", head.clone()), ("in the body", format!("{head}\r\n"))] {
         let answer = trickle(gateway.address(), &at_once);
         assert!(answer.starts_with("HTTP/1.1 408 "), "{name}: {answer}");
+        assert_eq!(unexplained(&answer), None, "{name}: {answer}");
         key.call("GET", "/api/v1/health").send().expect(200);
     }
     let complete = backend.seen().iter().any(|head| head.starts_with("POST"));

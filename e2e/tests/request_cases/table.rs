@@ -5,8 +5,13 @@
 pub(crate) enum Verdict {
     /// One of these statuses, the connection closed, nothing forwarded.
     Refused(&'static [u16]),
-    /// Refused, or, since its head was gone already, the backend never sees a complete body.
-    RefusedOrAborted,
+    /// One of these statuses and the connection closed; the head may be at the backend already, which
+    /// then never sees a complete body.
+    RefusedOrAborted(&'static [u16]),
+    /// The same, with the rest of the body left unread.
+    Unread(&'static [u16]),
+    /// The first request is forwarded and answered, the one pipelined behind it refused so.
+    ThenRefused(&'static [u16]),
     /// Refused, or forwarded with this very path.
     RefusedOr(&'static str),
     /// Forwarded, with this text in its head.
@@ -22,7 +27,7 @@ pub(crate) struct Case {
     pub(crate) verdict: Verdict,
 }
 
-use Verdict::{Answered, ForwardedWith, Refused, RefusedOr, RefusedOrAborted};
+use Verdict::{Answered, ForwardedWith, Refused, RefusedOr, RefusedOrAborted, ThenRefused, Unread};
 
 const BAD: &[u8] = b"";
 const POST: &str = "POST /api/v1/anomalies/detect HTTP/1.1\r\n";
@@ -44,6 +49,7 @@ fn get(name: &'static str, target: &str, verdict: Verdict) -> Case {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = framing();
+    all.extend(pipelined());
     all.extend(heads());
     all.extend(chunks());
     all.extend(targets());
@@ -101,6 +107,31 @@ fn framing() -> Vec<Case> {
     ]
 }
 
+/// Heads that do not begin where a piece read from the connection does.
+fn pipelined() -> Vec<Case> {
+    let (length, te) = ("Content-Length: 4\r\n", "Transfer-Encoding: chunked\r\n");
+    let smuggled = "GET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    let twice = format!("{POST}{KEYED}{length}{length}\r\nabcd{smuggled}");
+    let both = format!("{POST}{KEYED}{te}{length}\r\n0\r\n\r\n{smuggled}");
+    let spaced = format!("{POST}{KEYED}X-A : b\r\n{length}\r\nabcd{smuggled}");
+    let chunks = "2;a=b\r\nab\r\n1\r\n\n\r\n0\r\n\r\n";
+    vec![
+        case("CL twice after an empty line", format!("\r\n{twice}"), Refused(&[400])),
+        case("CL twice after a bare LF", format!("\n{twice}"), Refused(&[400])),
+        case("CL and TE after empty lines", format!("\r\n\n{both}"), Refused(&[400])),
+        case(
+            "an empty line before a request",
+            format!("\r\n{POST}{KEYED}{length}\r\nabcd"),
+            ForwardedWith("x-organization-id: org_0"),
+        ),
+        post("CL twice, pipelined", length, &format!("abcd{twice}"), ThenRefused(&[400])),
+        post("CL and TE, pipelined", length, &format!("abcd{both}"), ThenRefused(&[400])),
+        post("CL twice behind chunks", te, &format!("{chunks}{twice}"), ThenRefused(&[400])),
+        post("CL and TE behind chunks", te, &format!("{chunks}\r\n{both}"), ThenRefused(&[400])),
+        post("malformed, pipelined", length, &format!("abcd{spaced}"), ThenRefused(&[400])),
+    ]
+}
+
 fn heads() -> Vec<Case> {
     let length = "Content-Length: 4\r\n";
     vec![
@@ -135,6 +166,12 @@ fn heads() -> Vec<Case> {
             ForwardedWith("x-organization-id: org_0"),
         ),
         post(
+            "forged X-Api-Key-ID",
+            &format!("X-Api-Key-ID: key_forged\r\nX_Api_Key_ID: key_forged\r\n{length}"),
+            "abcd",
+            ForwardedWith("x-api-key-id: key_0"),
+        ),
+        post(
             "forged X-Forwarded-For",
             &format!("X-Forwarded-For: 203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\n{length}"),
             "abcd",
@@ -152,11 +189,16 @@ fn heads() -> Vec<Case> {
 fn chunks() -> Vec<Case> {
     let te = "Transfer-Encoding: chunked\r\n";
     vec![
-        post("chunk size 0x2", te, "0x2\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
-        post("chunk ended by bare LF", te, "2\r\nab\n0\r\n\r\n", RefusedOrAborted),
-        post("LF in a chunk extension", te, "2;a\nb\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
-        post("chunk size overflows", te, "ffffffffffffffffff\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
-        post("chunk size negative", te, "-1\r\nab\r\n0\r\n\r\n", RefusedOrAborted),
+        post("chunk size 0x2", te, "0x2\r\nab\r\n0\r\n\r\n", RefusedOrAborted(&[400])),
+        post("chunk ended by bare LF", te, "2\r\nab\n0\r\n\r\n", RefusedOrAborted(&[400])),
+        post("LF in a chunk extension", te, "2;a\nb\r\nab\r\n0\r\n\r\n", RefusedOrAborted(&[400])),
+        post(
+            "chunk size overflows",
+            te,
+            "ffffffffffffffffff\r\nab\r\n0\r\n\r\n",
+            RefusedOrAborted(&[400]),
+        ),
+        post("chunk size negative", te, "-1\r\nab\r\n0\r\n\r\n", RefusedOrAborted(&[400])),
     ]
 }
 
@@ -196,19 +238,20 @@ fn targets() -> Vec<Case> {
 fn bounds() -> Vec<Case> {
     let many: String = (0..101).map(|number| format!("X-{number}: 1\r\n")).collect();
     let large = format!("X-Large: {}\r\n", "x".repeat(64 << 10));
-    let length = "Content-Length: 11000000\r\n";
-    let body = "x".repeat(64 << 10);
-    let chunks = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20)).repeat(11);
+    let length = format!("Content-Length: {}\r\n", 32 << 20);
+    // More than the limit and what both sides' sockets hold together.
+    let body = "x".repeat(32 << 20);
+    let chunks = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20)).repeat(32);
     vec![
         post("101 header lines", &format!("{many}Content-Length: 0\r\n"), "", Answered(&[431])),
         post("a 64 KiB header", &format!("{large}Content-Length: 0\r\n"), "", Answered(&[431])),
         get("a 16 KiB target", &format!("/{}", "x".repeat(16 << 10)), Answered(&[414])),
-        post("a declared body over the limit", length, &body, Refused(&[413])),
+        post("a declared body over the limit", &length, &body, Unread(&[413])),
         post(
             "a chunked body over the limit",
             "Transfer-Encoding: chunked\r\n",
             &chunks,
-            RefusedOrAborted,
+            Unread(&[413]),
         ),
     ]
 }

@@ -13,8 +13,12 @@ const QUIET: Duration = Duration::from_millis(300);
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// The answer's status; `None` when the connection closed without one.
+    /// The first answer's status; `None` when the connection closed without one.
     pub(crate) status: Option<u16>,
+    /// Everything that was answered.
+    pub(crate) answer: String,
+    /// How much of the request could not be sent any more, in bytes.
+    pub(crate) unsent: usize,
     /// Whether the connection was closed.
     pub(crate) closed: bool,
     /// Request lines that the backend saw.
@@ -31,23 +35,31 @@ pub(crate) fn send(gateway: &str, recorder: &Recorder, case: &Case, key: &str) -
     let mut reading = stream.try_clone().expect("a second handle");
     let reader = std::thread::spawn(move || read(&mut reading));
     let bytes = with_key(&case.bytes, key);
+    let mut unsent = bytes.len();
     for part in bytes.chunks(64 << 10) {
         // A refusal in the middle of a body is what some cases are about.
         if stream.write_all(part).is_err() || reader.is_finished() {
             break;
         }
+        unsent -= part.len();
     }
     let (answer, closed) = reader.join().expect("the reader does not panic");
     let _ = stream.shutdown(Shutdown::Both);
-    let text = String::from_utf8_lossy(&answer);
-    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = statuses(&answer).first().copied();
     let mut bytes = recorder.bytes();
     bytes.truncate(4_096.min(bytes.len()));
     let whole = recorder.bytes();
     if whole.ends_with("0\r\n\r\n") && !bytes.ends_with("0\r\n\r\n") {
         bytes.push_str("…0\r\n\r\n");
     }
-    Outcome { status, closed, requests: recorder.requests(), bytes }
+    Outcome { status, answer, unsent, closed, requests: recorder.requests(), bytes }
+}
+
+/// The statuses of the answers in a text.
+pub(crate) fn statuses(answers: &str) -> Vec<u16> {
+    let heads = answers.split("HTTP/1.1 ").skip(1);
+    heads.filter_map(|head| head.get(..3)?.parse().ok()).collect()
 }
 
 /// Sends the start at once and then a byte at a time, until there is an answer.
@@ -94,9 +106,14 @@ fn read(stream: &mut TcpStream) -> (Vec<u8>, bool) {
 }
 
 fn with_key(bytes: &[u8], key: &str) -> Vec<u8> {
-    let place = bytes.windows(5).position(|five| five == b"{key}");
-    match place {
-        Some(at) => [&bytes[..at], key.as_bytes(), &bytes[at + 5..]].concat(),
-        None => bytes.to_vec(),
+    let mut with = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    // Keys are in heads: what comes after the first few of them is not searched.
+    while let Some(at) = rest.windows(5).take(4_096).position(|five| five == b"{key}") {
+        with.extend_from_slice(&rest[..at]);
+        with.extend_from_slice(key.as_bytes());
+        rest = &rest[at + 5..];
     }
+    with.extend_from_slice(rest);
+    with
 }

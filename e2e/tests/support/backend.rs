@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -29,6 +29,11 @@ pub(crate) enum Manner {
     FailsHalfTheTime,
 }
 
+/// A GET of this path is answered at length.
+pub(crate) const LARGE: &str = "/api/v1/anomalies/large";
+/// More than the sockets of a client, a gateway and a backend hold together.
+const LARGE_BYTES: usize = 16 << 20;
+
 /// Whose turn it is to fail.
 static TURN: AtomicBool = AtomicBool::new(false);
 
@@ -37,6 +42,7 @@ pub(crate) struct Backend {
     pub(crate) url: String,
     manner: Arc<Mutex<Manner>>,
     seen: Arc<Mutex<Vec<String>>>,
+    written: Arc<AtomicUsize>,
 }
 
 impl Backend {
@@ -46,19 +52,25 @@ impl Backend {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let manner = Arc::new(Mutex::new(Manner::Answers));
         let seen = Arc::default();
-        let (current, heads) = (Arc::clone(&manner), Arc::clone(&seen));
+        let written = Arc::default();
+        let all = (Arc::clone(&manner), Arc::clone(&seen), Arc::clone(&written));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (current, heads) = (Arc::clone(&current), Arc::clone(&heads));
-                thread::spawn(move || serve(stream, &current, &heads));
+                let (current, heads, written) = all.clone();
+                thread::spawn(move || serve(stream, &current, &heads, &written));
             }
         });
-        Self { url, manner, seen }
+        Self { url, manner, seen, written }
     }
 
     /// The heads of the requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().expect("no panic holds it").clone()
+    }
+
+    /// How many answers at length were taken to their end.
+    pub(crate) fn written_at_length(&self) -> usize {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// How the next requests are served.
@@ -68,21 +80,40 @@ impl Backend {
 }
 
 /// Serves one connection; it ends with the first request that is not simply answered.
-fn serve(mut stream: TcpStream, manner: &Mutex<Manner>, seen: &Mutex<Vec<String>>) {
+fn serve(
+    mut stream: TcpStream,
+    manner: &Mutex<Manner>,
+    seen: &Mutex<Vec<String>>,
+    written: &AtomicUsize,
+) {
     let mut waiting: Vec<Box<TcpStream>> = Vec::new();
     while let Some(head) = read_request(&mut stream) {
+        let is_large = head.starts_with(&format!("GET {LARGE} "));
         seen.lock().expect("no panic holds it").push(head);
         let manner = match *manner.lock().expect("no panic holds it") {
             Manner::FailsHalfTheTime if TURN.fetch_xor(true, Ordering::Relaxed) => Manner::Fails,
             Manner::FailsHalfTheTime => Manner::Answers,
             manner => manner,
         };
+        if is_large {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE_BYTES}\r\n\r\n");
+            let body = vec![b'x'; 64 << 10];
+            let pieces = std::iter::repeat_n(&body[..], LARGE_BYTES / body.len());
+            if !std::iter::once(head.as_bytes())
+                .chain(pieces)
+                .all(|it| stream.write_all(it).is_ok())
+            {
+                return;
+            }
+            written.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
         let reply: &[u8] = match manner {
             Manner::Answers | Manner::FailsHalfTheTime => {
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
             }
             Manner::Fails => b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
-            Manner::Resets => return reset(&stream),
+            Manner::Resets => return reset(stream),
             Manner::Stalls => {
                 // Kept open until the gateway has had enough of it.
                 waiting.push(Box::new(stream.try_clone().expect("a second handle")));
@@ -105,9 +136,10 @@ fn serve(mut stream: TcpStream, manner: &Mutex<Manner>, seen: &Mutex<Vec<String>
     }
 }
 
-/// Closes with a reset: what was received is thrown away unread.
-fn reset(stream: &TcpStream) {
-    let _ = stream.shutdown(std::net::Shutdown::Both);
+/// Closes with a reset.
+fn reset(stream: TcpStream) {
+    let at_once = Some(std::time::Duration::ZERO);
+    socket2::SockRef::from(&stream).set_linger(at_once).expect("a socket");
 }
 
 /// Reads a request with a body of a declared length; its head.

@@ -38,6 +38,7 @@ const ALLOWED: &[&str] = &[
     "hmac",
     "http",
     "ipnet",
+    "memchr",
     "percent-encoding",
     "serde",
     "serde_json",

@@ -22,7 +22,7 @@ const TEST_CRATES: &[&str] = &["e2e", "crates/testkit"];
 pub(super) fn breaches(path: &Path, text: &str) -> Vec<String> {
     let mut found = scan(path, text, NOWHERE);
     if !is_test(path) {
-        found.extend(scan(path, before_tests(text), OUTSIDE_TESTS));
+        found.extend(scan(path, &without_tests(text), OUTSIDE_TESTS));
     }
     found
 }
@@ -49,9 +49,37 @@ fn holds(code: &str, word: &str) -> bool {
     })
 }
 
-/// Files read downwards, tests last: what precedes the tests is what ships.
-fn before_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or_default()
+/// What ships: every item but those under `#[cfg(test)]`, whose lines are left empty. Such an item
+/// ends with the line that closes it at its own indentation, or with its one line.
+fn without_tests(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_start().starts_with(TEST_ITEM) {
+            let indent = indent(line);
+            kept.push('\n');
+            for skipped in lines.by_ref() {
+                kept.push('\n');
+                let code = skipped.trim();
+                let is_attribute = code.starts_with("#[") && code.ends_with(']');
+                let at_its_indent = self::indent(skipped) == indent && !code.is_empty();
+                let closes = code.starts_with('}') || code.ends_with([';', '}', ',']);
+                if at_its_indent && closes && !is_attribute {
+                    break;
+                }
+            }
+        } else {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+const TEST_ITEM: &str = "#[cfg(test)]";
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 fn is_test(path: &Path) -> bool {
@@ -85,6 +113,26 @@ mod tests {
         assert_eq!(lines("crates/a/src/lib.rs", &format!("#[cfg(test)]\n{call}")), 0);
         assert_eq!(lines("crates/testkit/src/lib.rs", call), 0);
         assert_eq!(lines("crates/a/src/cell/tests.rs", call), 0);
+    }
+
+    #[test]
+    fn a_test_item_hides_itself_alone() {
+        let call = concat!("x.unw", "rap();");
+        let found = |text: &str| breaches(Path::new("crates/a/src/lib.rs"), text);
+        for (item, shown) in [
+            ("#[cfg(test)]\nmod tests;\n", true),
+            ("#[cfg(test)]\nuse a::b;\n", true),
+            ("#[cfg(test)]\n#[path = \"x.rs\"]\nmod tests {\n    #[test]\n    fn f() {\n", false),
+        ] {
+            let text = format!("{item}fn g() {{ {call} }}\n");
+            assert_eq!(found(&text).len(), usize::from(shown), "{text}");
+        }
+        let inside = format!(
+            "#[cfg(test)]\nmod tests {{\n    fn f() {{\n        {call}\n    }}\n}}\nfn g() {{\n    {call}\n}}\n"
+        );
+        let found = found(&inside);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(":8:"), "{found:?}");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::address::FORWARDED_FOR;
+
 /// What is refused before anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -13,8 +15,10 @@ pub struct Filter {
     pub header_bytes_max: usize,
     /// Bytes of a request's target.
     pub target_bytes_max: usize,
-    /// Proxies whose `X-Forwarded-For` and `CF-Connecting-IP` are believed (CIDR).
+    /// Proxies whose word on the client's address is believed (CIDR).
     pub trusted_proxies: Vec<IpNet>,
+    /// The header that they say it in.
+    pub client_ip_header: String,
     /// Client addresses that are refused (CIDR).
     pub denied_addresses: Vec<IpNet>,
     /// Texts that a refused `User-Agent` holds, in any case.
@@ -28,6 +32,7 @@ impl Default for Filter {
             header_bytes_max: 32 << 10,
             target_bytes_max: 8 << 10,
             trusted_proxies: Vec::new(),
+            client_ip_header: FORWARDED_FOR.to_owned(),
             denied_addresses: Vec::new(),
             denied_user_agents: Vec::new(),
         }
@@ -42,6 +47,8 @@ pub struct Limits {
     pub address_requests_per_minute: u32,
     /// Requests per minute of an address, keyed ones included: a high ceiling.
     pub address_ceiling_per_minute: u32,
+    /// Connections that an address has at once; one that is no trusted proxy.
+    pub address_connections_max: u32,
     /// Addresses remembered; the least recent are forgotten beyond.
     pub addresses_max: usize,
     /// How long a request waits for its fleet's rate limits; then its node's own stand alone.
@@ -53,6 +60,7 @@ impl Default for Limits {
         Self {
             address_requests_per_minute: 120,
             address_ceiling_per_minute: 6_000_000,
+            address_connections_max: 10_000,
             addresses_max: 65_536,
             fleet_answer_ms: 50,
         }

@@ -63,6 +63,8 @@ impl Found {
             limits.address_requests_per_minute.into(),
             u32::MAX.into(),
         );
+        let connections = limits.address_connections_max.into();
+        self.within(&["limits", "address_connections_max"], connections, 1, u32::MAX.into());
         self.within(&["limits", "addresses_max"], wide(limits.addresses_max), 1_024, 16 << 20);
         self.within(&["limits", "fleet_answer_ms"], limits.fleet_answer_ms, 1, 5_000);
         self.within(&["admin", "failures_per_minute"], admin.failures_per_minute.into(), 1, 6_000);
@@ -244,6 +246,11 @@ impl Found {
             } else if http::HeaderValue::try_from(value).is_err() {
                 self.add(path, "a header's value is one line of visible characters");
             }
+        }
+        let told_in = &filter.client_ip_header;
+        if http::HeaderName::try_from(told_in).is_err() {
+            let message = format!("`{told_in}` is no header name; CF-Connecting-IP would be one");
+            self.add(keys(&["filter", "client_ip_header"]), message);
         }
         for (index, text) in filter.denied_user_agents.iter().enumerate() {
             if text.trim().is_empty() {

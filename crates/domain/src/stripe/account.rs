@@ -35,6 +35,8 @@ pub struct Billing {
     pub subscription: Option<String>,
     /// The plan that it buys.
     pub plan: Option<String>,
+    /// The price that buys it.
+    pub price: Option<String>,
     /// Its status.
     pub status: Option<SubscriptionStatus>,
     /// Its billing period.
@@ -55,6 +57,17 @@ pub struct Billing {
     pub also_live: Vec<String>,
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
+    /// What changed last; entered by whoever commits, since it takes a clock.
+    pub last_change: Option<LastChange>,
+}
+
+/// The last of an organization's transitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastChange {
+    /// The audit log's action, `billing.…`.
+    pub action: String,
+    /// When it was committed.
+    pub at: Timestamp,
 }
 
 /// The current subscription: the live one created last, so that an old one's end does not end a
@@ -98,6 +111,7 @@ impl Billing {
         Self {
             subscription: Some(state.id.clone()),
             plan: state.plan.clone(),
+            price: state.price.clone(),
             period: state.period,
             cancel_at: state.cancel_at,
             grace_until: grace(&account, state, &status),
@@ -108,6 +122,7 @@ impl Billing {
             disputes,
             also_live,
             customer_deleted,
+            last_change: None,
         }
     }
 

@@ -98,33 +98,70 @@ pub fn verify_within(
     secrets: &Secrets,
     tolerance_secs: u64,
 ) -> Result<(), SignatureError> {
-    let mut times = Vec::new();
-    let mut signatures = Vec::new();
-    for element in header.split(|byte| *byte == b',') {
-        // An element without `=` and a scheme that nobody here knows are passed over.
-        let Some(at) = element.iter().position(|byte| *byte == b'=') else { continue };
-        let (scheme, value) = (&element[..at], &element[at + 1..]);
-        match scheme {
-            b"t" => times.push(value),
-            b"v1" => signatures.extend(decode(value)),
-            _ => {}
+    Presented::parse_within(header, now, tolerance_secs)?.verify(body, secrets)
+}
+
+/// A header that may be right: what is wrong with it alone is known before a body is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Presented<'a> {
+    time: &'a [u8],
+    header: &'a [u8],
+}
+
+impl<'a> Presented<'a> {
+    /// Reads a header at `now` (Unix seconds).
+    ///
+    /// # Errors
+    /// [`SignatureError`] when it is right for no body.
+    pub fn parse(header: &'a [u8], now: i64) -> Result<Self, SignatureError> {
+        Self::parse_within(header, now, TOLERANCE_SECS)
+    }
+
+    fn parse_within(
+        header: &'a [u8],
+        now: i64,
+        tolerance_secs: u64,
+    ) -> Result<Self, SignatureError> {
+        let mut times = elements(header).filter(|(scheme, _)| *scheme == b"t");
+        let (Some((_, time)), None) = (times.next(), times.next()) else {
+            return Err(SignatureError::NoTime);
+        };
+        let seconds = canonical_decimal(time).ok_or(SignatureError::NoTime)?;
+        if signatures(header).next().is_none() {
+            return Err(SignatureError::NoSignature);
         }
-    }
-    let [time] = times[..] else { return Err(SignatureError::NoTime) };
-    let seconds = canonical_decimal(time).ok_or(SignatureError::NoTime)?;
-    if signatures.is_empty() {
-        return Err(SignatureError::NoSignature);
-    }
-    if now.abs_diff(seconds) > tolerance_secs {
-        return Err(SignatureError::OutsideTolerance);
-    }
-    for secret in &secrets.0 {
-        let expected = mac(secret, time, body);
-        if signatures.iter().any(|found| expected.clone().verify_slice(found).is_ok()) {
-            return Ok(());
+        if now.abs_diff(seconds) > tolerance_secs {
+            return Err(SignatureError::OutsideTolerance);
         }
+        Ok(Self { time, header })
     }
-    Err(SignatureError::Mismatch)
+
+    /// Holds it against the body's very bytes.
+    ///
+    /// # Errors
+    /// [`SignatureError::Mismatch`] when no signature is of any of the secrets.
+    pub fn verify(&self, body: &[u8], secrets: &Secrets) -> Result<(), SignatureError> {
+        for secret in &secrets.0 {
+            let expected = mac(secret, self.time, body);
+            if signatures(self.header).any(|found| expected.clone().verify_slice(&found).is_ok()) {
+                return Ok(());
+            }
+        }
+        Err(SignatureError::Mismatch)
+    }
+}
+
+/// `scheme=value`; an element without `=` is passed over.
+fn elements(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    header.split(|byte| *byte == b',').filter_map(|element| {
+        let at = element.iter().position(|byte| *byte == b'=')?;
+        Some((&element[..at], &element[at + 1..]))
+    })
+}
+
+/// Those of the scheme that is known; one that cannot be decoded is passed over.
+fn signatures(header: &[u8]) -> impl Iterator<Item = [u8; 32]> {
+    elements(header).filter(|(scheme, _)| *scheme == b"v1").filter_map(|(_, value)| decode(value))
 }
 
 fn mac(secret: &str, time: &[u8], body: &[u8]) -> Hmac<Sha256> {

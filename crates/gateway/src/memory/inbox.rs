@@ -232,12 +232,19 @@ impl EventInbox for MemoryStore {
     async fn invoices(
         &self,
         organization: OrganizationId,
-        limit: usize,
+        page: Page<String>,
     ) -> Result<Vec<InvoiceState>, Fault> {
         let state = self.state();
         let own = state.inbox.invoices.values().filter(|(id, _)| *id == organization);
         let mut own: Vec<InvoiceState> = own.map(|(_, invoice)| invoice.clone()).collect();
-        own.sort_by_key(|invoice| (invoice.created, invoice.id.clone()));
-        Ok(own.into_iter().rev().take(limit).collect())
+        let place =
+            |invoice: &InvoiceState| (invoice.created.unwrap_or(invoice.as_of), invoice.id.clone());
+        own.sort_by_key(|invoice| std::cmp::Reverse(place(invoice)));
+        if let Some(after) = page.after {
+            let last = own.iter().position(|invoice| invoice.id == after);
+            own.drain(..last.map_or(own.len(), |last| last + 1));
+        }
+        own.truncate(page.limit);
+        Ok(own)
     }
 }

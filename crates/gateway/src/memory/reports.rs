@@ -1,9 +1,11 @@
 //! Usage reports and alerts in memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
 use driftlock_domain::alert::{Alert, AlertKind};
+use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::{Period, PeriodId};
@@ -14,7 +16,7 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::BUCKET_SECS;
 
 use super::{MemoryStore, State};
-use crate::ports::{Alerts, Page, UsageReports};
+use crate::ports::{Alerts, Page, ReportPage, UsageReports};
 
 const TAKEN_FOR: Duration = Duration::from_secs(120);
 const COMPARED_EVERY: Duration = Duration::from_secs(3_600);
@@ -167,6 +169,48 @@ impl UsageReports for MemoryStore {
         };
         let reports = state.outbox.reports.values().map(|kept| &kept.report);
         Ok(reports.filter(own).cloned().collect())
+    }
+
+    async fn reports_in(
+        &self,
+        state: Option<ReportState>,
+        page: Page<String>,
+    ) -> Result<ReportPage, Fault> {
+        let store = self.state();
+        let after = page.after.unwrap_or_default();
+        let later =
+            store.outbox.reports.range::<str, _>((Bound::Excluded(&*after), Bound::Unbounded));
+        let wanted = |report: &&Report| state.is_none_or(|state| report.state == state);
+        let rows = later.map(|(_, kept)| &kept.report).filter(wanted);
+        Ok(ReportPage::cut(rows.take(page.limit + 1).cloned().collect(), page.limit))
+    }
+
+    async fn report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+    ) -> Result<Option<Report>, Fault> {
+        let state = self.state();
+        let found = state.outbox.reports.get(identifier).map(|kept| kept.report.clone());
+        Ok(found.filter(|report| report.organization == organization))
+    }
+
+    async fn revive_report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+        audit: AuditRecord,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let mut state = self.state();
+        let found = state.outbox.reports.get_mut(identifier);
+        let dead = |kept: &&mut Kept| {
+            kept.report.organization == organization && kept.report.state == ReportState::Dead
+        };
+        let Some(kept) = found.filter(dead) else { return Ok(false) };
+        (kept.report.state, kept.report.error, kept.due_at) = (ReportState::Pending, None, now);
+        state.append(organization, audit);
+        Ok(true)
     }
 
     async fn report_sums(

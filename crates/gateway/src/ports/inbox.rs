@@ -40,10 +40,10 @@ pub trait EventInbox {
     async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault>;
     /// Makes an event pending again, of whatever state; as it then is, if there is one.
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault>;
-    /// An organization's invoices, the newest first; at most `limit`.
+    /// A page of an organization's invoices, the newest first.
     async fn invoices(
         &self,
         organization: OrganizationId,
-        limit: usize,
+        page: Page<String>,
     ) -> Result<Vec<InvoiceState>, Fault>;
 }

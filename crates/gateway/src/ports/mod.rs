@@ -17,7 +17,7 @@ mod reports;
 pub use fleet::FleetLimits;
 pub use handover::{HandedOver, HandoverAsk};
 pub use inbox::EventInbox;
-pub use reports::{Alerts, UsageReports};
+pub use reports::{Alerts, ReportPage, UsageReports};
 
 use std::time::Duration;
 
@@ -110,6 +110,11 @@ pub trait Directory {
     /// Notes when keys were last used; earlier times than the noted ones change nothing.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
 
+    /// Whether the store takes writes; where that cannot be told, whether it answers.
+    async fn ready(&self) -> Result<(), Fault> {
+        self.organization(OrganizationId::from_bytes([0; 16])).await.map(drop)
+    }
+
     /// Has another kind of ledger count an organization's units from the end of the period on, or at
     /// once where that splits no period; see [`driftlock_domain::authority`]. A store that knows one
     /// kind only hands nothing over.
@@ -143,6 +148,10 @@ pub trait Admission {
     fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId);
     /// Upkeep: renews leases, gives idle ones back, voids settlements whose outcome stayed unknown.
     async fn tend(&self) -> Result<(), Fault>;
+    /// Settlements of unknown outcome that are still to be voided.
+    fn voids_pending(&self) -> usize {
+        0
+    }
     /// Settlements since the start that stay charged although their clients were told otherwise.
     fn unvoided(&self) -> u64 {
         0
@@ -227,7 +236,8 @@ pub trait UsageRecords {
         key: &IdempotencyKey,
         answer: &KeptAnswer,
     ) -> Result<(), Fault>;
-    /// Drops idempotency records older than 24 hours; how many.
+    /// Drops a portion of what is kept no longer: idempotency records older than 24 hours, and
+    /// what else a store purges. How many rows; 0 once there is no more.
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault>;
 }
 

@@ -1,10 +1,11 @@
 //! The ports of what leaves: usage reports to Stripe, and alerts.
 
 use driftlock_domain::alert::Alert;
+use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
-use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
+use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, ReportState, SealRule};
 use driftlock_domain::time::Timestamp;
 
 use super::Page;
@@ -46,12 +47,53 @@ pub trait UsageReports {
         organization: OrganizationId,
         window: Period,
     ) -> Result<Vec<Report>, Fault>;
+    /// A page of all organizations' reports in one state, or in any, in order of identifier.
+    async fn reports_in(
+        &self,
+        state: Option<ReportState>,
+        page: Page<String>,
+    ) -> Result<ReportPage, Fault>;
+    /// One report.
+    async fn report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+    ) -> Result<Option<Report>, Fault>;
+    /// Makes a dead report due at `now`, together with its audit row; whether it was one. What was
+    /// tried stays noted, so that one that Stripe may have is compared before it is sent again.
+    async fn revive_report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+        audit: AuditRecord,
+        now: Timestamp,
+    ) -> Result<bool, Fault>;
     /// Sums of the periods that something was settled in, the newest first; at most `limit`.
     async fn report_sums(
         &self,
         organization: OrganizationId,
         limit: usize,
     ) -> Result<Vec<PeriodSums>, Fault>;
+}
+
+/// Some reports, and where the next ones begin.
+#[derive(Debug, Default)]
+pub struct ReportPage {
+    /// In order of identifier; a store that has to look in many places may find fewer than asked for.
+    pub rows: Vec<Report>,
+    /// The cursor of the next page, if there may be one.
+    pub next: Option<String>,
+}
+
+impl ReportPage {
+    /// Of `limit + 1` rows the last only says that there are more.
+    #[must_use]
+    pub fn cut(mut rows: Vec<Report>, limit: usize) -> Self {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|report| report.sealed.identifier.clone());
+        Self { rows, next }
+    }
 }
 
 /// What people are to be told. Thresholds of usage are entered by [`super::Ledger::settle`].

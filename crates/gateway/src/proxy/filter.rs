@@ -29,12 +29,25 @@ pub(crate) fn filter<P: Platform>(
 ///
 /// # Errors
 /// As [`filter`].
-pub(super) fn filter_any<P: Platform>(
+pub(crate) fn filter_any<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,
 ) -> Result<String, Refusal> {
+    gateway.shared.shield.count(arrival.ip, Count::All, arrival.at)?;
+    screen(gateway, arrival)?;
+    let path = normalize_path(arrival.head.uri.path()).map_err(denied)?;
+    Ok(path.into_owned())
+}
+
+/// Everything of it that does not depend on how often the address comes.
+///
+/// # Errors
+/// The denial of a malformed request, or of one that the operator wants refused.
+pub(crate) fn screen<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: &Arrival<P>,
+) -> Result<(), Refusal> {
     let shared = &gateway.shared;
-    shared.shield.count(arrival.ip, Count::All, arrival.at)?;
     if shared.refused_addresses.contains(arrival.ip) {
         return Err(Denial::AddressRefused.into());
     }
@@ -42,6 +55,5 @@ pub(super) fn filter_any<P: Platform>(
     if is_refused_agent(&arrival.head.headers, &shared.refused_agents) {
         return Err(Denial::UserAgentRefused.into());
     }
-    let path = normalize_path(arrival.head.uri.path()).map_err(denied)?;
-    Ok(path.into_owned())
+    Ok(())
 }

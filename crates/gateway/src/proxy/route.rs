@@ -4,22 +4,27 @@ use std::sync::Arc;
 
 use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::{Malformed, declared_length, is_accepted_type};
+use driftlock_domain::key::PresentedKey;
 use driftlock_domain::route::{NoRoute, Route};
 use driftlock_domain::websocket::is_asked;
-use http::request::Parts as Head;
 
 use super::call::denied;
-use crate::gateway::Gateway;
+use crate::gateway::{Arrival, Gateway};
 use crate::ports::{Platform, Refusal};
+use crate::shield::Count;
 
 pub(crate) fn route<P: Platform>(
     gateway: &Gateway<P>,
-    head: &Head,
+    arrival: &Arrival<P>,
     path: &str,
 ) -> Result<Arc<Route>, Refusal> {
-    let found = gateway.shared.routes.find(&head.method, path).map_err(|none| match none {
-        NoRoute::NotFound => Denial::NotFound,
-        NoRoute::MethodNotAllowed(methods) => Denial::MethodNotAllowed(methods),
+    let head = &arrival.head;
+    let found = gateway.shared.routes.find(&head.method, path).map_err(|none| {
+        let denial = match none {
+            NoRoute::NotFound => Denial::NotFound,
+            NoRoute::MethodNotAllowed(methods) => Denial::MethodNotAllowed(methods),
+        };
+        unrouted(gateway, arrival, denial)
     })?;
     if is_asked(&head.headers) && !found.websocket {
         return Err(denied(Malformed::Upgrade));
@@ -31,4 +36,20 @@ pub(crate) fn route<P: Platform>(
         return Err(Denial::ContentType(found.content_types.clone()).into());
     }
     Ok(Arc::clone(found))
+}
+
+/// The refusal of a request that goes nowhere. Without a key that is remembered here it counts as
+/// one without any: nothing is looked up for it, so that another key cannot be told from none.
+pub(crate) fn unrouted<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: &Arrival<P>,
+    denial: Denial,
+) -> Refusal {
+    let shared = &gateway.shared;
+    let presented = PresentedKey::parse(&arrival.head.headers);
+    if presented.is_ok_and(|key| shared.keys.is_present(&key.hash())) {
+        return denial.into();
+    }
+    let counted = shared.shield.count(arrival.ip, Count::Failed, arrival.at);
+    counted.err().unwrap_or(denial).into()
 }

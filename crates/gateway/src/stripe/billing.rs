@@ -17,6 +17,7 @@ use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
+use driftlock_domain::stripe::account::LastChange;
 use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply};
 use driftlock_domain::stripe::delivery::{DeliveryState, OTHER_MODE};
 use driftlock_domain::stripe::event::Event;
@@ -199,7 +200,11 @@ fn commit(
     events: &[Event],
     now: Timestamp,
 ) -> BillingCommit {
-    let Applied { organization, standing, subscription, transitions, invoices, dead, .. } = applied;
+    let Applied { organization, mut standing, subscription, transitions, invoices, dead, .. } =
+        applied;
+    let last = |change: &Transition| LastChange { action: change.action().to_owned(), at: now };
+    standing.last_change =
+        transitions.last().map(last).or_else(|| file.standing.last_change.clone());
     let resource: Arc<str> = standing.subscription.as_deref().unwrap_or(customer).into();
     let row = |transition: &Transition| AuditRecord {
         at: now,

@@ -12,7 +12,7 @@ mod meter_errors;
 mod orphans;
 pub(crate) mod preview;
 pub(crate) mod reconcile;
-mod report;
+pub(crate) mod report;
 
 use std::time::Duration;
 

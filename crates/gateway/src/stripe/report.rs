@@ -23,7 +23,7 @@ const ORGANIZATIONS_MAX: usize = 500;
 /// Customers that Stripe is told of at once; each of them one report after the other.
 const CUSTOMERS_AT_ONCE: usize = 8;
 /// Reports of one organization in one round.
-const REPORTS_MAX: usize = 1_000;
+pub(crate) const REPORTS_MAX: usize = 1_000;
 
 impl<P: Platform> Gateway<P> {
     /// Seals what has done growing and tells Stripe what is due.
@@ -81,7 +81,11 @@ impl<P: Platform> Gateway<P> {
     }
 
     /// How many reports were told of.
-    async fn report_organization(&self, id: OrganizationId, reports_max: usize) -> usize {
+    pub(crate) async fn report_organization(
+        &self,
+        id: OrganizationId,
+        reports_max: usize,
+    ) -> usize {
         self.try_report(id, reports_max).await.unwrap_or_else(|fault| {
             tracing::error!(organization = %id, cause = fault.cause, "usage is reported later");
             0

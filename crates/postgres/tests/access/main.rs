@@ -2,6 +2,7 @@
 //! each table and each function has a row here, and one without fails.
 
 mod functions;
+mod neighbours;
 mod tables;
 
 use driftlock_postgres::{DatabaseUrl, migrate};
@@ -66,8 +67,14 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn new() -> Self {
+        Self::over("select 1")
+    }
+
+    /// The same in a database in which something was before.
+    pub(crate) fn over(before: &str) -> Self {
         let cluster = Cluster::start();
         let name = cluster.database(None);
+        cluster.sql(&name, before);
         migrate(&DatabaseUrl::parse(&cluster.url(&name)).expect("a URL")).expect("migrated");
         let database = Self { cluster, name };
         database.sql(PROBE);

@@ -40,6 +40,11 @@ const fn internal(name: &'static str, owner: Option<&'static str>) -> Table {
     Table { name, reads: Reads::Service, writes: Writes::Nobody, owner }
 }
 
+/// What is kept of organizations, under the name that it is looked for.
+const fn view(name: &'static str) -> Table {
+    Table { name, reads: ALL, writes: Writes::Nobody, owner: Some(ORGANIZATION) }
+}
+
 const ORGANIZATION: &str = "organization_id";
 
 const TABLES: &[Table] = &[
@@ -56,6 +61,9 @@ const TABLES: &[Table] = &[
         writes: Writes::Service,
         owner: None,
     },
+    view("public.subscriptions"),
+    view("public.quota_policy"),
+    view("public.dunning_states"),
     internal("driftlock.alerts", Some(ORGANIZATION)),
     internal("driftlock.audit_checkpoints", Some(ORGANIZATION)),
     internal("driftlock.audit_outbox", Some(ORGANIZATION)),
@@ -78,7 +86,10 @@ const TABLES: &[Table] = &[
 /// A row of an organization in every table.
 pub(crate) fn rows_of(organization: &str, member: &str) -> String {
     format!(
-        "insert into organizations (id, name) values ('{organization}', 'x');
+        "insert into organizations (id, name, subscription) values ('{organization}', 'x',
+            '{{\"id\":\"sub_x\",\"status\":\"past_due\",\"plan\":\"standard\",\"period\":{{\"start\":
+            \"2026-01-01T00:00:00Z\",\"end\":\"2026-02-01T00:00:00Z\"}},
+            \"grace_until\":\"2026-01-08T00:00:00Z\"}}');
          insert into organization_members values ('{organization}', '{member}', 'owner');
          insert into api_keys (id, organization_id, key_hash)
             values ('{organization}', '{organization}', 'hash of {organization}');
@@ -219,7 +230,8 @@ fn nobody_but_the_service_writes() {
             ];
             let may = who == Who::Service && table.writes == Writes::Service;
             for (statement, found) in statements.iter().zip(database.probe(who, &statements)) {
-                if (found == "denied") == may {
+                let is_denied = found == "denied" || found.ends_with("is not a table");
+                if is_denied == may {
                     wrong.push(format!("{who:?}: {statement}: {found}"));
                 }
             }

@@ -1,6 +1,6 @@
 //! A client of the admin API.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
@@ -17,10 +17,10 @@ use ureq::http::Response;
 pub(super) struct Remote {
     /// The gateway's address
     #[arg(long, default_value = "http://127.0.0.1:8787", global = true)]
-    url: String,
+    pub(super) url: String,
     /// Data of `driftlock dev`, whose token serves when ENV_ADMIN_TOKEN is unset
     #[arg(long, default_value = ".driftlock", global = true)]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -39,35 +39,48 @@ pub(super) const TOKEN_FILE: &str = "admin-token";
 pub(super) const WEBHOOK_SECRET_FILE: &str = "webhook-secret";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often somebody who waits is told so.
-const TICK: Duration = Duration::from_secs(10);
+const TERMINAL_TICK: Duration = Duration::from_secs(2);
+const LOG_TICK: Duration = Duration::from_secs(10);
 /// Until any answer has come.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Remote {
     /// A client with the token that is at hand.
     pub(super) fn api(&self) -> Result<Api> {
+        Ok(Api::new(&self.url, self.token()?))
+    }
+
+    /// The same for work that takes the longer the more there is: no answer comes too late.
+    pub(super) fn patient_api(&self) -> Result<Api> {
+        Ok(Api::within(&self.url, self.token()?, None))
+    }
+
+    fn token(&self) -> Result<String> {
         let file = self.data.join(TOKEN_FILE);
-        let token = match std::env::var("ENV_ADMIN_TOKEN") {
+        match std::env::var("ENV_ADMIN_TOKEN") {
             // Of several, any will do.
             Ok(list) if !list.trim().is_empty() => {
-                list.split(',').next().unwrap_or_default().trim().to_owned()
+                Ok(list.split(',').next().unwrap_or_default().trim().to_owned())
             }
             Ok(_) | Err(_) => std::fs::read_to_string(&file).map(|text| text.trim().to_owned())
                 .with_context(|| format!(
                     "no admin token: set ENV_ADMIN_TOKEN, or name the data of `driftlock dev` with --data ({} cannot be read)",
                     file.display()
-                ))?,
-        };
-        Ok(Api::new(&self.url, token))
+                )),
+        }
     }
 }
 
 impl Api {
     pub(super) fn new(url: &str, token: String) -> Self {
+        Self::within(url, token, Some(TIMEOUT))
+    }
+
+    fn within(url: &str, token: String, timeout: Option<Duration>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(TIMEOUT));
+            .timeout_recv_response(timeout);
         let agent = config.build().into();
         Self { agent, base: format!("{}/admin/v1", url.trim_end_matches('/')), token }
     }
@@ -89,30 +102,12 @@ impl Api {
         read(checked(request.send_json(body).with_context(|| self.unreachable())?)?)
     }
 
-    /// The same for work that takes as long as it takes; `tick` is called while it does.
-    pub(super) fn post_patiently(
-        &self,
-        path: &str,
-        body: &Value,
-        tick: impl Fn(Duration) + Send,
-    ) -> Result<Value> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT));
-        let patient = Self {
-            agent: config.build().into(),
-            base: self.base.clone(),
-            token: self.token.clone(),
-        };
+    /// What `ask` gets, however long that takes; whoever looks on is told that it is still waited for.
+    pub(super) fn patiently<T>(&self, what: &str, ask: impl FnOnce(&Self) -> T) -> T {
         let (done, waiting) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            scope.spawn(move || {
-                let begun = Instant::now();
-                while waiting.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    tick(begun.elapsed());
-                }
-            });
-            let answer = patient.post(path, body);
+            scope.spawn(move || tell_of_waiting(what, &waiting));
+            let answer = ask(self);
             drop(done);
             answer
         })
@@ -126,12 +121,17 @@ impl Api {
 
     /// All pages of a list.
     pub(super) fn list(&self, path: &str) -> Result<Vec<Value>> {
+        self.list_where(path, "")
+    }
+
+    /// All pages of a list under further parameters, each with its `&`.
+    pub(super) fn list_where(&self, path: &str, parameters: &str) -> Result<Vec<Value>> {
         let mut rows = Vec::new();
         let mut cursor = None;
         loop {
             let after =
                 cursor.map_or_else(String::new, |cursor: String| format!("&cursor={cursor}"));
-            let mut page = self.get(&format!("{path}?limit=1000{after}"))?;
+            let mut page = self.get(&format!("{path}?limit=1000{parameters}{after}"))?;
             if let Some(data) = page["data"].as_array_mut() {
                 rows.append(data);
             }
@@ -151,6 +151,24 @@ impl Api {
             "no gateway answers at {}; `driftlock dev` starts one, --url names another",
             self.base
         )
+    }
+}
+
+/// A terminal sees one line that counts; a log gets a line now and then.
+fn tell_of_waiting(what: &str, done: &mpsc::Receiver<()>) {
+    let is_terminal = std::io::stderr().is_terminal();
+    let every = if is_terminal { TERMINAL_TICK } else { LOG_TICK };
+    let begun = Instant::now();
+    while done.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let secs = begun.elapsed().as_secs();
+        if is_terminal {
+            eprint!("\r{what}: {secs} s ");
+        } else {
+            eprintln!("{what}: {secs} s");
+        }
+    }
+    if is_terminal && begun.elapsed() >= every {
+        eprintln!();
     }
 }
 

@@ -72,7 +72,8 @@ impl Audit {
             Self::Verify(Verify { organization, head, remote }) => {
                 let head = head.map_or_else(String::new, |head| format!("?head={head}"));
                 let path = format!("/organizations/{organization}/audit/verify{head}");
-                let verdict = remote.api()?.get(&path)?;
+                let verdict =
+                    remote.patient_api()?.patiently("verifying the log", |api| api.get(&path))?;
                 if remote.json {
                     output::json(&verdict)?;
                 } else {
@@ -88,7 +89,7 @@ impl Audit {
 impl Export {
     fn run(self) -> Result<ExitCode> {
         let path = format!("/organizations/{}/audit/export", self.organization);
-        let response = self.remote.api()?.open(&path)?;
+        let response = self.remote.patient_api()?.open(&path)?;
         let head = response.headers().get("x-audit-head").and_then(|value| value.to_str().ok());
         let head = head.unwrap_or_default().to_owned();
         let mut out: Box<dyn Write> = match &self.output {

@@ -63,8 +63,8 @@ impl Dev {
         token: &str,
     ) -> Result<()> {
         let url = Urls(vec![format!("http://{}", backend.address)]);
-        let backends = Backends::new(&url, &config.backend)?;
         let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
+        let backends = Backends::new(&url, &config.backend, &backend_headers)?;
         let environment = store::environment()?;
         let fleet = store::fleet(&environment, &config)?;
         let setup = Setup {

@@ -123,7 +123,7 @@ const AUTHORITY_FIELDS: [(&str, &str); 4] = [
     ("from", "ledger.next.from"),
 ];
 
-const FIELDS: [(&str, &str); 18] = [
+const FIELDS: [(&str, &str); 21] = [
     ("id", "id"),
     ("name", "name"),
     ("plan", "plan"),
@@ -138,8 +138,11 @@ const FIELDS: [(&str, &str); 18] = [
     ("cancels at", "subscription.cancel_at"),
     ("grace until", "subscription.grace_until"),
     ("trial ends", "billing.trial_ends"),
+    ("trial's end announced", "billing.trial_ending"),
     ("disputed", "billing.disputed"),
     ("deleted at Stripe", "billing.customer_deleted"),
+    ("last billing change", "billing.last_change.action"),
+    ("at", "billing.last_change.at"),
     ("Stripe customer", "stripe_customer_id"),
     ("counted by", "ledger.kind"),
 ];

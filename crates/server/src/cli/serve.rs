@@ -47,8 +47,8 @@ impl Serve {
             "no backend: set ENV_GO_BACKEND_URL, or backend.url in the configuration \
              (http://127.0.0.1:8081 would be right)",
         );
-        let backends = Backends::new(&urls, &config.backend)?;
         let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
+        let backends = Backends::new(&urls, &config.backend, &backend_headers)?;
         let store = store::open(&environment, &config)?;
         let fleet = store::fleet(&environment, &config)?;
         let webhook_secrets = environment.webhook_secrets;

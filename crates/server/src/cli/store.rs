@@ -12,7 +12,7 @@ use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_supabase::SupabaseStore;
 
 use crate::host::{
-    DATABASE_URL, Environment, NativeHttp, REDIS_URL, SUPABASE_URL, StoreUrl, open_supabase,
+    DATABASE_URL, Environment, REDIS_URL, SUPABASE_URL, StoreHttp, StoreUrl, open_supabase,
 };
 
 /// The configuration of this file, or the defaults without one. Every mistake is told at once.
@@ -42,7 +42,7 @@ pub(super) enum Store {
     /// One that it may share with others.
     Fleet(PostgresStore),
     /// A Supabase project.
-    Project(SupabaseStore<NativeHttp>),
+    Project(SupabaseStore<StoreHttp>),
 }
 
 /// Opens the store that the environment names.

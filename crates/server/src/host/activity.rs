@@ -4,18 +4,12 @@
 //! when it runs out and there was activity meanwhile.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use driftlock_domain::config::Timeouts;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use driftlock_domain::framing::{AmbiguousFraming, Framing};
 use tokio::time::Instant;
-
-use super::head_scan::HeadScan;
-use super::socket::Socket;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +27,9 @@ pub(super) struct Activity {
     phase: Cell<(Phase, Instant)>,
     /// Since when the client takes nothing of what is to be written.
     stalled: Cell<Option<Instant>>,
-    head: RefCell<HeadScan>,
+    framing: RefCell<Framing>,
+    /// An answer has been handed over that is not written to its last byte.
+    unwritten: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +88,18 @@ impl Activity {
         Rc::new(Self {
             phase: Cell::new((Phase::Idle, now)),
             stalled: Cell::new(None),
-            head: RefCell::default(),
+            framing: RefCell::default(),
+            unwritten: Cell::new(false),
         })
     }
 
     /// A head is complete.
-    pub(super) fn request_began(&self) {
+    ///
+    /// # Errors
+    /// [`AmbiguousFraming`], when its bytes frame the body more than once.
+    pub(super) fn request_began(&self) -> Result<(), AmbiguousFraming> {
         self.phase.set((Phase::Busy, self.phase.get().1));
+        self.framing.borrow_mut().head_read()
     }
 
     /// An answer begins.
@@ -112,27 +113,35 @@ impl Activity {
 
     /// An answer has been handed over to its last byte, or was given up.
     pub(super) fn request_ended(&self, now: Instant) {
-        self.phase.set((Phase::Idle, now));
+        self.unwritten.set(true);
+        self.phase.set((self.between(), now));
     }
 
-    /// Whether the head that was read last frames its body more than once.
-    pub(super) fn is_ambiguous(&self) -> bool {
-        self.head.borrow().is_ambiguous()
+    /// Whether what is written now answers no request, since none is under way or half answered.
+    pub(super) fn is_unasked(&self) -> bool {
+        let idle = matches!(self.phase.get().0, Phase::Idle | Phase::Head);
+        idle && !self.unwritten.get()
     }
 
-    fn received(&self, bytes: &[u8]) {
-        match self.phase.get().0 {
-            Phase::Idle => {
-                self.phase.set((Phase::Head, Instant::now()));
-                self.head.replace(HeadScan::default());
-            }
-            Phase::Head => {}
-            Phase::Busy | Phase::Answer | Phase::Stream => return,
+    /// Bytes came in. Those of a body that nobody wants any more are no head.
+    pub(super) fn received(&self, bytes: &[u8]) {
+        self.framing.borrow_mut().feed(bytes);
+        if self.phase.get().0 == Phase::Idle && self.between() == Phase::Head {
+            self.phase.set((Phase::Head, Instant::now()));
         }
-        self.head.borrow_mut().feed(bytes);
     }
 
-    fn wrote(&self, ready: bool) {
+    fn between(&self) -> Phase {
+        if self.framing.borrow().is_head_under_way() { Phase::Head } else { Phase::Idle }
+    }
+
+    /// Everything has been written.
+    pub(super) fn flushed(&self) {
+        self.unwritten.set(false);
+    }
+
+    /// Something was written, or could not be.
+    pub(super) fn wrote(&self, ready: bool) {
         if ready {
             self.stalled.set(None);
         } else if self.stalled.get().is_none() {
@@ -158,61 +167,6 @@ impl Activity {
 
     fn unless(end: Instant, now: Instant, due: Due) -> Due {
         if end <= now { due } else { Due::Later(end) }
-    }
-}
-
-/// A client's socket that notes what happens on it.
-pub(super) struct ClientStream {
-    pub(super) stream: Socket,
-    pub(super) activity: Rc<Activity>,
-}
-
-impl AsyncRead for ClientStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.received(&buffer.filled()[before..]);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for ClientStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.activity.wrote(polled.is_ready());
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.activity.wrote(polled.is_ready());
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -245,7 +199,7 @@ mod tests {
         let start = Instant::now();
         let after = |secs| start + Duration::from_secs(secs);
         let activity = Activity::new(start);
-        activity.request_began();
+        activity.request_began().expect_err("no head was read");
         assert_eq!(activity.due(after(500), PATIENCE), Due::Later(after(510)));
         activity.stalled.set(Some(after(500)));
         assert_eq!(activity.due(after(530), PATIENCE), Due::Close);
@@ -259,11 +213,43 @@ mod tests {
         let start = Instant::now();
         let after = |secs| start + Duration::from_secs(secs);
         let activity = Activity::new(start);
-        activity.request_began();
+        activity.request_began().expect_err("no head was read");
         activity.answer_began(Length::Finite);
         assert_eq!(activity.due(after(10), PATIENCE), Due::Later(after(300)));
         assert_eq!(activity.due(after(300), PATIENCE), Due::Close);
         activity.answer_began(Length::Endless);
         assert_eq!(activity.due(after(500), PATIENCE), Due::Later(after(510)));
+    }
+
+    #[test]
+    fn what_is_left_of_a_refused_body_is_no_slow_head() {
+        let activity = Activity::new(Instant::now());
+        activity.received(b"POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\nhalf");
+        activity.request_began().expect("one framing");
+        let ended = Instant::now();
+        activity.request_ended(ended);
+        activity.received(b"\r\nthe ");
+        assert_eq!(
+            activity.due(ended + PATIENCE.head * 2, PATIENCE),
+            Due::Later(ended + PATIENCE.head * 3)
+        );
+        activity.received(b"rest");
+        let began = Instant::now();
+        assert_eq!(activity.phase.get().0, Phase::Head, "what follows the body is one");
+        assert_eq!(activity.due(began + PATIENCE.head, PATIENCE), Due::SlowHead);
+    }
+
+    #[test]
+    fn a_head_that_began_during_an_answer_is_hurried_after_it() {
+        let activity = Activity::new(Instant::now());
+        activity.received(b"GET / HTTP/1.1\r\n\r\nGET ");
+        activity.request_began().expect("one framing");
+        assert!(!activity.is_unasked());
+        let ended = Instant::now();
+        activity.request_ended(ended);
+        assert_eq!(activity.due(ended + PATIENCE.head, PATIENCE), Due::SlowHead);
+        assert!(!activity.is_unasked(), "an answer is not written to its end");
+        activity.flushed();
+        assert!(activity.is_unasked());
     }
 }

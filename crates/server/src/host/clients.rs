@@ -8,7 +8,9 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::Semaphore;
 
-/// Connections per core; beyond, the kernel's queue holds what comes.
+use super::crowd::Presence;
+
+/// Connections per core, where the system allows as many; beyond, the kernel's queue holds what comes.
 const CONNECTIONS_MAX: usize = 65_536;
 
 /// See the module.
@@ -28,12 +30,13 @@ pub(super) struct Client {
     clients: Rc<Clients>,
     number: u64,
     slot: Slot,
+    _presence: Presence,
 }
 
 impl Clients {
-    pub(super) fn new() -> Rc<Self> {
+    pub(super) fn new(connections_max: usize) -> Rc<Self> {
         Rc::new(Self {
-            room: Semaphore::new(CONNECTIONS_MAX),
+            room: Semaphore::new(connections_max.min(CONNECTIONS_MAX)),
             next: Cell::new(0),
             open: RefCell::default(),
             draining: Cell::new(false),
@@ -48,7 +51,7 @@ impl Clients {
     }
 
     /// A connection was accepted.
-    pub(super) fn open(self: &Rc<Self>) -> Client {
+    pub(super) fn open(self: &Rc<Self>, presence: Presence) -> Client {
         if let Ok(permit) = self.room.try_acquire() {
             permit.forget();
         }
@@ -56,7 +59,7 @@ impl Clients {
         self.next.set(number + 1);
         let slot = Slot::default();
         self.open.borrow_mut().insert(number, Rc::clone(&slot));
-        Client { clients: Rc::clone(self), number, slot }
+        Client { clients: Rc::clone(self), number, slot, _presence: presence }
     }
 
     /// Tells all connections to end after the request under way, and waits for them.

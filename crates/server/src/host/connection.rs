@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::config::Config;
-use driftlock_domain::filter::AmbiguousFraming;
+use driftlock_domain::denial::{Denial, LimitScope};
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Door, Gateway};
-use http::Request;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
@@ -23,7 +23,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::activity::{Activity, ClientStream, Due, Length, Patience};
+use super::activity::{Activity, Due, Length, Patience};
+use super::client_stream::{ClientStream, Unread, wire};
 use super::clients::Client;
 use super::socket::Socket;
 use super::tunnel;
@@ -38,9 +39,8 @@ pub(super) struct Protocol<P: Platform> {
     websocket_idle: Duration,
 }
 
-/// Said to a client whose head does not come in time.
-const TIMED_OUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// When a client that has too many connections may try again.
+const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
 /// Room for a request line's method and version, and for what ends the head.
 const HEAD_SLACK: usize = 1 << 10;
 /// The greatest piece of a request that is read at once, in bytes.
@@ -77,17 +77,15 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         client: Client,
     ) {
         let activity = Activity::new(Instant::now());
-        let io = TokioIo::new(ClientStream {
-            stream: Socket::new(stream),
-            activity: Rc::clone(&activity),
-        });
+        let unread: Rc<dyn Unread> = Rc::<Self>::clone(&self);
+        let stream = ClientStream::new(Socket::new(stream), Rc::clone(&activity), peer, unread);
+        let io = TokioIo::new(stream);
         let (gateway, noted) = (self.gateway.clone(), Rc::clone(&activity));
         let switched: Rc<Cell<Option<Box<Switched>>>> = Rc::default();
         let (pace, other_end) = (self.pace, Rc::clone(&switched));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            noted.request_began();
-            if noted.is_ambiguous() {
-                request.extensions_mut().insert(AmbiguousFraming);
+            if let Err(ambiguous) = noted.request_began() {
+                request.extensions_mut().insert(ambiguous);
             }
             let (gateway, activity) = (gateway.clone(), Rc::clone(&noted));
             let other_end = Rc::clone(&other_end);
@@ -140,14 +138,28 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             // Whoever went on before it was agreed to speaks no WebSocket.
             if parts.read_buf.is_empty() {
                 let idle = self.websocket_idle;
-                tunnel::run(parts.io.into_inner(), *backend, idle, &client).await;
+                tunnel::run(parts.io.into_inner().stream, *backend, idle, &client).await;
             }
             return;
         }
         if over == Due::SlowHead {
             // Whoever does not even take these few bytes need not have them.
-            let _ = connection.into_parts().io.into_inner().stream.try_write(TIMED_OUT);
+            connection.into_parts().io.into_inner().time_out();
         }
+    }
+}
+
+impl<P: Platform<Upstream = Backend>> Protocol<P> {
+    /// Tells a client that has too many connections, as far as it takes that at once.
+    pub(super) fn turn_away(&self, stream: &TcpStream, peer: IpAddr) {
+        let denial = Denial::RateLimited { scope: LimitScope::Address, wait: TURNED_AWAY_FOR };
+        let _ = stream.try_write(&wire(&self.gateway.unread(denial, peer)));
+    }
+}
+
+impl<P: Platform<Upstream = Backend>> Unread for Protocol<P> {
+    fn answer(&self, denial: Denial, peer: IpAddr) -> Response<Bytes> {
+        self.gateway.unread(denial, peer)
     }
 }
 

@@ -7,23 +7,25 @@
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftlock_domain::config::Config;
-use driftlock_domain::id::OrganizationId;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Door, Gateway};
 use futures_util::future::{Either, select};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior};
 
 use super::background::NativeBackground;
 use super::clients::Clients;
 use super::clock::NativeClock;
 use super::connection::Protocol;
+use super::crowd::{Crowd, Presence};
 use super::upstream::{Backend, Backends};
 
+/// How often expired idempotency keys are dropped.
+const PURGED_EVERY: Duration = Duration::from_secs(60);
 /// How often a portion of the organizations is looked after: their audit logs, their grace time.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Organizations in such a portion.
@@ -55,6 +57,9 @@ pub(super) struct CoreSetup<'a> {
     pub(super) backends: Backends,
     pub(super) clock: NativeClock,
     pub(super) listeners: Vec<(TcpListener, Door)>,
+    /// Connections of clients that it may hold.
+    pub(super) clients_max: usize,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -78,17 +83,21 @@ async fn serve<P: Platform<Upstream = Backend>>(
     setup: CoreSetup<'_>,
     make: impl FnOnce(CoreParts) -> Gateway<P>,
 ) -> io::Result<()> {
-    let CoreSetup { rank, config, backends, clock, listeners, mut stopping } = setup;
+    let CoreSetup { rank, config, backends, clock, listeners, .. } = setup;
+    let (crowd, mut stopping) = (setup.crowd, setup.stopping);
     let (backend, background) = (Backend::new(&backends, config), NativeBackground::default());
     let parts = (backend.clone(), clock.clone(), background.clone());
     let gateway = make(CoreParts { backend: parts.0, clock: parts.1, background: parts.2 });
 
-    let (clients, protocol) = (Clients::new(), Protocol::new(gateway.clone(), config));
+    let (clients, protocol) =
+        (Clients::new(setup.clients_max), Protocol::new(gateway.clone(), config));
     let mut accepting = Vec::new();
     for (listener, door) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (protocol, clients) = (Rc::clone(&protocol), Rc::clone(&clients));
-        accepting.push(tokio::task::spawn_local(accept(listener, door, protocol, clients)));
+        // Operators get in however many clients there are from their address.
+        let crowd = (door == Door::Public).then(|| Arc::clone(&crowd));
+        accepting.push(tokio::task::spawn_local(accept(listener, door, protocol, clients, crowd)));
     }
     let probe = (rank == Rank::First).then(|| {
         let (backend, config) = (backend.clone(), config.backend.clone());
@@ -97,8 +106,8 @@ async fn serve<P: Platform<Upstream = Backend>>(
     let upkeep = tokio::task::spawn_local(upkeep(backend, clock));
     let stopped = Rc::new(Notify::new());
     let jobs = (rank == Rank::First).then(|| {
-        let every = Duration::from_millis(config.audit.flush_ms);
-        tokio::task::spawn_local(jobs(gateway.clone(), every, Rc::clone(&stopped)))
+        let slow = tokio::task::spawn_local(slow_upkeep(gateway.clone()));
+        (tokio::task::spawn_local(jobs(gateway.clone(), Rc::clone(&stopped))), slow)
     });
 
     // An error means that whoever could ask for a stop is gone: that is one, too.
@@ -116,9 +125,12 @@ async fn serve<P: Platform<Upstream = Backend>>(
     probe.inspect(tokio::task::JoinHandle::abort);
     stopped.notify_one();
     let written = async {
-        if let Some(jobs) = jobs {
+        if let Some((jobs, slow)) = jobs {
+            slow.abort();
             let _ = jobs.await;
         }
+        // A job that has begun is never cut short: it may have taken rows off a queue.
+        background.idle().await;
         gateway.flush().await;
     };
     if tokio::time::timeout(drain, written).await.is_err() {
@@ -133,13 +145,21 @@ async fn accept<P: Platform<Upstream = Backend>>(
     door: Door,
     protocol: Rc<Protocol<P>>,
     clients: Rc<Clients>,
+    crowd: Option<Arc<Crowd>>,
 ) {
     loop {
         clients.room().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let (protocol, client) = (Rc::clone(&protocol), clients.open());
-                tokio::task::spawn_local(protocol.serve(stream, peer.ip(), door, client));
+                let (protocol, peer) = (Rc::clone(&protocol), peer.ip());
+                let presence =
+                    crowd.as_ref().map_or(Some(Presence::UNCOUNTED), |it| it.enter(peer));
+                let Some(presence) = presence else {
+                    protocol.turn_away(&stream, peer);
+                    continue;
+                };
+                let client = clients.open(presence);
+                tokio::task::spawn_local(protocol.serve(stream, peer, door, client));
             }
             // A client that gave up before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -159,41 +179,40 @@ async fn upkeep(backend: Backend, clock: NativeClock) {
     }
 }
 
-/// The walk over all organizations, portion by portion.
-#[derive(Default)]
-struct Retention {
-    last: Option<Instant>,
-    after: Option<OrganizationId>,
+/// What may take long, each beside the other and beside the jobs. A stop cuts it short: every step
+/// of it is a commit of its own, and is taken up again at the next start.
+async fn slow_upkeep<P: Platform>(gateway: Gateway<P>) {
+    futures_util::future::join(purge(&gateway), look_after(&gateway)).await;
 }
 
-impl Retention {
-    async fn tick<P: Platform>(&mut self, gateway: &Gateway<P>, now: Instant) {
-        if self.last.is_some_and(|last| now.duration_since(last) < RETENTION_EVERY) {
-            return;
-        }
-        self.last = Some(now);
-        match gateway.look_after(self.after, RETENTION_PORTION).await {
-            Ok(after) => self.after = after,
+async fn purge<P: Platform>(gateway: &Gateway<P>) {
+    loop {
+        tokio::time::sleep(PURGED_EVERY).await;
+        gateway.purge().await;
+    }
+}
+
+/// The walk over all organizations, portion by portion.
+async fn look_after<P: Platform>(gateway: &Gateway<P>) {
+    let mut after = None;
+    loop {
+        match gateway.look_after(after, RETENTION_PORTION).await {
+            Ok(last) => after = last,
             Err(fault) => {
                 tracing::error!(cause = fault.cause, "organizations are looked after later");
             }
         }
+        tokio::time::sleep(RETENTION_EVERY).await;
     }
 }
 
-/// A round that has begun is never cut short: it may have taken rows off a queue.
-async fn jobs<P: Platform>(gateway: Gateway<P>, every: Duration, stopped: Rc<Notify>) {
-    let mut rounds = tokio::time::interval(every);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut retention = Retention::default();
+/// Begins what is due until the core stops.
+async fn jobs<P: Platform>(gateway: Gateway<P>, stopped: Rc<Notify>) {
+    let mut stop = std::pin::pin!(stopped.notified());
     loop {
-        let round = std::pin::pin!(rounds.tick());
-        match select(round, std::pin::pin!(stopped.notified())).await {
-            Either::Left((now, _)) => {
-                gateway.tick().await;
-                retention.tick(&gateway, now).await;
-            }
-            Either::Right(_) => return,
+        let round = std::pin::pin!(tokio::time::sleep(gateway.tick()));
+        if let Either::Right(_) = select(round, stop.as_mut()).await {
+            return;
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Bounded: so many calls at once, each within its time, each answer within its size.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The greatest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
@@ -24,18 +25,45 @@ pub(crate) struct Bounds {
     pub(crate) calls: usize,
     /// For a whole call.
     pub(crate) time: Duration,
+    /// How long a call waits until it is one of them.
+    pub(crate) room_within: Duration,
 }
 
 /// Stripe's: nobody waits for it while a request is answered.
-pub(crate) const STRIPE: Bounds = Bounds { calls: 16, time: Duration::from_secs(30) };
+pub(crate) const STRIPE: Bounds = bounds(16, 30, 60);
 /// The store's, which requests wait for.
-pub(crate) const STORE: Bounds = Bounds { calls: 64, time: Duration::from_secs(8) };
+pub(crate) const STORE: Bounds = bounds(64, 5, 3);
+/// Its changes', which are asked for beside all else: what is revoked is not to wait for it (I5).
+pub(crate) const CHANGES: Bounds = bounds(1, 3, 1);
+
+const fn bounds(calls: usize, secs: u64, room_secs: u64) -> Bounds {
+    let (time, room_within) = (Duration::from_secs(secs), Duration::from_secs(room_secs));
+    Bounds { calls, time, room_within }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The service stays silent, or nobody is there.
+    Away(String),
+    /// Something else, which says nothing of other calls.
+    Other(String),
+}
+
+impl From<Failed> for NoAnswer {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Away(text) | Failed::Other(text) => Self(text),
+        }
+    }
+}
 
 /// The client; clones share its connections.
 #[derive(Clone)]
 pub(crate) struct NativeHttp {
     agent: Agent,
     room: Arc<Semaphore>,
+    room_within: Duration,
 }
 
 impl NativeHttp {
@@ -55,21 +83,51 @@ impl NativeHttp {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .tls_config(TlsConfig::builder().root_certs(roots).build());
         let agent = config.build().into();
-        Self { agent, room: Arc::new(Semaphore::new(bounds.calls)) }
+        let room = Arc::new(Semaphore::new(bounds.calls));
+        Self { agent, room, room_within: bounds.room_within }
     }
-}
 
-impl HttpClient for NativeHttp {
-    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, NoAnswer> {
-        let room = Arc::clone(&self.room).acquire_owned().await;
-        let room = room.map_err(|_closed| NoAnswer("the process stops".to_owned()))?;
+    /// Sends a request; its answer, or why there is none.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub(crate) async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Failed> {
+        let other = |text: &str| Failed::Other(text.to_owned());
+        let room = Arc::clone(&self.room).acquire_owned();
+        let room = tokio::time::timeout(self.room_within, room).await;
+        let room = room.map_err(|_elapsed| other("too many calls are under way"))?;
+        let room = room.map_err(|_closed| other("the process stops"))?;
         let agent = self.agent.clone();
         let sent = tokio::task::spawn_blocking(move || {
             let _room = room;
             send(&agent, request)
         });
-        let sent = sent.await.map_err(|_panic| NoAnswer("the call's thread failed".to_owned()))?;
-        sent.map_err(|error| NoAnswer(error.to_string()))
+        let sent = sent.await.map_err(|_panic| other("the call's thread failed"))?;
+        sent.map_err(|error| {
+            let text = error.to_string();
+            if is_away(&error) { Failed::Away(text) } else { Failed::Other(text) }
+        })
+    }
+}
+
+/// Whether an error says that the service cannot be had, by whatever connection.
+fn is_away(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::TimedOut
+        ),
+        _ => false,
+    }
+}
+
+impl HttpClient for NativeHttp {
+    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, NoAnswer> {
+        self.ask(request).await.map_err(NoAnswer::from)
     }
 }
 

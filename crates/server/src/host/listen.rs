@@ -6,8 +6,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted, as many as the system allows: whom it drops there believes
 /// to be connected, and waits for seconds.
@@ -48,10 +49,18 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     // Accepted connections inherit it: answers are written whole, so nothing is gained by waiting.
     socket.set_tcp_nodelay(true)?;
+    // That, too: a peer that vanished without a word is found out.
+    socket.set_tcp_keepalive(&keepalive())?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// After a minute of silence a peer is asked whether it is still there; four times in vain is gone.
+pub(super) fn keepalive() -> TcpKeepalive {
+    let (silence, again) = (Duration::from_secs(60), Duration::from_secs(15));
+    TcpKeepalive::new().with_time(silence).with_interval(again).with_retries(4)
 }
 
 fn hint(error: &io::Error) -> String {
@@ -72,6 +81,19 @@ fn hint(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_is_accepted_is_asked_whether_it_is_still_there() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = socket(any).expect("free");
+        listener.set_nonblocking(false).expect("it may block");
+        let address = listener.local_addr().expect("bound");
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        let (accepted, _) = listener.accept().expect("it connected");
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.keepalive().expect("asked"));
+        assert_eq!(accepted.tcp_keepalive_time().expect("asked"), Duration::from_secs(60));
+    }
 
     #[test]
     fn cores_share_a_port_and_nobody_else_does() {

@@ -5,19 +5,22 @@
 
 mod activity;
 mod background;
+mod client_stream;
 mod clients;
 mod clock;
 mod connection;
 mod core;
+mod crowd;
+mod descriptors;
 mod entropy;
 mod environment;
-mod head_scan;
 mod http_client;
 mod journal;
 mod listen;
 mod platform;
 mod serve;
 mod socket;
+mod store_http;
 mod supabase;
 mod tunnel;
 mod upstream;
@@ -25,9 +28,9 @@ mod upstream;
 pub(crate) use clock::NativeClock;
 
 pub(crate) use environment::{DATABASE_URL, Environment, REDIS_URL, SUPABASE_URL, StoreUrl};
-pub(crate) use http_client::NativeHttp;
 pub(crate) use journal::Journal;
 pub(crate) use platform::{NativeStore, SharedStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
+pub(crate) use store_http::StoreHttp;
 pub(crate) use supabase::open as open_supabase;
 pub(crate) use upstream::Backends;

@@ -135,6 +135,9 @@ pub(crate) fn serve<S: NativeStore>(
     let shared = Shared::new(setup.config.clone(), routes, secrets);
     store.follow(&shared, &setup.clock);
     let ledger = Outage::new(store.clone(), journal);
+    if let Some(gauges) = ledger.gauges() {
+        shared.show_journal(gauges);
+    }
     let cells = LocalCells::new(ledger, setup.clock.clone(), store.node(&setup.clock));
     if let Some(fleet) = &setup.fleet {
         shared.show_fleet(fleet.gauges());

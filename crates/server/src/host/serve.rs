@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread;
 
 use driftlock_domain::config::Config;
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 
 use super::clock::NativeClock;
 use super::core::{self, CoreParts, CoreSetup, Rank};
+use super::crowd::Crowd;
+use super::descriptors;
 use super::listen::{self, ListenError};
 use super::upstream::{Backend, Backends};
 
@@ -83,7 +86,11 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let workers = setup.workers.or_else(|| thread::available_parallelism().ok());
-    let public = listen::share(setup.listen, workers.map_or(1, NonZeroUsize::get))?;
+    let cores = workers.map_or(1, NonZeroUsize::get);
+    let (files, backends) = (descriptors::raise(), setup.backends.count());
+    let clients_max = descriptors::clients_max(files, cores, backends, &setup.config.backend);
+    let crowd = Crowd::new(&setup.config, clients_max.saturating_mul(cores));
+    let public = listen::share(setup.listen, cores)?;
     let mut admin = admin_listener(setup.admin)?;
     let addresses = Addresses {
         public: public[0].local_addr()?,
@@ -103,6 +110,8 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
                 backends: setup.backends.clone(),
                 clock: setup.clock.clone(),
                 listeners,
+                clients_max,
+                crowd: Arc::clone(&crowd),
                 stopping: stopping.subscribe(),
             };
             let (make, ending) = (&make, StopOnDrop(&stopping));

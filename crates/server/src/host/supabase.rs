@@ -15,35 +15,38 @@ use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::Shared;
 use driftlock_gateway::ports::{Clock, id_entropy};
 use driftlock_postgres_core::{CHANGES, Call, POLLED_EVERY, Reader};
-use driftlock_supabase::{Access, SupabaseStore, Timing, check, store};
+use driftlock_supabase::{Access, Rest, SupabaseStore, Timing, check, store};
 
 use super::clock::NativeClock;
 use super::entropy::NativeEntropy;
 use super::http_client::{self, NativeHttp};
 use super::platform::{NativeStore, SharedStore, forget};
+use super::store_http::StoreHttp;
 
 /// The store of a project that has the schema of this program.
 ///
 /// # Errors
 /// What is wrong with the project, its key or its schema.
-pub(crate) fn open(access: Arc<Access>) -> Result<SupabaseStore<NativeHttp>> {
-    let store = store(NativeHttp::new(http_client::STORE), access, Timing::Database);
+pub(crate) fn open(access: Arc<Access>) -> Result<SupabaseStore<StoreHttp>> {
+    let store = store(StoreHttp::new(http_client::STORE), access, Timing::Database);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(check(&store)).map_err(|fault| anyhow!(fault.cause))?;
     Ok(store)
 }
 
-impl NativeStore for SupabaseStore<NativeHttp> {
+impl NativeStore for SupabaseStore<StoreHttp> {
     /// A process that starts again does not know what the one before it holds: that lapses.
     fn node(&self, clock: &NativeClock) -> NodeId {
         NodeId::make(clock.now(), id_entropy(&NativeEntropy))
     }
 
     fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock) {
-        let (store, shared, clock) = (self.clone(), Arc::downgrade(shared), clock.clone());
+        let (shared, clock) = (Arc::downgrade(shared), clock.clone());
+        // By a connection of its own, so that it waits for no other call's end.
+        let rest = self.caller().over(NativeHttp::new(http_client::CHANGES));
         let started = std::thread::Builder::new().name("supabase".into()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(watch(&store, &shared, &clock)),
+                Ok(runtime) => runtime.block_on(watch(&rest, &shared, &clock)),
                 Err(error) => tracing::error!(%error, "changes are not watched"),
             }
         });
@@ -53,7 +56,7 @@ impl NativeStore for SupabaseStore<NativeHttp> {
     }
 }
 
-impl SharedStore for SupabaseStore<NativeHttp> {
+impl SharedStore for SupabaseStore<StoreHttp> {
     async fn settle_late(
         &self,
         settlement: &Settlement,
@@ -65,12 +68,12 @@ impl SharedStore for SupabaseStore<NativeHttp> {
 }
 
 /// Asks for changes for as long as anybody remembers anything.
-async fn watch(store: &SupabaseStore<NativeHttp>, shared: &Weak<Shared>, clock: &NativeClock) {
+async fn watch(rest: &Rest<NativeHttp>, shared: &Weak<Shared>, clock: &NativeClock) {
     let mut reader = Reader::new(Instant::now());
     let mut is_away = false;
     loop {
         let asked = Instant::now();
-        let answer = store.caller().call(CHANGES, reader.question()).await;
+        let answer = rest.call(CHANGES, reader.question()).await;
         let Some(shared) = shared.upgrade() else { return };
         match answer {
             Ok(answer) => {

@@ -6,4 +6,5 @@ mod operate;
 mod postgres;
 mod readme;
 mod refusals;
+mod stripe;
 mod support;

@@ -9,6 +9,7 @@ use driftlock_domain::period::Period;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
 use driftlock_domain::stripe::file::{BillingCommit, Postponed};
+use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_gateway::ports::{Directory, Page};
 
 use super::Store;
@@ -173,4 +174,30 @@ pub(super) async fn what_is_no_customers_is_finished_once(store: impl Store) {
     assert_eq!((done.state, done.processed_at), (DeliveryState::Done, Some(now())));
     let again = store.replay("evt_1", now()).await.expect("replayed").expect("there");
     assert_eq!(again.state, DeliveryState::Pending, "it can be replayed without a customer");
+}
+
+pub(super) async fn invoices_come_in_pages_the_newest_first(store: impl Store) {
+    let id = organization_id(1);
+    store.create_organization(&organization(1), audit("organization.create")).await.expect("made");
+    let invoice = |number: u64| {
+        // Two of each second: their ids decide.
+        let created = now().plus(Duration::from_secs(number / 2)).secs();
+        let object = serde_json::json!({ "id": format!("in_{number}"), "created": created });
+        InvoiceState::from_object(&object, now()).expect("it has an id")
+    };
+    let invoices = [3, 0, 4, 1, 2].map(invoice).to_vec();
+    store.commit(BillingCommit { invoices, ..commit(0, &[]) }).await.expect("committed");
+    let (mut after, mut found) = (None, Vec::new());
+    loop {
+        let page = store.invoices(id, Page { after, limit: 2 }).await.expect("read");
+        let ids: Vec<String> = page.into_iter().map(|invoice| invoice.id).collect();
+        let Some(last) = ids.last() else { break };
+        after = Some(last.clone());
+        found.extend(ids);
+    }
+    assert_eq!(found, ["in_4", "in_3", "in_2", "in_1", "in_0"]);
+    let other = store.invoices(organization_id(2), Page { after: None, limit: 9 }).await;
+    assert!(other.expect("read").is_empty(), "somebody else's");
+    let unknown = Page { after: Some("in_9".into()), limit: 9 };
+    assert!(store.invoices(id, unknown).await.expect("read").is_empty());
 }

@@ -82,11 +82,13 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         inbox::an_operators_link_counts_and_a_customer_is_one_organizations,
         inbox::what_is_no_customers_is_finished_once,
         inbox::what_cannot_be_processed_waits_dies_and_is_replayed,
+        inbox::invoices_come_in_pages_the_newest_first,
         reports::buckets_are_sealed_once_and_for_good,
         reports::overage_adds_up_whatever_is_raised,
         reports::an_attempt_is_entered_before_it_is_made,
         reports::one_report_of_an_organization_is_told_at_a_time,
         reports::what_was_used_before_the_service_is_closed_and_never_told,
+        reports::dead_ones_are_listed_and_told_again,
         reports::a_new_period_ends_the_old_ones_last_bucket,
         reports::thresholds_are_told_once_with_the_unit_that_reaches_them,
     ]

@@ -205,6 +205,59 @@ pub(super) async fn what_was_used_before_the_service_is_closed_and_never_told(st
     assert_eq!(tell_all(&store, end.plus(2 * HOUR)).await, [0; 0]);
 }
 
+pub(super) async fn dead_ones_are_listed_and_told_again(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    for hour in 0..3 {
+        use_units(&store, hour, 5, now().plus(HOUR * u32::try_from(hour).expect("small"))).await;
+    }
+    let end = now().plus(4 * HOUR);
+    store.seal(id, TOTAL, end).await.expect("sealed");
+    let taken = store.take_report(id, end).await.expect("taken").expect("there");
+    let name = &*taken.sealed.identifier;
+    let dead = Next::DeadLetter { code: None, message: "no such meter".into() };
+    store.answer_report(id, name, dead, end).await.expect("answered");
+
+    let in_state = async |state, after, limit| {
+        let found = store.reports_in(state, Page { after, limit }).await.expect("read");
+        let ids = found.rows.into_iter().map(|report| report.sealed.identifier);
+        (ids.collect::<Vec<String>>(), found.next)
+    };
+    let (dead, next) = in_state(Some(ReportState::Dead), None, 9).await;
+    assert_eq!((dead, next), (vec![name.to_owned()], None));
+    let (first, next) = in_state(None, None, 2).await;
+    let (rest, last) = in_state(None, next, 2).await;
+    assert_eq!((first.len(), rest.len(), last), (2, 1, None));
+    assert!(first.iter().max() < rest.first(), "in order of identifier");
+
+    let found = store.report(id, name).await.expect("read").expect("there");
+    assert_eq!((found.state, found.error.as_deref()), (ReportState::Dead, Some("no such meter")));
+    assert_eq!(store.report(organization_id(2), name).await, Ok(None), "somebody else's");
+    assert_eq!(store.report(id, "dl-1").await, Ok(None));
+    let revive = async |organization, name: &str, at| {
+        let row = audit("stripe.report_retried");
+        store.revive_report(organization, name, row, at).await.expect("answered")
+    };
+    assert!(!revive(organization_id(2), name, end).await);
+    assert!(
+        !revive(id, &first[if first[0] == name { 1 } else { 0 }], end).await,
+        "it is on its way"
+    );
+    assert!(revive(id, name, end).await);
+    assert!(!revive(id, name, end).await, "once");
+    let rows = store.entries(id, 0, 99).await.expect("read");
+    let told = rows.iter().filter(|row| &*row.record.action == "stripe.report_retried").count();
+    assert_eq!(told, 1, "with its audit row");
+    let found = store.report(id, name).await.expect("read").expect("there");
+    assert_eq!((found.state, found.attempts.count, found.error), (ReportState::Pending, 1, None));
+    assert_eq!(tell_all(&store, end).await.len(), 3, "it is due with the others");
+    let done = store.report(id, name).await.expect("read").expect("there");
+    assert_eq!(
+        (done.state, done.attempts.count, done.attempts.first_at),
+        (ReportState::Done, 2, Some(end))
+    );
+}
+
 pub(super) async fn a_new_period_ends_the_old_ones_last_bucket(store: impl Store) {
     let id = organization_id(1);
     customer(&store, None).await;

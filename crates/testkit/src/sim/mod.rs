@@ -1,6 +1,7 @@
 //! A gateway in virtual time, over any store and the double of Stripe: what it waits for ends when
 //! the test lets it, and a crash is that it never goes on.
 
+mod lives;
 mod platform;
 mod run;
 mod upstream;
@@ -12,6 +13,7 @@ use driftlock_gateway::ports::Clock;
 use driftlock_gateway::{Door, Gateway, LocalCells, Parts, Secrets, Shared};
 use http::{Request, Response};
 
+pub use lives::{Course, Telling, live};
 pub use platform::{Seeded, SimPlatform, SimStore, ToDouble};
 pub use run::{Later, run, run_for};
 pub use upstream::Echo;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::jwt;
 use crate::node::project;
 use crate::port::free_port;
+use crate::postgres::Frozen;
 
 /// The secret key of the newer kind that the front takes.
 pub const SECRET_KEY: &str = "sb_secret_of_the_tests";
@@ -65,6 +66,12 @@ impl Project {
     #[must_use]
     pub fn requests(&self) -> usize {
         self.front.requests()
+    }
+
+    /// Has PostgREST stand still: it takes requests and answers none.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        Frozen::stop([self.postgrest.id().to_string()].into())
     }
 
     fn wait(&mut self, port: u16) {

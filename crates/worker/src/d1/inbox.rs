@@ -99,9 +99,10 @@ impl EventInbox for D1Directory {
     async fn invoices(
         &self,
         organization: OrganizationId,
-        limit: usize,
+        page: Page<String>,
     ) -> Result<Vec<InvoiceState>, Fault> {
-        let values = [organization.as_bytes().into(), (limit as u64).into()];
+        let (after, limit) = (page.after.as_deref().into(), (page.limit as u64).into());
+        let values = [organization.as_bytes().into(), after, limit];
         self.query(inbox::INVOICES, &values, inbox::invoice).await
     }
 }

@@ -75,7 +75,10 @@ impl DurableObject for OrganizationObject {
             Ok(ask) => ask,
             Err(error) => return Response::error(format!("no question: {error}"), 400),
         };
-        let is_news = matches!(ask, Ask::Settle(..) | Ask::Append(_) | Ask::AppendOnce(_));
+        let is_news = matches!(
+            ask,
+            Ask::Settle(..) | Ask::Append(_) | Ask::AppendOnce(_) | Ask::ReviveReport(..)
+        );
         let opened = self.opened();
         let answer = match &opened {
             Ok(opened) => self.answer_or_own_up(opened, organization, ask).await,
@@ -222,6 +225,13 @@ impl OrganizationObject {
                 said(told(store.answer_report(&identifier, &next, EdgeClock.now())))
             }
             Ask::Reports(window) => said(told(store.reports(organization, window))),
+            Ask::ReportsIn(state, after, limit) => {
+                said(told(store.reports_in(state, &after, limit)))
+            }
+            Ask::Report(identifier) => said(told(store.report(organization, &identifier))),
+            Ask::ReviveReport(identifier, audit) => {
+                said(told(store.revive_report(organization, &identifier, *audit, EdgeClock.now())))
+            }
             Ask::ReportSums(limit) => said(told(store.report_sums(organization, limit))),
             Ask::Alerts(limit) => said(told(store.alerts(organization, limit))),
             Ask::Append(records) => {

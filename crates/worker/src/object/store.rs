@@ -17,7 +17,7 @@ use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::shipment::{ShipCursor, Shipment};
-use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, SealRule};
+use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, ReportState, SealRule};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
 use driftlock_gateway::ports::{AuditLog, Clock, Ledger, UsageRecords};
@@ -200,6 +200,39 @@ impl ObjectStore {
         window: Period,
     ) -> Result<Vec<Report>, Fault> {
         meter::reports(self.sql(), organization, window)
+    }
+
+    pub(super) fn reports_in(
+        &self,
+        state: Option<ReportState>,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Report>, Fault> {
+        meter::reports_in(self.sql(), state, after, limit)
+    }
+
+    pub(super) fn report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+    ) -> Result<Option<Report>, Fault> {
+        meter::one(self.sql(), organization, identifier)
+    }
+
+    pub(super) fn revive_report(
+        &self,
+        organization: OrganizationId,
+        identifier: &str,
+        audit: AuditRecord,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        self.write(|books, sql| {
+            let revived = meter::revive(sql, organization, identifier, now)?;
+            if revived {
+                books.append(sql, organization, audit)?;
+            }
+            Ok(revived)
+        })
     }
 
     pub(super) fn report_sums(

@@ -20,4 +20,6 @@ pub use reconcile::{
     Found, SUMMARY_LAG, UNCERTAIN_MAX, drift, reconcile, settled_part, summary_window,
 };
 pub use report::{PeriodSums, Report, ReportState, SealRule, UnknownState};
-pub use seal::{Bucket, ReportMode, Reported, Sealed, is_due, organization_of, seal};
+pub use seal::{
+    Bucket, ReportMode, Reported, Sealed, identifiers_end, is_due, organization_of, seal,
+};

@@ -122,6 +122,12 @@ pub fn organization_of(identifier: &str) -> Option<OrganizationId> {
     Some(OrganizationId::from_bytes(bytes))
 }
 
+/// What comes after all identifiers of an organization's buckets, and before the next one's.
+#[must_use]
+pub fn identifiers_end(organization: OrganizationId) -> String {
+    format!("dl-{}-~", hex::encode(organization.as_bytes()))
+}
+
 impl Sealed {
     /// Whether Stripe is to be told at all; nothing is told of no overage.
     #[must_use]

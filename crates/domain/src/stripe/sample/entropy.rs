@@ -15,6 +15,21 @@ impl Entropy {
         Self(seed)
     }
 
+    /// The stream of a seed and words: that of other words has nothing to do with it.
+    #[must_use]
+    pub fn of(seed: u64, words: &[&str]) -> Self {
+        let mut stream = Self::new(seed);
+        for word in words {
+            // FNV-1a; each word begins where the ones before it led.
+            let mut hash = stream.number() ^ 0xcbf2_9ce4_8422_2325;
+            for byte in word.bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+            stream = Self::new(hash);
+        }
+        stream
+    }
+
     /// The next number.
     pub const fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -5,6 +5,7 @@
 mod billing;
 mod course;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -28,7 +29,7 @@ pub struct SamplePrice {
 /// What a life depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifeParams {
-    /// What ids follow from.
+    /// What ids follow from: the n-th event of a type has the same id in every life of a seed.
     pub seed: u64,
     /// The API version that the endpoint is set to.
     pub shape: ApiShape,
@@ -61,7 +62,8 @@ pub enum Start {
 #[derive(Debug, Clone)]
 pub struct Life {
     params: LifeParams,
-    entropy: Entropy,
+    /// How many ids of each label were made.
+    made: BTreeMap<String, u32>,
     now: Timestamp,
     customer: String,
     subscriptions: Vec<SampleSubscription>,
@@ -73,15 +75,24 @@ impl Life {
     /// A life in which nothing has happened.
     #[must_use]
     pub fn new(params: LifeParams) -> Self {
-        let mut entropy = Entropy::new(params.seed);
-        let made = entropy.id("cus_");
+        Self::going_on(params, Vec::new(), Vec::new())
+    }
+
+    /// A life that goes on from what is known of it already.
+    #[must_use]
+    pub fn going_on(
+        params: LifeParams,
+        subscriptions: Vec<SampleSubscription>,
+        invoices: Vec<SampleInvoice>,
+    ) -> Self {
+        let customer = params.customer.clone();
         Self {
-            customer: params.customer.clone().unwrap_or(made),
+            customer: customer.unwrap_or_else(|| id(params.seed, "cus_", "customer", 1)),
             now: params.start,
-            entropy,
+            made: BTreeMap::new(),
             params,
-            subscriptions: Vec::new(),
-            invoices: Vec::new(),
+            subscriptions,
+            invoices,
             events: Vec::new(),
         }
     }
@@ -138,8 +149,15 @@ impl Life {
         self.params.shape = shape;
     }
 
+    /// The next id of this label: the same seed makes the same one, whatever else happened.
+    fn id(&mut self, prefix: &str, label: &str) -> String {
+        let count = self.made.entry(label.to_owned()).or_default();
+        *count += 1;
+        id(self.params.seed, prefix, label, *count)
+    }
+
     fn emit(&mut self, kind: &EventKind, object: &Value, previous: Option<Value>) {
-        let id = self.entropy.id("evt_");
+        let id = self.id("evt_", kind.as_str());
         let (now, shape) = (self.now, self.params.shape);
         self.events.push(envelope::snapshot(&id, kind, now, shape, object, previous));
     }
@@ -166,9 +184,25 @@ impl Life {
         self.emit(kind, &object, None);
     }
 
+    /// Whether its last subscription lives.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live().is_some()
+    }
+
+    /// Whether its live subscription buys this.
+    #[must_use]
+    pub fn buys(&self, price: &SamplePrice) -> bool {
+        self.live().is_some_and(|place| self.subscriptions[place].price.id == price.id)
+    }
+
     /// The place of the last subscription, while it lives.
     fn live(&self) -> Option<usize> {
         let last = self.subscriptions.len().checked_sub(1)?;
         (self.subscriptions[last].ended_at.is_none()).then_some(last)
     }
+}
+
+fn id(seed: u64, prefix: &str, label: &str, number: u32) -> String {
+    Entropy::of(seed, &[label, &number.to_string()]).id(prefix)
 }

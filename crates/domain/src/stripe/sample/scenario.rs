@@ -75,13 +75,42 @@ impl Scenario {
         }
         life
     }
+
+    /// The same with a life that is under way: all of it now, since what was known is of the past.
+    /// Without a live subscription it begins with another sign-up.
+    #[must_use]
+    pub fn go_on(self, mut life: Life) -> Life {
+        if self == Self::Signup || !life.is_live() {
+            life.subscribe(&life.params().price.clone(), Start::Paid);
+            life.checkout();
+        }
+        match self {
+            Self::Signup => {}
+            Self::PaymentFailure => {
+                life.bill();
+                life.fail();
+                life.fail();
+                life.pay();
+            }
+            Self::Upgrade => life.change_price(&life.params().upgrade.clone()),
+            Self::Cancel => {
+                life.schedule_cancellation();
+                life.cancel();
+            }
+        }
+        life
+    }
 }
 
-/// A complete sample event of one handled type; `None` for a type that is not handled.
+/// A complete sample event of one handled type, the last thing that happens in this life; a new
+/// subscription begins where the one there is gives no occasion for it. `None` for a type that is
+/// not handled.
 #[must_use]
-pub fn event(kind: &EventKind, params: LifeParams) -> Option<Value> {
-    let (price, upgrade) = (params.price.clone(), params.upgrade.clone());
-    let mut life = Life::new(params);
+pub fn event(kind: &EventKind, mut life: Life) -> Option<Value> {
+    if !kind.is_handled() {
+        return None;
+    }
+    let price = life.params().price.clone();
     let start = match kind {
         EventKind::SubscriptionPaused
         | EventKind::SubscriptionResumed
@@ -89,10 +118,27 @@ pub fn event(kind: &EventKind, params: LifeParams) -> Option<Value> {
         EventKind::InvoicePaymentFailed | EventKind::InvoiceVoided => Start::Unpaid,
         _ => Start::Paid,
     };
-    life.subscribe(&price, start);
+    if *kind == EventKind::SubscriptionCreated || !life.is_live() {
+        life.subscribe(&price, start);
+    }
+    act(kind, &mut life);
+    let wanted = |event: &Value| event["type"].as_str() == Some(kind.as_str());
+    if !life.events().iter().any(wanted) {
+        life.subscribe(&price, start);
+        act(kind, &mut life);
+    }
+    life.into_events().into_iter().rev().find(wanted)
+}
+
+/// Does what such an event tells of, unless it is told of already.
+fn act(kind: &EventKind, life: &mut Life) {
+    let told = |life: &Life| life.events().iter().any(|event| event["type"] == kind.as_str());
     match kind {
         EventKind::CheckoutCompleted => life.checkout(),
-        EventKind::SubscriptionUpdated => life.change_price(&upgrade),
+        EventKind::SubscriptionUpdated => {
+            let (price, upgrade) = (life.params().price.clone(), life.params().upgrade.clone());
+            life.change_price(if life.buys(&upgrade) { &price } else { &upgrade });
+        }
         EventKind::SubscriptionDeleted => life.cancel(),
         EventKind::SubscriptionPaused => life.pause(),
         EventKind::SubscriptionResumed => {
@@ -100,7 +146,6 @@ pub fn event(kind: &EventKind, params: LifeParams) -> Option<Value> {
             life.resume();
         }
         EventKind::TrialWillEnd => life.announce_trial_end(),
-        EventKind::InvoiceVoided => life.void(),
         EventKind::CustomerDeleted => life.delete_customer(),
         EventKind::DisputeCreated => life.dispute(),
         EventKind::DisputeClosed => {
@@ -108,15 +153,26 @@ pub fn event(kind: &EventKind, params: LifeParams) -> Option<Value> {
             life.close_dispute();
         }
         EventKind::MeterErrorReport => life.report_meter_errors(),
-        EventKind::SubscriptionCreated
+        EventKind::InvoiceFinalized
         | EventKind::InvoicePaid
         | EventKind::InvoicePaymentSucceeded
         | EventKind::InvoicePaymentFailed
-        | EventKind::InvoiceFinalized
-        | EventKind::Other(_) => {}
+            if told(life) => {}
+        EventKind::InvoiceFinalized => life.bill(),
+        EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => {
+            life.bill();
+            life.pay();
+        }
+        EventKind::InvoicePaymentFailed => {
+            life.bill();
+            life.fail();
+        }
+        EventKind::InvoiceVoided => {
+            life.bill();
+            life.void();
+        }
+        EventKind::SubscriptionCreated | EventKind::Other(_) => {}
     }
-    let wanted = |event: &Value| event["type"].as_str() == Some(kind.as_str());
-    life.into_events().into_iter().rev().find(wanted)
 }
 
 impl fmt::Display for Scenario {

@@ -32,7 +32,7 @@ pub(in crate::stripe) fn parse(events: &[Value]) -> Vec<Event> {
 fn every_handled_type_has_a_sample_that_reads_in_every_shape() {
     for shape in ApiShape::ALL {
         for kind in EventKind::HANDLED {
-            let sample = event(kind, params(1, shape)).expect("a sample");
+            let sample = event(kind, Life::new(params(1, shape))).expect("a sample");
             let read = Event::parse(sample.to_string().as_bytes()).expect("an event");
             assert_eq!((&read.kind, read.livemode), (kind, Some(false)));
             let subject = read.subject();
@@ -59,6 +59,69 @@ fn the_same_arguments_make_the_same_events_and_another_seed_others() {
     }
     assert_eq!("reboot".parse::<Scenario>(), Err(UnknownScenario));
     assert_eq!("2025-08-27.basil".parse(), Ok(ApiShape::Basil));
+}
+
+/// What a client of the admin API knows of a life that another run began.
+fn known(of: &Life) -> Life {
+    let (subscriptions, invoices) = (of.subscriptions().to_vec(), of.invoices().to_vec());
+    let params = LifeParams {
+        seed: 77,
+        customer: Some(of.customer().to_owned()),
+        ..params(77, ApiShape::Basil)
+    };
+    Life::going_on(params, subscriptions, invoices)
+}
+
+#[test]
+fn every_event_and_scenario_goes_on_from_what_is_there() {
+    let signup = Scenario::Signup.life(params(1, ApiShape::Basil));
+    let before: Vec<_> = signup.events().iter().map(|event| event["id"].clone()).collect();
+    for kind in EventKind::HANDLED {
+        let sample = event(kind, known(&signup)).expect("a sample");
+        assert!(!before.contains(&sample["id"]), "{kind} is a new event");
+        let read = &parse(std::slice::from_ref(&sample))[0];
+        if let Some(customer) = read.subject().customer() {
+            assert_eq!(customer, signup.customer(), "{kind}");
+        }
+        let begins = [EventKind::SubscriptionCreated, EventKind::TrialWillEnd].contains(kind);
+        if kind.is_subscription() || kind.is_invoice() {
+            let same = read.subject().subscription() == Some(&*signup.subscriptions()[0].id);
+            assert_eq!(same, !begins, "{kind}");
+        }
+    }
+    // All of it in the second of the sign-up: what changed tells the order.
+    let ends = [
+        (Scenario::PaymentFailure, "active", "price_standard"),
+        (Scenario::Upgrade, "active", "price_growth"),
+        (Scenario::Cancel, "canceled", "price_standard"),
+    ];
+    for (scenario, status, price) in ends {
+        let mut events = signup.events().to_vec();
+        events.extend(scenario.go_on(known(&signup)).into_events());
+        shuffle(&mut events, 3);
+        let id = &signup.subscriptions()[0].id;
+        let state = fold(id, &parse(&events), &PriceMap::default()).expect("a plan").expect("told");
+        assert_eq!(serde_json::to_value(&state.status).expect("text"), status, "{scenario}");
+        assert_eq!(state.price.as_deref(), Some(price), "{scenario}");
+        let invoices = invoices::fold(&parse(&events));
+        assert!(invoices.values().all(|invoice| invoice.status == InvoiceStatus::Paid));
+    }
+    let ended = known(&Scenario::Cancel.go_on(known(&signup)));
+    let again = Scenario::Upgrade.go_on(ended);
+    assert_eq!(again.subscriptions().len(), 2, "an ended one does not live again");
+}
+
+#[test]
+fn streams_of_other_words_differ() {
+    let first = |seed, words: &[&str]| Entropy::of(seed, words).number();
+    assert_eq!(first(1, &["org_1", "signup"]), first(1, &["org_1", "signup"]));
+    let others = [
+        first(1, &["org_2", "signup"]),
+        first(1, &["org_1", "cancel"]),
+        first(2, &["org_1", "signup"]),
+        first(1, &["org_1s", "ignup"]),
+    ];
+    assert!(!others.contains(&first(1, &["org_1", "signup"])), "{others:?}");
 }
 
 #[test]

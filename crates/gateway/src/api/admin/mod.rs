@@ -84,15 +84,22 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
             Err(not_allowed([post]))
         }
         ["stripe", "events"] if call.is(&get) => stripe::events::events(call).await,
+        ["stripe", "events", id] if call.is(&get) => stripe::events::event(call, id).await,
         ["stripe", "events", id, "replay"] if call.is(&post) => {
             stripe::replay::replay(call, id).await
         }
+        ["stripe", "reports"] if call.is(&get) => stripe::reports::reports(call).await,
+        ["stripe", "reports", id, "retry"] if call.is(&post) => {
+            stripe::reports::retry(call, id).await
+        }
+        ["stripe", "reports", _, "retry"] => Err(not_allowed([post])),
         ["stripe", "events", _, "replay"] => Err(not_allowed([post])),
         ["receipts", id] if call.is(&get) => receipt::receipt(call, id).await,
         ["organizations", _, "usage" | "audit" | "invoices" | "alerts"]
         | ["organizations", _, "invoices", "upcoming"]
         | ["organizations", _, "audit", "export" | "verify"]
-        | ["stripe", "events"]
+        | ["stripe", "events" | "reports"]
+        | ["stripe", "events", _]
         | ["receipts", _] => Err(not_allowed([get])),
         _ => Err(Denial::NotFound.into()),
     }

@@ -31,10 +31,8 @@ const COLUMNS: [&str; 7] = ["id", "type", "customer", "state", "attempts", "rece
 
 impl Events {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut rows = self.remote.api()?.list("/stripe/events")?;
-        if let Some(state) = self.state {
-            rows.retain(|row| row["state"] == state.as_str());
-        }
+        let state = self.state.map(|state| format!("&state={}", state.as_str()));
+        let rows = self.remote.api()?.list_where("/stripe/events", &state.unwrap_or_default())?;
         if self.remote.json {
             output::json(&json!({ "data": rows, "next_cursor": null }))?;
         } else {

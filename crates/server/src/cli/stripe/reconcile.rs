@@ -1,7 +1,6 @@
 //! `driftlock stripe reconcile`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -21,10 +20,9 @@ pub(in crate::cli) struct Reconcile {
 impl Reconcile {
     pub(super) fn run(self) -> Result<ExitCode> {
         let remote = self.remote;
-        let tick = |waited: Duration| {
-            eprintln!("still comparing with Stripe, after {} s", waited.as_secs());
-        };
-        let found = remote.api()?.post_patiently("/stripe/reconcile", &json!({}), tick)?;
+        let found = remote
+            .patient_api()?
+            .patiently("comparing with Stripe", |api| api.post("/stripe/reconcile", &json!({})))?;
         if remote.json {
             output::json(&found)?;
         } else {

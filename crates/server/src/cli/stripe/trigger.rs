@@ -1,22 +1,28 @@
 //! `driftlock stripe trigger`: complete sample events, signed as Stripe signs them, so that billing
 //! can be tried without Stripe.
+//!
+//! They go on from the organization's customer and subscription, which the admin API tells, so that
+//! one run follows upon another; and what became of them is told, too.
 
-use std::path::{Path, PathBuf};
+mod known;
+
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Args};
 use driftlock_domain::stripe::event::EventKind;
 use driftlock_domain::stripe::sample::{
-    self, ApiShape, LifeParams, SamplePrice, Scenario, duplicate, shuffle,
+    self, ApiShape, Entropy, Life, LifeParams, SamplePrice, Scenario, duplicate, shuffle,
 };
 use driftlock_domain::stripe::signature::sign;
 use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
 use ureq::Agent;
 
-use crate::cli::api::WEBHOOK_SECRET_FILE;
+use crate::cli::api::{Api, Remote, WEBHOOK_SECRET_FILE};
 use crate::cli::output;
 
 #[derive(Args)]
@@ -39,50 +45,71 @@ pub(in crate::cli) struct Trigger {
     /// The API version that the events are rendered at
     #[arg(long, default_value = "2025-08-27.basil")]
     api_version: ApiShape,
-    /// What the ids follow from: the same seed makes the same events
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// What the ids follow from, with the organization and what happens to it: the same seed makes
+    /// the same ids, hence duplicates. Without it every run is a new one; its seed is printed
+    #[arg(long)]
+    seed: Option<u64>,
     /// Send them in an order that follows from this number
     #[arg(long)]
     shuffle: Option<u64>,
     /// Send some of them twice
     #[arg(long)]
     duplicate: bool,
-    /// The gateway's address
-    #[arg(long, default_value = "http://127.0.0.1:8787")]
-    url: String,
-    /// Data of `driftlock dev`, whose secret signs when ENV_STRIPE_WEBHOOK_SECRET is unset
-    #[arg(long, default_value = ".driftlock")]
-    data: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A life begins so long ago that all of it has happened.
 const LIFE: Duration = Duration::from_secs(45 * 86_400);
+/// Until everything that was sent should have had its effect, and how often that is asked.
+const EFFECT: Duration = Duration::from_secs(5);
+const EFFECT_EVERY: Duration = Duration::from_millis(50);
 
 impl Trigger {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let secret = secret(&self.data)?;
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        let now = Timestamp::from_secs(i64::try_from(now.as_secs())?);
-        let events = self.events(now)?;
+        let secret = secret(&self.remote.data)?;
+        let api = match self.remote.api() {
+            Ok(api) => Some(api),
+            Err(error) => {
+                eprintln!("{error}; so the events are those of a customer of their own");
+                None
+            }
+        };
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => u64::from(getrandom::u32().context("no random number can be had")?),
+        };
+        let events = self.events(seed, now()?, api.as_ref())?;
+        let mut sent = self.send(&events, &secret)?;
+        if let Some(api) = &api {
+            follow(api, &mut sent)?;
+        }
+        if self.remote.json {
+            output::json(&json!({ "seed": seed, "data": sent }))?;
+        } else {
+            let columns = ["id", "type", "status", "answer", "state", "error"];
+            output::table(&columns.map(|name| (name, name)), &sent)?;
+            output::line(&format!("seed {seed}: with --seed {seed} the same ids are sent again"))?;
+        }
+        let taken = sent.iter().all(|event| event["status"] == 200);
+        Ok(if taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn send(&self, events: &[Value], secret: &str) -> Result<Vec<Value>> {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .build()
             .into();
-        let url = format!("{}/webhooks/stripe", self.url.trim_end_matches('/'));
+        let url = format!("{}/webhooks/stripe", self.remote.url.trim_end_matches('/'));
         let mut sent = Vec::new();
-        for event in &events {
+        for event in events {
             let body = event.to_string();
             let mut answer = agent
                 .post(&url)
                 .header("content-type", "application/json; charset=utf-8")
-                .header("stripe-signature", sign(&secret, now.secs(), body.as_bytes()))
+                .header("stripe-signature", sign(secret, now()?.secs(), body.as_bytes()))
                 .send(body.as_bytes())
                 .with_context(|| format!("no gateway answers at {url}"))?;
             let text = answer.body_mut().read_to_string().unwrap_or_default();
@@ -93,51 +120,84 @@ impl Trigger {
                 "answer": serde_json::from_str::<Value>(&text).unwrap_or(Value::String(text)),
             }));
         }
-        if self.json {
-            output::json(&json!({ "data": sent }))?;
-        } else {
-            output::table(&["id", "type", "status", "answer"].map(|name| (name, name)), &sent)?;
-        }
-        let taken = sent.iter().all(|event| event["status"] == 200);
-        Ok(if taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(sent)
     }
 
-    fn events(&self, now: Timestamp) -> Result<Vec<Value>> {
-        let params = LifeParams {
-            seed: self.seed,
+    fn events(&self, seed: u64, now: Timestamp, api: Option<&Api>) -> Result<Vec<Value>> {
+        let kind = self.event.as_deref().map(EventKind::from);
+        let happens = kind.as_ref().map(EventKind::as_str);
+        let happens = happens.or(self.scenario.map(Scenario::as_str)).unwrap_or_default();
+        let mut params = LifeParams {
+            seed: Entropy::of(seed, &[&self.organization, happens]).number(),
             shape: self.api_version,
             livemode: false,
             organization: self.organization.clone(),
             customer: None,
             price: SamplePrice { id: self.price.clone(), cents: 4_900 },
             upgrade: SamplePrice { id: self.upgrade.clone(), cents: 24_900 },
-            start: if self.scenario == Some(Scenario::Signup) || self.event.is_some() {
-                now
-            } else {
-                now.minus(LIFE)
-            },
+            start: now,
         };
-        let mut events = match (&self.event, self.scenario) {
+        let known = match api {
+            Some(api) => known::life(api, &params)?,
+            None => None,
+        };
+        let mut events = match (&kind, self.scenario) {
             (Some(kind), _) => {
-                let kind = EventKind::from(kind.as_str());
-                let Some(event) = sample::event(&kind, params) else {
+                let life = known.unwrap_or_else(|| Life::new(params));
+                let Some(event) = sample::event(kind, life) else {
                     let known: Vec<&str> =
                         EventKind::HANDLED.iter().map(EventKind::as_str).collect();
                     bail!("no such event {kind}; there are {}", known.join(", "));
                 };
                 vec![event]
             }
-            (None, Some(scenario)) => scenario.life(params).into_events(),
+            (None, Some(scenario)) => match known {
+                Some(life) => scenario.go_on(life).into_events(),
+                None => {
+                    if scenario != Scenario::Signup {
+                        params.start = now.minus(LIFE);
+                    }
+                    scenario.life(params).into_events()
+                }
+            },
             (None, None) => Vec::new(),
         };
+        ensure!(
+            !events.is_empty(),
+            "nothing happens: the subscription buys {} already; --upgrade names another price",
+            self.upgrade
+        );
         if self.duplicate {
-            events = duplicate(events, self.shuffle.unwrap_or(self.seed));
+            events = duplicate(events, self.shuffle.unwrap_or(seed));
         }
         if let Some(seed) = self.shuffle {
             shuffle(&mut events, seed);
         }
         Ok(events)
     }
+}
+
+/// What became of each event that was taken: a run that follows upon this one finds its effect.
+fn follow(api: &Api, sent: &mut [Value]) -> Result<()> {
+    let deadline = Instant::now() + EFFECT;
+    for event in sent.iter_mut().filter(|event| event["status"] == 200) {
+        let path = format!("/stripe/events/{}", event["id"].as_str().unwrap_or_default());
+        let entry = loop {
+            let entry = api.get(&path)?;
+            if entry["state"] != "pending" || Instant::now() > deadline {
+                break entry;
+            }
+            thread::sleep(EFFECT_EVERY);
+        };
+        event["state"] = entry["state"].clone();
+        event["error"] = entry["error"].clone();
+    }
+    Ok(())
+}
+
+fn now() -> Result<Timestamp> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(Timestamp::from_secs(i64::try_from(since.as_secs())?))
 }
 
 /// Of several secrets the first, as Stripe's newest stands first.

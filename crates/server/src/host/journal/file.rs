@@ -40,6 +40,10 @@ pub(super) struct JournalFile {
 
 /// Bytes read at once.
 const READ_MAX: u64 = 256 << 10;
+/// The most that is left for requests under way.
+const RESERVE_MAX: u64 = 256 << 10;
+/// Bytes written to find out whether the disk takes any: a block of most file systems.
+const PROBE: usize = 4 << 10;
 
 impl JournalFile {
     /// Opens it, and makes it if there is none. It is this process's alone while it is open.
@@ -72,9 +76,18 @@ impl JournalFile {
         self.first == self.end
     }
 
-    /// Whether another batch fits.
+    /// Whether there is room for what is under way: a little is left for requests that were let in
+    /// before it was full.
     pub(super) fn has_room(&self) -> bool {
-        self.end < self.bytes_max
+        let reserve = (self.bytes_max / 8).min(RESERVE_MAX);
+        self.end + reserve < self.bytes_max
+    }
+
+    /// Whether the disk takes records, tried without leaving anything there.
+    pub(super) fn is_writable(&self) -> bool {
+        let written = self.file.write_all_at(&[b' '; PROBE], self.end).and_then(|()| self.sync());
+        // What is there of it is covered by the next append.
+        written.and(self.file.set_len(self.end)).is_ok()
     }
 
     /// Makes records durable, all of them or none.
@@ -152,7 +165,8 @@ impl JournalFile {
     }
 }
 
-fn line(json: &str) -> String {
+/// A record's line.
+pub(super) fn line(json: &str) -> String {
     format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
 }
 
@@ -224,13 +238,15 @@ mod tests {
     #[test]
     fn it_never_grows_beyond_its_bound() {
         let (_folder, path) = file();
-        let mut journal = JournalFile::open(&path, 2_000, FSYNC).expect("opens");
+        let mut journal = JournalFile::open(&path, 20_000, FSYNC).expect("opens");
         let mut appended = 0;
         while journal.append(&[entry(appended)]).is_ok() {
             appended += 1;
         }
-        assert!((1..10).contains(&appended), "{appended}");
-        assert!(std::fs::metadata(&path).expect("there").len() <= 2_000);
+        assert!((10..100).contains(&appended), "{appended}");
+        assert!(!journal.has_room(), "it was shut before it was full");
+        assert!(journal.is_writable(), "the disk is not what refuses");
+        assert!(std::fs::metadata(&path).expect("there").len() <= 20_000);
         assert_eq!(journal.oldest().expect("read").entries.len() as u64, appended);
     }
 }

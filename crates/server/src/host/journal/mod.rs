@@ -8,6 +8,7 @@
 //! key only the store knows.
 
 mod file;
+mod refused;
 mod thread;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::PeriodId;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
+use driftlock_gateway::JournalGauges;
 use driftlock_gateway::ports::Ledger;
 
 use file::Entry;
@@ -51,6 +53,11 @@ impl<S: NativeStore> Outage<S> {
     pub(crate) fn new(store: S, journal: Option<Journal>) -> Self {
         let behind = |journal| Arc::new(Behind { journal, uncapped: Mutex::default() });
         Self { store, journal: journal.map(behind) }
+    }
+
+    /// What is told of the journal, if there is one.
+    pub(crate) fn gauges(&self) -> Option<Arc<JournalGauges>> {
+        self.journal.as_ref().map(|behind| behind.journal.gauges())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The thread that writes the journal, and settles what is in it once the store answers.
 //!
 //! Appends that wait share one sync. Settling goes from the oldest on, a portion at a time, beside
-//! the appends; a portion of which one is refused by the store's failing is tried again as a whole.
+//! the appends; a portion of which one finds the store away is tried again as a whole. What the store
+//! refuses for good is put aside, so that it holds up nothing behind it.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use driftlock_domain::config::Metering;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::usage::Settled;
+use driftlock_gateway::JournalGauges;
 use driftlock_gateway::ports::Clock;
 use futures_util::future::join_all;
 use tokio::runtime::LocalOptions;
@@ -21,6 +23,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 use tokio::sync::oneshot;
 
 use super::file::{Entry, JournalFile, Portion};
+use super::is_away;
+use super::refused::RefusedFile;
 use crate::host::clock::NativeClock;
 use crate::host::platform::SharedStore;
 
@@ -36,6 +40,7 @@ const SETTLED_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Journal {
     waiting: Option<Sender<Waiting>>,
     has_room: Arc<AtomicBool>,
+    gauges: Arc<JournalGauges>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -52,7 +57,15 @@ struct Waiting {
     reply: oneshot::Sender<Result<(), Fault>>,
 }
 
-type Shared = Rc<RefCell<JournalFile>>;
+/// What the thread keeps.
+struct Books {
+    file: JournalFile,
+    refused: RefusedFile,
+    has_room: Arc<AtomicBool>,
+    gauges: Arc<JournalGauges>,
+}
+
+type Shared = Rc<RefCell<Books>>;
 
 impl Journal {
     /// Opens the journal that the configuration names, and settles what is left in it.
@@ -69,26 +82,35 @@ impl Journal {
         let (bytes_max, durability) = (metering.journal_bytes_max, metering.durability);
         // It is opened here, so that what is wrong with it is told before anything is served.
         let file = JournalFile::open(path, bytes_max, durability).map_err(failed)?;
+        let refused = RefusedFile::beside(path);
+        let gauges = Arc::<JournalGauges>::default();
+        gauges.add_refused(refused.count().map_err(failed)?);
         let (sender, receiver) = channel(QUEUE_MAX);
         let has_room = Arc::new(AtomicBool::new(file.has_room()));
-        let room = Arc::clone(&has_room);
+        let (room, told) = (Arc::clone(&has_room), Arc::clone(&gauges));
+        let books = Books { file, refused, has_room: room, gauges: told };
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build_local(LocalOptions::default());
             match runtime {
-                Ok(runtime) => runtime.block_on(run(file, store, clock, receiver, room)),
+                Ok(runtime) => runtime.block_on(run(books, store, clock, receiver)),
                 Err(error) => tracing::error!(%error, "the journal has no event loop"),
             }
         };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(work);
         let thread = Some(thread.map_err(failed)?);
-        Ok(Self { waiting: Some(sender), has_room, thread })
+        Ok(Self { waiting: Some(sender), has_room, gauges, thread })
     }
 
     /// Whether a record would be taken.
     pub(super) fn has_room(&self) -> bool {
         self.has_room.load(Ordering::Relaxed)
+    }
+
+    /// What is told of it.
+    pub(super) fn gauges(&self) -> Arc<JournalGauges> {
+        Arc::clone(&self.gauges)
     }
 
     /// Makes a record durable.
@@ -117,26 +139,18 @@ impl Drop for Journal {
 }
 
 async fn run<S: SharedStore>(
-    file: JournalFile,
+    books: Books,
     store: S,
     clock: NativeClock,
     mut waiting: Receiver<Waiting>,
-    has_room: Arc<AtomicBool>,
 ) {
-    let file = Rc::new(RefCell::new(file));
-    let settling =
-        tokio::task::spawn_local(settle(Rc::clone(&file), store, clock, Arc::clone(&has_room)));
+    let books = Rc::new(RefCell::new(books));
+    let settling = tokio::task::spawn_local(settle(Rc::clone(&books), store, clock));
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let (entries, replies): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|one| (one.entry, one.reply)).unzip();
-        let mut file = file.borrow_mut();
-        let written = file.append(&entries);
-        has_room.store(file.has_room() && written.is_ok(), Ordering::Relaxed);
-        drop(file);
-        if let Err(error) = &written {
-            tracing::error!(%error, "the journal takes no more: metered requests are refused");
-        }
+        let written = books.borrow_mut().append(&entries);
         for reply in replies {
             let outcome = written.as_ref().copied().map_err(Fault::store);
             // The one who asked may have gone away meanwhile.
@@ -146,48 +160,103 @@ async fn run<S: SharedStore>(
     settling.abort();
 }
 
+impl Books {
+    fn append(&mut self, entries: &[Entry]) -> std::io::Result<()> {
+        let written = self.file.append(entries);
+        if let Err(error) = &written {
+            tracing::error!(%error, "the journal takes no more: metered requests are refused");
+        }
+        self.has_room.store(self.file.has_room() && written.is_ok(), Ordering::Relaxed);
+        written
+    }
+
+    /// Opens again what a failed append shut, once the disk takes records.
+    fn reopen(&self) {
+        let is_shut = !self.has_room.load(Ordering::Relaxed);
+        if is_shut && self.file.has_room() && self.file.is_writable() {
+            self.has_room.store(true, Ordering::Relaxed);
+            tracing::info!("the journal takes records again");
+        }
+    }
+
+    /// Forgets a portion; what was refused of it is put aside before. Whether that went well.
+    fn done(&mut self, portion: &Portion, refused: &[(usize, Fault)]) -> bool {
+        let entries: Vec<&Entry> =
+            refused.iter().map(|(place, _)| &portion.entries[*place]).collect();
+        if !entries.is_empty() {
+            let path = self.refused.path().display();
+            if let Err(error) = self.refused.keep(&entries) {
+                tracing::error!(%error, %path, "what the store refuses cannot be put aside");
+                return false;
+            }
+            for (entry, (_, fault)) in entries.iter().zip(refused) {
+                let usage = entry.settlement.usage;
+                tracing::error!(%usage, cause = fault.cause, %path, "the store refuses a unit for good: it was put aside");
+            }
+            self.gauges.add_refused(entries.len() as u64);
+        }
+        if let Err(error) = self.file.done(portion.next) {
+            tracing::error!(%error, "the journal cannot be shortened");
+        }
+        true
+    }
+}
+
 /// Settles what waits, as long as the store takes it, again and again.
-async fn settle<S: SharedStore>(file: Shared, store: S, clock: NativeClock, room: Arc<AtomicBool>) {
+async fn settle<S: SharedStore>(books: Shared, store: S, clock: NativeClock) {
     let mut settled = 0;
     loop {
-        let portion = if file.borrow().is_empty() { None } else { Some(file.borrow().oldest()) };
+        let portion = {
+            let books = books.borrow();
+            if books.file.is_empty() { None } else { Some(books.file.oldest()) }
+        };
         match portion {
-            Some(Ok(portion)) if take(&store, &portion, &clock).await => {
-                settled += portion.entries.len();
-                let mut file = file.borrow_mut();
-                if let Err(error) = file.done(portion.next) {
-                    tracing::error!(%error, "the journal cannot be shortened");
+            Some(Ok(portion)) => {
+                let refused = take(&store, &portion, &clock).await;
+                let mut books = books.borrow_mut();
+                if let Some(refused) = refused
+                    && books.done(&portion, &refused)
+                {
+                    settled += portion.entries.len() - refused.len();
+                    if books.file.is_empty() {
+                        tracing::info!(settled, "what went on while the store was away is settled");
+                        settled = 0;
+                    }
+                    books.reopen();
+                    continue;
                 }
-                room.store(file.has_room(), Ordering::Relaxed);
-                if file.is_empty() {
-                    tracing::info!(settled, "what went on while the store was away is settled");
-                    settled = 0;
-                }
-                continue;
             }
             Some(Err(error)) => tracing::error!(%error, "the journal cannot be read"),
-            Some(Ok(_)) | None => {}
+            None => {}
         }
+        books.borrow().reopen();
         tokio::time::sleep(SETTLED_EVERY).await;
     }
 }
 
-/// Whether the store has all of a portion.
-async fn take<S: SharedStore>(store: &S, portion: &Portion, clock: &NativeClock) -> bool {
+/// What the store refuses of a portion, by its place; `None` while it does not have all the rest.
+async fn take<S: SharedStore>(
+    store: &S,
+    portion: &Portion,
+    clock: &NativeClock,
+) -> Option<Vec<(usize, Fault)>> {
     let one =
         async |entry: &Entry| store.settle_late(&entry.settlement, entry.terms, clock.now()).await;
     let outcomes = join_all(portion.entries.iter().map(one)).await;
-    for (entry, outcome) in portion.entries.iter().zip(&outcomes) {
+    let mut refused = Vec::new();
+    for (place, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
             Ok(Settled::Committed { .. } | Settled::Repeated { .. }) => {}
             Ok(Settled::Refused) => {
-                tracing::error!(usage = %entry.settlement.usage, "was voided meanwhile, and is not charged");
+                let usage = portion.entries[place].settlement.usage;
+                tracing::error!(%usage, "was voided meanwhile, and is not charged");
             }
-            Err(fault) => {
+            Err(fault) if is_away(&fault) => {
                 tracing::debug!(cause = fault.cause, "the store is away: the journal waits");
-                return false;
+                return None;
             }
+            Err(fault) => refused.push((place, fault)),
         }
     }
-    true
+    Some(refused)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use driftlock_domain::config::{self, Config, Urls};
+use http::{HeaderName, HeaderValue};
 use tokio_rustls::TlsConnector;
 
 use super::address::{BackendUrl, MalformedBackendUrl};
@@ -16,6 +17,7 @@ pub(crate) struct Backends {
     urls: Arc<[BackendUrl]>,
     health: Arc<[Arc<Health>]>,
     tls: Option<TlsConnector>,
+    headers: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 /// Why there are no backends.
@@ -30,17 +32,31 @@ pub(crate) enum BackendsError {
 }
 
 impl Backends {
-    /// The backends of these URLs, of which there is at least one.
+    /// The backends of these URLs, of which there is at least one. Health checks have these headers.
     ///
     /// # Errors
     /// [`BackendsError`].
-    pub(crate) fn new(urls: &Urls, config: &config::Backend) -> Result<Self, BackendsError> {
+    pub(crate) fn new(
+        urls: &Urls,
+        config: &config::Backend,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Self, BackendsError> {
         let urls = urls.0.iter().map(|url| BackendUrl::parse(url));
         let urls = urls.collect::<Result<Arc<[_]>, _>>()?;
         let secure = urls.iter().any(|url| url.server_name().is_some());
         let tls = secure.then(|| tls::connector(config.ca_file.as_deref())).transpose()?;
         let health = urls.iter().map(|_| Arc::new(Health::new(config))).collect();
-        Ok(Self { urls, health, tls })
+        Ok(Self { urls, health, tls, headers: headers.into() })
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.urls.len()
+    }
+
+    /// What every request to a backend carries, ours included.
+    pub(super) fn headers(&self) -> Arc<[(HeaderName, HeaderValue)]> {
+        Arc::clone(&self.headers)
     }
 
     /// A core's own targets.

@@ -2,8 +2,8 @@
 //! backend, one pool per core.
 //!
 //! Several backends take turns, as long as they are well (`health.rs`). A request is tried again,
-//! once per connection that died in the pool and once with another backend, only if not a byte of
-//! it had been written. Everything waits for a bounded time.
+//! once per connection that died in the pool and once with another backend (if the first cannot be
+//! connected to, or has no connection left), only if not a byte of it had been written. Everything waits for a bounded time.
 
 mod address;
 mod backends;
@@ -24,6 +24,7 @@ mod transport;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::route::Route;
 use driftlock_gateway::ports::{BodyEnd, Collected, SendError, Upstream};
 use futures_util::{Stream, StreamExt};
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 
 pub(crate) use address::{BackendUrl, MalformedBackendUrl};
 pub(crate) use backends::Backends;
@@ -50,6 +51,8 @@ pub(crate) struct Backend(Rc<Inner>);
 struct Inner {
     targets: Vec<Target>,
     turn: Cell<usize>,
+    /// What health checks carry; requests come with it.
+    headers: Arc<[(HeaderName, HeaderValue)]>,
     body_idle: Duration,
 }
 
@@ -59,6 +62,7 @@ impl Backend {
         Self(Rc::new(Inner {
             targets: backends.targets(config),
             turn: Cell::new(0),
+            headers: backends.headers(),
             body_idle: Duration::from_millis(config.timeouts.body_idle_ms),
         }))
     }
@@ -69,7 +73,7 @@ impl Backend {
     }
 
     /// Sends a request to the backend whose turn it is, or to the next if that one cannot even be
-    /// connected to.
+    /// connected to, or has no room.
     async fn exchange(
         &self,
         mut request: Request<RequestBody>,

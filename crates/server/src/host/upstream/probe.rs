@@ -1,4 +1,5 @@
 //! Health checks: each backend is asked for its path in a steady rhythm; any 2xx is well.
+//! The question carries `backend.headers`, as requests do: a backend may want a key for its health, too.
 
 use std::time::Duration;
 
@@ -20,14 +21,18 @@ impl Backend {
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             rounds.tick().await;
-            join_all(self.0.targets.iter().map(|target| check(target, &path, every))).await;
+            let checks = self.0.targets.iter().map(|target| {
+                let mut request = Request::new(RequestBody::Full(None));
+                request.headers_mut().extend(self.0.headers.iter().cloned());
+                check(target, request, &path, every)
+            });
+            join_all(checks).await;
         }
     }
 }
 
 /// One backend has as much time as there is between two checks.
-async fn check(target: &Target, path: &Uri, patience: Duration) {
-    let mut request = Request::new(RequestBody::Full(None));
+async fn check(target: &Target, mut request: Request<RequestBody>, path: &Uri, patience: Duration) {
     if target.address(&mut request, path.clone()).is_err() {
         return;
     }

@@ -9,6 +9,7 @@ use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::websocket;
 use http::header::HOST;
 use http::{Request, Response, StatusCode, Uri, Version};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -18,6 +19,7 @@ use super::lane::{Lane, NoHead};
 use super::pool::{Permit, Pool};
 use super::transport::Transport;
 use super::{Failed, RequestBody, ResponseBody};
+use crate::host::listen::keepalive;
 use crate::host::socket::Socket;
 
 /// See the module.
@@ -78,7 +80,10 @@ impl Target {
         head_timeout: Duration,
         idle: Option<Duration>,
     ) -> Result<Response<ResponseBody>, Attempt> {
-        let permit = self.pool.permit(self.connect_timeout).await.ok_or(Failed::NoPermit)?;
+        let permit = self.pool.permit(self.connect_timeout).await;
+        let Some(permit) = permit else {
+            return Err(Attempt { failed: Failed::NoPermit, unsent: Some(Box::new(request)) });
+        };
         if websocket::is_asked(request.headers()) {
             return Box::pin(self.switch(request, permit, head_timeout, idle)).await;
         }
@@ -131,6 +136,8 @@ impl Target {
         let stream = TcpStream::connect(self.url.endpoint()).await.map_err(Failed::Connect)?;
         // Without it a request whose body follows its head may wait for an acknowledgement.
         stream.set_nodelay(true).map_err(Failed::Connect)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&keepalive()).map_err(Failed::Connect)?;
         let (Some(tls), Some(name)) = (&self.tls, self.url.server_name()) else {
             return Ok(Transport::Plain(Socket::new(stream)));
         };

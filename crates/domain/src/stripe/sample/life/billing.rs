@@ -29,6 +29,17 @@ impl Life {
         });
     }
 
+    /// An invoice in the middle of a period, which is still to be paid; with one that waits for its
+    /// payment already, none.
+    pub fn bill(&mut self) {
+        let Some(place) = self.live() else { return };
+        if self.open_invoice().is_some() {
+            return;
+        }
+        let invoice = self.invoice_of(place, "subscription_update", self.now);
+        self.update(place, |subscription| subscription.latest_invoice = Some(invoice));
+    }
+
     /// The last invoice is paid.
     pub fn pay(&mut self) {
         let Some(place) = self.open_invoice() else { return };
@@ -86,11 +97,11 @@ impl Life {
 
     fn invoice_of(&mut self, place: usize, reason: &str, start: crate::time::Timestamp) -> String {
         let subscription = self.subscriptions[place].clone();
-        let id = self.entropy.id("in_");
-        let count = self.invoices.len() + 1;
+        let id = self.id("in_", "invoice");
+        let (line, count) = (self.id("il_", "line"), self.invoices.len() + 1);
         self.invoices.push(SampleInvoice {
             id: id.clone(),
-            line: self.entropy.id("il_"),
+            line,
             status: "open".to_owned(),
             number: format!("DRIFT-{count:04}"),
             total: subscription.price.cents,

@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 impl Life {
     /// A Checkout Session is completed: it links organization, customer and last subscription.
     pub fn checkout(&mut self) {
-        let id = self.entropy.id("cs_test_");
+        let id = self.id("cs_test_", "checkout");
         let made = self.subscriptions.last().map(|last| last.id.clone());
         let (organization, livemode) = (self.params.organization.clone(), self.params.livemode);
         let object = extras::checkout_session(
@@ -40,9 +40,10 @@ impl Life {
             Start::Trial(_) => ("trialing", Some(period)),
             Start::Paid | Start::Unpaid => ("incomplete", None),
         };
+        let (id, item) = (self.id("sub_", "subscription"), self.id("si_", "item"));
         self.subscriptions.push(SampleSubscription {
-            id: self.entropy.id("sub_"),
-            item: self.entropy.id("si_"),
+            id,
+            item,
             customer: self.customer.clone(),
             organization: Some(self.params.organization.clone()),
             price: price.clone(),
@@ -150,7 +151,7 @@ impl Life {
 
     /// A charge is disputed.
     pub fn dispute(&mut self) {
-        let (id, charge) = (self.entropy.id("dp_"), self.entropy.id("ch_"));
+        let (id, charge) = (self.id("dp_", "dispute"), self.id("ch_", "charge"));
         let object = extras::dispute(&id, &charge, &self.customer, self.now, self.params.livemode);
         self.emit(&EventKind::DisputeCreated, &object, None);
     }
@@ -167,8 +168,8 @@ impl Life {
     /// Meter events are found invalid: the event names their meter, and what is wrong with them is
     /// fetched ([`super::super::fetched`]).
     pub fn report_meter_errors(&mut self) {
-        let (id, meter) = (self.entropy.id("evt_test_"), self.entropy.id("mtr_test_"));
         let kind = EventKind::MeterErrorReport;
+        let (id, meter) = (self.id("evt_test_", kind.as_str()), self.id("mtr_test_", "meter"));
         let related = ("billing.meter", meter.as_str());
         self.events.push(thin(&id, &kind, self.now, related, self.params.livemode));
     }

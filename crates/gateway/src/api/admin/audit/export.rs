@@ -4,22 +4,28 @@
 use bytes::Bytes;
 use driftlock_domain::audit::AuditEntry;
 use driftlock_domain::denial::{Fault, FaultKind};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use driftlock_domain::id::OrganizationId;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::json;
 
 use super::super::call::{AdminCall, Reply};
 use super::super::input::Query;
+use super::{BEGINNINGS_MAX, Extent, Next, extent, next, removed};
 use crate::ports::{AuditLog, Platform, Upstream};
 
 pub(in super::super) async fn export<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
     Query::of(&call.head.uri, &[])?;
-    let organization = call.organization(id).await?;
-    call.gateway.write_queued_audit().await;
-    let head = call.gateway.audit.head(organization.id).await?;
-    let checkpoint = call.gateway.audit.checkpoint(organization.id).await?;
-    let pages = super::pages(call.gateway.clone(), organization.id, head.seq);
+    let organization = call.organization(id).await?.id;
+    call.gateway.show_queued_audit().await;
+    let (extent, first) = begin(&call.gateway.audit, organization).await?;
+    let Extent { checkpoint, head } = extent;
+    let gateway = call.gateway.clone();
+    let pages = pages(first, move |after| {
+        let gateway = gateway.clone();
+        async move { next(&gateway.audit, organization, extent, after).await }
+    });
     let lines = pages.and_then(|entries| std::future::ready(lines(&entries)));
     // Whoever reads it sees by its last line that it is whole.
     let last = Bytes::from(format!("{}\n", json!({ "checkpoint": checkpoint, "head": head })));
@@ -31,6 +37,38 @@ pub(in super::super) async fn export<P: Platform>(call: AdminCall<'_, P>, id: &s
         headers.insert("x-audit-head", value);
     }
     Ok(response)
+}
+
+/// From where to where, and the first page, which begins there.
+pub(super) async fn begin(
+    log: &impl AuditLog,
+    organization: OrganizationId,
+) -> Result<(Extent, Vec<AuditEntry>), Fault> {
+    for _ in 0..BEGINNINGS_MAX {
+        let extent = extent(log, organization).await?;
+        if let Next::Entries(first) = next(log, organization, extent, 0).await? {
+            return Ok((extent, first));
+        }
+    }
+    Err(removed())
+}
+
+/// The first page and those after it. What is removed meanwhile breaks it off, so that its last line
+/// never states more than there is.
+pub(super) fn pages<F: Future<Output = Result<Next, Fault>>>(
+    first: Vec<AuditEntry>,
+    read: impl Fn(u64) -> F + Clone,
+) -> impl Stream<Item = Result<Vec<AuditEntry>, Fault>> {
+    stream::try_unfold(first, move |page| {
+        let read = read.clone();
+        async move {
+            let Some(last) = page.last() else { return Ok(None) };
+            match read(last.seq).await? {
+                Next::Entries(following) => Ok(Some((page, following))),
+                Next::Removed => Err(removed()),
+            }
+        }
+    })
 }
 
 fn lines(entries: &[AuditEntry]) -> Result<Bytes, Fault> {

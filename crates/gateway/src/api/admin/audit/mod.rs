@@ -1,35 +1,187 @@
 //! An organization's audit log: `/admin/v1/organizations/{id}/audit`, `/export`, `/verify`.
+//!
+//! A walk over it takes longer than retention needs to remove its oldest part: what is missed for
+//! that reason is no sign of tampering, and no part of a whole export.
 
 pub(super) mod export;
 pub(super) mod list;
 pub(super) mod verify;
 
-use driftlock_domain::audit::AuditEntry;
+use driftlock_domain::audit::{AuditEntry, AuditHead};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
-use futures_util::Stream;
 
-use crate::gateway::Gateway;
-use crate::ports::{AuditLog, Platform};
+use crate::ports::AuditLog;
 
 /// Entries read at a time: walks of any length take bounded memory.
 const PAGE: usize = 1_000;
+/// How often a walk begins anew because of retention, which removes portions of days.
+const BEGINNINGS_MAX: usize = 5;
 
-/// The log page by page up to entry `last`.
-fn pages<P: Platform>(
-    gateway: Gateway<P>,
+/// From where to where a log is walked.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    checkpoint: AuditHead,
+    head: AuditHead,
+}
+
+/// What comes next on a walk.
+enum Next {
+    /// These entries; none at the end.
+    Entries(Vec<AuditEntry>),
+    /// Nothing that follows: retention has removed it since the walk began.
+    Removed,
+}
+
+/// The checkpoint is read first: the entry that names it is then before the head.
+async fn extent(log: &impl AuditLog, organization: OrganizationId) -> Result<Extent, Fault> {
+    let checkpoint = log.checkpoint(organization).await?;
+    let head = log.head(organization).await?;
+    Ok(Extent { checkpoint, head })
+}
+
+/// The next page after entry `after`, 0 at first.
+async fn next(
+    log: &impl AuditLog,
     organization: OrganizationId,
-    last: u64,
-) -> impl Stream<Item = Result<Vec<AuditEntry>, Fault>> {
-    futures_util::stream::try_unfold(0, move |after| {
-        let gateway = gateway.clone();
-        async move {
-            if after >= last {
-                return Ok(None);
-            }
-            let limit = usize::try_from(last - after).unwrap_or(PAGE).min(PAGE);
-            let entries = gateway.audit.entries(organization, after, limit).await?;
-            Ok(entries.last().map(|entry| entry.seq).map(|seq| (entries, seq)))
+    extent: Extent,
+    after: u64,
+) -> Result<Next, Fault> {
+    let last = extent.head.seq;
+    if after >= last {
+        return Ok(Next::Entries(Vec::new()));
+    }
+    let limit = usize::try_from(last - after).unwrap_or(PAGE).min(PAGE);
+    let mut entries = log.entries(organization, after, limit).await?;
+    // Where there is a checkpoint, a first page of that many would reach beyond the head.
+    entries.retain(|entry| entry.seq <= last);
+    let wanted = after.max(extent.checkpoint.seq) + 1;
+    let is_missed = wanted <= last && entries.first().is_none_or(|entry| entry.seq > wanted);
+    if is_missed && log.checkpoint(organization).await?.seq >= wanted {
+        return Ok(Next::Removed);
+    }
+    Ok(Next::Entries(entries))
+}
+
+/// Retention does not stop removing what is being read.
+fn removed() -> Fault {
+    Fault::store("retention removed audit entries while they were read")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use driftlock_domain::audit::AuditRecord;
+    use driftlock_domain::lease::Sharing;
+    use driftlock_domain::time::Timestamp;
+    use futures_util::{FutureExt, TryStreamExt};
+
+    use super::*;
+    use crate::memory::MemoryStore;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    const ORGANIZATION: OrganizationId = OrganizationId::from_bytes([1; 16]);
+
+    fn day(days: u32) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000).plus(DAY * days)
+    }
+
+    /// A log of ten days whose oldest goes before each of the next so many readings.
+    struct Busy {
+        log: MemoryStore,
+        prunings: Cell<u32>,
+        days: Cell<u32>,
+    }
+
+    impl Busy {
+        fn new(prunings: u32) -> Self {
+            let log = MemoryStore::new(Sharing::Whole);
+            let record = |days| AuditRecord {
+                at: day(days),
+                actor: "a".into(),
+                action: "b".into(),
+                resource: "c".into(),
+                outcome: "ok".into(),
+                request_id: "".into(),
+                ip: "".into(),
+                details: "{}".into(),
+            };
+            let rows = (0..10).map(|days| (ORGANIZATION, record(days))).collect();
+            ready(log.append(rows)).expect("written");
+            Self { log, prunings: Cell::new(prunings), days: Cell::new(1) }
         }
-    })
+    }
+
+    impl AuditLog for Busy {
+        async fn append(&self, _: Vec<(OrganizationId, AuditRecord)>) -> Result<(), Fault> {
+            unreachable!("nothing is written")
+        }
+
+        async fn entries(
+            &self,
+            organization: OrganizationId,
+            after: u64,
+            limit: usize,
+        ) -> Result<Vec<AuditEntry>, Fault> {
+            if let Some(left) = self.prunings.get().checked_sub(1) {
+                self.prunings.set(left);
+                let days = self.days.replace(self.days.get() + 1);
+                self.log.prune(organization, day(days), day(20)).await?;
+            }
+            self.log.entries(organization, after, limit).await
+        }
+
+        async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
+            self.log.head(organization).await
+        }
+
+        async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
+            self.log.checkpoint(organization).await
+        }
+
+        async fn prune(&self, _: OrganizationId, _: Timestamp, _: Timestamp) -> Result<u64, Fault> {
+            unreachable!("it prunes itself")
+        }
+    }
+
+    fn ready<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("memory does not wait")
+    }
+
+    #[test]
+    fn retention_during_a_verification_is_no_tampering() {
+        let log = Busy::new(2);
+        let verdict = ready(verify::verdict(&log, ORGANIZATION, None)).expect("an answer");
+        let verdict = verdict.expect("nothing was stated");
+        assert!(verdict.ok, "{verdict:?}");
+        assert_eq!((verdict.checkpoint.seq, verdict.entries), (2, 10));
+        assert!(ready(verify::verdict(&Busy::new(99), ORGANIZATION, None)).is_err());
+    }
+
+    #[test]
+    fn an_export_begins_where_its_checkpoint_says() {
+        let log = Busy::new(1);
+        let (extent, first) = ready(export::begin(&log, ORGANIZATION)).expect("a beginning");
+        assert_eq!((extent.checkpoint.seq, first[0].seq), (1, 2));
+        let head = first.last().expect("entries").seq;
+        assert_eq!(head, extent.head.seq);
+    }
+
+    #[test]
+    fn an_export_that_misses_entries_breaks_off() {
+        let log = Busy::new(0);
+        let (extent, mut first) = ready(export::begin(&log, ORGANIZATION)).expect("a beginning");
+        first.truncate(1);
+        log.days.set(4);
+        log.prunings.set(1);
+        let log = std::rc::Rc::new(log);
+        let read = |after| {
+            let log = std::rc::Rc::clone(&log);
+            async move { next(&*log, ORGANIZATION, extent, after).await }
+        };
+        let pages = export::pages(first, read);
+        assert!(ready(pages.try_collect::<Vec<_>>()).is_err());
+    }
 }

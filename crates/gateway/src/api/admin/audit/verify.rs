@@ -1,33 +1,69 @@
 //! `GET /admin/v1/organizations/{id}/audit/verify?head=SEQ:HASH`.
 
-use std::pin::pin;
-
-use driftlock_domain::audit::{AuditHead, Verifier};
-use futures_util::TryStreamExt;
+use driftlock_domain::audit::{AuditHead, Verdict, Verifier};
+use driftlock_domain::denial::Fault;
+use driftlock_domain::id::OrganizationId;
 use http::StatusCode;
 
 use super::super::call::{AdminCall, Failure, Reply};
 use super::super::input::Query;
+use super::{BEGINNINGS_MAX, Extent, Next, extent, next, removed};
 use crate::ports::{AuditLog, Platform};
 use crate::reply;
 
 pub(in super::super) async fn verify<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
     let stated: Option<AuditHead> = Query::of(&call.head.uri, &["head"])?.get("head")?;
     let organization = call.organization(id).await?;
-    call.gateway.write_queued_audit().await;
-    let head = call.gateway.audit.head(organization.id).await?;
-    let checkpoint = call.gateway.audit.checkpoint(organization.id).await?;
-    if let Some(stated) = stated.filter(|stated| stated.seq < checkpoint.seq) {
-        let (seq, first) = (stated.seq, checkpoint.seq + 1);
-        return Err(Failure::invalid(format!(
-            "`head`: entry {seq} was removed by retention, which kept {first} and later ones: hold \
-             it against the export that stated it."
-        )));
+    call.gateway.show_queued_audit().await;
+    match verdict(&call.gateway.audit, organization.id, stated).await? {
+        Ok(verdict) => Ok(reply::json::<P>(StatusCode::OK, &verdict)?),
+        Err(TooOld { stated, first }) => Err(Failure::invalid(format!(
+            "`head`: entry {stated} was removed by retention, which kept {first} and later ones: \
+             hold it against the export that stated it."
+        ))),
     }
-    let mut verifier = Verifier::new(checkpoint, stated);
-    let mut pages = pin!(super::pages(call.gateway.clone(), organization.id, head.seq));
-    while let Some(entries) = pages.try_next().await? {
+}
+
+/// A head that was stated before the checkpoint.
+#[derive(Debug)]
+pub(super) struct TooOld {
+    stated: u64,
+    /// The first entry that is kept.
+    first: u64,
+}
+
+/// Walks the log; anew, when retention removes what the walk was about to read.
+pub(super) async fn verdict(
+    log: &impl AuditLog,
+    organization: OrganizationId,
+    stated: Option<AuditHead>,
+) -> Result<Result<Verdict, TooOld>, Fault> {
+    for _ in 0..BEGINNINGS_MAX {
+        let extent = extent(log, organization).await?;
+        let first = extent.checkpoint.seq + 1;
+        if let Some(stated) = stated.filter(|stated| stated.seq + 1 < first) {
+            return Ok(Err(TooOld { stated: stated.seq, first }));
+        }
+        if let Some(verdict) = walk(log, organization, extent, stated).await? {
+            return Ok(Ok(verdict));
+        }
+    }
+    Err(removed())
+}
+
+async fn walk(
+    log: &impl AuditLog,
+    organization: OrganizationId,
+    extent: Extent,
+    stated: Option<AuditHead>,
+) -> Result<Option<Verdict>, Fault> {
+    let (mut verifier, mut after) = (Verifier::new(extent.checkpoint, stated), 0);
+    loop {
+        let Next::Entries(entries) = next(log, organization, extent, after).await? else {
+            return Ok(None);
+        };
+        let Some(last) = entries.last() else { return Ok(Some(verifier.finish())) };
+        after = last.seq;
         entries.iter().for_each(|entry| verifier.step(entry));
     }
-    Ok(reply::json::<P>(StatusCode::OK, &verifier.finish())?)
 }

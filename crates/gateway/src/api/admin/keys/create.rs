@@ -60,7 +60,13 @@ pub(in super::super) async fn create<P: Platform>(
         last_used_at: None,
         created_at: call.at,
     };
-    let details = json!({ "prefix": record.prefix, "scopes": record.scopes });
+    let details = json!({
+        "prefix": record.prefix,
+        "scopes": record.scopes,
+        "requests_per_minute": record.requests_per_minute,
+        "ip_allow": record.ip_allow,
+        "expires_at": record.expires_at,
+    });
     let audit = call.audit("key.create", record.id.to_string(), &details);
     gateway.directory.create_key(&record, &secret.hash(), audit).await?;
     gateway.shared.keys.invalidate(&secret.hash());

@@ -32,9 +32,9 @@ pub(in super::super) async fn create<P: Platform>(mut call: AdminCall<'_, P>) ->
         created_at: call.at,
         ledger: Authority::of(P::LEDGER),
     };
-    let details = valid::audited(&patch);
-    patch.apply(&mut organization);
+    patch.clone().apply(&mut organization);
     valid::check(&organization, config)?;
+    let details = valid::audited(&patch, None, &organization);
     let audit = call.audit("organization.create", organization.id.to_string(), &details);
     if let Err(fault) = gateway.directory.create_organization(&organization, audit).await {
         return Err(customer::taken(&call, &organization, fault).await);

@@ -17,10 +17,11 @@ pub(in super::super) async fn update<P: Platform>(
     let body = call.body().await?;
     let patch: OrganizationPatch = input::json(&body)?;
     let (gateway, config) = (call.gateway, &call.gateway.shared.config);
-    let mut wanted = call.organization(id).await?;
+    let known = call.organization(id).await?;
+    let mut wanted = known.clone();
     patch.clone().apply(&mut wanted);
     valid::check(&wanted, config)?;
-    let details = valid::audited(&patch);
+    let details = valid::audited(&patch, Some(&known), &wanted);
     let audit = call.audit("organization.update", wanted.id.to_string(), &details);
     let relinked = patch.stripe_customer_id.clone().flatten();
     let updated = gateway.directory.patch_organization(wanted.id, patch, audit).await;

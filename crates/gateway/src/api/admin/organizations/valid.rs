@@ -51,19 +51,50 @@ pub(super) fn check(organization: &Organization, config: &Config) -> Result<(), 
     Ok(())
 }
 
-/// What the audit row tells of a change: the fields, not people's names.
-pub(super) fn audited(patch: &OrganizationPatch) -> Value {
-    let mut fields = Vec::new();
-    let OrganizationPatch { name, plan, status, quota, .. } = patch;
+/// What the audit row tells of a change: its fields, and of each what it was and what it is. A name
+/// may be a person's, which the log would keep longer than the organization does: it stays out.
+pub(super) fn audited(
+    patch: &OrganizationPatch,
+    before: Option<&Organization>,
+    after: &Organization,
+) -> Value {
+    let quota = patch.quota.clone().unwrap_or_default();
     let present = [
-        ("name", name.is_some()),
-        ("plan", plan.is_some()),
-        ("status", status.is_some()),
-        ("quota", quota.is_some()),
+        ("name", patch.name.is_some()),
+        ("plan", patch.plan.is_some()),
+        ("status", patch.status.is_some()),
+        ("quota.included", quota.included.is_some()),
+        ("quota.policy", quota.policy.is_some()),
+        ("quota.cap_percent", quota.cap_percent.is_some()),
+        ("quota.spend_cap_micros", quota.spend_cap_micros.is_some()),
         ("requests_per_minute", patch.requests_per_minute.is_some()),
         ("stripe_customer_id", patch.stripe_customer_id.is_some()),
         ("subscription", patch.subscription.is_some()),
     ];
-    fields.extend(present.iter().filter(|(_, changed)| *changed).map(|(field, _)| *field));
-    json!({ "fields": fields, "plan": plan, "status": status })
+    let fields: Vec<&str> =
+        present.iter().filter(|(_, present)| *present).map(|(field, _)| *field).collect();
+    let (old, new) = (before.map(values), values(after));
+    let change = |field: &&str| {
+        let old = old.as_ref().map(|old| old[*field].clone());
+        ((*field).to_owned(), json!({ "old": old, "new": new[*field] }))
+    };
+    let told = fields.iter().filter(|field| **field != "name");
+    let changes: serde_json::Map<String, Value> = told.map(change).collect();
+    json!({ "fields": fields, "changes": changes })
+}
+
+/// An organization's own settings by their names in a patch.
+fn values(organization: &Organization) -> Value {
+    let quota = &organization.quota;
+    json!({
+        "plan": organization.plan,
+        "status": organization.status,
+        "quota.included": quota.included,
+        "quota.policy": quota.policy,
+        "quota.cap_percent": quota.cap_percent,
+        "quota.spend_cap_micros": quota.spend_cap_micros,
+        "requests_per_minute": organization.requests_per_minute,
+        "stripe_customer_id": organization.stripe_customer_id,
+        "subscription": organization.subscription,
+    })
 }

@@ -5,7 +5,7 @@ use driftlock_domain::config::Config;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::{Organization, OrganizationStatus, Subscription};
 use driftlock_domain::quota::{Quota, QuotaPolicy};
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::{Billing, LastChange};
 use driftlock_domain::time::Timestamp;
 use serde::Serialize;
 
@@ -28,10 +28,12 @@ pub(super) struct OrganizationView {
 /// What Stripe's events say beside the subscription.
 #[derive(Serialize)]
 struct BillingView {
+    price: Option<String>,
     trial_ends: Option<Timestamp>,
     trial_ending: bool,
     disputed: bool,
     customer_deleted: bool,
+    last_change: Option<LastChange>,
 }
 
 /// The quota in force: the plan's, with the organization's own settings over it.
@@ -69,10 +71,12 @@ impl OrganizationView {
 
     pub(super) fn with_billing(mut self, standing: Option<Billing>) -> Self {
         self.billing = standing.map(|standing| BillingView {
+            price: standing.price,
             trial_ends: standing.trial_ends,
             trial_ending: standing.trial_ending,
             disputed: standing.disputed,
             customer_deleted: standing.customer_deleted,
+            last_change: standing.last_change,
         });
         self
     }

@@ -1,9 +1,10 @@
-//! `GET /admin/v1/stripe/events?state=dead`: the inbox, in order of the events' ids.
+//! `GET /admin/v1/stripe/events?state=dead`: the inbox, in order of the events' ids, and
+//! `GET /admin/v1/stripe/events/{id}`: what became of one.
 
 use driftlock_domain::stripe::delivery::DeliveryState;
 use http::StatusCode;
 
-use super::super::call::{AdminCall, Reply};
+use super::super::call::{AdminCall, Failure, Reply};
 use super::super::input::{List, Query};
 use crate::ports::{EventInbox, Page, Platform};
 use crate::reply;
@@ -15,4 +16,11 @@ pub(in super::super) async fn events<P: Platform>(call: AdminCall<'_, P>) -> Rep
     let rows = call.gateway.inbox.events(state, Page { after, limit: limit + 1 }).await?;
     let list = List::cut(rows, limit, |row| row.id.clone());
     Ok(reply::json::<P>(StatusCode::OK, &list)?)
+}
+
+pub(in super::super) async fn event<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
+    Query::of(&call.head.uri, &[])?;
+    let found = call.gateway.inbox.event(id).await?;
+    let entry = found.ok_or_else(|| Failure::not_found("event"))?;
+    Ok(reply::json::<P>(StatusCode::OK, &entry)?)
 }

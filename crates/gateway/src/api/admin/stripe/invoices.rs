@@ -5,16 +5,18 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::call::{AdminCall, Reply};
-use super::super::input::Query;
+use super::super::input::{List, Query};
 use crate::ports::{EventInbox, Page, Platform};
 use crate::reply;
 
 pub(in super::super) async fn invoices<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
-    let page: Page<String> = Query::of(&call.head.uri, &["limit"])?.page()?;
+    let query = Query::of(&call.head.uri, &["limit", "cursor"])?;
+    let Page { after, limit } = query.page::<String>()?;
     let organization = call.organization(id).await?;
-    let rows = call.gateway.inbox.invoices(organization.id, page.limit).await?;
-    let data: Vec<Value> = rows.iter().map(view).collect();
-    Ok(reply::json::<P>(StatusCode::OK, &json!({ "data": data, "next_cursor": null }))?)
+    let page = Page { after, limit: limit + 1 };
+    let rows = call.gateway.inbox.invoices(organization.id, page).await?;
+    let list = List::cut(rows, limit, |invoice| invoice.id.clone());
+    Ok(reply::json::<P>(StatusCode::OK, &list.map(|invoice| view(&invoice)))?)
 }
 
 /// Amounts are in the currency's smallest unit (cents).
@@ -22,12 +24,14 @@ fn view(invoice: &InvoiceState) -> Value {
     json!({
         "id": invoice.id,
         "number": invoice.number,
+        "subscription": invoice.subscription,
         "status": invoice.status,
         "currency": invoice.currency,
         "amount_due": invoice.amount_due,
         "amount_paid": invoice.amount_paid,
         "amount_remaining": invoice.amount_remaining,
         "total": invoice.total,
+        "attempt_count": invoice.attempt_count,
         "period_start": invoice.period_start,
         "period_end": invoice.period_end,
         "created": invoice.created,

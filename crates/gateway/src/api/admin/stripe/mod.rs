@@ -7,4 +7,5 @@ pub(super) mod invoices;
 pub(super) mod portal;
 pub(super) mod reconcile;
 pub(super) mod replay;
+pub(super) mod reports;
 pub(super) mod upcoming;

@@ -1,5 +1,7 @@
 //! What a backend, or the way to it, can do wrong.
 
+use socket2::{Domain, Socket, Type};
+
 use super::*;
 
 /// What a client is told when the backend answers every request with `answer` and closes.
@@ -20,6 +22,70 @@ fn a_backend_that_is_away() {
         drop(listener);
         let backend = at(&[url], &hasty());
         assert_eq!(get(&backend).await, Err("backend-unreachable"));
+    });
+}
+
+#[test]
+fn a_backend_that_takes_no_connection() {
+    on_core(async {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        socket.listen(0).expect("it listens");
+        let address = socket.local_addr().expect("bound").as_socket().expect("an address");
+        // It never accepts: whoever finds its queue full gets no answer at all.
+        let (mut queued, patience) = (Vec::new(), Duration::from_secs(1));
+        while let Ok(stream) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+            queued.push(stream.expect("queued"));
+        }
+        let mut config = hasty();
+        config.timeouts.backend_connect_ms = 50;
+        let backend = at(&[format!("http://{address}")], &config);
+        let request = Request::get("/").body(RequestBody::Full(None)).expect("a request");
+        let error = backend.send(request, &route()).await.err().expect("no connection");
+        assert_eq!(code(&error), "backend-unreachable");
+        let SendError::Fault(fault) = error else { panic!("nobody was denied") };
+        assert_eq!(fault.cause, "connecting took too long");
+    });
+}
+
+#[test]
+fn a_connection_is_reset_before_and_within_an_answer() {
+    on_core(async {
+        let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+        for (said, told) in [("", "backend-unreachable"), (half, "broken")] {
+            let backend = backend(&hasty(), move |mut stream, _| async move {
+                head(&mut stream).await;
+                say(&mut stream, said).await;
+                // What was said arrives, since it was read before the reset overtakes it.
+                tokio::task::yield_now().await;
+                let now = Some(Duration::ZERO);
+                socket2::SockRef::from(&stream).set_linger(now).expect("a socket");
+            })
+            .await;
+            assert_eq!(get(&backend).await, Err(told));
+            assert_eq!(backend.0.targets[0].pool.idle(), 0);
+        }
+    });
+}
+
+#[test]
+fn connections_are_kept_for_so_long() {
+    on_core(async {
+        let mut config = hasty();
+        config.timeouts.backend_idle_ms = 60;
+        let backend = backend(&config, |mut stream, _| async move {
+            while !head(&mut stream).await.is_empty() {
+                say(&mut stream, OK).await;
+            }
+        })
+        .await;
+        assert_eq!(get(&backend).await, Ok((200, "ok".into())));
+        let parked = tokio::time::Instant::now();
+        while backend.0.targets[0].pool.idle() == 1 {
+            backend.sweep();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(parked.elapsed() >= Duration::from_millis(55), "{:?}", parked.elapsed());
     });
 }
 

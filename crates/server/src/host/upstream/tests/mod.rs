@@ -72,7 +72,8 @@ where
 
 /// These backends.
 fn at(urls: &[String], config: &Config) -> Backend {
-    let backends = Backends::new(&Urls(urls.to_vec()), &config.backend).expect("URLs");
+    let headers = [(HeaderName::from_static("x-tenant"), HeaderValue::from_static("driftlock"))];
+    let backends = Backends::new(&Urls(urls.to_vec()), &config.backend, &headers).expect("URLs");
     Backend::new(&backends, config)
 }
 

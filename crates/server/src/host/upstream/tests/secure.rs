@@ -78,7 +78,7 @@ fn a_file_without_certificates_is_refused_by_name() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(b"no certificate\n").expect("written");
     let config = trusting(&file);
-    let refused = Backends::new(&Urls(vec!["https://localhost".into()]), &config.backend);
+    let refused = Backends::new(&Urls(vec!["https://localhost".into()]), &config.backend, &[]);
     let said = refused.err().expect("no certificate in it").to_string();
     assert!(said.contains("backend.ca_file") && said.contains("no certificate"), "{said}");
 }

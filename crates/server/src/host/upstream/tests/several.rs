@@ -59,6 +59,36 @@ fn a_dead_one_costs_no_request() {
 }
 
 #[test]
+fn a_full_one_costs_no_request() {
+    on_core(async {
+        let (asked, alive) = (Rc::new(Cell::new(0)), Rc::default());
+        let seen = Rc::clone(&asked);
+        let stuck = listening(move |mut stream, _| {
+            let seen = Rc::clone(&seen);
+            async move {
+                head(&mut stream).await;
+                seen.set(seen.get() + 1);
+                std::future::pending::<()>().await;
+            }
+        });
+        let mut config = hasty();
+        config.backend.connections_max = 1;
+        config.timeouts.backend_connect_ms = 30;
+        let backend = at(&[stuck.await, named("alive", &alive).await], &config);
+        let busy = backend.clone();
+        let held = tokio::task::spawn_local(async move { get(&busy).await });
+        while asked.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..4 {
+            assert_eq!(get(&backend).await, Ok((200, "alive".into())));
+        }
+        assert!(backend.0.targets[0].health.is_well(), "that it is full is no failure of its own");
+        held.abort();
+    });
+}
+
+#[test]
 fn a_request_that_was_written_is_not_tried_again() {
     on_core(async {
         let (resets, alive) = (Rc::new(Cell::new(0)), Rc::default());
@@ -105,7 +135,10 @@ fn a_health_check_decides_who_gets_requests() {
                     let wanted = head(&mut stream).await;
                     let answer = match &wanted {
                         empty if empty.is_empty() => return,
-                        check if check.starts_with("GET /healthz ") => *says.borrow(),
+                        check if check.starts_with("GET /healthz ") => {
+                            assert!(check.contains("x-tenant: driftlock\r\n"), "{check}");
+                            *says.borrow()
+                        }
                         _ => {
                             requests.set(requests.get() + 1);
                             "200 OK"

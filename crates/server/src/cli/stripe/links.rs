@@ -1,0 +1,104 @@
+//! `driftlock stripe checkout`, `portal` and `invoices`: Stripe's pages for one organization.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::api::Remote;
+use crate::cli::output;
+
+#[derive(Args)]
+pub(in crate::cli) struct Checkout {
+    /// The organization's id, org_…
+    organization: String,
+    /// The plan that is bought
+    #[arg(long)]
+    plan: String,
+    /// Where Stripe leads to when it is bought
+    #[arg(long)]
+    success_url: String,
+    /// Where Stripe leads to when it is not
+    #[arg(long)]
+    cancel_url: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct Portal {
+    /// The organization's id, org_…
+    organization: String,
+    /// Where Stripe leads back to
+    #[arg(long)]
+    return_url: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct Invoices {
+    /// The organization's id, org_…
+    organization: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Checkout {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let Self { organization, plan, success_url, cancel_url, remote } = self;
+        let body = json!({ "plan": plan, "success_url": success_url, "cancel_url": cancel_url });
+        link(&remote, &format!("/organizations/{organization}/checkout"), &body)
+    }
+}
+
+impl Portal {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let Self { organization, return_url, remote } = self;
+        let path = format!("/organizations/{organization}/portal");
+        link(&remote, &path, &json!({ "return_url": return_url }))
+    }
+}
+
+/// Prints the link alone, so that it can be handed on.
+fn link(remote: &Remote, path: &str, body: &Value) -> Result<ExitCode> {
+    let made = remote.api()?.post(path, body)?;
+    if remote.json {
+        output::json(&made)?;
+    } else {
+        output::line(made["url"].as_str().unwrap_or_default())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Invoices {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let Self { organization, remote } = self;
+        let rows = remote.api()?.list(&format!("/organizations/{organization}/invoices"))?;
+        if remote.json {
+            output::json(&json!({ "data": rows, "next_cursor": null }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let columns =
+            ["id", "number", "status", "total", "paid", "left", "created", "hosted_invoice_url"];
+        let rows: Vec<Value> = rows.iter().map(shown).collect();
+        output::table(&columns.map(|name| (name, name)), &rows)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn shown(invoice: &Value) -> Value {
+    let currency = invoice["currency"].as_str().unwrap_or_default();
+    let money = |name: &str| output::cents(invoice[name].as_i64().unwrap_or(0), currency);
+    json!({
+        "id": invoice["id"],
+        "number": invoice["number"],
+        "status": invoice["status"],
+        "total": money("total"),
+        "paid": money("amount_paid"),
+        "left": money("amount_remaining"),
+        "created": invoice["created"],
+        "hosted_invoice_url": invoice["hosted_invoice_url"],
+    })
+}

@@ -1,0 +1,124 @@
+//! How many connections each client address has, over all cores: none may take all that there are.
+//! Trusted proxies, which bring everybody's requests, have no bound of their own.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use driftlock_domain::address::{Networks, abuse_key};
+use driftlock_domain::config::Config;
+
+const SHARDS: usize = 64;
+
+/// See the module.
+pub(super) struct Crowd {
+    each_max: u32,
+    proxies: Networks,
+    shards: Box<[Mutex<HashMap<IpAddr, u32>>]>,
+}
+
+/// One connection of an address, until it is dropped.
+pub(super) struct Presence(Option<(Arc<Crowd>, IpAddr)>);
+
+impl Crowd {
+    /// With the configuration's bound, of `all` connections that there may be: one address takes
+    /// half of them at most.
+    pub(super) fn new(config: &Config, all: usize) -> Arc<Self> {
+        let half = u32::try_from(all / 2).unwrap_or(u32::MAX).max(1);
+        Arc::new(Self {
+            each_max: config.limits.address_connections_max.min(half),
+            proxies: Networks::new(&config.filter.trusted_proxies),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        })
+    }
+
+    /// One more connection from an address; `None` when it has as many as it may.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Presence> {
+        if self.proxies.contains(peer) {
+            return Some(Presence::UNCOUNTED);
+        }
+        let address = abuse_key(peer);
+        let mut shard = self.shard(address);
+        let count = shard.entry(address).or_default();
+        if *count >= self.each_max {
+            return None;
+        }
+        *count += 1;
+        drop(shard);
+        Some(Presence(Some((Arc::clone(self), address))))
+    }
+
+    fn shard(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+        let bytes = match address {
+            IpAddr::V4(v4) => v4.to_bits().into(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        let place = usize::try_from(bytes % SHARDS as u128).unwrap_or(0);
+        // Of IPv6 only the network's half is left, whose last bits tell neighbours apart.
+        let network = usize::try_from((bytes >> 64) % SHARDS as u128).unwrap_or(0);
+        self.shards[place ^ network].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Presence {
+    /// Of a connection that is not counted.
+    pub(super) const UNCOUNTED: Self = Self(None);
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let Some((crowd, address)) = self.0.take() else { return };
+        let mut shard = crowd.shard(address);
+        if let Some(count) = shard.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                shard.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn crowd(each_max: u32, all: usize) -> Arc<Crowd> {
+        let mut config = Config::default();
+        config.limits.address_connections_max = each_max;
+        config.filter.trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
+        Crowd::new(&config, all)
+    }
+
+    #[test]
+    fn an_address_has_so_many_and_takes_nobody_elses() {
+        let crowd = crowd(2, 1_000);
+        let first = crowd.enter(ip("2001:db8::1")).expect("room");
+        let _second = crowd.enter(ip("2001:db8::2")).expect("room");
+        assert!(crowd.enter(ip("2001:db8::3")).is_none(), "one subscriber's network");
+        let _other = crowd.enter(ip("192.0.2.1")).expect("another address");
+        drop(first);
+        assert!(crowd.enter(ip("2001:db8::1")).is_some());
+    }
+
+    #[test]
+    fn proxies_bring_everybody_and_nothing_is_remembered_of_who_left() {
+        let crowd = crowd(1, 1_000);
+        let proxied: Vec<_> = (0..10).map(|_| crowd.enter(ip("10.0.0.1"))).collect();
+        assert!(proxied.iter().all(Option::is_some));
+        drop(crowd.enter(ip("192.0.2.1")));
+        assert!(crowd.shards.iter().all(|shard| shard.lock().expect("sound").is_empty()));
+    }
+
+    #[test]
+    fn half_of_what_there_is_stays_for_others() {
+        let crowd = crowd(1_000, 4);
+        let held = [crowd.enter(ip("192.0.2.1")), crowd.enter(ip("192.0.2.1"))];
+        assert!(held.iter().all(Option::is_some));
+        assert!(crowd.enter(ip("192.0.2.1")).is_none());
+        assert!(crowd.enter(ip("192.0.2.2")).is_some());
+    }
+}

@@ -1,0 +1,86 @@
+//! Entries that the store refuses for good, in a file beside the journal (`.refused`).
+//!
+//! They were acknowledged, and nobody else knows of them: each is synced here before the journal
+//! forgets it. Lines have the journal's form, so that an operator who mended the cause stops the
+//! gateway and appends them to the journal again; a usage id counts once.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use super::file::{Entry, line};
+
+/// See the module.
+pub(super) struct RefusedFile {
+    path: PathBuf,
+}
+
+impl RefusedFile {
+    /// The one beside this journal; it is made when there is something to keep.
+    pub(super) fn beside(journal: &Path) -> Self {
+        let mut name = OsString::from(journal);
+        name.push(".refused");
+        Self { path: name.into() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub(super) fn count(&self) -> io::Result<u64> {
+        match File::open(&self.path) {
+            Ok(file) => {
+                let mut lines = BufReader::new(file).lines();
+                lines.try_fold(0, |count, line| line.map(|_| count + 1))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps entries, durably: there are few, and they are worth a sync whatever the durability.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn keep(&self, entries: &[&Entry]) -> io::Result<()> {
+        let mut text = String::new();
+        for entry in entries {
+            text.push_str(&line(&serde_json::to_string(entry)?));
+        }
+        let mut file = File::options().create(true).append(true).open(&self.path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        // The folder has to know the file, too.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use driftlock_testkit::make;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_counted_and_may_go_back_into_the_journal() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = RefusedFile::beside(&folder.path().join("journal"));
+        assert_eq!(refused.count().expect("none"), 0);
+        let entry = Entry { settlement: make::settlement(1, 1), terms: make::terms(None) };
+        refused.keep(&[&entry]).expect("kept");
+        refused.keep(&[&entry]).expect("kept");
+        assert_eq!(refused.count().expect("read"), 2);
+        let journal = folder.path().join("another");
+        std::fs::copy(refused.path(), &journal).expect("copied");
+        let durability = driftlock_domain::config::Durability::Fsync;
+        let journal = super::super::file::JournalFile::open(&journal, 1 << 20, durability);
+        let entries = journal.expect("it is one").oldest().expect("read").entries;
+        assert_eq!(entries, [entry.clone(), entry]);
+    }
+}
