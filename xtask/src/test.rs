@@ -25,7 +25,9 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
     steps.run("fmt", || fmt(workspace));
     steps.run("tidy", || tidy::run(workspace));
     steps.run("clippy", || clippy(workspace));
-    steps.run("tests", || run_command(workspace.cargo().args(["test", "--workspace", "--quiet"])));
+    steps.run("tests", || {
+        run_command(workspace.cargo().args(["test", "--workspace", "--quiet", "--no-fail-fast"]))
+    });
     steps.run("fuzz", || fuzz_targets(workspace));
     steps.run("wasm", || toolchain::check_shared_crates(workspace));
     if extent == Extent::Full {

@@ -26,9 +26,13 @@ pub(crate) fn build() -> PathBuf {
     // As a part of the workspace, whose features the tests were built with: as a package of its own it
     // would have all its dependencies compiled a second time.
     cargo.args(["build", "--quiet", "--workspace", "--bin", "driftlock"]);
-    // Set for this test; a build script that watches it (ring's) would run again, and all that needs it
-    // compile again.
-    cargo.env_remove("CARGO_MANIFEST_DIR");
+    // Set for this test; a build script that watches them (ring's) would run again, and all that needs
+    // it compile again.
+    let of_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
+        cargo.env_remove(name);
+    }
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

@@ -27,6 +27,9 @@ const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What an organization with a live subscription is told of a checkout.
+const SECOND_CHECKOUT: &str =
+    "a second one would be paid for beside it. The portal changes its plan.";
 
 struct World {
     folder: tempfile::TempDir,
@@ -162,13 +165,13 @@ fn what_275_000_units_cost_is_shown_to_the_micro_dollar() {
     assert_eq!(coming["amount_cents"], 13_650);
     let lines = coming["lines"].as_array().expect("lines");
     let micros: Vec<&Value> = lines.iter().map(|line| &line["amount_micros"]).collect();
-    assert_eq!(micros, [&json!(49_000_000), &json!(87_500_000)], "{coming}");
+    assert_eq!(micros, [&json!(49_000_000), &json!(0), &json!(87_500_000)], "{coming}");
     let table = world.said(&["usage", &id, "--invoice"]);
     for text in ["275000", "25000", "$0.0035", "$87.50", "$49.00", "$136.50"] {
         assert!(table.contains(text), "{text}: {table}");
     }
     // Stripe counts the same as soon as it is told.
-    world.until("Stripe is told", || !world.double.meter_events().is_empty());
+    world.tell();
     let coming = world.json(&["usage", &id, "--invoice"]);
     assert_eq!(coming["stripe_preview"]["total"], 13_650, "{coming}");
     assert!(world.said(&["usage", &id, "--invoice"]).contains("credits: $136.50"));
@@ -179,7 +182,7 @@ fn overage_mode_tells_stripe_of_what_is_beyond_the_included_units() {
     let world = World::new(275_000);
     let _gateway = world.gateway("report_usage = \"overage\"");
     world.deliver();
-    world.until("Stripe is told", || !world.double.meter_events().is_empty());
+    world.tell();
     let told: Vec<u64> = world.double.meter_events().iter().map(|event| event.value).collect();
     assert_eq!(told, [25_000]);
     let rows = world.json(&["stripe", "reports", "--state", "done"]);
@@ -196,9 +199,7 @@ fn usage_that_stripe_refused_is_listed_and_told_again() {
     {
         let _gateway = world.gateway("meter_event_name = \"a_meter_that_is_not_there\"");
         world.deliver();
-        world.until("it is dead", || {
-            world.json(&["stripe", "reports", "--state", "dead"])["data"][0].is_object()
-        });
+        world.tell();
         let dead = world.said(&["stripe", "reports", "--state", "dead"]);
         assert!(dead.contains("No active meter found") && dead.contains(&world.id()), "{dead}");
         // Told again while nothing is mended, it is dead again, and the command says so.
@@ -239,8 +240,8 @@ fn stripes_pages_and_a_standing_are_commands() {
         "--cancel-url",
         back,
     ];
-    assert!(world.said(&checkout).starts_with("https://checkout.stripe.com/"));
-    assert_eq!(world.json(&checkout)["stripe_customer_id"], world.life.customer());
+    let refused = done(&mut world.command(&checkout));
+    assert!(refused.err.contains(SECOND_CHECKOUT), "it has one already: {refused:?}");
     let portal = ["stripe", "portal", &id, "--return-url", back];
     assert!(world.said(&portal).starts_with("https://billing.stripe.com/"));
     assert!(world.json(&portal)["url"].is_string());
@@ -286,6 +287,13 @@ impl World {
         self.until("compared", || log().is_ok_and(|log| log.contains("as Stripe has it")));
     }
 
+    /// Has usage told to Stripe now, which otherwise comes round once a minute.
+    fn tell(&self) {
+        self.compared();
+        let outcome = done(self.command(&["stripe", "reconcile"]).arg("--json"));
+        assert!(read(&outcome)["customers"].is_number(), "{outcome:?}");
+    }
+
     /// Everything once more: what is known already is a duplicate.
     fn deliver_again(&self) {
         for event in self.life.events() {
@@ -319,9 +327,7 @@ fn every_command_of_the_document_runs() {
     let world = World::new(5);
     let mut gateway = Some(world.gateway("meter_event_name = \"not_there_yet\""));
     world.deliver();
-    world.until("a report is dead", || {
-        world.json(&["stripe", "reports", "--state", "dead"])["data"][0].is_object()
-    });
+    world.tell();
     let report =
         world.json(&["stripe", "reports"])["data"][0]["id"].as_str().expect("id").to_owned();
     drop(gateway.take());
@@ -343,7 +349,8 @@ fn every_command_of_the_document_runs() {
         command.current_dir(world.folder.path()).env_clear().env("PATH", format!("{bin}:{path}"));
         command.envs(world.environment.iter().map(|(name, value)| (name, value)));
         let outcome = done(&mut command);
-        assert!(outcome.success, "{line}: {outcome:?}");
+        let is_second = line.contains("stripe checkout") && outcome.err.contains(SECOND_CHECKOUT);
+        assert!(outcome.success || is_second, "{line}: {outcome:?}");
         ran += 1;
     }
     assert!(ran >= 12, "the document shows them: {ran}");
