@@ -107,6 +107,7 @@ mod tests {
         let again: BTreeSet<&str> = found.iter().filter(writes).map(|(name, _)| *name).collect();
         let wanted = [
             "driftlock_claim_key",
+            "driftlock_finish",
             "driftlock_free_key",
             "driftlock_lease",
             "driftlock_outbox_shipped",
@@ -116,6 +117,8 @@ mod tests {
             "driftlock_ship",
             "driftlock_touch_keys",
             "driftlock_void",
+            "driftlock_void_at",
+            "driftlock_void_done",
         ];
         assert_eq!(again, wanted.into_iter().collect(), "all else could do something twice");
     }

@@ -23,9 +23,9 @@ pub(crate) fn build() -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
     let mut cargo = Command::new(env!("CARGO"));
-    // As a part of the workspace, whose features the tests were built with: as a package of its own it
-    // would have all its dependencies compiled a second time.
-    cargo.args(["build", "--quiet", "--workspace", "--bin", "driftlock"]);
+    // The way the workspace's tests have it built: by itself it would be of other features, and all that
+    // it depends on compiled a second time.
+    cargo.args(["test", "--no-run", "--quiet", "--workspace", "--test", "cli"]);
     // Set for this test; a build script that watches them (ring's) would run again, and all that needs
     // it compile again.
     let of_package =

@@ -78,7 +78,10 @@ impl Trigger {
         };
         let seed = match self.seed {
             Some(seed) => seed,
-            None => u64::from(getrandom::u32().context("no random number can be had")?),
+            None => u64::from(
+                getrandom::u32()
+                    .map_err(|error| anyhow::anyhow!("no random number can be had: {error}"))?,
+            ),
         };
         let events = self.events(seed, now()?, api.as_ref())?;
         let mut sent = self.send(&events, &secret)?;
