@@ -98,9 +98,11 @@ impl Framing {
                 Place::Lost => return,
                 Place::Body(left) => self.skip(left, bytes.len(), Place::Body, Place::Between),
                 Place::Chunk(left) => self.skip(left, bytes.len(), Place::Chunk, Place::ChunkEnd),
-                Place::Line => self.to_line_end(bytes, Place::Name),
-                Place::SizeRest(size) => self.to_line_end(bytes, after_size(size)),
-                Place::Trailer(Empty::No) => self.to_line_end(bytes, Place::Trailer(Empty::Yes)),
+                Place::Line => self.skip_to_line_end(bytes, Place::Name),
+                Place::SizeRest(size) => self.skip_to_line_end(bytes, after_size(size)),
+                Place::Trailer(Empty::No) => {
+                    self.skip_to_line_end(bytes, Place::Trailer(Empty::Yes))
+                }
                 Place::Between
                 | Place::Name
                 | Place::Length
@@ -153,7 +155,7 @@ impl Framing {
         taken
     }
 
-    fn to_line_end(&mut self, bytes: &[u8], then: Place) -> usize {
+    fn skip_to_line_end(&mut self, bytes: &[u8], then: Place) -> usize {
         let Some(end) = memchr::memchr(b'\n', bytes) else { return bytes.len() };
         self.place = then;
         end + 1

@@ -87,7 +87,7 @@ fn a_file_that_was_changed_after_it_was_applied_is_named() {
         let held = "select max(version) from driftlock.migrations";
         assert_eq!(cluster.sql(&database, held), version.to_string(), "nothing happened");
         if version == VERSION {
-            let refused = open(&at, Timing::Caller, Durability::Fsync).err().expect("refused, too");
+            let refused = open(&at, Timing::Caller, Durability::Fsync).expect_err("refused, too");
             assert!(refused.to_string().contains(name), "{refused}");
         }
     }

@@ -13,10 +13,11 @@ use crate::sql::Native;
 use crate::store::SqliteStore;
 
 impl Directory for SqliteStore {
-    /// A write that changes nothing: it goes the whole way of one that does, to the disk.
+    /// A write that goes the whole way of any other, to the disk. What is written differs each time,
+    /// since SQLite leaves a page alone that would be as it was.
     async fn ready(&self) -> Result<(), Fault> {
-        let update = "UPDATE meta SET value = value WHERE name = 'node'";
-        self.writer().write(move |_, sql| sql.execute(update, &[]).map(drop)).await
+        let put = "INSERT OR REPLACE INTO meta (name, value) VALUES ('ready', randomblob(8))";
+        self.writer().write(move |_, sql| sql.execute(put, &[]).map(drop)).await
     }
 
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault> {
