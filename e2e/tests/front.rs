@@ -159,7 +159,7 @@ fn proxies_are_believed_by_the_configured_header() {
     let gateway = Gateway::start(&config, &backend.url);
     let target = gateway.target();
     let organization = Organization::new(&target);
-    let key = organization.key();
+    let key = organization.key_with(json!({"scopes": ["*"]}));
     let called = key.call("GET", LIST).header("cf-connecting-ip", "203.0.113.9").send();
     called.problem(403, "address-refused");
     key.call("GET", LIST).header("x-forwarded-for", "203.0.113.9").send().expect(200);

@@ -99,7 +99,8 @@ fn a_loaded_gateway_keeps_its_secrets() {
         let bytes = std::fs::read(&path).expect("read");
         places.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
     }
-    assert!(places.len() >= 10 && gateway.log().contains("DEBUG"), "there is something to search");
+    let log = gateway.log();
+    assert!(places.len() >= 10 && log.contains("request failed"), "nothing to search: {log}");
     for (place, text) in &places {
         for secret in &secrets {
             // Beyond its first characters, which are shown on purpose, nothing may be left of it.
@@ -123,6 +124,6 @@ fn a_database_that_does_not_answer_is_named_without_its_password() {
         .expect("it runs");
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains(&address), "it is named: {said}");
+    assert!(said.contains("ENV_DATABASE_URL"), "it is named: {said}");
     assert!(!said.contains(PASSWORD), "{said}");
 }

@@ -18,7 +18,7 @@ use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{NodeId, OrganizationId};
 use driftlock_domain::idempotency::KEPT_SECS;
 use driftlock_gateway::LocalCells;
-use driftlock_gateway::ports::{Admission, AuditLog, Clock, Ledger, UsageRecords};
+use driftlock_gateway::ports::{Admission, AuditLog, Clock, UsageRecords};
 use driftlock_sqlite_core::PURGED_MAX;
 use futures_util::FutureExt;
 use serde::Serialize;
