@@ -8,7 +8,8 @@ use driftlock_postgres::{DatabaseUrl, migrate};
 use driftlock_testkit::postgres::Cluster;
 
 /// What only the embedded store or the edge needs, and why PostgreSQL does not.
-const NOT_HERE: [(&str, &str); 2] = [
+const NOT_HERE: [(&str, &str); 3] = [
+    ("revoked_keys", "an object's own, which admits without asking the directory"),
     ("meta", "the file's node; here a node is a process, and names itself"),
     (
         "billing_revisions",

@@ -110,7 +110,7 @@ fn a_later_schema_is_refused() {
 fn a_full_disk_charges_nothing_and_room_heals_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
-    let full = Options { pages_max: Some(40), ..Options::default() };
+    let full = Options { pages_max: Some(64), ..Options::default() };
     let store = SqliteStore::open(&path, full).expect("opens");
     let organization = organization_id(1);
     block_on(store.lease(organization, node(1), &ask(None, 0, 1), now())).expect("leased");
