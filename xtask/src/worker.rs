@@ -116,13 +116,10 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     lint(workspace)?;
     build(workspace)?;
     build_as(workspace, Build::WithPanicTrigger)?;
-    let programs = ["driftlock", "driftlock-e2e"];
-    run(workspace
-        .cargo()
-        .args(["build", "--quiet"])
-        .args(programs.map(|name| format!("--package={name}"))))?;
-    let project = ["build", "--quiet", "--package=driftlock-e2e", "--example=supabase"];
-    run(workspace.cargo().args(project))?;
+    // With an example among them they are of the features that tests are built with, so that nothing
+    // they depend on is compiled again.
+    let programs = ["--bin=driftlock", "--bin=driftlock-e2e", "--example=supabase"];
+    run(workspace.cargo().args(["build", "--quiet", "--workspace"]).args(programs))?;
     let program = |name: &str| workspace.target.join("debug").join(name);
     let mut node = workspace.command("node");
     node.args(["--test", "--test-reporter=spec", "--test-concurrency=1"])

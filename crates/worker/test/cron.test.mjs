@@ -35,9 +35,14 @@ test("the cron reports every customer in turn, and takes up what was left", asyn
     assert.equal(outcome, "ok");
   };
   try {
+    // Only what is used in the service of a subscription is told.
+    const at = (hours) => new Date(Date.now() + hours * HOUR_MS).toISOString();
+    const period = { start: at(-24), end: at(600) };
+    const subscription = { id: "sub_1", status: "active", plan: "standard", period };
     const all = [];
     for (let number = 0; number < CUSTOMERS; number += 1) {
-      all.push(await customer(worker.url, { stripe_customer_id: `cus_${number}` }));
+      const settings = { stripe_customer_id: `cus_${number}`, plan: "standard", subscription };
+      all.push(await customer(worker.url, settings));
     }
     const last = all.reduce((a, b) => (a.id > b.id ? a : b));
     const answers = [];

@@ -16,7 +16,10 @@ test("a request asks others a few times", async () => {
     assert.deepEqual(found.metered, { backend: 1, object: 2, d1: 0 });
     assert.deepEqual(found.free, { backend: 1, object: 1, d1: 0 });
     // Beyond those: what is kept of the key, keeping the answer, the end of the claim.
-    assert.deepEqual(found["metered, keyed"], { backend: 1, object: 5, d1: 0 });
+    const { d1, ...keyed } = found["metered, keyed"];
+    assert.deepEqual(keyed, { backend: 1, object: 5 });
+    // When keys were used is written once a second at most, after an answer.
+    assert.ok(d1 <= 1, `${d1}`);
     assert.ok(total(found["metered, replayed"]) <= 4);
   } finally {
     await rm(folder, { recursive: true, force: true });
