@@ -39,7 +39,6 @@ fn echo() -> (String, Receiver<HeaderMap>) {
         for stream in listener.incoming().flatten() {
             let heads = heads.clone();
             thread::spawn(move || {
-                #[expect(clippy::result_large_err, reason = "the library's own type")]
                 let agree = |request: &Request, mut response: Response| {
                     // Nobody may look at them any more.
                     let _ = heads.send(request.headers().clone());
