@@ -35,7 +35,9 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_events"
             | "driftlock_invoices"
             | "driftlock_reporting"
+            | "driftlock_report"
             | "driftlock_reports"
+            | "driftlock_reports_in"
             | "driftlock_report_sums"
             | "driftlock_open_buckets"
             | "driftlock_alerts"
@@ -46,7 +48,6 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_customers"
             | "driftlock_note"
             | "driftlock_voids_due"
-            | "driftlock_ready"
     );
     // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
     let settles = matches!(
@@ -64,6 +65,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_void"
             | "driftlock_void_at"
             | "driftlock_void_done"
+            | "driftlock_ready"
     );
     if reads || settles { Effect::Repeatable } else { Effect::Once }
 }
@@ -112,6 +114,7 @@ mod tests {
             "driftlock_lease",
             "driftlock_outbox_shipped",
             "driftlock_raise",
+            "driftlock_ready",
             "driftlock_set_note",
             "driftlock_settle",
             "driftlock_ship",

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -150,10 +151,15 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
 }
 
 impl<P: Platform<Upstream = Backend>> Protocol<P> {
-    /// Tells a client that has too many connections, as far as it takes that at once.
+    /// Tells a client that has too many connections, as far as it takes that at once. It is asked of
+    /// the system itself: of a connection just accepted the runtime does not know yet that it can be
+    /// written to.
     pub(super) fn turn_away(&self, stream: &TcpStream, peer: IpAddr) {
         let denial = Denial::RateLimited { scope: LimitScope::Address, wait: TURNED_AWAY_FOR };
-        let _ = stream.try_write(&wire(&self.gateway.unread(denial, peer)));
+        let stream = SockRef::from(stream);
+        // A client that is gone, or takes nothing, is told nothing.
+        let _ = stream.send(&wire(&self.gateway.unread(denial, peer)));
+        let _ = stream.shutdown(Shutdown::Write);
     }
 }
 
