@@ -94,7 +94,13 @@ declare
     organization uuid := (args ->> 'organization')::uuid;
     before bigint := (args ->> 'revision')::bigint;
     bought jsonb := nullif(args -> 'subscription', 'null');
+    has text;
 begin
+    -- Whoever gave the organization another customer since decided otherwise.
+    select o.stripe_customer_id into has from organizations o where o.id = organization for update;
+    if has is distinct from args ->> 'linked' then
+        return 'false';
+    end if;
     if before = 0 then
         insert into billing_customers as b (customer, organization_id, standing, revision)
         values (who, organization, args -> 'standing', 1)

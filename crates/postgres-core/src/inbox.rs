@@ -100,9 +100,9 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         let invoices = commit.invoices.iter().map(invoice).collect::<Result<Vec<_>, _>>()?;
         let args = json!({
             "customer": commit.customer, "revision": commit.revision,
-            "organization": uuid!(commit.organization), "standing": write(&commit.standing)?,
-            "subscription": write(&commit.subscription)?, "invoices": invoices,
-            "audit": commit.audit.iter().map(record).collect::<Vec<_>>(),
+            "organization": uuid!(commit.organization), "linked": commit.linked,
+            "standing": write(&commit.standing)?, "subscription": write(&commit.subscription)?,
+            "invoices": invoices, "audit": commit.audit.iter().map(record).collect::<Vec<_>>(),
             "alerts": commit.alerts.iter().map(alert).collect::<Vec<_>>(),
             "done": commit.done, "dead": commit.dead, "at": commit.at.micros(),
         });

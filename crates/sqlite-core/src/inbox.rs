@@ -45,6 +45,9 @@ pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?
 /// Notes that an event which is no single customer's had its effect.
 pub const FINISH: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
      WHERE id = ?1 AND state = 'pending'";
+/// The customer that an organization has.
+pub const CUSTOMER_OF_ORGANIZATION: &str =
+    "SELECT stripe_customer_id FROM organizations WHERE id = ?1";
 /// An organization's invoices, the newest first.
 pub const INVOICES: &str = "SELECT invoice FROM invoices_mirror WHERE organization = ?1 \
      AND (?2 IS NULL OR (created, id) < \
@@ -59,6 +62,10 @@ const POSTPONE_ORPHAN: &str = "UPDATE stripe_events SET attempts = attempts + 1,
      due_at = ?3, state = ?4 WHERE id = ?1 AND state = 'pending'";
 /// Fails as a whole, with all that it is committed with, when the revision was made before.
 const NEXT_REVISION: &str = "INSERT INTO billing_revisions (customer, revision) VALUES (?1, ?2)";
+/// Makes that revision a second time, and so fails likewise, when the organization has another
+/// customer than the one it was decided by.
+const LINKED: &str = "INSERT INTO billing_revisions (customer, revision) SELECT ?1, ?2 \
+     FROM organizations WHERE id = ?3 AND stripe_customer_id IS NOT ?4";
 const FORMER_REVISIONS: &str =
     "DELETE FROM billing_revisions WHERE customer = ?1 AND revision < ?2";
 const STANDING: &str = "INSERT OR REPLACE INTO billing_customers \
@@ -112,8 +119,8 @@ pub fn postpone_orphan(event: &str, postponed: &Postponed) -> Statement {
     Statement { sql: POSTPONE_ORPHAN, ..postpone(event, postponed) }
 }
 
-/// Everything that a commit writes, but for its audit rows; the first statement fails when
-/// somebody else committed since.
+/// Everything that a commit writes, but for its audit rows; one of the first two statements fails when
+/// somebody else committed since, or gave the organization another customer.
 ///
 /// # Errors
 /// When something cannot be written as JSON.
@@ -126,6 +133,10 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
     let plan = commit.subscription.as_ref().map(|subscription| subscription.plan.clone());
     let mut statements = vec![
         Statement { sql: NEXT_REVISION, values: vec![customer(), revision.into()] },
+        Statement {
+            sql: LINKED,
+            values: vec![customer(), revision.into(), organization(), commit.linked.clone().into()],
+        },
         Statement { sql: FORMER_REVISIONS, values: vec![customer(), revision.into()] },
         Statement {
             sql: STANDING,

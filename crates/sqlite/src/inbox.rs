@@ -1,5 +1,7 @@
 //! Stripe's events: each commit follows from all events of a customer, or is not made.
 
+use std::borrow::Cow;
+
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
@@ -69,7 +71,13 @@ impl EventInbox for SqliteStore {
                 let known = sql.first(inbox::CUSTOMER, &[(&*commit.customer).into()], |row| {
                     row.number::<u64>(0)
                 })?;
-                if known.unwrap_or(0) != commit.revision {
+                let id = [commit.organization.as_bytes()[..].into()];
+                let has = sql.first(inbox::CUSTOMER_OF_ORGANIZATION, &id, |row| {
+                    Ok(row.maybe_text(0)?.map(Cow::into_owned))
+                })?;
+                if known.unwrap_or(0) != commit.revision
+                    || has.flatten().as_deref() != commit.linked.as_deref()
+                {
                     return Ok(false);
                 }
                 for statement in inbox::commit(&commit)? {

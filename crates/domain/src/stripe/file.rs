@@ -73,6 +73,9 @@ pub struct BillingCommit {
     pub revision: u64,
     /// Whose customer it is.
     pub organization: OrganizationId,
+    /// The customer that the organization had when this was decided. With another by now, nothing of
+    /// it holds.
+    pub linked: Option<String>,
     /// The new standing.
     pub standing: Billing,
     /// The organization's subscription; `None` leaves it.

@@ -152,6 +152,10 @@ impl EventInbox for MemoryStore {
             return Ok(false);
         }
         let id = commit.organization;
+        let has = state.organizations.get(&id).and_then(|it| it.stripe_customer_id.clone());
+        if has != commit.linked {
+            return Ok(false);
+        }
         let file = (commit.revision + 1, id, commit.standing);
         state.inbox.customers.insert(commit.customer.clone(), file);
         if let Some(organization) = state.organizations.get_mut(&id) {

@@ -116,15 +116,16 @@ impl<P: Platform> Gateway<P> {
             }
         };
         let organization = self.directory.organization(applied.organization).await?;
-        if let Err(obstacle) = belongs(organization.as_ref(), customer, &file, &applied) {
-            return self.postpone(customer, &file, obstacle, now).await;
-        }
+        let linked = match belongs(organization, customer, &file, &applied) {
+            Ok(linked) => linked,
+            Err(obstacle) => return self.postpone(customer, &file, obstacle, now).await,
+        };
         let processed = Processed::Committed {
             organization: applied.organization,
             transitions: applied.transitions.clone(),
             problems: applied.problems.clone(),
         };
-        let commit = commit(customer, &file, applied, &events, now);
+        let commit = commit((customer, linked), &file, applied, &events, now);
         let id = commit.organization;
         let is_committed = self.inbox.commit(commit).await?;
         self.shared.organizations.invalidate(&id);
@@ -167,13 +168,13 @@ fn read(filed: &[FiledEvent], mode: Option<bool>) -> (Vec<Event>, BTreeMap<Strin
     (events, waiting)
 }
 
-/// Why a customer's events must not change this organization.
+/// The customer that this organization has, or why its standing is not this one's to change.
 fn belongs(
-    organization: Option<&Organization>,
+    organization: Option<Organization>,
     customer: &str,
     file: &CustomerFile,
     applied: &Applied,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     let Some(organization) = organization else {
         return Err(format!("there is no organization {}", applied.organization));
     };
@@ -189,12 +190,12 @@ fn belongs(
                 organization.id
             ))
         }
-        Some(_) | None => Ok(()),
+        Some(_) | None => Ok(organization.stripe_customer_id),
     }
 }
 
 fn commit(
-    customer: &str,
+    (customer, linked): (&str, Option<String>),
     file: &CustomerFile,
     applied: Applied,
     events: &[Event],
@@ -229,6 +230,7 @@ fn commit(
         revision: file.revision,
         done: done.filter(|event| !dead.contains_key(event)).collect(),
         organization,
+        linked,
         standing,
         subscription,
         invoices,

@@ -36,6 +36,8 @@ fn commit(revision: u64, done: &[&str]) -> BillingCommit {
         customer: CUSTOMER.into(),
         revision,
         organization: organization_id(1),
+        // The first one links the customer.
+        linked: (revision > 0).then(|| CUSTOMER.into()),
         standing: Billing { subscription: Some("sub_1".into()), ..Billing::default() },
         subscription: Some(Subscription {
             id: "sub_1".into(),
@@ -149,6 +151,11 @@ pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations
     link(first, Some("cus_2")).await.expect("relinked");
     assert_eq!(store.customer("cus_2").await.expect("read").organization, Some(first));
     assert_eq!(store.customer(CUSTOMER).await.expect("read").organization, Some(first));
+    // What was decided before that does not hold any more.
+    assert!(!store.commit(commit(1, &[])).await.expect("answered"), "its customer is another");
+    assert_eq!(store.customer(CUSTOMER).await.expect("read").revision, 1, "nothing was written");
+    let owner = Directory::organization(&store, first).await.expect("read").expect("there");
+    assert_eq!(owner.stripe_customer_id.as_deref(), Some("cus_2"));
     // And the old one is free to become another organization's, which begins anew.
     link(second, Some(CUSTOMER)).await.expect("linked").expect("there");
     let file = store.customer(CUSTOMER).await.expect("read");
