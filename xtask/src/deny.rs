@@ -9,6 +9,14 @@ use crate::workspace::{Workspace, run as run_command, succeeds};
 const CARGO_DENY: Tool = Tool { package: "cargo-deny", program: "cargo-deny", version: "0.20.2" };
 const ADVISORIES: &str = "https://github.com/rustsec/advisory-db";
 
+/// Installs the tool.
+///
+/// # Errors
+/// If it cannot be built.
+pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
+    CARGO_DENY.ensure(workspace).map(drop)
+}
+
 /// Checks every dependency against `deny.toml`.
 ///
 /// # Errors

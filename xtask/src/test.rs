@@ -1,6 +1,8 @@
 //! `cargo xtask test`: everything that must hold before a change is merged, cheapest first.
 
-use anyhow::{Context, Result};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
 
 use crate::steps::Steps;
 use crate::workspace::{Workspace, run as run_command};
@@ -25,18 +27,42 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
     steps.run("fmt", || fmt(workspace));
     steps.run("tidy", || tidy::run(workspace));
     steps.run("clippy", || clippy(workspace));
-    steps.run("tests", || {
-        run_command(workspace.cargo().args(["test", "--workspace", "--quiet", "--no-fail-fast"]))
-    });
-    steps.run("fuzz", || fuzz_targets(workspace));
-    steps.run("wasm", || toolchain::check_shared_crates(workspace));
-    if extent == Extent::Full {
-        if worker::exists(workspace) {
-            steps.run("worker", || worker::test(workspace));
+    match extent {
+        Extent::Quick => {
+            steps.run("tests", || tests(workspace));
+            steps.run("fuzz", || fuzz_targets(workspace));
+            steps.run("wasm", || toolchain::check_shared_crates(workspace));
         }
-        steps.run("deny", || deny::run(workspace));
+        Extent::Full => full(workspace, &mut steps),
     }
     steps.finish()
+}
+
+/// Tests wait more than they compute: beside them is built what comes after them.
+fn full(workspace: &Workspace, steps: &mut Steps) {
+    let has_worker = worker::exists(workspace);
+    steps.run("build", || run_command(workspace.cargo().args(TESTS).arg("--no-run")));
+    thread::scope(|scope| {
+        let prepared = scope.spawn(|| {
+            let worker = if has_worker { worker::prepare(workspace) } else { Ok(()) };
+            (worker, deny::prepare(workspace))
+        });
+        steps.run("tests", || tests(workspace));
+        steps.run("fuzz", || fuzz_targets(workspace));
+        steps.run("wasm", || toolchain::check_shared_crates(workspace));
+        let panicked = |_| (Err(anyhow!("it panicked")), Err(anyhow!("it panicked")));
+        let (worker, deny) = prepared.join().unwrap_or_else(panicked);
+        if has_worker {
+            steps.run("worker", || worker.and_then(|()| worker::test_prepared(workspace)));
+        }
+        steps.run("deny", || deny.and_then(|()| deny::run(workspace)));
+    });
+}
+
+const TESTS: [&str; 4] = ["test", "--workspace", "--quiet", "--no-fail-fast"];
+
+fn tests(workspace: &Workspace) -> Result<()> {
+    run_command(workspace.cargo().args(TESTS))
 }
 
 /// What only the fuzzer runs compiles at least; what it runs has been run as ordinary tests.

@@ -112,10 +112,26 @@ fn shrink(workspace: &Workspace, built: &Path) -> Result<()> {
 /// # Errors
 /// If it does not build, or a test fails.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
+    prepare(workspace)?;
+    test_prepared(workspace)
+}
+
+/// Builds the Worker as its tests want it.
+///
+/// # Errors
+/// If a tool cannot be had, or it does not build.
+pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
     ensure_node(workspace)?;
     lint(workspace)?;
     build(workspace)?;
-    build_as(workspace, Build::WithPanicTrigger)?;
+    build_as(workspace, Build::WithPanicTrigger)
+}
+
+/// Runs the tests of a Worker that is [prepared](prepare).
+///
+/// # Errors
+/// If a test fails.
+pub(crate) fn test_prepared(workspace: &Workspace) -> Result<()> {
     // With an example among them they are of the features that tests are built with, so that nothing
     // they depend on is compiled again.
     let programs = ["--bin=driftlock", "--bin=driftlock-e2e", "--example=supabase"];
