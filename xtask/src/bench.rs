@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::workspace::{Workspace, on_path, run};
+use crate::system;
+use crate::workspace::{Workspace, run};
 pub(crate) use shared::run as shared_limits;
 use stand::Stand;
 use subject::{Sample, Subject};
@@ -37,7 +38,15 @@ pub(crate) enum Form {
 }
 
 /// Programs that a measurement needs, and the Debian packages that bring them.
-const NEEDS: [(&str, &str); 3] = [("nginx", "nginx-light"), ("wrk", "wrk"), ("curl", "curl")];
+const NEEDS: &[(&str, &str)] = &[("nginx", "nginx-light"), ("wrk", "wrk"), ("curl", "curl")];
+
+/// Makes sure that they are there.
+///
+/// # Errors
+/// If one is missing and cannot be installed.
+pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
+    system::programs(workspace, NEEDS)
+}
 
 struct Row {
     name: &'static str,
@@ -74,7 +83,7 @@ fn gateway(workspace: &Workspace) -> Result<PathBuf> {
     if !cfg!(target_os = "linux") {
         bail!("CPU times are read from /proc: this needs Linux");
     }
-    needs()?;
+    ensure(workspace)?;
     run(workspace.cargo().args(["build", "--release", "--package", "driftlock"]))?;
     Ok(workspace.target.join("release/driftlock"))
 }
@@ -88,19 +97,6 @@ pub(crate) fn tests(workspace: &Workspace, name: &str) -> Result<()> {
         .cargo()
         .args(["test", "--release", "--quiet", "--package", "driftlock-e2e"])
         .args(["--test", name, "--", "--nocapture"]))
-}
-
-/// Whether all programs are there.
-///
-/// # Errors
-/// What to install.
-pub(crate) fn needs() -> Result<()> {
-    let missing: Vec<_> = NEEDS.iter().filter(|(program, _)| !on_path(program)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-    bail!("missing; run: sudo apt-get install -y {}", packages.join(" "))
 }
 
 /// The first subject is what the others are compared with.

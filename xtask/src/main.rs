@@ -156,7 +156,7 @@ fn run(task: Task) -> Result<()> {
             worker::measure(&workspace, "size")
         }
         Task::Worker(WorkerArgs { measure: Some(WorkerMeasure::Bench), .. }) => {
-            bench::needs()?;
+            bench::ensure(&workspace)?;
             worker::measure(&workspace, "run")
         }
         Task::Worker(WorkerArgs { build: true, .. }) => worker::build(&workspace),

@@ -62,6 +62,16 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     })
 }
 
+/// Makes sure that programs are there, each beside the Debian package that brings it.
+///
+/// # Errors
+/// If one is missing and cannot be installed.
+pub(crate) fn programs(workspace: &Workspace, wanted: &[(&str, &str)]) -> Result<()> {
+    let missing = wanted.iter().filter(|(program, _)| !on_path(program));
+    let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() { Ok(()) } else { install(workspace, &packages) }
+}
+
 /// Installs Debian packages, if this is root on Debian.
 ///
 /// # Errors

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use socket2::SockRef;
+
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -37,6 +39,9 @@ const LARGE_BYTES: usize = 16 << 20;
 /// Whose turn it is to fail.
 static TURN: AtomicBool = AtomicBool::new(false);
 
+/// Connections that may wait to be accepted.
+const WAITING_MAX: i32 = 4_096;
+
 /// See the module.
 pub(crate) struct Backend {
     pub(crate) url: String,
@@ -49,6 +54,8 @@ impl Backend {
     /// A backend that answers.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        // A crowd comes at once: whom the standard library's queue drops would try again in a second.
+        SockRef::from(&listener).listen(WAITING_MAX).expect("it listens already");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let manner = Arc::new(Mutex::new(Manner::Answers));
         let seen = Arc::default();

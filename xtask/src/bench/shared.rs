@@ -5,22 +5,21 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::stand::Stand;
 use super::subject::{Sample, Waits};
 use super::{Extent, Folder, Form, gateway, median};
-use crate::workspace::{Workspace, on_path};
+use crate::system;
+use crate::workspace::Workspace;
 
 /// Measures and prints both.
 ///
 /// # Errors
 /// If a program is missing, a server does not start, or an answer is not a success.
 pub(crate) fn run(workspace: &Workspace, extent: Extent, form: Form) -> Result<()> {
-    if !on_path("redis-server") {
-        bail!("missing; run: sudo apt-get install -y redis-server");
-    }
+    system::programs(workspace, &[("redis-server", "redis-server")])?;
     let program = gateway(workspace)?;
     let folder = Folder::make(workspace)?;
     let stand = Stand::start_shared(&program, &folder.0)?;

@@ -104,6 +104,8 @@ impl SampleSubscription {
         if shape.has_new_paths() {
             item["current_period_start"] = self.period.start.secs().into();
             item["current_period_end"] = self.period.end.secs().into();
+        } else {
+            item["price"]["recurring"]["aggregate_usage"] = Value::Null;
         }
         item
     }
@@ -130,9 +132,16 @@ fn unused() -> Value {
         "default_tax_rates": [],
         "description": null,
         "discounts": [],
+        "invoice_settings": { "account_tax_ids": null, "issuer": { "type": "self" } },
         "next_pending_invoice_item_invoice": null,
         "on_behalf_of": null,
         "pause_collection": null,
+        "payment_settings": {
+            "payment_method_options": null,
+            "payment_method_types": null,
+            "save_default_payment_method": "off",
+        },
+        "pending_invoice_item_interval": null,
         "pending_setup_intent": null,
         "pending_update": null,
         "schedule": null,
