@@ -33,12 +33,13 @@ use screen::{Candidate, Screened};
 
 /// Bounds the time of the fits: about two seconds on one core.
 const FIT_WORK_MAX: usize = 2_000_000_000;
-/// Bounds the time of the permutations: values drawn in about two seconds on one core.
-const DRAWS_MAX: usize = 300_000_000;
+/// Bounds the time of the permutations: values drawn in about three seconds on one core.
+const DRAWS_MAX: usize = 600_000_000;
 /// Permutations for every one that may reach the distance of a window that just passes.
 const PERMUTATIONS_PER_P: f64 = 10.0;
-/// What a test of one window is continued to at most.
-const PERMUTATIONS_MAX: usize = 1 << 18;
+/// What a test of one window is continued to at most: enough for one window of all those of sixteen
+/// fields to pass alone.
+const PERMUTATIONS_MAX: usize = 1 << 19;
 
 /// What the numbers of a request hold.
 pub(crate) struct Found {
@@ -75,33 +76,81 @@ pub(crate) fn find(events: &[Event], settings: &Settings) -> Found {
 /// The adjusted p of each peak, and whether the draws allowed sufficed for all.
 ///
 /// After a first round, which most peaks do not survive, the rest get permutations enough to tell p
-/// from what the adjustment asks of it. Stopping as soon as it looks good would favour luck.
+/// from what the adjustment asks of it. Stopping as soon as it looks good would favour luck; a test
+/// stops early only where it is certain not to pass.
 fn test(peaks: &mut [Candidate], family: usize, settings: &Settings) -> (Vec<f64>, bool) {
-    let threshold = settings.p_threshold();
+    let (threshold, first) = (settings.p_threshold(), settings.permutations);
     let enough = (PERMUTATIONS_PER_P * family as f64 / threshold).ceil() as usize;
-    let rounds = [
-        (settings.permutations, certain_at(threshold, settings.permutations)),
-        (enough.clamp(settings.permutations, PERMUTATIONS_MAX), usize::MAX),
-    ];
+    let enough = enough.clamp(first, PERMUTATIONS_MAX.max(first));
     let mut draws_left = DRAWS_MAX;
-    for (total, stop) in rounds {
-        for peak in peaks.iter_mut() {
-            let test = &mut peak.test;
-            if test.done() > 0 && test.p_value() >= threshold {
-                continue;
-            }
-            let draws = (total - test.done()) * test.window();
-            if draws_left < draws {
-                return (adjusted(peaks, family), false);
-            }
-            draws_left -= test.run(total, stop) * test.window();
-        }
-    }
-    (adjusted(peaks, family), true)
+    let mut all_tested = true;
+    let everyone = 0..peaks.len();
+    all_tested &= run(peaks, everyone, first, certain_at(threshold, first), &mut draws_left);
+    let survives = |index: &usize| peaks[*index].test.p_value() < threshold;
+    let survivors: Vec<usize> = (0..peaks.len()).filter(survives).collect();
+    // What is asked of p if all of them pass: none passes with more.
+    let hope = threshold * survivors.len() as f64 / family.max(1) as f64;
+    all_tested &= run(peaks, survivors, enough, certain_at(hope, enough), &mut draws_left);
+    // One that never ran has p = 1.
+    let p_values: Vec<f64> = peaks.iter().map(|one| one.test.p_value()).collect();
+    (fdr::adjust(&p_values, family), all_tested)
 }
 
-/// A test that never ran has p = 1.
-fn adjusted(peaks: &[Candidate], family: usize) -> Vec<f64> {
-    let p_values: Vec<f64> = peaks.iter().map(|one| one.test.p_value()).collect();
-    fdr::adjust(&p_values, family)
+/// Continues the tests of `chosen`, the strongest first, as far as the draws allowed go.
+fn run(
+    peaks: &mut [Candidate],
+    chosen: impl IntoIterator<Item = usize>,
+    total: usize,
+    exceeding: usize,
+    draws_left: &mut usize,
+) -> bool {
+    for index in chosen {
+        let test = &mut peaks[index].test;
+        if *draws_left < (total - test.done()) * test.window() {
+            return false;
+        }
+        *draws_left -= test.run(total, exceeding) * test.window();
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prng::Prng;
+    use serde_json::json;
+
+    #[test]
+    fn of_many_fields_the_one_that_changes_is_found_within_the_draws_allowed() {
+        let mut prng = Prng::new(8, 0);
+        let mut noise = || (prng.below(1_000) + prng.below(1_000)) as f64;
+        let event = |at: usize| {
+            let mut fields: serde_json::Map<_, _> =
+                (0..6).map(|field| (format!("f{field}"), json!(noise()))).collect();
+            if (500..520).contains(&at) {
+                fields.insert("f3".to_owned(), json!(5_000.0 + at as f64));
+            }
+            Event::from_json(fields.into())
+        };
+        let events: Vec<Event> = (0..600).map(event).collect();
+        let found = find(&events, &Settings::default());
+        assert!(!found.is_capped);
+        assert_eq!(found.findings.len(), 1, "{:#?}", found.findings);
+        let place = &found.findings[0].events;
+        assert!(place.start == 500 && (520..525).contains(&place.end), "{place:?}");
+        assert!(found.findings[0].why.starts_with("“f3”: "), "{}", found.findings[0].why);
+    }
+
+    #[test]
+    fn what_the_draws_do_not_allow_is_not_taken_to_have_passed() {
+        let event = |at: u32| Event::from_json(json!(if at < 550 { at % 7 } else { 3 }));
+        let events: Vec<Event> = (0..600).map(event).collect();
+        let (all, _) = extract::series(&events);
+        let screened = screen::screen(0, &all[0], &Settings::default());
+        let mut peaks = findings::peaks(&screened.candidates);
+        assert!(!run(&mut peaks, 0..1, 1_000, 1_000, &mut 10));
+        assert_eq!(peaks[0].test.p_value(), 1.0);
+        assert!(run(&mut peaks, 0..1, 1_000, 1_000, &mut 1_000_000));
+        assert!(peaks[0].test.p_value() < 0.002);
+    }
 }
