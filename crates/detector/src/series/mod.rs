@@ -153,4 +153,35 @@ mod tests {
         assert!(run(&mut peaks, 0..1, 1_000, 1_000, &mut 1_000_000));
         assert!(peaks[0].test.p_value() < 0.002);
     }
+
+    #[test]
+    fn numbers_of_every_size_under_settings_of_every_size_give_findings_within_the_events() {
+        let odd = [f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324, -0.0, 1.0, 1.0 + f64::EPSILON];
+        let mut prng = Prng::new(11, 0);
+        for round in 0..40 {
+            let length = 60 + prng.below(300);
+            let few = 1 + prng.below(odd.len());
+            let value = |prng: &mut Prng| match prng.below(4) {
+                0 => f64::from_bits(prng.next_u64()),
+                _ => odd[prng.below(few)],
+            };
+            let values: Vec<f64> = (0..length).map(|_| value(&mut prng)).collect();
+            let finite =
+                values.into_iter().map(|value| if value.is_finite() { value } else { 0.0 });
+            let events: Vec<Event> = finite.map(|value| Event::from_json(json!(value))).collect();
+            let settings = Settings {
+                baseline: 50 + prng.below(500),
+                window: 5 + prng.below(200),
+                hop: 1 + prng.below(5),
+                p_value_threshold: 0.5,
+                permutations: 100,
+                ..Settings::default()
+            };
+            for finding in find(&events, &settings).findings {
+                let events = &finding.events;
+                assert!(events.start < events.end && events.end <= length, "{round}: {finding:?}");
+                assert!(finding.metrics.ncd.is_finite(), "{round}: {finding:?}");
+            }
+        }
+    }
 }
