@@ -1,7 +1,7 @@
 //! Does the detector find what happens in series of numbers, and is it quiet where nothing does?
 //!
 //! ```text
-//! cargo run --release -p driftlock-detector --example numbers -- [SEEDS]
+//! cargo run --release -p driftlock-detector --example numbers -- [SEEDS [FIRST]]
 //! ```
 //!
 //! It prints, of every quiet shape, how many series had a finding, and of every change done to one how
@@ -25,11 +25,12 @@ const BASES: [Quiet; 5] =
     [Quiet::Noise, Quiet::Sluggish, Quiet::NoisyWave, Quiet::NoisyTrend, Quiet::RandomWalk];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let seeds: u64 = std::env::args().nth(1).map_or(Ok(20), |number| number.parse())?;
+    let argument = |place, usual| std::env::args().nth(place).map_or(Ok(usual), |one| one.parse());
+    let (seeds, first): (u64, u64) = (argument(1, 20)?, argument(2, 0)?);
     println!("{seeds} series of {LENGTH} values each; findings where nothing happens:");
     for quiet in Quiet::ALL {
         let mut findings = Vec::new();
-        for seed in 0..seeds {
+        for seed in first..first + seeds {
             findings.extend(run(&quiet.series(seed))?.into_iter().map(|one| (seed, one)));
         }
         println!("{:<12} {:>3}", format!("{quiet:?}"), findings.len());
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 continue;
             }
             let (mut found, mut elsewhere, mut said) = (0, 0, None);
-            for seed in 0..seeds {
+            for seed in first..first + seeds {
                 let (values, place) = base.with(change, seed);
                 let (hits, others): (Vec<Finding>, Vec<Finding>) =
                     run(&values)?.into_iter().partition(|one| overlap(&one.events, &place));
