@@ -10,7 +10,7 @@
 //! false, and twelve times with twenty lines in a row of the other files put in, by turns and at
 //! places spread evenly. A finding that overlaps the burst finds it; another is false unless the
 //! quiet run has it too. Then `driftlock usage` must show one unit a request, and `driftlock audit
-//! verify` must hold. Nothing is random. (`driftlock-detector`'s example of the same name measures
+//! verify` must hold. Nothing is random. (`driftlock-detector`'s example `logs` measures
 //! the detector alone.)
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 

@@ -5,11 +5,10 @@ mod support {
     pub(crate) mod backend;
     #[expect(dead_code, reason = "files without room are another test's matter")]
     pub(crate) mod gateway;
+    pub(crate) mod metrics;
     pub(crate) mod process;
 }
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 
 use driftlock_e2e::admin::{LIST, Organization};
@@ -22,21 +21,6 @@ use support::gateway::{ADMIN_TOKEN, Gateway};
 const WEBHOOK_SECRET: &str = "whsec_a0b1c2d3e4f5061728394a5b6c7d8e9f";
 const STRIPE_KEY: &str = "sk_test_a0b1c2d3e4f5061728394a5b6c7d8e9f";
 const PASSWORD: &str = "the-databases-own-password";
-
-/// `/metrics`, of whatever address the log names.
-fn metrics(gateway: &Gateway) -> String {
-    let log = gateway.log();
-    let line = log.lines().find(|line| line.contains("admin listener")).expect("it is told");
-    let port = line.rsplit("127.0.0.1:").next().expect("an address");
-    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("it listens");
-    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("text");
-    assert!(answer.contains("driftlock_store_up 1"), "{answer}");
-    answer
-}
 
 /// Everything that could go wrong with a secret in it, and what goes right.
 fn load(target: &Target, backend: &Backend, organization: &Organization<'_>) -> Vec<String> {
@@ -88,8 +72,9 @@ fn a_loaded_gateway_keeps_its_secrets() {
     secrets.extend([ADMIN_TOKEN, WEBHOOK_SECRET, STRIPE_KEY].map(str::to_owned));
 
     let admin = |path: &str| organization.admin("GET", path).send().expect(200).text();
-    let mut places =
-        vec![("the log".to_owned(), gateway.log()), ("the metrics".to_owned(), metrics(&gateway))];
+    let shown = support::metrics::metrics(&gateway.log());
+    assert!(shown.contains("driftlock_store_up 1"), "{shown}");
+    let mut places = vec![("the log".to_owned(), gateway.log()), ("the metrics".to_owned(), shown)];
     places.extend(
         ["", "/keys", "/usage", "/audit", "/audit/export", "/alerts"]
             .map(|path| (format!("the answer to {path}"), admin(path))),

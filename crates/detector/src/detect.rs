@@ -7,6 +7,7 @@
 //!    fall below the threshold any more, and survivors get more permutations until the adjustment
 //!    for all windows decides.
 //! 4. What passes is merged where it touches, and narrowed to its foreign lines.
+//! 5. Numbers, which are masked in text, are judged as series of their own ([`crate::series`]).
 //!
 //! Invariant: every finding has an adjusted p below the p threshold and an NCD above its own.
 
@@ -15,9 +16,10 @@ use std::ops::Range;
 use crate::compress::{Lengths, Meter, entropy_bits};
 use crate::event::{Event, majority};
 use crate::fdr;
-use crate::finding::{findings, peaks};
+use crate::finding::{findings, peaks, together};
 use crate::novelty::{Sliding, longest_run};
 use crate::permute::{Joined, PermutationTest, certain_at};
+use crate::series;
 use crate::settings::Settings;
 use crate::severity::Severity;
 use crate::vocabulary::Vocabulary;
@@ -49,7 +51,7 @@ pub struct Finding {
     pub metrics: Metrics,
     /// How grave it is.
     pub severity: Severity,
-    /// What its window holds that the baseline does not, in a sentence.
+    /// What its window holds that the baseline does not, in a sentence or a few.
     pub why: String,
 }
 
@@ -89,11 +91,14 @@ pub fn detect(events: &[Event], settings: &Settings) -> std::io::Result<Report> 
         .zip(adjusted)
         .filter(|(_, adjusted)| *adjusted < settings.p_threshold())
         .collect();
+    let mut all = findings(events, &vocabulary, &screened.candidates, passed);
+    let numbers = series::find(events, settings);
+    all.extend(numbers.findings);
     Ok(Report {
         calibrating: plan.spans.is_empty(),
         windows_examined: plan.spans.len(),
-        windows_capped: plan.capped || !all_tested,
-        findings: findings(events, &vocabulary, &screened.candidates, passed),
+        windows_capped: plan.capped || !all_tested || numbers.is_capped,
+        findings: together(all),
     })
 }
 

@@ -11,7 +11,7 @@ use crate::{mask, redact};
 pub const EVENT_BYTES_MAX: usize = 4_096;
 
 /// A redacted event and its masked form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The redacted text, or the canonical JSON of a redacted value.
     pub text: String,
@@ -19,11 +19,25 @@ pub struct Event {
     pub masked: String,
     /// What the event looks like.
     pub kind: Kind,
+    /// The numbers of a metric; those of logs and traces name more than they measure.
+    pub readings: Vec<Reading>,
+}
+
+/// A number of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Where it stands, such as `disk.free[0]`; empty for an event that is a number.
+    pub path: String,
+    /// The number, which is finite.
+    pub value: f64,
 }
 
 impl Event {
-    /// An event of a line of text. A line that is a JSON object is taken as that object.
+    /// An event of a line of text. A line that is a JSON object or a number is taken as that.
     pub fn from_line(line: &str) -> Self {
+        if let Some(value) = number(line) {
+            return Self::of_number(line.trim().to_owned(), value);
+        }
         if line.starts_with('{')
             && let Ok(value @ Value::Object(_)) = serde_json::from_str(line)
         {
@@ -31,7 +45,7 @@ impl Event {
         }
         let mut text = redact::redact_text(line);
         cut(&mut text, EVENT_BYTES_MAX);
-        Self { masked: mask::mask(&text), text, kind: Kind::Logs }
+        Self { masked: mask::mask(&text), text, kind: Kind::Logs, readings: Vec::new() }
     }
 
     /// An event of a JSON value, in canonical form: members sorted by name, no white space.
@@ -39,20 +53,27 @@ impl Event {
         if let Value::String(line) = value {
             return Self::from_line(&line);
         }
+        if let Some(number) = value.as_f64() {
+            return Self::of_number(value.to_string(), number);
+        }
         redact::redact_json(&mut value);
         let kind = kind_of(&value);
         let mut text = String::new();
         write_canonical(&value, &mut text);
-        let mut masked = if kind == Kind::Metrics {
-            let mut bucketed = String::new();
-            write_canonical(&bucket_numbers(value), &mut bucketed);
-            bucketed
-        } else {
-            mask::mask(&text)
-        };
+        let mut readings = Vec::new();
+        if kind == Kind::Metrics {
+            read(&value, "", &mut readings);
+        }
+        let mut masked = mask::mask(&text);
         cut(&mut text, EVENT_BYTES_MAX);
         cut(&mut masked, EVENT_BYTES_MAX);
-        Self { text, masked, kind }
+        Self { text, masked, kind, readings }
+    }
+
+    fn of_number(mut text: String, value: f64) -> Self {
+        cut(&mut text, EVENT_BYTES_MAX);
+        let readings = vec![Reading { path: String::new(), value }];
+        Self { text, masked: mask::NUMBER.to_owned(), kind: Kind::Metrics, readings }
     }
 }
 
@@ -85,28 +106,35 @@ pub fn majority<'a>(events: impl ExactSizeIterator<Item = &'a Event> + Clone) ->
         .unwrap_or(Kind::Mixed)
 }
 
-/// Numbers of a metric carry the signal, so they are not masked but put into buckets half an
-/// octave wide: ordinary jitter stays in a bucket or two, a jump leaves them.
-fn bucket_numbers(value: Value) -> Value {
+/// The numbers of a value, by the path they stand at: `cpu`, `disk.free[0]`.
+fn read(value: &Value, path: &str, readings: &mut Vec<Reading>) {
     match value {
-        Value::Number(number) => Value::String(bucket(number.as_f64().unwrap_or(0.0))),
-        Value::Array(items) => Value::Array(items.into_iter().map(bucket_numbers).collect()),
-        Value::Object(members) => Value::Object(
-            members.into_iter().map(|(name, member)| (name, bucket_numbers(member))).collect(),
-        ),
-        Value::String(text) => Value::String(mask::mask(&text)),
-        Value::Null | Value::Bool(_) => value,
+        Value::Number(number) => {
+            readings.extend(number.as_f64().map(|value| Reading { path: path.to_owned(), value }));
+        }
+        Value::Array(items) => {
+            for (position, item) in items.iter().enumerate() {
+                read(item, &format!("{path}[{position}]"), readings);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                read(member, &path, readings);
+            }
+        }
+        Value::String(_) | Value::Bool(_) | Value::Null => {}
     }
 }
 
-fn bucket(number: f64) -> String {
-    let sign = if number < 0.0 { "m" } else { "p" };
-    if number == 0.0 {
-        return "zero".to_owned();
+/// The number that a line consists of.
+fn number(line: &str) -> Option<f64> {
+    let line = line.trim();
+    let starts = line.strip_prefix(['-', '+']).unwrap_or(line);
+    if !starts.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
     }
-    let half_octave = (number.abs().log2() * 2.0).round();
-    let side = if half_octave < 0.0 { "s" } else { "l" };
-    format!("{sign}{side}{}", half_octave.abs())
+    line.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 fn write_canonical(value: &Value, out: &mut String) {
@@ -156,12 +184,26 @@ mod tests {
     }
 
     #[test]
-    fn metrics_keep_their_magnitude() {
-        let masked = |value| Event::from_json(value).masked;
-        assert_eq!(masked(json!(100)), masked(json!(104.5)));
-        assert_ne!(masked(json!(100)), masked(json!(1_000)));
-        assert_ne!(masked(json!(0.1)), masked(json!(-0.1)));
-        assert_eq!(masked(json!({"cpu":0.5})), r#"{"cpu":"ps2"}"#);
+    fn the_numbers_of_metrics_are_read_and_masked() {
+        let event = Event::from_json(json!({"b":{"c":[2,-0.5]},"a":1,"host":"h 7","pin":true}));
+        assert_eq!(event.masked, r#"{"a":<n>,"b":{"c":[<n>,-<n>]},"host":"h <n>","pin":true}"#);
+        let mut read: Vec<(&str, f64)> =
+            event.readings.iter().map(|one| (one.path.as_str(), one.value)).collect();
+        read.sort_by(|a, b| a.0.cmp(b.0));
+        assert_eq!(read, [("a", 1.0), ("b.c[0]", 2.0), ("b.c[1]", -0.5)]);
+        assert_eq!(Event::from_json(json!({"message":"m","ms":3})).readings, []);
+    }
+
+    #[test]
+    fn a_line_that_is_a_number_is_that_number() {
+        for (line, value) in [("17", 17.0), (" -2.5e3 ", -2_500.0), ("+0.1", 0.1)] {
+            let event = Event::from_line(line);
+            assert_eq!((event.masked.as_str(), event.kind), ("<n>", Kind::Metrics), "{line}");
+            assert_eq!(event.readings, [Reading { path: String::new(), value }]);
+        }
+        for line in ["NaN", "inf", "1e999", "17 ms", "10.0.0.1", "-", ""] {
+            assert_eq!(Event::from_line(line).readings, [], "{line}");
+        }
     }
 
     #[test]

@@ -71,6 +71,39 @@ pub(crate) fn findings(
     groups.iter().map(finding).collect()
 }
 
+/// Findings of more than one kind or field, those that overlap made one: its events are all of
+/// theirs, its measurements those of the one least likely by chance, its sentence all of theirs.
+pub(crate) fn together(mut all: Vec<Finding>) -> Vec<Finding> {
+    all.sort_by_key(|one| one.events.start);
+    let mut groups: Vec<Vec<Finding>> = Vec::new();
+    let mut end = 0;
+    for one in all {
+        let is_apart = one.events.start >= end;
+        end = end.max(one.events.end);
+        match groups.last_mut() {
+            Some(group) if !is_apart => group.push(one),
+            Some(_) | None => groups.push(vec![one]),
+        }
+    }
+    groups.into_iter().map(merged).collect()
+}
+
+/// Sentences that a merged finding holds in full.
+const SENTENCES_MAX: usize = 4;
+
+fn merged(mut group: Vec<Finding>) -> Finding {
+    let start = group.iter().map(|one| one.events.start).min().unwrap_or(0);
+    let end = group.iter().map(|one| one.events.end).max().unwrap_or(0);
+    group.sort_by(|a, b| a.metrics.p_adjusted.total_cmp(&b.metrics.p_adjusted));
+    let said: Vec<&str> = group.iter().take(SENTENCES_MAX).map(|one| one.why.as_str()).collect();
+    let mut why = said.join(" ");
+    if let Some(more) = group.len().checked_sub(SENTENCES_MAX + 1) {
+        why.push_str(&format!(" And {} more.", more + 1));
+    }
+    let best = &group[0];
+    Finding { events: start..end, metrics: best.metrics, severity: best.severity, why }
+}
+
 /// The foreign lines of a peak and of the candidates that overlap it, without strays.
 fn lines_of(peak: &Candidate<'_>, candidates: &[Candidate<'_>], gap: usize) -> Vec<usize> {
     let mut lines: Vec<usize> = candidates
@@ -83,13 +116,13 @@ fn lines_of(peak: &Candidate<'_>, candidates: &[Candidate<'_>], gap: usize) -> V
     dense(&lines, gap)
 }
 
-fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
+pub(crate) fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
 /// Leaves out stray lines far from the bulk: runs with gaps above `gap` count separately, and
 /// those under a third of the longest are dropped. Never empty for input that is not.
-fn dense(lines: &[usize], gap: usize) -> Vec<usize> {
+pub(crate) fn dense(lines: &[usize], gap: usize) -> Vec<usize> {
     let runs: Vec<&[usize]> = lines.chunk_by(|a, b| b - a <= gap).collect();
     let longest = runs.iter().map(|run| run.len()).max().unwrap_or(0);
     runs.into_iter().filter(|run| run.len() * 3 >= longest).flatten().copied().collect()
@@ -103,6 +136,29 @@ mod tests {
     fn stray_lines_do_not_widen_a_finding() {
         assert_eq!(dense(&[3, 40, 41, 42, 43, 90], 10), [40, 41, 42, 43]);
         assert_eq!(dense(&[3], 10), [3]);
+    }
+
+    #[test]
+    fn findings_that_overlap_become_the_likeliest_with_all_that_is_said() {
+        let one = |events: Range<usize>, p: f64, why: &str| Finding {
+            events,
+            metrics: Metrics {
+                ncd: 1.0,
+                p_value: p,
+                p_adjusted: p,
+                permutations: 1_000,
+                compression_ratio_change: 0.0,
+                entropy_change: 0.0,
+                confidence: 1.0 - p,
+            },
+            severity: Severity::Medium,
+            why: why.to_owned(),
+        };
+        let mut all = vec![one(8..20, 0.03, "b."), one(30..40, 0.01, "c."), one(5..9, 0.04, "a.")];
+        let made = together(all.clone());
+        assert_eq!(made, [one(5..20, 0.03, "b. a."), one(30..40, 0.01, "c.")]);
+        all.extend((0..4).map(|_| one(19..31, 0.02, "d.")));
+        assert_eq!(together(all), [one(5..40, 0.01, "c. d. d. d. And 3 more.")]);
     }
 
     #[test]

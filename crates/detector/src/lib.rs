@@ -13,6 +13,7 @@ mod novelty;
 pub mod permute;
 pub mod prng;
 pub mod redact;
+mod series;
 pub mod settings;
 pub mod severity;
 pub mod store;

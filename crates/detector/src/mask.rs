@@ -48,7 +48,8 @@ fn recognize(rest: &[u8], starts_word: bool) -> Option<(usize, &'static str)> {
 const UUID: &str = "<uuid>";
 const TIMESTAMP: &str = "<ts>";
 const HEX: &str = "<hex>";
-const NUMBER: &str = "<n>";
+/// What stands for a number.
+pub(crate) const NUMBER: &str = "<n>";
 /// A run of hex digits without `0x` counts as an id from this length on.
 const HEX_RUN_MIN: usize = 8;
 const MONTHS: [&[u8]; 12] = [

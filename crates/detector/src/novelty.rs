@@ -21,8 +21,6 @@ use crate::vocabulary::Vocabulary;
 /// A line is foreign when at least this share of its distinct words is new, in percent: a line
 /// that names a new package or user has one new word of many, one of another program most.
 const FOREIGN_PERCENT: usize = 60;
-/// A metric is foreign when one of its values lies where none did.
-const FOREIGN_PERCENT_OF_METRIC: usize = 1;
 /// A template surges when it is at least this many times as frequent as in the baseline …
 const SURGE_FACTOR: usize = 20;
 /// … and makes up at least this share of the window, in percent.
@@ -124,12 +122,7 @@ impl<'a> Sliding<'a> {
             let word = **word as usize;
             self.words[word] <= most && self.blocks[word].count < ROUTINE_BLOCKS
         };
-        let percent = if self.vocabulary.is_metric(event) {
-            FOREIGN_PERCENT_OF_METRIC
-        } else {
-            FOREIGN_PERCENT
-        };
-        words.iter().filter(rare).count() * 100 >= words.len() * percent
+        words.iter().filter(rare).count() * 100 >= words.len() * FOREIGN_PERCENT
     }
 
     fn surging(&self, window: Range<usize>) -> Vec<u32> {

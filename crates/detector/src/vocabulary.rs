@@ -2,18 +2,16 @@
 //!
 //! A template is an event's masked text. Its words are what tells one program's lines from
 //! another's: runs between white space, quotes, brackets and the like that hold a letter outside
-//! a placeholder. Of a metric, a word is a field with its value's bucket.
+//! a placeholder. What the numbers of a metric do, [`crate::series`] judges.
 
 use std::collections::HashMap;
 
 use crate::event::Event;
-use crate::settings::Kind;
 
 /// The words and templates of all events.
 pub(crate) struct Vocabulary {
     words: Vec<Vec<u32>>,
     templates: Vec<u32>,
-    metrics: Vec<bool>,
     word_count: usize,
     template_count: usize,
 }
@@ -40,7 +38,6 @@ impl Vocabulary {
         Self {
             words: all_words,
             templates,
-            metrics: events.iter().map(|event| event.kind == Kind::Metrics).collect(),
             word_count: word_ids.len(),
             template_count: template_ids.len(),
         }
@@ -54,11 +51,6 @@ impl Vocabulary {
     /// The template of an event: equal for events with equal masked text.
     pub(crate) fn template(&self, event: usize) -> u32 {
         self.templates[event]
-    }
-
-    /// Whether an event is a metric.
-    pub(crate) fn is_metric(&self, event: usize) -> bool {
-        self.metrics[event]
     }
 
     /// Words are below this number.
@@ -75,16 +67,11 @@ impl Vocabulary {
 /// The words of an event; its whole masked text when there is none.
 fn words(event: &Event) -> Vec<&str> {
     let masked = event.masked.as_str();
-    let words: Vec<&str> = match event.kind {
-        Kind::Metrics => {
-            masked.split(['{', '}', '[', ']', ',']).filter(|part| !part.is_empty()).collect()
-        }
-        Kind::Logs | Kind::Traces | Kind::Mixed => masked
-            .split(|c: char| c.is_whitespace() || "\"'`,;|=?&()[]{}".contains(c))
-            .map(|word| word.trim_matches([':', '.', '!', '*', '#']))
-            .filter(|word| has_letter(word))
-            .collect(),
-    };
+    let words: Vec<&str> = masked
+        .split(|c: char| c.is_whitespace() || "\"'`,;|=?&()[]{}".contains(c))
+        .map(|word| word.trim_matches([':', '.', '!', '*', '#']))
+        .filter(|word| has_letter(word))
+        .collect();
     if words.is_empty() { vec![masked] } else { words }
 }
 
@@ -120,12 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_its_fields_with_their_buckets() {
-        let event = Event::from_json(json!({"cpu":1,"load":[2,4]}));
-        assert_eq!(words(&event), [r#""cpu":"pl0""#, r#""load":"#, r#""pl2""#, r#""pl4""#]);
-        let vocabulary = Vocabulary::of(&[event.clone(), event]);
+    fn a_metric_is_its_fields_whatever_their_values() {
+        let event = |cpu: u32| Event::from_json(json!({"cpu":cpu,"load":[2,4]}));
+        assert_eq!(words(&event(1)), ["cpu", "load"]);
+        let vocabulary = Vocabulary::of(&[event(1), event(1_000)]);
         assert_eq!(vocabulary.template(0), vocabulary.template(1));
-        assert!(vocabulary.is_metric(0));
-        assert_eq!((vocabulary.word_count(), vocabulary.template_count()), (4, 1));
+        assert_eq!((vocabulary.word_count(), vocabulary.template_count()), (2, 1));
     }
 }

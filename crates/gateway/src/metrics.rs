@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 
 use crate::gateway::{Answer, Arrival, Gateway};
-use crate::ports::{Admission, Platform, Upstream};
+use crate::ports::{Admission, Clock, Platform, Upstream};
 
 /// What the last comparison with Stripe found.
 #[derive(Debug, Default)]
@@ -145,23 +145,61 @@ impl FleetGauges {
     }
 }
 
-/// What became of the journal of an outage.
+/// What waits in the journal of an outage, and what became of it.
 #[derive(Debug, Default)]
 pub struct JournalGauges {
+    bytes: AtomicU64,
+    /// In microseconds; 0 while nothing waits.
+    oldest_at: AtomicI64,
     refused: AtomicU64,
 }
 
 impl JournalGauges {
+    /// So many bytes are in the journal.
+    pub fn set_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// When the request was that has waited longest, if any does.
+    pub fn set_oldest(&self, at: Option<Timestamp>) {
+        self.oldest_at.store(at.map_or(0, Timestamp::micros), Ordering::Relaxed);
+    }
+
     /// So many more entries were put aside, since the store refuses them for good.
     pub fn add_refused(&self, entries: u64) {
         self.refused.fetch_add(entries, Ordering::Relaxed);
     }
 
-    fn text(&self) -> String {
-        let name = "driftlock_journal_refused";
-        let help = "Acknowledged units in the file beside the journal, which the store refuses.";
-        let value = self.refused.load(Ordering::Relaxed);
-        format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
+    /// Whole seconds; 0 also where the clock was set back since.
+    fn oldest_age_secs(&self, now: Timestamp) -> u64 {
+        let at = self.oldest_at.load(Ordering::Relaxed);
+        let age_micros = if at == 0 { 0 } else { now.micros().saturating_sub(at) };
+        u64::try_from(age_micros / 1_000_000).unwrap_or(0)
+    }
+
+    fn text(&self, now: Timestamp) -> String {
+        let gauges = [
+            (
+                "driftlock_journal_bytes",
+                "Bytes of the journal, which metering.journal_bytes_max bounds; 0 once all in it is settled.",
+                self.bytes.load(Ordering::Relaxed),
+            ),
+            (
+                "driftlock_journal_oldest_age_seconds",
+                "How long ago the oldest request was that the journal still holds; 0 if it holds none.",
+                self.oldest_age_secs(now),
+            ),
+            (
+                "driftlock_journal_refused",
+                "Acknowledged units in the file beside the journal, which the store refuses.",
+                self.refused.load(Ordering::Relaxed),
+            ),
+        ];
+        let mut text = String::new();
+        for (name, help, value) in gauges {
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
+        }
+        text
     }
 }
 
@@ -207,11 +245,34 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<
         text.push_str(&fleet.text());
     }
     if let Some(journal) = gateway.shared.journal.get() {
-        text.push_str(&journal.text());
+        text.push_str(&journal.text(gateway.clock.now()));
     }
     let body = Bytes::from(text);
     let mut response = Response::new(P::Upstream::response_body(body));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_tells_its_bytes_and_the_age_of_its_oldest_entry() {
+        let (journal, at) = (JournalGauges::default(), Timestamp::from_micros(5_000_000));
+        let shown = |now_micros: i64| -> Vec<String> {
+            let text = journal.text(Timestamp::from_micros(now_micros));
+            let values = text.lines().filter(|line| !line.starts_with('#'));
+            values.map(|line| line.trim_start_matches("driftlock_journal_").to_owned()).collect()
+        };
+        assert_eq!(shown(9_000_000), ["bytes 0", "oldest_age_seconds 0", "refused 0"]);
+        journal.set_bytes(812);
+        journal.set_oldest(Some(at));
+        journal.add_refused(2);
+        assert_eq!(shown(8_900_000), ["bytes 812", "oldest_age_seconds 3", "refused 2"]);
+        assert_eq!(shown(1_000_000)[1], "oldest_age_seconds 0", "the clock was set back");
+        journal.set_oldest(None);
+        assert_eq!(shown(9_000_000)[1], "oldest_age_seconds 0");
+    }
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::support::backend::Backend;
 use super::support::fleet::Fleet;
 use super::support::metered::{Client, Outcome};
+use super::support::metrics::metrics;
 use super::{CONFIG, lost};
 
 const CLIENTS: usize = 16;
@@ -99,6 +100,10 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
     assert!(matches!(send(&fleet, &first_seen), Outcome::Success(_)), "never leased to before");
     receipts.extend(load(&fleet, &open_key, &AtomicBool::new(false), || ()));
     let away = away.elapsed();
+    let journal = fleet.file(0, "driftlock.journal");
+    let bytes = std::fs::metadata(&journal).expect("it is there").len();
+    assert_eq!(gauge(&fleet, "bytes"), bytes);
+    assert!((1..=away.as_secs() + 1).contains(&gauge(&fleet, "oldest_age_seconds")));
     fleet.cluster.boot();
     let back = Instant::now();
     settled(&fleet, &open, &receipts, 0);
@@ -111,9 +116,10 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
         let rows = fleet.sql("select count(*) from driftlock.usage_events where not voided");
         (rows == (receipts.len() + 3).to_string()).then_some(())
     });
-    let folder = fleet.file(0, "driftlock.journal");
-    eventually("the journal is empty", || {
-        (std::fs::metadata(&folder).expect("it is there").len() == 0).then_some(())
+    empty(&fleet);
+    eventually("the gauges of the journal are 0", || {
+        let shown = ["bytes", "oldest_age_seconds"].map(|name| gauge(&fleet, name));
+        (shown == [0, 0]).then_some(())
     });
 
     // The same once more, with a gateway that is killed before it could settle anything.
@@ -130,6 +136,14 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
     fleet.restart(0);
     let units = settled(&fleet, &open, &receipts, CLIENTS);
     eprintln!("{} acknowledged, {units} charged, after a kill -9", receipts.len());
+}
+
+/// What the first gateway shows of its journal.
+fn gauge(fleet: &Fleet, name: &str) -> u64 {
+    let log = std::fs::read_to_string(fleet.file(0, "log")).expect("a log");
+    let (shown, name) = (metrics(&log), format!("driftlock_journal_{name} "));
+    let value = shown.lines().find_map(|line| line.strip_prefix(&name)).expect("it is shown");
+    value.parse().expect("a number")
 }
 
 fn empty(fleet: &Fleet) {

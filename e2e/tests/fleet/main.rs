@@ -9,6 +9,7 @@ mod support {
     #[expect(dead_code, reason = "the reference backend is another test's matter")]
     pub(crate) mod fleet;
     pub(crate) mod metered;
+    pub(crate) mod metrics;
     pub(crate) mod process;
 }
 mod authority;

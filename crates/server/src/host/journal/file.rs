@@ -76,6 +76,11 @@ impl JournalFile {
         self.first == self.end
     }
 
+    /// Bytes in it: what was done with stays until all is.
+    pub(super) fn bytes(&self) -> u64 {
+        self.end
+    }
+
     /// Whether there is room for what is under way: a little is left for requests that were let in
     /// before it was full.
     pub(super) fn has_room(&self) -> bool {
@@ -199,8 +204,9 @@ mod tests {
     fn what_was_appended_is_there_after_a_crash_until_it_is_done_with() {
         let (_folder, path) = file();
         let mut journal = JournalFile::open(&path, 1 << 20, FSYNC).expect("opens");
-        assert!(journal.is_empty());
+        assert!(journal.is_empty() && journal.bytes() == 0);
         journal.append(&[entry(1), entry(2)]).expect("appended");
+        assert_eq!(journal.bytes(), std::fs::metadata(&path).expect("there").len());
         journal.append(&[entry(3)]).expect("appended");
         assert!(JournalFile::open(&path, 1 << 20, FSYNC).is_err(), "one process at a time");
         drop(journal);
@@ -212,7 +218,7 @@ mod tests {
         let rest = journal.oldest().expect("read");
         assert_eq!(rest.entries, [entry(4)]);
         journal.done(rest.next).expect("done");
-        assert!(journal.is_empty());
+        assert!(journal.is_empty() && journal.bytes() == 0);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 0);
     }
 

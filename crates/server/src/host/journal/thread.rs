@@ -88,6 +88,7 @@ impl Journal {
         let (sender, receiver) = channel(QUEUE_MAX);
         let has_room = Arc::new(AtomicBool::new(file.has_room()));
         let (room, told) = (Arc::clone(&has_room), Arc::clone(&gauges));
+        gauges.set_bytes(file.bytes());
         let books = Books { file, refused, has_room: room, gauges: told };
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -162,12 +163,22 @@ async fn run<S: SharedStore>(
 
 impl Books {
     fn append(&mut self, entries: &[Entry]) -> std::io::Result<()> {
+        let was_empty = self.file.is_empty();
         let written = self.file.append(entries);
+        if was_empty && written.is_ok() {
+            self.show_oldest(entries);
+        }
+        self.gauges.set_bytes(self.file.bytes());
         if let Err(error) = &written {
             tracing::error!(%error, "the journal takes no more: metered requests are refused");
         }
         self.has_room.store(self.file.has_room() && written.is_ok(), Ordering::Relaxed);
         written
+    }
+
+    /// Shows since when the first of `entries` waits.
+    fn show_oldest(&self, entries: &[Entry]) {
+        self.gauges.set_oldest(entries.first().map(|entry| entry.settlement.audit.at));
     }
 
     /// Opens again what a failed append shut, once the disk takes records.
@@ -198,6 +209,10 @@ impl Books {
         if let Err(error) = self.file.done(portion.next) {
             tracing::error!(%error, "the journal cannot be shortened");
         }
+        if self.file.is_empty() {
+            self.show_oldest(&[]);
+        }
+        self.gauges.set_bytes(self.file.bytes());
         true
     }
 }
@@ -212,6 +227,7 @@ async fn settle<S: SharedStore>(books: Shared, store: S, clock: NativeClock) {
         };
         match portion {
             Some(Ok(portion)) => {
+                books.borrow().show_oldest(&portion.entries);
                 let refused = take(&store, &portion, &clock).await;
                 let mut books = books.borrow_mut();
                 if let Some(refused) = refused

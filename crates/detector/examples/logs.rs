@@ -1,7 +1,7 @@
 //! Does the detector find a burst of foreign lines in a real log, and is it quiet otherwise?
 //!
 //! ```text
-//! cargo run --release -p driftlock-detector --example injections -- \
+//! cargo run --release -p driftlock-detector --example logs -- \
 //!     [--lines=3000] [--burst=20] [--json] [--verbose] /var/log/dpkg.log FILE FILE…
 //! ```
 //!
