@@ -42,6 +42,9 @@ static TURN: AtomicBool = AtomicBool::new(false);
 /// Connections that may wait to be accepted.
 const WAITING_MAX: i32 = 4_096;
 
+/// What the kernel holds of an answer that nobody reads.
+const BUFFER_BYTES: usize = 128 << 10;
+
 /// See the module.
 pub(crate) struct Backend {
     pub(crate) url: String,
@@ -55,7 +58,10 @@ impl Backend {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         // A crowd comes at once: whom the standard library's queue drops would try again in a second.
-        SockRef::from(&listener).listen(WAITING_MAX).expect("it listens already");
+        let socket = SockRef::from(&listener);
+        socket.listen(WAITING_MAX).expect("it listens already");
+        // What it has not got rid of takes memory that it shares with those it is tested with.
+        socket.set_send_buffer_size(BUFFER_BYTES).expect("it may be smaller");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let manner = Arc::new(Mutex::new(Manner::Answers));
         let seen = Arc::default();

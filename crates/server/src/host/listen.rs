@@ -14,6 +14,10 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 /// to be connected, and waits for seconds.
 const BACKLOG: i32 = 65_535;
 
+/// Bytes of an answer that wait in the kernel, beyond those that are on their way. More is written once fewer
+/// wait, so a client that reads is not kept waiting.
+const UNSENT_MAX: u32 = 128 << 10;
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {}", hint(.error))]
@@ -49,7 +53,9 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     // Accepted connections inherit it: answers are written whole, so nothing is gained by waiting.
     socket.set_tcp_nodelay(true)?;
-    // That, too: a peer that vanished without a word is found out.
+    // As these are: who reads slowly holds little of the kernel's memory, which all connections share.
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+    // A peer that vanished without a word is found out.
     socket.set_tcp_keepalive(&keepalive())?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -83,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_accepted_is_asked_whether_it_is_still_there() {
+    fn whoever_is_accepted_is_asked_whether_it_is_still_there_and_holds_little() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = socket(any).expect("free");
         listener.set_nonblocking(false).expect("it may block");
@@ -93,6 +99,7 @@ mod tests {
         let accepted = socket2::SockRef::from(&accepted);
         assert!(accepted.keepalive().expect("asked"));
         assert_eq!(accepted.tcp_keepalive_time().expect("asked"), Duration::from_secs(60));
+        assert_eq!(accepted.tcp_notsent_lowat().expect("asked"), UNSENT_MAX);
     }
 
     #[test]
