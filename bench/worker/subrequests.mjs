@@ -14,8 +14,15 @@ import {
 } from "../../crates/worker/test/support/workerd.mjs";
 
 const FREE = "/api/v1/anomalies";
-/** What an isolate writes for many requests at once, after their answers: when keys were used, audit rows. */
-const UPKEEP = ["directory: batch", "directory: driftlock_touch_keys", "object: Append"];
+/** What an isolate asks for many requests at once, after their answers: when keys were used, audit rows, and
+ * once, whether a project has the schema of this program. */
+const UPKEEP = [
+  "directory: batch",
+  "directory: driftlock_checksums",
+  "directory: driftlock_touch_keys",
+  "directory: driftlock_version",
+  "object: Append",
+];
 /** After that long whatever a request left to be done is done. */
 const AFTERWARDS_MS = 400;
 
