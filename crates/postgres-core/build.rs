@@ -1,8 +1,6 @@
 //! The checksums of the migrations. They are made here, so that a program that only compares them (the
 //! Worker) need not hold the files' texts.
 
-#![expect(clippy::print_stdout, reason = "cargo reads what a build script prints")]
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs, io};
