@@ -1,9 +1,10 @@
-// What a request asks of others, counted: calls of the backend, of organizations' objects, of D1. The
-// Worker is the built one; around it stands an entry that counts what passes through its environment.
+// What a request asks of others, by name: the backend, its organization's object, the directory. The
+// Worker is the built one; around it stands an entry that notes what passes through its environment.
 import { once } from "node:events";
 import { cp, rename, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   BUILD,
   DETECT,
@@ -13,83 +14,103 @@ import {
 } from "../../crates/worker/test/support/workerd.mjs";
 
 const FREE = "/api/v1/anomalies";
+/** What an isolate asks for many requests at once, after their answers: when keys were used, audit rows, and
+ * once, whether a project has the schema of this program. */
+const UPKEEP = [
+  "directory: batch",
+  "directory: driftlock_checksums",
+  "directory: driftlock_touch_keys",
+  "directory: driftlock_version",
+  "object: Append",
+];
+/** After that long whatever a request left to be done is done. */
+const AFTERWARDS_MS = 400;
 
-const COUNTING = `import Real, { OrganizationObject } from "./real.mjs";
+const NOTING = `import Real, { OrganizationObject } from "./real.mjs";
 export { OrganizationObject };
-const counts = { backend: 0, object: 0, d1: 0 };
+let calls = [];
 const passed = globalThis.fetch;
-globalThis.fetch = (...all) => { counts.backend++; return passed(...all); };
+globalThis.fetch = (...all) => {
+  const called = /rest\\/v1\\/rpc\\/(\\w+)/.exec(all[0]?.url ?? all[0])?.[1];
+  calls.push(called ? "directory: " + called : "backend");
+  return passed(...all);
+};
 
-const plain = (value) =>
-  Array.isArray(value) ? value.map(plain) : (value?.uncounted ?? value);
+const plain = (value) => (Array.isArray(value) ? value.map(plain) : (value?.unnoted ?? value));
 
-/** The same object, and what each call of these methods is counted as. */
-const counted = (target, counting, wrapped = {}) =>
+/** The same object; \`note\` sees the calls of its methods first, \`wrapped\` what they return. */
+const noted = (target, note, wrapped = {}) =>
   new Proxy(target, {
     get(object, name) {
       const found = object[name];
       if (typeof found !== "function" || name === "constructor") return found;
       return (...all) => {
-        if (counting[name]) counts[counting[name]]++;
+        note(name, all);
         const made = found.apply(object, all.map(plain));
         return wrapped[name] ? wrapped[name](made) : made;
       };
     },
   });
+const directory = (...names) => (name) => names.includes(name) && calls.push("directory: " + name);
 const statement = (made) => {
-  const run = { all: "d1", run: "d1", raw: "d1", first: "d1" };
-  const proxy = counted(made, run, { bind: statement });
-  return new Proxy(proxy, { get: (object, name) => (name === "uncounted" ? made : object[name]) });
+  const proxy = noted(made, directory("all", "run", "raw", "first"), { bind: statement });
+  return new Proxy(proxy, { get: (object, name) => (name === "unnoted" ? made : object[name]) });
+};
+const asked = (name, [request]) => {
+  if (name !== "fetch") return;
+  const at = calls.push("object") - 1;
+  const noting = calls;
+  request.clone().json().then((ask) => {
+    noting[at] = "object: " + (typeof ask === "string" ? ask : Object.keys(ask)[0]);
+  });
 };
 
 export default class extends Real {
   constructor(context, env) {
-    const objects = counted(env.ORGANIZATIONS, {}, {
-      get: (stub) => counted(stub, { fetch: "object" }),
-    });
-    const batch = (directory) =>
-      counted(directory, { batch: "d1", exec: "d1" }, { prepare: statement });
-    super(context, { ...env, ORGANIZATIONS: objects, DIRECTORY: batch(env.DIRECTORY) });
+    const objects = noted(env.ORGANIZATIONS, () => {}, { get: (stub) => noted(stub, asked) });
+    const database = noted(env.DIRECTORY, directory("batch", "exec"), { prepare: statement });
+    super(context, { ...env, ORGANIZATIONS: objects, DIRECTORY: database });
   }
-  async fetch(request) {
-    if (new URL(request.url).pathname === "/test/counts") return Response.json(counts);
-    const before = { ...counts };
-    const response = await super.fetch(request);
-    const own = Object.entries(counts).map(([kind, count]) => [kind, count - before[kind]]);
-    const answer = new Response(response.body, response);
-    answer.headers.set("x-test-subrequests", JSON.stringify(Object.fromEntries(own)));
+  fetch(request) {
+    if (new URL(request.url).pathname !== "/test/calls") return super.fetch(request);
+    const answer = Response.json(calls);
+    calls = [];
     return answer;
   }
 }
 `;
 
-/** By kind of request: what it asked before its answer left. */
-export async function subrequests(folder) {
+/** By kind of request: what it asked, and what its isolate's upkeep asked meanwhile. */
+export async function subrequests(folder, bindings = {}) {
   const backend = createServer((request, response) => request.resume().on("end", () => response.end("{}")));
   await once(backend.listen(0, "127.0.0.1"), "listening");
-  const build = join(folder, "counted");
+  const build = join(folder, "noting");
   await cp(BUILD, build, { recursive: true });
   await rename(join(build, "entry.mjs"), join(build, "real.mjs"));
-  await writeFile(join(build, "entry.mjs"), COUNTING);
-  const start = () =>
-    startWorker({ folder, backend: `http://127.0.0.1:${backend.address().port}`, build });
+  await writeFile(join(build, "entry.mjs"), NOTING);
+  const url = `http://127.0.0.1:${backend.address().port}`;
+  const start = () => startWorker({ folder, backend: url, build, bindings });
   let worker = await start();
   try {
     const { key } = await customer(worker.url);
     await worker.stop();
     worker = await start();
     const free = { headers: { authorization: `Bearer ${key}` } };
+    const keyed = () => detect(key, { "idempotency-key": '"one"' });
     const ask = async (path, init) => {
       const answer = await fetch(`${worker.url}${path}`, init);
       if (answer.status !== 200) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
       await answer.arrayBuffer();
-      return JSON.parse(answer.headers.get("x-test-subrequests"));
+      await sleep(AFTERWARDS_MS);
+      const calls = await (await fetch(`${worker.url}/test/calls`)).json();
+      const isUpkeep = (call) => UPKEEP.includes(call);
+      return { own: calls.filter((call) => !isUpkeep(call)), upkeep: calls.filter(isUpkeep) };
     };
     return {
       "metered, first of an isolate": await ask(DETECT, detect(key)),
       metered: await ask(DETECT, detect(key)),
-      "metered, keyed": await ask(DETECT, detect(key, { "idempotency-key": '"one"' })),
-      "metered, replayed": await ask(DETECT, detect(key, { "idempotency-key": '"one"' })),
+      "metered, keyed": await ask(DETECT, keyed()),
+      "metered, replayed": await ask(DETECT, keyed()),
       free: await ask(FREE, free),
     };
   } finally {
@@ -97,5 +118,3 @@ export async function subrequests(folder) {
     backend.close().closeAllConnections();
   }
 }
-
-export const total = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);

@@ -13,5 +13,5 @@ pub mod raw;
 pub mod runner;
 pub mod target;
 
-pub use runner::{Case, Host, Hosts, Turn};
+pub use runner::{Case, Turn};
 pub use target::Target;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use driftlock_e2e::cases::{CASES, is_smoke};
-use driftlock_e2e::runner::{Case, Host, run, summary};
+use driftlock_e2e::runner::{Case, run, summary};
 use driftlock_e2e::target::Target;
 
 /// What a running gateway must do, seen from outside.
@@ -34,9 +34,6 @@ struct Cli {
     /// Run the few that show that the host is wired up
     #[arg(long)]
     smoke: bool,
-    /// What the gateway runs on
-    #[arg(long, value_enum, default_value = "native")]
-    host: Host,
 }
 
 fn main() -> ExitCode {
@@ -58,9 +55,7 @@ fn suite(cli: &Cli) -> Result<bool> {
     let webhook = webhook.context("no webhook secret: give --webhook-secret-file")?;
     let target = Target::new(&cli.url, &token).with_webhook_secret(&webhook);
     let only = cli.only.as_deref().unwrap_or_default();
-    let wanted = |case: &&Case| {
-        case.holds_on(cli.host) && case.name.contains(only) && (!cli.smoke || is_smoke(case.name))
-    };
+    let wanted = |case: &&Case| case.name.contains(only) && (!cli.smoke || is_smoke(case.name));
     let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
     if cases.is_empty() {
         bail!("no case is called anything like `{only}`");

@@ -15,28 +15,8 @@ pub struct Case {
     pub name: &'static str,
     /// Panics when the gateway does not.
     pub run: fn(&Target),
-    /// Where it has to hold.
-    pub hosts: Hosts,
     /// When it runs.
     pub turn: Turn,
-}
-
-/// Where a case has to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hosts {
-    /// Everywhere.
-    Every,
-    /// On the native server only: at the edge the platform parses HTTP, and tells who connected.
-    Native,
-}
-
-/// What the gateway under test runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Host {
-    /// The native server.
-    Native,
-    /// A Cloudflare Worker.
-    Worker,
 }
 
 /// When a case runs.
@@ -56,17 +36,6 @@ pub struct Outcome {
     pub took: Duration,
     /// What it found wrong.
     pub failure: Option<String>,
-}
-
-impl Case {
-    /// Whether it has to hold on this host.
-    #[must_use]
-    pub fn holds_on(&self, host: Host) -> bool {
-        match (self.hosts, host) {
-            (Hosts::Every, _) | (Hosts::Native, Host::Native) => true,
-            (Hosts::Native, Host::Worker) => false,
-        }
-    }
 }
 
 impl fmt::Display for Outcome {
@@ -140,7 +109,7 @@ mod tests {
     use super::*;
 
     fn case(name: &'static str, run: fn(&Target), turn: Turn) -> Case {
-        Case { name, run, hosts: Hosts::Native, turn }
+        Case { name, run, turn }
     }
 
     #[test]
@@ -155,11 +124,5 @@ mod tests {
         let told: Vec<_> = outcomes.iter().map(|o| (o.name, o.failure.as_deref())).collect();
         assert_eq!(told, [("last", None), ("bad", Some("wrong")), ("good", None)]);
         assert_eq!(summary(&outcomes), "2 passed, 1 failed");
-    }
-
-    #[test]
-    fn some_cases_hold_on_the_native_server_only() {
-        let case = case("a", |_| {}, Turn::Together);
-        assert!(case.holds_on(Host::Native) && !case.holds_on(Host::Worker));
     }
 }

@@ -8,13 +8,13 @@ mod support {
 }
 
 use driftlock_e2e::cases::CASES;
-use driftlock_e2e::runner::{Case, Host, run, summary};
+use driftlock_e2e::runner::{Case, run, summary};
 use support::server::Server;
 
 #[test]
 fn the_native_server_does_what_it_must() {
     let server = Server::start("");
-    let cases: Vec<&Case> = CASES.iter().filter(|case| case.holds_on(Host::Native)).collect();
+    let cases: Vec<&Case> = CASES.iter().collect();
     let outcomes = run(&server.target(), &cases);
     let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some());
     let failures: Vec<String> = failed.map(ToString::to_string).collect();

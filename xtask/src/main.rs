@@ -91,7 +91,7 @@ struct WorkerArgs {
 
 #[derive(Subcommand)]
 enum WorkerMeasure {
-    /// Compressed size and start-up time; fails when they are beyond their bounds
+    /// Compressed size, start-up, subrequests, revocation; fails when one is beyond its bound
     Size,
     /// Throughput, latency and CPU on workerd, beside a plain proxy and a TypeScript Worker
     Bench,

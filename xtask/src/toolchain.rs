@@ -164,10 +164,14 @@ fn debian_cargo(workspace: &Workspace) -> Command {
     command
 }
 
-/// Lets a stable cargo build the standard library, panics unwinding. Build scripts look at the
-/// same variable, so that such builds live in a target directory of their own.
+/// Lets a stable cargo build the standard library, panics unwinding, small and without the reader of
+/// debug information behind backtraces, for which there is none in wasm. Build scripts look at the same
+/// variable, so that such builds live in a target directory of their own.
 fn build_library(command: &mut Command) {
-    command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_unwind");
+    command
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_UNSTABLE_BUILD_STD", "std,panic_unwind")
+        .env("CARGO_UNSTABLE_BUILD_STD_FEATURES", "panic-unwind,optimize_for_size");
 }
 
 /// A linker for wasm: Debian's compiler brings none.

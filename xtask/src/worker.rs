@@ -18,7 +18,7 @@ use crate::workspace::{Workspace, on_path, output, run};
 const CRATE: &str = "crates/worker";
 const WASM_BINDGEN: Tool =
     Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version: "0.2.129" };
-const WASM_OPT: &str = "wasm-opt";
+const WRANGLER_TEST: &str = "wrangler.test.mjs";
 const NODE_MAJOR_MIN: u32 = 20;
 
 /// Whether this checkout has the Worker.
@@ -56,8 +56,9 @@ fn build_as(workspace: &Workspace, build: Build) -> Result<()> {
         .args(["--target", WASM])
         .env("CARGO_TARGET_DIR", &target);
     if build == Build::WithPanicTrigger {
-        // The dependencies are those of the Worker as it is deployed; its own crate need not be small.
-        cargo.args(["--features", "panic-trigger", "--", "-Ccodegen-units=16", "-Copt-level=1"]);
+        // The dependencies are those of the Worker as it is deployed; what links them need not take the
+        // minute that making it small does.
+        cargo.args(["--features", "panic-trigger", "--", "-Ccodegen-units=16", "-Copt-level=0"]);
     }
     run(&mut cargo)?;
 
@@ -79,32 +80,7 @@ fn build_as(workspace: &Workspace, build: Build) -> Result<()> {
         fs::copy(workspace.root.join(from), built.join(name))
             .with_context(|| format!("cannot copy {from}"))?;
     }
-    finish(&built)?;
-    if build == Build::Worker { shrink(workspace, &built) } else { Ok(()) }
-}
-
-/// Has `wasm-opt` make the module smaller, where there is one: on the `PATH`, or of npm's `binaryen`.
-/// Without one it is deployed as the compiler made it, within the same bound.
-fn shrink(workspace: &Workspace, built: &Path) -> Result<()> {
-    let of_npm = workspace.root.join("node_modules/.bin").join(WASM_OPT);
-    let program = match (on_path(WASM_OPT), of_npm.is_file()) {
-        (true, _) => PathBuf::from(WASM_OPT),
-        (false, true) => of_npm,
-        (false, false) => return Ok(()),
-    };
-    let module = built.join("index_bg.wasm");
-    let before = fs::metadata(&module)?.len();
-    let smaller = built.join("smaller.wasm");
-    run(workspace
-        .command(program)
-        .args(["-Os", "--all-features"])
-        .arg(&module)
-        .arg("-o")
-        .arg(&smaller))?;
-    fs::rename(&smaller, &module).context("cannot put the smaller module in its place")?;
-    let after = fs::metadata(&module)?.len();
-    println!("worker: {WASM_OPT} made {} kB of {} kB", after / 1_000, before / 1_000);
-    Ok(())
+    finish(&built)
 }
 
 /// Builds the Worker and runs its tests.
@@ -137,13 +113,22 @@ pub(crate) fn test_prepared(workspace: &Workspace) -> Result<()> {
     let programs = ["--bin=driftlock", "--bin=driftlock-e2e", "--example=supabase"];
     run(workspace.cargo().args(["build", "--quiet", "--workspace"]).args(programs))?;
     let program = |name: &str| workspace.target.join("debug").join(name);
-    let mut node = workspace.command("node");
-    node.args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
-        .args(test_files(workspace)?)
-        .env("DRIFTLOCK_BIN", program("driftlock"))
-        .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"))
-        .env("DRIFTLOCK_SUPABASE_BIN", program("examples/supabase"));
-    run(&mut node)
+    // wrangler builds the Worker anew, and the other tests must not find it half-written.
+    let is_wrangler_s = |path: &PathBuf| path.ends_with(WRANGLER_TEST);
+    let (of_wrangler, others): (Vec<_>, Vec<_>) =
+        test_files(workspace)?.into_iter().partition(is_wrangler_s);
+    for files in [others, of_wrangler] {
+        let mut node = workspace.command("node");
+        node.args(["--test", "--test-reporter=spec"])
+            // They wait for timers more than for processors.
+            .arg("--test-concurrency=2")
+            .args(files)
+            .env("DRIFTLOCK_BIN", program("driftlock"))
+            .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"))
+            .env("DRIFTLOCK_SUPABASE_BIN", program("examples/supabase"));
+        run(&mut node)?;
+    }
+    Ok(())
 }
 
 /// Builds the Worker and runs one of the measurements of `bench/worker`.

@@ -8,6 +8,13 @@ async function sha256(text) {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** One client per isolate: making it costs more than using it. */
+let client;
+function clientOf({ ENV_SUPABASE_URL: url, ENV_SUPABASE_SERVICE_ROLE_KEY: key }) {
+  client ??= createClient(url, key, { auth: { persistSession: false, autoRefreshToken: false } });
+  return client;
+}
+
 const refused = (status, title) =>
   Response.json({ title, status }, { status, headers: { "content-type": "application/problem+json" } });
 
@@ -15,9 +22,7 @@ export default {
   async fetch(request, env, context) {
     const header = request.headers.get("authorization") ?? "";
     if (!header.startsWith("Bearer ")) return refused(401, "The API key is missing");
-    const supabase = createClient(env.ENV_SUPABASE_URL, env.ENV_SUPABASE_SERVICE_ROLE_KEY, {
-      auth: { persistSession: false, autoRefreshToken: false },
-    });
+    const supabase = clientOf(env);
     const hash = await sha256(header.slice("Bearer ".length));
     const { data: key } = await supabase
       .from("api_keys")

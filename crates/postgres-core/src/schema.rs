@@ -26,11 +26,14 @@ impl Migration {
 pub fn changed(applied: &[(i32, String)]) -> Vec<&'static str> {
     let here = |(version, noted): &(i32, String)| {
         let place = usize::try_from(*version).ok()?.checked_sub(1)?;
-        let migration = MIGRATIONS.get(place)?;
-        (migration.checksum() != *noted).then_some(migration.name)
+        let (name, checksum) = CHECKSUMS.get(place)?;
+        (checksum != noted).then_some(*name)
     };
     applied.iter().filter_map(here).collect()
 }
+
+// Names and checksums of all migrations, in order: `build.rs`.
+include!(concat!(env!("OUT_DIR"), "/checksums.rs"));
 
 macro_rules! migration {
     ($name:literal) => {
@@ -61,6 +64,12 @@ mod tests {
         assert_eq!(changed(&[(1, noted(0)), (2, noted(1))]), [""; 0]);
         assert_eq!(changed(&[(1, noted(0)), (3, noted(1))]), ["0003_directory"]);
         assert_eq!(changed(&[(99, noted(0)), (0, noted(0))]), [""; 0]);
+    }
+
+    #[test]
+    fn the_checksums_are_those_of_the_files() {
+        let here = MIGRATIONS.map(|migration| (migration.name, migration.checksum()));
+        assert_eq!(CHECKSUMS.map(|(name, checksum)| (name, checksum.to_owned())), here);
     }
 
     #[test]

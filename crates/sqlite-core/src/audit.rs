@@ -6,6 +6,7 @@ use driftlock_domain::id::OrganizationId;
 use driftlock_domain::time::Timestamp;
 
 use crate::book::{Books, REMEMBERED_MAX};
+use crate::shipment;
 use crate::sql::{Row, Sql};
 
 impl Books {
@@ -62,7 +63,34 @@ impl Books {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        let oldest = entries(sql, organization, 0, PRUNED_MAX)?;
+        self.prune_until(sql, organization, u64::MAX, before, now)
+    }
+
+    /// The same of those entries alone that the book of record was told of.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn prune_told(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        let told = shipment::cursor(sql)?.audit;
+        self.prune_until(sql, organization, told, before, now)
+    }
+
+    fn prune_until(
+        &mut self,
+        sql: &impl Sql,
+        organization: OrganizationId,
+        last: u64,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        let mut oldest = entries(sql, organization, 0, PRUNED_MAX)?;
+        oldest.retain(|entry| entry.seq <= last);
         let Some(pruned) = Pruned::of(&oldest, before) else { return Ok(0) };
         self.append(sql, organization, pruned.record(organization, now))?;
         let AuditHead { seq, hash } = pruned.checkpoint;

@@ -17,8 +17,8 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
 use driftlock_sqlite_core::{
-    Books, Cell, Columns, MIGRATIONS, Row, Sql, Value, drop_answers, keep_answer, kept, kept_bytes,
-    receipt,
+    Books, Cell, Columns, MIGRATIONS, Row, Sql, Value, checkpoint, drop_answers, entries,
+    keep_answer, kept, kept_bytes, receipt,
 };
 use driftlock_testkit::make::{node, now, organization_id, settlement, usage};
 use rusqlite::types::ValueRef;
@@ -219,6 +219,34 @@ fn old_receipts_go_in_portions_until_none_is_left() {
     let units = "SELECT sum(units) FROM usage_counters";
     let units = object.sql.first(units, &[], |row| row.number(0)).expect("SQLite reads");
     assert_eq!(units, Some(1_500_u64), "sums stay");
+}
+
+#[test]
+fn only_told_audit_entries_make_room_and_the_rest_still_verifies() {
+    let connection = database();
+    let (mut object, mut copy) = (Object::new(&connection), Copy::default());
+    let month = Period::calendar_month(now());
+    let organization = organization_id(ORGANIZATION);
+    for number in 0..3 {
+        object.settle(month, now(), number);
+    }
+    object.tell(&mut copy, now());
+    object.settle(month, now(), 3);
+
+    let later = now().plus(DAY * 2);
+    let removed = object.books.prune_told(&object.sql, organization, later, later);
+    assert_eq!(removed, Ok(copy.audit));
+    let kept = entries(&object.sql, organization, 0, 10).expect("SQLite reads");
+    let numbers: Vec<_> = kept.iter().map(|entry| entry.seq).collect();
+    assert_eq!(
+        numbers,
+        [4, 5],
+        "what was not told, and the entry that says where the chain begins"
+    );
+    let begins = checkpoint(&object.sql, organization).expect("SQLite reads");
+    assert_eq!((begins.seq, begins.hash), (3, kept[0].prev_hash));
+    let again = object.books.prune_told(&object.sql, organization, later, later);
+    assert_eq!(again, Ok(0));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use driftlock_domain::cell::{Admitted, Charge, Hold};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::Claim;
+use driftlock_domain::idempotency::{Claim, Kept};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::ports::{Admission, Background, Clock, Refusal};
@@ -20,9 +20,10 @@ use worker::Delay;
 use crate::background::RequestContext;
 use crate::clock::EdgeClock;
 use crate::directory::EdgeDirectory;
+use crate::in_hand::KeyInHand;
 use crate::object::NODE;
 use crate::objects::Objects;
-use crate::wire::{Ask, Refused};
+use crate::wire::Ask;
 
 /// How long the request that could not settle tries to void, before the cron does.
 const VOIDED_BY_CRON_AFTER: Duration = Duration::from_secs(30);
@@ -37,11 +38,17 @@ pub(crate) struct EdgeAdmission {
     context: RequestContext,
     /// The terms that this request was admitted under.
     terms: Rc<RefCell<Option<Terms>>>,
+    key: KeyInHand,
 }
 
 impl EdgeAdmission {
-    pub(crate) fn new(objects: Objects, directory: EdgeDirectory, context: RequestContext) -> Self {
-        Self { objects, directory, context, terms: Rc::default() }
+    pub(crate) fn new(
+        objects: Objects,
+        directory: EdgeDirectory,
+        context: RequestContext,
+        key: KeyInHand,
+    ) -> Self {
+        Self { objects, directory, context, terms: Rc::default(), key }
     }
 
     fn later(&self, organization: OrganizationId, ask: Ask) {
@@ -103,7 +110,14 @@ impl Admission for EdgeAdmission {
     ) -> Result<Admitted, Refusal> {
         self.terms.replace(Some(charge.terms));
         let answer = self.objects.ask(organization, &Ask::Admit(charge.clone())).await;
-        answer.map_err(Refusal::Fault)?.map_err(Refused::into)
+        let (admitted, kept): (Admitted, Option<Kept>) =
+            answer.map_err(Refusal::Fault)?.map_err(Refusal::from)?;
+        if let Some(hold) = &charge.hold
+            && let Some(claim) = hold.claim
+        {
+            self.key.admitted(claim, hold.usage, kept);
+        }
+        Ok(admitted)
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault> {
@@ -127,7 +141,9 @@ impl Admission for EdgeAdmission {
     }
 
     fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
-        self.later(organization, Ask::Finish(claim, usage));
+        if self.key.in_flight().is_some() {
+            self.later(organization, Ask::Finish(claim, usage));
+        }
     }
 
     async fn tend(&self) -> Result<(), Fault> {

@@ -2,6 +2,7 @@
 //! organizations, keys and Stripe's events, and the audit rows that still have to join their chains,
 //! which are the objects'.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use driftlock_domain::alert::Alert;
@@ -37,20 +38,33 @@ pub(crate) enum EdgeDirectory {
     Supabase(SupabaseDirectory),
 }
 
-/// The same call of whichever it is.
+thread_local! {
+    /// Whether this isolate has seen that the directory has the schema of this program.
+    static PREPARED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The same call of whichever it is, once it is prepared.
 macro_rules! either {
-    ($self:ident.$method:ident($($argument:expr),*)) => {
+    ($self:ident.$method:ident($($argument:expr),*)) => {{
+        $self.prepare().await?;
         match $self {
             Self::D1(store) => store.$method($($argument),*).await,
             Self::Supabase(store) => store.$method($($argument),*).await,
         }
-    };
+    }};
 }
 
 impl EdgeDirectory {
-    /// Makes it ready: applies migrations where that is the Worker's to do, else checks for them.
-    pub(crate) async fn prepare(&self) -> Result<(), Fault> {
-        either!(self.prepare())
+    /// Applies migrations where that is the Worker's to do, else checks for them; once per isolate.
+    async fn prepare(&self) -> Result<(), Fault> {
+        if !PREPARED.get() {
+            match self {
+                Self::D1(store) => store.prepare().await?,
+                Self::Supabase(store) => store.prepare().await?,
+            }
+            PREPARED.set(true);
+        }
+        Ok(())
     }
 
     /// The organizations, nearly always one, whose receipts end like this.
@@ -161,7 +175,21 @@ impl Directory for EdgeDirectory {
         &self,
         hash: &KeyHash,
     ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
-        either!(self.key_with_owner(hash))
+        if PREPARED.get() {
+            return either!(self.key_with_owner(hash));
+        }
+        // An isolate's first request is not to wait for a look at the schema besides.
+        match self {
+            Self::D1(store) => match store.key_with_owner_and_schema(hash).await {
+                Some(found) => {
+                    PREPARED.set(true);
+                    Ok(Some(found))
+                }
+                None => either!(self.key_with_owner(hash)),
+            },
+            // A project without the function answers so.
+            Self::Supabase(store) => store.key_with_owner(hash).await,
+        }
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {

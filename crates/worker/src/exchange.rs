@@ -1,6 +1,5 @@
 //! One request of the runtime's, answered.
 
-use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -26,15 +25,9 @@ use crate::upstream::{AnswerBody, ClientBody, SOCKET};
 
 /// Targets of this length and more no `Uri` takes.
 const URI_BYTES_MAX: usize = u16::MAX as usize;
-/// What answers while the directory is away.
-const HEALTH: &str = "/healthz";
 /// A body that is not wanted is read up to this length, for this long.
 const DRAINED_BYTES_MAX: u64 = 64 << 10;
 const DRAINED_WITHIN: Duration = Duration::from_secs(1);
-
-thread_local! {
-    static PREPARED: Cell<bool> = const { Cell::new(false) };
-}
 
 /// Answers a request.
 ///
@@ -67,12 +60,7 @@ async fn handled(
     let not_ready = |cause: String| NotHandled::NotReady(Fault::store(cause));
     let isolate = Isolate::get(env).map_err(not_ready)?;
     let made = gateway(&isolate, env, context.clone());
-    let (gateway, directory) = made.map_err(NotHandled::NotReady)?;
-    // That the isolate is alive does not depend on the directory.
-    if !PREPARED.get() && arrived.uri().path() != HEALTH {
-        directory.prepare().await.map_err(NotHandled::NotReady)?;
-        PREPARED.set(true);
-    }
+    let (gateway, _) = made.map_err(NotHandled::NotReady)?;
     let peer = peer(arrived.headers());
     let response = gateway.handle(arrived, peer, Door::Public).await;
     write_later(context, gateway);

@@ -14,6 +14,7 @@ mod directory;
 mod exchange;
 mod headers;
 mod http_client;
+mod in_hand;
 mod isolate;
 mod js;
 mod log;

@@ -16,6 +16,7 @@ use crate::clock::{EdgeClock, EdgeEntropy};
 use crate::d1::D1Directory;
 use crate::directory::EdgeDirectory;
 use crate::http_client::EdgeHttp;
+use crate::in_hand::KeyInHand;
 use crate::isolate::Isolate;
 use crate::objects::Objects;
 use crate::reports::EdgeReports;
@@ -82,11 +83,17 @@ pub(crate) fn gateway(
 ) -> Result<(Gateway<Edge>, EdgeDirectory), Fault> {
     let objects = objects(env)?;
     let directory = directory(isolate, env, objects.clone())?;
+    let key = KeyInHand::default();
     let gateway = Gateway::new(Parts {
         shared: isolate.shared.clone(),
         directory: directory.clone(),
-        admission: EdgeAdmission::new(objects.clone(), directory.clone(), context.clone()),
-        usage: EdgeUsage { objects: objects.clone(), directory: directory.clone() },
+        admission: EdgeAdmission::new(
+            objects.clone(),
+            directory.clone(),
+            context.clone(),
+            key.clone(),
+        ),
+        usage: EdgeUsage { objects: objects.clone(), directory: directory.clone(), key },
         inbox: directory.clone(),
         reports: EdgeReports { objects: objects.clone(), directory: directory.clone() },
         alerts: EdgeReports { objects: objects.clone(), directory: directory.clone() },

@@ -44,7 +44,6 @@ pub(crate) async fn sweep(env: &Env, context: RequestContext) -> Result<(), Faul
     let isolate = Isolate::get(env).map_err(Fault::store)?;
     let objects = platform::objects(env)?;
     let (gateway, directory) = platform::gateway(&isolate, env, context)?;
-    directory.prepare().await?;
 
     log("bringing audit rows to their chains", directory.ship_all().await);
     log("voiding what nobody was answered", directory.void_due(&objects).await);

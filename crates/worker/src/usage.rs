@@ -1,8 +1,10 @@
 //! Reading what was settled: an organization's object knows; a receipt is found by its tag.
 
+use std::time::Duration;
+
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{OrganizationId, UsageId};
-use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept, KeptAnswer};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
@@ -10,6 +12,7 @@ use driftlock_domain::usage::{Grouping, UsageSummary};
 use driftlock_gateway::ports::UsageRecords;
 
 use crate::directory::EdgeDirectory;
+use crate::in_hand::KeyInHand;
 use crate::objects::Objects;
 use crate::wire::Ask;
 
@@ -17,6 +20,7 @@ use crate::wire::Ask;
 pub(crate) struct EdgeUsage {
     pub(crate) objects: Objects,
     pub(crate) directory: EdgeDirectory,
+    pub(crate) key: KeyInHand,
 }
 
 impl UsageRecords for EdgeUsage {
@@ -51,13 +55,32 @@ impl UsageRecords for EdgeUsage {
         self.objects.told(organization, &Ask::Kept(*key)).await
     }
 
+    async fn claim(
+        &self,
+        organization: OrganizationId,
+        claim: &Claim,
+        _usage: UsageId,
+        _lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Claimed, Fault> {
+        // The object's cell holds the claim: nobody else settled under it since admission.
+        if let Some(found) = self.key.found() {
+            return Ok(found);
+        }
+        let kept = self.kept(organization, &claim.key, now).await?;
+        Ok(kept.map_or(Claimed::Own, Claimed::Kept))
+    }
+
     async fn keep_answer(
         &self,
         organization: OrganizationId,
         key: &IdempotencyKey,
         answer: &KeptAnswer,
     ) -> Result<(), Fault> {
-        self.objects.told(organization, &Ask::KeepAnswer(*key, answer.clone())).await
+        let ask = Ask::KeepAnswer(*key, answer.clone(), self.key.in_flight());
+        self.objects.told::<()>(organization, &ask).await?;
+        self.key.ended();
+        Ok(())
     }
 
     async fn purge_kept(&self, _now: Timestamp) -> Result<u64, Fault> {

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 /// A question to the object of one organization.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// Takes a request's share of every limit, or of none.
+    /// Takes a request's share of every limit, or of none; says what is kept of an idempotency key that
+    /// it claims.
     Admit(Charge),
     /// Makes a hold durable; the terms are for an object that was evicted since it admitted.
     Settle(Box<Settlement>, Option<Terms>),
@@ -36,8 +37,8 @@ pub(crate) enum Ask {
     Receipt(UsageId),
     /// What is kept of an idempotency key.
     Kept(IdempotencyKey),
-    /// Adds the answer to what settling kept.
-    KeepAnswer(IdempotencyKey, KeptAnswer),
+    /// Adds the answer to what settling kept; then the key is no longer in flight for this claim.
+    KeepAnswer(IdempotencyKey, KeptAnswer, Option<(Claim, UsageId)>),
     /// Seals the buckets that have done growing.
     Seal(SealRule),
     /// Takes the report that is due longest.

@@ -8,7 +8,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { DETECT, customer, startWorker } from "./support/workerd.mjs";
+import { ADMIN_TOKEN, DETECT, customer, detect, startWorker } from "./support/workerd.mjs";
 
 const NAME = "Zażółć 日本";
 
@@ -80,12 +80,20 @@ test("an isolate whose directory is away is alive, and says when to try again", 
   const worker = await startWorker({ folder, backend: "http://127.0.0.1:1", bindings });
   try {
     assert.equal((await fetch(`${worker.url}/healthz`)).status, 200);
-    const refused = await fetch(`${worker.url}${DETECT}`, { headers: { "x-request-id": "mine" } });
-    assert.equal(refused.status, 503);
-    assert.equal(refused.headers.get("content-type"), "application/problem+json");
-    assert.equal(refused.headers.get("x-request-id"), "mine");
-    assert.ok(Number(refused.headers.get("retry-after")) >= 1);
-    assert.equal((await refused.json()).instance, "mine");
+    const asked = { "x-request-id": "mine" };
+    const calls = [
+      fetch(`${worker.url}${DETECT}`, detect("a-key-to-be-looked-up", asked)),
+      fetch(`${worker.url}/admin/v1/organizations`, {
+        headers: { ...asked, authorization: `Bearer ${ADMIN_TOKEN}` },
+      }),
+    ];
+    for (const refused of await Promise.all(calls)) {
+      assert.equal(refused.status, 503);
+      assert.equal(refused.headers.get("content-type"), "application/problem+json");
+      assert.equal(refused.headers.get("x-request-id"), "mine");
+      assert.ok(Number(refused.headers.get("retry-after")) >= 1);
+      assert.equal((await refused.json()).instance, "mine");
+    }
   } finally {
     await worker.stop();
     await rm(folder, { recursive: true, force: true });

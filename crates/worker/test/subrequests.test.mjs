@@ -1,27 +1,42 @@
-// Subrequests of a request whose key is remembered: four at most, six with an Idempotency-Key.
+// What a request asks others: four times at most, an isolate's first one included.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { subrequests, total } from "../../../bench/worker/subrequests.mjs";
+import { subrequests } from "../../../bench/worker/subrequests.mjs";
+import { startSupabase } from "./support/supabase.mjs";
 
-test("a request asks others a few times", async () => {
+async function check(bindings, keyRead) {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-subrequests-"));
   try {
-    const found = await subrequests(folder);
-    for (const [kind, counts] of Object.entries(found)) {
-      console.log(`${kind}: ${total(counts)} (${JSON.stringify(counts)})`);
+    const found = await subrequests(folder, bindings);
+    const own = Object.fromEntries(Object.entries(found).map(([kind, calls]) => [kind, calls.own]));
+    const metered = ["object: Admit", "backend", "object: Settle"];
+    assert.deepEqual(own, {
+      "metered, first of an isolate": [keyRead, ...metered],
+      metered,
+      "metered, keyed": [...metered, "object: KeepAnswer"],
+      "metered, replayed": ["object: Admit", "object: Release", "object: Finish"],
+      free: ["object: Admit", "backend"],
+    });
+    // Whatever an isolate asks for many requests, it asks once.
+    for (const [kind, { upkeep }] of Object.entries(found)) {
+      assert.equal(new Set(upkeep).size, upkeep.length, `${kind}: ${upkeep}`);
     }
-    assert.deepEqual(found.metered, { backend: 1, object: 2, d1: 0 });
-    assert.deepEqual(found.free, { backend: 1, object: 1, d1: 0 });
-    // Beyond those: what is kept of the key, keeping the answer, the end of the claim.
-    const { d1, ...keyed } = found["metered, keyed"];
-    assert.deepEqual(keyed, { backend: 1, object: 5 });
-    // When keys were used is written once a second at most, after an answer.
-    assert.ok(d1 <= 1, `${d1}`);
-    assert.ok(total(found["metered, replayed"]) <= 4);
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+test("a request asks others four times at most, with D1", () => check({}, "directory: raw"));
+
+test("and with a Supabase project", async () => {
+  const project = await startSupabase();
+  try {
+    const bindings = { ENV_SUPABASE_URL: project.url, ENV_SUPABASE_SERVICE_ROLE_KEY: project.key };
+    await check(bindings, "directory: driftlock_caller");
+  } finally {
+    await project.stop();
   }
 });

@@ -131,7 +131,8 @@ test("the black-box suite passes on workerd before a Supabase project", async ()
     console.log(`a key that was revoked elsewhere is refused after ${await refused_after} ms`);
     assert.ok((await refused_after) < FRESH_SECS * 1000 + 2_000);
 
-    // The object has told the book of record: sums, and its chain from the first entry on.
+    // The object has told the book of record, which only its alarm does: sums, and its chain from the
+    // first entry on.
     const sums = await eventually(async () => {
       const found = await rows(project, `usage_counters?select=units&organization_id=eq.${id}`);
       const units = found.reduce((sum, counter) => sum + counter.units, 0);

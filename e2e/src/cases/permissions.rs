@@ -70,7 +70,7 @@ pub(super) fn a_key_bound_to_loopback_passes(target: &Target) {
     key.get(LIST).expect(200);
     // What a client says of its own address counts for nothing.
     let other = organization.key_with(json!({"ip_allow": ["203.0.113.7/32"]}));
-    for name in ["x-forwarded-for", "x-real-ip", "cf-connecting-ip"] {
+    for name in ["x-forwarded-for", "x-real-ip", "forwarded"] {
         let forged = other.call("GET", LIST).header(name, "203.0.113.7").send();
         forged.problem(403, "address-not-allowed");
     }

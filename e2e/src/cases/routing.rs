@@ -1,5 +1,7 @@
 //! Which path and method reach the backend, and what is refused before.
 
+use serde_json::json;
+
 use crate::admin::{DETECT, HEALTH, LIST, Organization, two_lines};
 use crate::raw;
 use crate::target::Target;
@@ -35,9 +37,6 @@ pub(super) fn paths_that_parsers_read_differently_are_refused(target: &Target) {
     let key = Organization::new(target).key();
     let bearer = format!("Bearer {}", key.secret);
     for path in [
-        "/api/v1/../v1/health",
-        "/api/v1/./health",
-        "/api/v1/%2e%2e/v1/health",
         "/api//v1/health",
         "//api/v1/health",
         "/api/v1%2fhealth",
@@ -59,9 +58,42 @@ pub(super) fn needless_encoding_is_undone(target: &Target) {
     key.get("/api/v1/%68ealth").expect(200);
 }
 
-/// Whoever disagrees with a proxy about where a request ends can smuggle another one in.
-pub(super) fn ambiguous_framing_is_refused(target: &Target) {
-    let bearer = format!("Bearer {}", Organization::new(target).key().secret);
+/// Refused, unless a host's platform resolves them before anything of the gateway sees them; then
+/// whatever they lead to is what is authorized, and what the backend is asked.
+pub(super) fn dot_segments_lead_past_no_scope(target: &Target) {
+    let organization = Organization::new(target);
+    let health_only = organization.key_with(json!({"scopes": []}));
+    let bearer = format!("Bearer {}", health_only.secret);
+    for path in [
+        "/api/v1/health/../anomalies",
+        "/api/v1/health/%2e%2e/anomalies",
+        "/api/v1/health/.%2E/./anomalies",
+        "/api/v1/anomalies/./",
+    ] {
+        let line = format!("GET {path} HTTP/1.1");
+        let answer = raw::head(target, &line, &[("Authorization", &bearer)]);
+        match answer.status {
+            400 => answer.problem(400, "malformed-request"),
+            404 => answer.problem(404, "not-found"),
+            _ => answer.problem(403, "scope-missing"),
+        };
+    }
+    let bearer = format!("Bearer {}", organization.key().secret);
+    let line = "GET /api/v1/anomalies/../health HTTP/1.1";
+    let answer = raw::head(target, line, &[("Authorization", &bearer)]);
+    if answer.status == 400 {
+        answer.problem(400, "malformed-request");
+    } else {
+        assert_eq!(answer.expect(200).json()["status"], "ok");
+    }
+}
+
+/// Whoever disagrees with a proxy about where a request ends can smuggle another one in. The native
+/// server refuses with 400, and in more cases than these (`tests/request_cases`); at the edge some are
+/// refused by the platform, in its own words.
+pub(super) fn ambiguous_framing_is_not_acted_on(target: &Target) {
+    let organization = Organization::new(target);
+    let bearer = format!("Bearer {}", organization.key().secret);
     let line = format!("POST {DETECT} HTTP/1.1");
     for framing in [
         // Both at once is not here: hyper has made one of them before the gateway sees the head.
@@ -73,8 +105,9 @@ pub(super) fn ambiguous_framing_is_refused(target: &Target) {
         let mut headers = vec![("Authorization", bearer.as_str())];
         headers.extend_from_slice(framing);
         let refused = raw::head(target, &line, &headers);
-        assert_eq!(refused.status, 400, "{framing:?}: {}", refused.text());
+        assert!((400..600).contains(&refused.status), "{framing:?}: {}", refused.text());
     }
+    assert_eq!(organization.units(), 0);
 }
 
 /// RFC 9112, section 6.3: refused, or read as chunked alone; never by the length.

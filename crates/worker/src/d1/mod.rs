@@ -47,6 +47,20 @@ impl D1Directory {
         schema::migrate(&self.database).await
     }
 
+    /// The key of a hash and its organization, if there is one and the schema is of this program.
+    pub(crate) async fn key_with_owner_and_schema(
+        &self,
+        hash: &KeyHash,
+    ) -> Option<(KeyRecord, Option<Organization>)> {
+        let query =
+            format!("SELECT ({}), * FROM ({})", schema::VERSION_IN_META, core::CALLER_BY_HASH);
+        let values = [(&hash.0).into()];
+        let read = |row: Row<'_>| Ok((row.int(0)?, caller(Row(&row.from(1)))?));
+        // Before the first migration there is no table: that is for the migrations to find out.
+        let found = self.first(&query, &values, read).await.unwrap_or(None);
+        found.filter(|(version, _)| schema::is_current(*version)).map(|(_, caller)| caller)
+    }
+
     /// The organizations, nearly always one, whose receipts end like this.
     pub(crate) async fn organizations_of(
         &self,
@@ -179,11 +193,7 @@ impl Directory for D1Directory {
         &self,
         hash: &KeyHash,
     ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
-        self.first(core::CALLER_BY_HASH, &[(&hash.0).into()], |row| {
-            let owner = organization(Row(&row.from(core::KEY_COLUMNS)))?;
-            Ok((core::key(row)?, Some(owner)))
-        })
-        .await
+        self.first(core::CALLER_BY_HASH, &[(&hash.0).into()], caller).await
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault> {
@@ -286,6 +296,12 @@ impl Directory for D1Directory {
         let batch = used.iter().map(touch).collect::<Result<Vec<_>, Fault>>()?;
         self.database.batch(batch).await.map(drop).map_err(Fault::store)
     }
+}
+
+/// A row of [`core::CALLER_BY_HASH`].
+fn caller(row: Row<'_>) -> Result<(KeyRecord, Option<Organization>), Fault> {
+    let owner = organization(Row(&row.from(core::KEY_COLUMNS)))?;
+    Ok((core::key(row)?, Some(owner)))
 }
 
 /// Behind D1 there are objects only.

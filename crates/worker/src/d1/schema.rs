@@ -7,6 +7,14 @@ use worker::D1Database;
 use super::prepare;
 
 const VERSION: &str = "d1_schema_version";
+/// How many migrations the database has, once it has the first.
+pub(super) const VERSION_IN_META: &str = "SELECT coalesce(max(CAST(value AS INTEGER)), 0) AS n FROM meta \
+                                          WHERE name = 'd1_schema_version'";
+
+/// Whether nothing is missing of a database with so many.
+pub(super) fn is_current(version: i64) -> bool {
+    usize::try_from(version).is_ok_and(|version| version >= MIGRATIONS.len())
+}
 
 /// Applies what is missing. Two isolates may try at once: the one that comes second finds it done.
 pub(super) async fn migrate(database: &D1Database) -> Result<(), Fault> {
@@ -36,9 +44,7 @@ async fn version(database: &D1Database) -> Result<usize, Fault> {
     if number(database, tables).await? == 0 {
         return Ok(0);
     }
-    let query = "SELECT coalesce(max(CAST(value AS INTEGER)), 0) AS n FROM meta \
-                 WHERE name = 'd1_schema_version'";
-    number(database, query).await
+    number(database, VERSION_IN_META).await
 }
 
 async fn number(database: &D1Database, query: &str) -> Result<usize, Fault> {

@@ -1,6 +1,7 @@
 //! The book of record, which an object tells of what it counted and wrote into its chain: a Supabase
-//! project, where one is configured. Told receipts go after a while, since an object's storage ends;
-//! where nobody is told they go, too, after more than a year.
+//! project, where one is configured. Told receipts go after a while, since an object's storage ends, and
+//! at once, as told audit entries do, where there is little of it left; where nobody is told receipts go,
+//! too, after more than a year.
 //!
 //! Telling comes after the commit and may be repeated; while the project is away everything stays here.
 
@@ -102,8 +103,16 @@ impl BookOfRecord {
             More::Later => Some(RECEIPTS_AFTER),
             More::Nothing => None,
         };
+        let now = EdgeClock.now();
+        if self.project.is_none() && store.is_short_of_room() {
+            tracing::error!(%organization, "an object has little room left, and nobody to tell");
+        }
         for _ in 0..PORTIONS_MAX {
-            if !store.remove_receipts(self.receipts_since(), kept_by)? {
+            let at_once = self.project.is_some() && store.is_short_of_room();
+            let before = if at_once { now } else { self.receipts_since() };
+            let are_more = store.remove_receipts(before, kept_by)?;
+            let pruned = if at_once { store.prune_told(organization, now)? } else { 0 };
+            if !are_more && pruned == 0 {
                 return Ok(next);
             }
         }

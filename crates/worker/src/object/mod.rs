@@ -14,11 +14,12 @@ use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use driftlock_domain::cell::{Admitted, Charge};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{NodeId, OrganizationId};
-use driftlock_domain::idempotency::KEPT_SECS;
+use driftlock_domain::idempotency::{KEPT_SECS, Kept};
 use driftlock_gateway::LocalCells;
-use driftlock_gateway::ports::{Admission, AuditLog, Clock, UsageRecords};
+use driftlock_gateway::ports::{Admission, AuditLog, Clock, Refusal, UsageRecords};
 use driftlock_sqlite_core::PURGED_MAX;
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -183,7 +184,7 @@ impl OrganizationObject {
                 if let Err(fault) = cells.tend().await {
                     tracing::warn!(cause = fault.cause, "upkeep of an object's cell failed");
                 }
-                said(cells.admit(organization, &charge).await.map_err(Refused::from))
+                said(admit(opened, organization, &charge).await.map_err(Refused::from))
             }
             Ask::Settle(settlement, terms) => {
                 if let Some(terms) = terms {
@@ -216,8 +217,12 @@ impl OrganizationObject {
             }
             Ask::Receipt(usage) => said(told(store.receipt(usage).await)),
             Ask::Kept(key) => said(told(store.kept(organization, &key, EdgeClock.now()).await)),
-            Ask::KeepAnswer(key, answer) => {
-                said(told(store.keep_answer(organization, &key, &answer).await))
+            Ask::KeepAnswer(key, answer, claimed) => {
+                let kept = store.keep_answer(organization, &key, &answer).await;
+                if let (Ok(()), Some((claim, usage))) = (&kept, claimed) {
+                    cells.finish(organization, claim, usage);
+                }
+                said(told(kept))
             }
             Ask::Seal(rule) => said(told(store.seal(organization, rule, EdgeClock.now()))),
             Ask::TakeReport => said(told(store.take_report(organization, EdgeClock.now()))),
@@ -262,6 +267,26 @@ impl OrganizationObject {
             tracing::error!(cause = %error, "no alarm could be set");
         }
         set.is_ok()
+    }
+}
+
+/// Admits a request. What is kept of an idempotency key that it claims is read once it is in flight, so
+/// that nobody settles under it after.
+async fn admit(
+    opened: &Opened,
+    organization: OrganizationId,
+    charge: &Charge,
+) -> Result<(Admitted, Option<Kept>), Refusal> {
+    let Opened { store, cells } = opened;
+    let admitted = cells.admit(organization, charge).await?;
+    let claim = charge.hold.as_ref().and_then(|ask| ask.claim);
+    let (Some(hold), Some(claim)) = (admitted.hold, claim) else { return Ok((admitted, None)) };
+    match store.kept(organization, &claim.key, EdgeClock.now()).await {
+        Ok(kept) => Ok((admitted, kept)),
+        Err(fault) => {
+            cells.release(organization, hold, Some(claim));
+            Err(Refusal::Fault(fault))
+        }
     }
 }
 

@@ -30,6 +30,8 @@ extern "C" {
     type SqlStorage;
     #[wasm_bindgen(method, catch, variadic)]
     fn exec(this: &SqlStorage, query: &str, bindings: Array) -> Result<Cursor, JsValue>;
+    #[wasm_bindgen(method, getter, js_name = databaseSize)]
+    fn database_size(this: &SqlStorage) -> f64;
 
     type Cursor;
     #[wasm_bindgen(method, catch)]
@@ -50,6 +52,11 @@ impl ObjectSql {
             AsRef::<JsValue>::as_ref(storage.as_raw()).clone().unchecked_into();
         let sql = storage.sql();
         Self { storage, sql }
+    }
+
+    /// Bytes in use.
+    pub(super) fn bytes(&self) -> f64 {
+        self.sql.database_size()
     }
 
     /// Runs `work` in a transaction: its error rolls back.

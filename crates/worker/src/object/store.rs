@@ -33,6 +33,9 @@ use crate::clock::EdgeClock;
 /// oldest go, as if they had been too great to be kept.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
+/// Of an object's 10 GB: the rest is for what is still to be told while a project is away.
+const ROOM_BYTES: f64 = 6e9;
+
 /// The storage of one object; clones are the same one.
 #[derive(Clone)]
 pub(crate) struct ObjectStore(Rc<Inner>);
@@ -139,6 +142,20 @@ impl ObjectStore {
         kept_by: KeptBy,
     ) -> Result<bool, Fault> {
         self.write(|_, sql| shipment::remove_receipts(sql, before, kept_by))
+    }
+
+    /// Removes a portion of the audit entries that were told, behind a checkpoint; how many.
+    pub(super) fn prune_told(
+        &self,
+        organization: OrganizationId,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        self.write(|books, sql| books.prune_told(sql, organization, now, now))
+    }
+
+    /// Whether the storage has come so near its end that what was told is not kept for its own sake.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        self.sql().bytes() > ROOM_BYTES
     }
 
     /// Whether there are receipts from before an instant.

@@ -174,7 +174,7 @@ export async function startAll() {
 export async function runSuite(url, arguments_) {
   const child = spawn(
     program("DRIFTLOCK_E2E_BIN"),
-    ["--url", url, "--host", "worker", ...arguments_],
+    ["--url", url, ...arguments_],
     {
       stdio: ["ignore", "pipe", "inherit"],
       env: {

@@ -1,0 +1,42 @@
+//! What one request learns of its idempotency key along with other answers, so that its object is asked
+//! once for each step: admission says what is kept of the key, keeping the answer ends the claim.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use driftlock_domain::id::UsageId;
+use driftlock_domain::idempotency::{Claim, Claimed, Kept};
+
+/// See the module; clones are the same one.
+#[derive(Clone, Default)]
+pub(crate) struct KeyInHand(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// What admission found; taken by whoever asks.
+    found: RefCell<Option<Claimed>>,
+    /// The claim that admission made, until it is ended.
+    in_flight: Cell<Option<(Claim, UsageId)>>,
+}
+
+impl KeyInHand {
+    /// Admission claimed the key, and found this of it.
+    pub(crate) fn admitted(&self, claim: Claim, usage: UsageId, kept: Option<Kept>) {
+        self.0.found.replace(Some(kept.map_or(Claimed::Own, Claimed::Kept)));
+        self.0.in_flight.set(Some((claim, usage)));
+    }
+
+    /// What admission found, once: later it may be otherwise.
+    pub(crate) fn found(&self) -> Option<Claimed> {
+        self.0.found.take()
+    }
+
+    pub(crate) fn in_flight(&self) -> Option<(Claim, UsageId)> {
+        self.0.in_flight.get()
+    }
+
+    /// The object knows that the claim is over.
+    pub(crate) fn ended(&self) {
+        self.0.in_flight.set(None);
+    }
+}
