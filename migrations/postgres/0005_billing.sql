@@ -96,9 +96,10 @@ declare
     bought jsonb := nullif(args -> 'subscription', 'null');
     has text;
 begin
-    -- Whoever gave the organization another customer since decided otherwise.
+    -- Whoever gave the organization another customer since, or this one to another, decided otherwise.
     select o.stripe_customer_id into has from organizations o where o.id = organization for update;
-    if has is distinct from args ->> 'linked' then
+    if has is distinct from args ->> 'linked' or exists (select from organizations o
+            where o.stripe_customer_id = who and o.id <> organization) then
         return 'false';
     end if;
     if before = 0 then

@@ -75,7 +75,13 @@ impl EventInbox for SqliteStore {
                 let has = sql.first(inbox::CUSTOMER_OF_ORGANIZATION, &id, |row| {
                     Ok(row.maybe_text(0)?.map(Cow::into_owned))
                 })?;
+                let owner = sql.first(
+                    inbox::ORGANIZATION_OF_CUSTOMER,
+                    &[(&*commit.customer).into()],
+                    |row| row.bytes(0).map(OrganizationId::from_bytes),
+                )?;
                 if known.unwrap_or(0) != commit.revision
+                    || owner.is_some_and(|owner| owner != commit.organization)
                     || has.flatten().as_deref() != commit.linked.as_deref()
                 {
                     return Ok(false);

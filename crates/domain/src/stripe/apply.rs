@@ -131,7 +131,8 @@ pub fn open_disputes(events: &[Event]) -> Vec<String> {
 }
 
 /// The organization that an event names; the earliest to do so, by time and id, where several do.
-fn linked(events: &[Event]) -> Option<OrganizationId> {
+#[must_use]
+pub fn linked(events: &[Event]) -> Option<OrganizationId> {
     let named = events.iter().filter_map(|event| {
         let organization = event.subject().organization()?.parse().ok()?;
         Some((event.created, &event.id, organization))

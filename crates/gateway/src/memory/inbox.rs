@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::event::EventKind;
@@ -153,7 +154,9 @@ impl EventInbox for MemoryStore {
         }
         let id = commit.organization;
         let has = state.organizations.get(&id).and_then(|it| it.stripe_customer_id.clone());
-        if has != commit.linked {
+        let is_its = |it: &Organization| it.stripe_customer_id.as_ref() == Some(&commit.customer);
+        let others = state.organizations.iter().filter(|(of, _)| **of != id);
+        if has != commit.linked || others.map(|(_, it)| it).any(is_its) {
             return Ok(false);
         }
         let file = (commit.revision + 1, id, commit.standing);

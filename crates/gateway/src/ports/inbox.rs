@@ -26,7 +26,8 @@ pub trait EventInbox {
     /// Everything that is known of a customer.
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault>;
     /// Commits what follows from a customer's events, all of it or nothing; `false` when somebody
-    /// else committed since the file was read, or gave the organization another customer.
+    /// else committed since the file was read, gave the organization another customer, or
+    /// this customer to another organization.
     async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault>;
     /// Notes that a customer's pending events could not be processed.
     async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault>;

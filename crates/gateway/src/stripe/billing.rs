@@ -18,7 +18,7 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::account::LastChange;
-use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply};
+use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply, linked};
 use driftlock_domain::stripe::delivery::{DeliveryState, OTHER_MODE};
 use driftlock_domain::stripe::event::Event;
 use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Postponed};
@@ -116,7 +116,8 @@ impl<P: Platform> Gateway<P> {
             }
         };
         let organization = self.directory.organization(applied.organization).await?;
-        let linked = match belongs(organization, customer, &file, &applied) {
+        let is_told = linked(&events) == Some(applied.organization);
+        let linked = match belongs(organization, customer, &file, &applied, is_told) {
             Ok(linked) => linked,
             Err(obstacle) => return self.postpone(customer, &file, obstacle, now).await,
         };
@@ -168,12 +169,14 @@ fn read(filed: &[FiledEvent], mode: Option<bool>) -> (Vec<Event>, BTreeMap<Strin
     (events, waiting)
 }
 
-/// The customer that this organization has, or why its standing is not this one's to change.
+/// The customer that this organization has, or why its standing is not this one's to change. From one
+/// with which it bought nothing it goes to another that an event links to it, as a checkout's does.
 fn belongs(
     organization: Option<Organization>,
     customer: &str,
     file: &CustomerFile,
     applied: &Applied,
+    is_told: bool,
 ) -> Result<Option<String>, String> {
     let Some(organization) = organization else {
         return Err(format!("there is no organization {}", applied.organization));
@@ -182,7 +185,9 @@ fn belongs(
         // One that was its customer before is not any more: an operator chose the other.
         Some(other)
             if other != customer
-                && (organization.subscription.is_some() || file.organization.is_some()) =>
+                && (organization.subscription.is_some()
+                    || file.organization.is_some()
+                    || !is_told) =>
         {
             Err(format!(
                 "organization {} is customer {other} already; set its stripe_customer_id if this \

@@ -161,6 +161,8 @@ pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations
     let file = store.customer(CUSTOMER).await.expect("read");
     assert_eq!((file.revision, file.organization), (1, Some(second)));
     assert_eq!(file.standing, Billing::default());
+    let late = BillingCommit { linked: Some("cus_2".into()), ..commit(1, &[]) };
+    assert!(!store.commit(late).await.expect("answered"), "the customer is another's by now");
     let moved = BillingCommit { organization: second, ..commit(1, &[]) };
     assert!(store.commit(moved).await.expect("committed"));
     let owner = Directory::organization(&store, first).await.expect("read").expect("there");
