@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::unused;
+use crate::stripe::object::overlay;
 use crate::time::Timestamp;
 
 /// A completed Checkout Session; `subscription` is `None` in `payment` mode.
@@ -14,18 +16,27 @@ pub fn checkout_session(
     created: Timestamp,
     livemode: bool,
 ) -> Value {
-    json!({
+    let mut session = json!({
         "id": id,
         "object": "checkout.session",
         "amount_subtotal": 4_900,
         "amount_total": 4_900,
-        "automatic_tax": { "enabled": false, "liability": null, "status": null },
+        "automatic_tax": { "enabled": false, "liability": null, "provider": null, "status": null },
         "cancel_url": "https://example.com/cancel",
         "client_reference_id": organization,
         "created": created.secs(),
         "currency": "usd",
         "customer": customer,
-        "customer_details": { "email": "billing@example.com", "tax_exempt": "none", "tax_ids": [] },
+        "customer_details": {
+            "address": null,
+            "business_name": null,
+            "email": "billing@example.com",
+            "individual_name": null,
+            "name": null,
+            "phone": null,
+            "tax_exempt": "none",
+            "tax_ids": [],
+        },
         "customer_email": null,
         "expires_at": created.secs() + 86_400,
         "invoice": null,
@@ -39,7 +50,9 @@ pub fn checkout_session(
         "subscription": subscription,
         "success_url": "https://example.com/success",
         "url": null,
-    })
+    });
+    overlay(&mut session, &unused::of_session());
+    session
 }
 
 /// A customer.

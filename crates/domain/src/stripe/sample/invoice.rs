@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiShape, SampleSubscription, money};
+use super::{ApiShape, SampleSubscription, money, unused};
 use crate::period::Period;
+use crate::stripe::object::overlay;
 use crate::time::Timestamp;
 
 /// What a sample invoice holds. Amounts are in cents.
@@ -97,8 +98,15 @@ impl SampleInvoice {
             "total": self.total,
             "webhooks_delivered_at": self.created.secs(),
         });
+        overlay(&mut object, &unused::of_invoice(shape, self.total));
+        if shape != ApiShape::Y2024 {
+            object["automatic_tax"]["disabled_reason"] = Value::Null;
+        }
         let details = json!({ "metadata": of.metadata() });
         if shape.has_new_paths() {
+            object["automatic_tax"]["provider"] = Value::Null;
+            // Still published, and empty: what is true is in `parent`.
+            object["subscription"] = Value::Null;
             object["parent"] = json!({
                 "quote_details": null,
                 "subscription_details": { "metadata": of.metadata(), "subscription": of.id },
@@ -130,7 +138,9 @@ impl SampleInvoice {
             "period": { "end": self.period.end.secs(), "start": self.period.start.secs() },
             "quantity": 1,
         });
+        overlay(&mut line, &unused::of_line(shape, self.total));
         if shape.has_new_paths() {
+            line["subscription"] = Value::Null;
             line["parent"] = json!({
                 "invoice_item_details": null,
                 "subscription_item_details": {

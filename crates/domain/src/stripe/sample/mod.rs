@@ -14,6 +14,7 @@ mod life;
 mod money;
 mod scenario;
 mod subscription;
+mod unused;
 
 use std::fmt;
 use std::str::FromStr;

@@ -75,14 +75,20 @@ impl SampleSubscription {
             "trial_start": self.trial.map(|trial| trial.start.secs()),
         });
         overlay(&mut object, &unused());
+        if shape != ApiShape::Y2024 {
+            object["automatic_tax"]["disabled_reason"] = Value::Null;
+        }
         if !shape.has_new_paths() {
             object["current_period_start"] = self.period.start.secs().into();
             object["current_period_end"] = self.period.end.secs().into();
             object["plan"] = money::plan(&self.price, self.livemode);
             object["discount"] = Value::Null;
-        } else if cancel_at.is_some() {
-            // The newer way to schedule an end.
-            object["cancel_at_period_end"] = false.into();
+        } else {
+            object["billing_mode"] = json!({ "type": "classic" });
+            if cancel_at.is_some() {
+                // The newer way to schedule an end.
+                object["cancel_at_period_end"] = false.into();
+            }
         }
         object
     }
@@ -106,6 +112,9 @@ impl SampleSubscription {
             item["current_period_end"] = self.period.end.secs().into();
         } else {
             item["price"]["recurring"]["aggregate_usage"] = Value::Null;
+        }
+        if shape != ApiShape::Y2024 {
+            item["plan"]["meter"] = Value::Null;
         }
         item
     }
