@@ -104,6 +104,19 @@ fn text(panic: &(dyn Any + Send)) -> String {
 /// Most cases wait for the gateway, not for a processor.
 const THREADS: usize = 8;
 
+/// Runs the cases, and says how many passed.
+///
+/// # Panics
+/// When one failed, with what each that did says.
+#[must_use]
+pub fn check(target: &Target, cases: &[Case]) -> String {
+    let outcomes = run(target, &cases.iter().collect::<Vec<_>>());
+    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some());
+    let failures: Vec<String> = failed.map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{}\n{}", summary(&outcomes), failures.join("\n"));
+    summary(&outcomes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ mod support {
 
 use driftlock_e2e::admin::{LIST, Organization};
 use driftlock_e2e::cases::CASES;
-use driftlock_e2e::runner::{Case, run, summary};
+use driftlock_e2e::runner::check;
 use driftlock_testkit::redis::Redis;
 use support::server::Server;
 
@@ -38,13 +38,9 @@ fn over_tls_the_certificate_must_be_known() {
 fn with_redis_the_gateway_does_what_it_must() {
     let redis = Redis::start();
     let server = Server::start_with(LENIENT, &[("ENV_REDIS_URL", &redis.url())]);
-    let cases: Vec<&Case> = CASES.iter().collect();
-    let outcomes = run(&server.target(), &cases);
-    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some());
-    let failures: Vec<String> = failed.map(ToString::to_string).collect();
-    assert!(failures.is_empty(), "{}\n{}", summary(&outcomes), failures.join("\n"));
+    let passed = check(&server.target(), CASES);
     let statistics = redis.ask(&["info", "commandstats"]);
     let checks = statistics.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
     let checks = checks.and_then(|rest| rest.split(',').next()).and_then(|n| n.parse().ok());
-    assert!(checks > Some(cases.len()), "Redis was asked: {statistics}");
+    assert!(checks > Some(CASES.len()), "{passed}, Redis was asked: {statistics}");
 }

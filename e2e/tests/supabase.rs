@@ -8,17 +8,13 @@ mod support {
 }
 
 use driftlock_e2e::cases::CASES;
-use driftlock_e2e::runner::{Case, run, summary};
+use driftlock_e2e::runner::check;
 use support::fleet::Fleet;
 
 #[test]
 fn on_a_supabase_project_the_gateway_does_what_it_must() {
     let mut fleet = Fleet::start(0, "").by_rest();
     fleet.add();
-    let cases: Vec<&Case> = CASES.iter().collect();
-    let outcomes = run(&fleet.target(0), &cases);
-    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some());
-    let failures: Vec<String> = failed.map(ToString::to_string).collect();
-    assert!(failures.is_empty(), "{}\n{}", summary(&outcomes), failures.join("\n"));
-    eprintln!("{} over Supabase's REST API", summary(&outcomes));
+    let passed = check(&fleet.target(0), CASES);
+    eprintln!("{passed} over Supabase's REST API");
 }

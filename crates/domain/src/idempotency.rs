@@ -58,6 +58,13 @@ pub enum Claimed {
     InFlight(UsageId, Fingerprint),
 }
 
+/// Where nobody else's claim is in the way.
+impl From<Option<Kept>> for Claimed {
+    fn from(kept: Option<Kept>) -> Self {
+        kept.map_or(Self::Own, Self::Kept)
+    }
+}
+
 /// An answer that is replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptAnswer {

@@ -22,7 +22,7 @@ struct Inner {
 impl KeyInHand {
     /// Admission claimed the key, and found this of it.
     pub(crate) fn admitted(&self, claim: Claim, usage: UsageId, kept: Option<Kept>) {
-        self.0.found.replace(Some(kept.map_or(Claimed::Own, Claimed::Kept)));
+        self.0.found.replace(Some(kept.into()));
         self.0.in_flight.set(Some((claim, usage)));
     }
 

@@ -67,8 +67,7 @@ impl UsageRecords for EdgeUsage {
         if let Some(found) = self.key.found() {
             return Ok(found);
         }
-        let kept = self.kept(organization, &claim.key, now).await?;
-        Ok(kept.map_or(Claimed::Own, Claimed::Kept))
+        self.kept(organization, &claim.key, now).await.map(Claimed::from)
     }
 
     async fn keep_answer(

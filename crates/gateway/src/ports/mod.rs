@@ -217,8 +217,7 @@ pub trait UsageRecords {
         _lifetime: Duration,
         now: Timestamp,
     ) -> Result<Claimed, Fault> {
-        let kept = self.kept(organization, &claim.key, now).await?;
-        Ok(kept.map_or(Claimed::Own, Claimed::Kept))
+        self.kept(organization, &claim.key, now).await.map(Claimed::from)
     }
     /// Ends a claim that left nothing to be kept.
     async fn unclaim(
