@@ -93,10 +93,13 @@ export async function subrequests(folder, bindings = {}) {
   let worker = await start();
   try {
     const { key } = await customer(worker.url);
-    await worker.stop();
-    worker = await start();
+    const anew = async () => {
+      await worker.stop();
+      worker = await start();
+    };
+    await anew();
     const free = { headers: { authorization: `Bearer ${key}` } };
-    const keyed = () => detect(key, { "idempotency-key": '"one"' });
+    const keyed = (token) => detect(key, { "idempotency-key": `"${token}"` });
     const ask = async (path, init) => {
       const answer = await fetch(`${worker.url}${path}`, init);
       if (answer.status !== 200) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
@@ -106,13 +109,16 @@ export async function subrequests(folder, bindings = {}) {
       const isUpkeep = (call) => UPKEEP.includes(call);
       return { own: calls.filter((call) => !isUpkeep(call)), upkeep: calls.filter(isUpkeep) };
     };
-    return {
+    const counted = {
       "metered, first of an isolate": await ask(DETECT, detect(key)),
       metered: await ask(DETECT, detect(key)),
-      "metered, keyed": await ask(DETECT, keyed()),
-      "metered, replayed": await ask(DETECT, keyed()),
+      "metered, keyed": await ask(DETECT, keyed("one")),
+      "metered, replayed": await ask(DETECT, keyed("one")),
       free: await ask(FREE, free),
     };
+    await anew();
+    counted["metered, keyed, first of an isolate"] = await ask(DETECT, keyed("two"));
+    return counted;
   } finally {
     await worker.stop();
     backend.close().closeAllConnections();

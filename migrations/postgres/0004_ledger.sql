@@ -161,7 +161,7 @@ create or replace function driftlock.thresholds(l driftlock.usage_ledgers, befor
 do $$ begin
     create type driftlock.settlement as (place bigint, usage uuid, organization uuid, key uuid,
         node uuid, route text, units bigint, request_id text, claim text, fingerprint text,
-        audit jsonb, now bigint, late jsonb);
+        answer jsonb, audit jsonb, now bigint, late jsonb);
 exception when duplicate_object then null;
 end $$;
 
@@ -189,12 +189,17 @@ begin
     select l.organization_id, l.period_id, l.last_at / 3600000000 * 3600, sum(s.units)
     from unnest(list) s
     on conflict (organization_id, period_id, hour) do update set units = m.units + excluded.units;
-    insert into driftlock.idempotency_keys (key, fingerprint, usage_id, at)
-    select decode(s.claim, 'hex'), decode(s.fingerprint, 'hex'), s.usage, l.last_at
+    insert into driftlock.idempotency_keys
+        (key, fingerprint, usage_id, at, answer_status, answer_headers, answer_body)
+    select decode(s.claim, 'hex'), decode(s.fingerprint, 'hex'), s.usage, l.last_at,
+           (s.answer ->> 'status')::integer, s.answer -> 'headers',
+           decode(s.answer ->> 'body', 'hex')
     from unnest(list) s where s.claim is not null
     on conflict (key) do update set fingerprint = excluded.fingerprint,
-        usage_id = excluded.usage_id, at = excluded.at, answer_status = null,
-        answer_headers = null, answer_body = null;
+        usage_id = excluded.usage_id, at = excluded.at, answer_status = excluded.answer_status,
+        answer_headers = excluded.answer_headers, answer_body = excluded.answer_body;
+    delete from driftlock.idempotency_claims
+        where key in (select decode(s.claim, 'hex') from unnest(list) s where s.claim is not null);
     perform driftlock.append(l.organization_id,
         (select jsonb_agg(s.audit order by s.place) from unnest(list) s));
     return (select jsonb_agg(jsonb_build_array(s.place,
@@ -346,12 +351,13 @@ declare
 begin
     for g in
         select s.organization, s.node, array_agg((n - 1, s.usage, s.organization, s.key, s.node,
-            s.route, s.units, s.request_id, s.claim, s.fingerprint, s.audit, s.now,
+            s.route, s.units, s.request_id, s.claim, s.fingerprint, s.answer, s.audit, s.now,
             s.late)::driftlock.settlement order by n) as list
         from rows from (jsonb_to_recordset(args -> 'settlements') as (usage uuid, organization uuid,
             key uuid, node uuid, route text, units bigint, request_id text, claim text,
-            fingerprint text, audit jsonb, now bigint, late jsonb)) with ordinality as s(usage,
-            organization, key, node, route, units, request_id, claim, fingerprint, audit, now, late, n)
+            fingerprint text, answer jsonb, audit jsonb, now bigint, late jsonb)) with ordinality
+            as s(usage, organization, key, node, route, units, request_id, claim, fingerprint, answer,
+            audit, now, late, n)
         group by 1, 2 order by 1, 2
     loop
         outcomes := outcomes || driftlock.settle(g.organization, g.node, g.list);
@@ -514,8 +520,9 @@ end $$;
 create or replace function public.driftlock_keep_answer(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    update driftlock.idempotency_keys set answer_status = (args ->> 'status')::integer,
-        answer_headers = args -> 'headers', answer_body = decode(args ->> 'body', 'hex')
+    update driftlock.idempotency_keys set answer_status = (args -> 'answer' ->> 'status')::integer,
+        answer_headers = args -> 'answer' -> 'headers',
+        answer_body = decode(args -> 'answer' ->> 'body', 'hex')
     where key = decode(args ->> 'key', 'hex');
     delete from driftlock.idempotency_claims where key = decode(args ->> 'key', 'hex');
     return 'null';

@@ -93,7 +93,8 @@ struct WorkerArgs {
 enum WorkerMeasure {
     /// Compressed size, start-up, subrequests, revocation; fails when one is beyond its bound
     Size,
-    /// Throughput, latency and CPU on workerd, beside a plain proxy and a TypeScript Worker
+    /// Throughput, latency and CPU on workerd, beside a plain proxy and a TypeScript Worker; fails when one
+    /// is beyond its bound
     Bench,
 }
 
@@ -156,6 +157,7 @@ fn run(task: Task) -> Result<()> {
             worker::measure(&workspace, "size")
         }
         Task::Worker(WorkerArgs { measure: Some(WorkerMeasure::Bench), .. }) => {
+            system::ensure(&workspace)?;
             bench::ensure(&workspace)?;
             worker::measure(&workspace, "run")
         }

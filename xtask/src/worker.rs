@@ -9,6 +9,7 @@ mod imports;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -108,11 +109,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// If a test fails.
 pub(crate) fn test_prepared(workspace: &Workspace) -> Result<()> {
-    // With an example among them they are of the features that tests are built with, so that nothing
-    // they depend on is compiled again.
-    let programs = ["--bin=driftlock", "--bin=driftlock-e2e", "--example=supabase"];
-    run(workspace.cargo().args(["build", "--quiet", "--workspace"]).args(programs))?;
-    let program = |name: &str| workspace.target.join("debug").join(name);
+    build_programs(workspace)?;
     // wrangler builds the Worker anew, and the other tests must not find it half-written.
     let is_wrangler_s = |path: &PathBuf| path.ends_with(WRANGLER_TEST);
     let (of_wrangler, others): (Vec<_>, Vec<_>) =
@@ -122,13 +119,27 @@ pub(crate) fn test_prepared(workspace: &Workspace) -> Result<()> {
         node.args(["--test", "--test-reporter=spec"])
             // They wait for timers more than for processors.
             .arg("--test-concurrency=2")
-            .args(files)
-            .env("DRIFTLOCK_BIN", program("driftlock"))
-            .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"))
-            .env("DRIFTLOCK_SUPABASE_BIN", program("examples/supabase"));
-        run(&mut node)?;
+            .args(files);
+        run(with_programs(workspace, &mut node))?;
     }
     Ok(())
+}
+
+/// Builds what the Worker's tests and measurements start beside it.
+fn build_programs(workspace: &Workspace) -> Result<()> {
+    // With an example among them they are of the features that tests are built with, so that nothing
+    // they depend on is compiled again.
+    let programs = ["--bin=driftlock", "--bin=driftlock-e2e", "--example=supabase"];
+    run(workspace.cargo().args(["build", "--quiet", "--workspace"]).args(programs))
+}
+
+/// Tells a command where they are.
+fn with_programs<'a>(workspace: &Workspace, command: &'a mut Command) -> &'a mut Command {
+    let program = |name: &str| workspace.target.join("debug").join(name);
+    command
+        .env("DRIFTLOCK_BIN", program("driftlock"))
+        .env("DRIFTLOCK_E2E_BIN", program("driftlock-e2e"))
+        .env("DRIFTLOCK_SUPABASE_BIN", program("examples/supabase"))
 }
 
 /// Builds the Worker and runs one of the measurements of `bench/worker`.
@@ -138,7 +149,9 @@ pub(crate) fn test_prepared(workspace: &Workspace) -> Result<()> {
 pub(crate) fn measure(workspace: &Workspace, script: &str) -> Result<()> {
     ensure_node(workspace)?;
     build(workspace)?;
-    run(workspace.command("node").arg(format!("bench/worker/{script}.mjs")))
+    build_programs(workspace)?;
+    let mut node = workspace.command("node");
+    run(with_programs(workspace, node.arg(format!("bench/worker/{script}.mjs"))))
 }
 
 /// Node 20 expands no patterns.

@@ -25,19 +25,19 @@ export default {
     const supabase = clientOf(env);
     const hash = await sha256(header.slice("Bearer ".length));
     const { data: key } = await supabase
-      .from("api_keys")
+      .from("customer_keys")
       .select("id, organization_id, revoked_at")
       .eq("key_hash", hash)
       .maybeSingle();
     if (!key || key.revoked_at) return refused(401, "The API key is not valid");
     const { data: subscription } = await supabase
-      .from("subscriptions")
+      .from("customer_plans")
       .select("status, included")
       .eq("organization_id", key.organization_id)
       .maybeSingle();
     if (subscription?.status !== "active") return refused(402, "The subscription is not active");
     const { data: usage } = await supabase
-      .from("usage_counters")
+      .from("customer_usage")
       .select("units")
       .eq("organization_id", key.organization_id)
       .maybeSingle();
@@ -49,7 +49,7 @@ export default {
     const response = await fetch(forwarded);
     if (response.ok && request.method === "POST") {
       context.waitUntil(
-        supabase.from("usage_events").insert({ organization_id: key.organization_id, units: 1 }),
+        supabase.from("usage_log").insert({ organization_id: key.organization_id, units: 1 }),
       );
     }
     return response;

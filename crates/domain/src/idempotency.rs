@@ -4,6 +4,8 @@
 //! customer's own text never lies about in the database, and a fingerprint of the request, so that
 //! a key reused for another payload is found out.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,6 +18,8 @@ pub const KEY_CHARS_MAX: usize = 255;
 pub const PAYLOAD_BYTES_MAX: u64 = 1 << 20;
 /// The greatest answer that is kept, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// How long an answer's body may take to be kept, from its head on.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a key is kept, in seconds.
 pub const KEPT_SECS: u64 = 24 * 3_600;
 
@@ -43,7 +47,7 @@ pub struct Kept {
     pub fingerprint: Fingerprint,
     /// Its receipt.
     pub usage: UsageId,
-    /// The answer; absent while its body runs, and when it was too great.
+    /// The answer; absent when it was too great or took too long.
     pub answer: Option<KeptAnswer>,
 }
 
@@ -73,6 +77,7 @@ pub struct KeptAnswer {
     /// The backend's headers, already cleaned.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body, at most [`ANSWER_BYTES_MAX`].
+    #[serde(with = "hex::serde")]
     pub body: Vec<u8>,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditRecord;
 use crate::id::{KeyId, NodeId, OrganizationId, UsageId};
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, KeptAnswer};
 use crate::period::{Period, PeriodId};
 use crate::time::Timestamp;
 
@@ -33,6 +33,9 @@ pub struct Settlement {
     pub request_id: Arc<str>,
     /// The idempotency key that it ran under.
     pub claim: Option<Claim>,
+    /// The answer, to be kept with the claim; absent when it is too great or took too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Box<KeptAnswer>>,
     /// Its audit row.
     pub audit: AuditRecord,
 }

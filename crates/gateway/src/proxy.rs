@@ -47,6 +47,6 @@ pub(crate) async fn proxy<P: Platform>(
     }
     let admitted = admit::admit(gateway, call, None).await?;
     let answered = forward::forward(admitted, request.limited()).await?;
-    let settled = settle::settle(answered).await?;
+    let settled = settle::settle(answered, None).await?;
     Ok(respond::respond(settled))
 }

@@ -2,6 +2,7 @@
 
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
+use driftlock_domain::idempotency::KeptAnswer;
 use driftlock_domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -40,6 +41,12 @@ pub(crate) fn record(record: &AuditRecord) -> Value {
         "at": at.micros(), "actor": actor, "action": action, "resource": resource,
         "outcome": outcome, "request_id": request_id, "ip": ip, "details": &**details,
     })
+}
+
+/// An answer that is kept.
+pub(crate) fn answer(answer: &KeptAnswer) -> Result<Value, Fault> {
+    let KeptAnswer { status, headers, body } = answer;
+    Ok(json!({ "status": status, "headers": write(headers)?, "body": hex::encode(body) }))
 }
 
 /// Times that are kept as microseconds.

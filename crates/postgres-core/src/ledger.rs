@@ -15,7 +15,7 @@ use driftlock_gateway::ports::Ledger;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{int, read, record, uuid};
+use crate::args::{answer, int, read, record, uuid};
 use crate::{Call, FunctionStore};
 
 /// How long a lease lives: what a node holds when it crashes is back after this.
@@ -138,6 +138,7 @@ impl<C: Call> FunctionStore<C> {
             "node": uuid!(settlement.node), "request_id": settlement.request_id,
             "claim": claim.map(|claim| hex::encode(claim.key.0)),
             "fingerprint": claim.map(|claim| hex::encode(claim.fingerprint.0)),
+            "answer": settlement.answer.as_deref().map(answer).transpose()?,
             "audit": record(&settlement.audit), "now": self.stamp(now), "late": late,
         });
         match read(self.call.settle(one).await?)? {

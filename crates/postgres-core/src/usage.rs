@@ -15,7 +15,7 @@ use driftlock_gateway::ports::UsageRecords;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{bytes, exact, read, uuid, write};
+use crate::args::{self, bytes, exact, read, uuid};
 use crate::{Call, FunctionStore};
 
 /// How long single usage events, and so receipts, are kept; sums stay.
@@ -119,10 +119,7 @@ impl<C: Call> UsageRecords for FunctionStore<C> {
         key: &IdempotencyKey,
         answer: &KeptAnswer,
     ) -> Result<(), Fault> {
-        let args = json!({
-            "key": hex::encode(key.0), "status": answer.status,
-            "headers": write(&answer.headers)?, "body": hex::encode(&answer.body),
-        });
+        let args = json!({ "key": hex::encode(key.0), "answer": args::answer(answer)? });
         self.call.call("driftlock_keep_answer", args).await.map(drop)
     }
 

@@ -15,6 +15,8 @@ use crate::pool::Database;
 
 /// Settlements of one batch.
 const BATCH_MAX: usize = 512;
+/// Bytes of answers, in hex, that one batch takes along, but for a single one that has more.
+const ANSWERS_MAX: usize = 4 << 20;
 
 pub(crate) struct Waiting {
     pub(crate) settlement: Value,
@@ -24,14 +26,26 @@ pub(crate) struct Waiting {
 pub(crate) async fn run(database: Database, mut waiting: Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let (settlements, replies): (Vec<_>, Vec<_>) =
-            batch.drain(..).map(|one| (one.settlement, one.reply)).unzip();
-        let outcomes = settle(&database, &settlements).await;
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            // The one who asked may have gone away meanwhile.
-            let _ = reply.send(outcome);
+        while !batch.is_empty() {
+            let (settlements, replies): (Vec<_>, Vec<_>) =
+                batch.drain(..portion(&batch)).map(|one| (one.settlement, one.reply)).unzip();
+            let outcomes = settle(&database, &settlements).await;
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                // The one who asked may have gone away meanwhile.
+                let _ = reply.send(outcome);
+            }
         }
     }
+}
+
+/// How many of these go at once: all, unless their answers are too many.
+fn portion(batch: &[Waiting]) -> usize {
+    let mut bytes = 0;
+    let fits = |one: &&Waiting| {
+        bytes += one.settlement["answer"]["body"].as_str().map_or(0, str::len);
+        bytes <= ANSWERS_MAX
+    };
+    batch.iter().take_while(fits).count().max(1)
 }
 
 async fn settle(database: &Database, settlements: &[Value]) -> Vec<Result<Value, Fault>> {
@@ -63,4 +77,27 @@ async fn batch(database: &Database, settlements: &[Value]) -> Result<Vec<Value>,
         return Err(CallError::unknown("the database did not answer for every settlement"));
     }
     Ok(outcomes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(answer_bytes: usize) -> Waiting {
+        let settlement = match answer_bytes {
+            0 => json!({ "answer": null }),
+            bytes => json!({ "answer": { "body": "0".repeat(bytes) } }),
+        };
+        Waiting { settlement, reply: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn a_batch_takes_so_many_bytes_of_answers_at_once() {
+        let plain: Vec<_> = (0..BATCH_MAX).map(|_| waiting(0)).collect();
+        assert_eq!(portion(&plain), BATCH_MAX);
+        let half = ANSWERS_MAX / 2;
+        let kept = [waiting(0), waiting(half), waiting(half), waiting(0), waiting(1), waiting(0)];
+        assert_eq!(portion(&kept), 4);
+        assert_eq!(portion(&[waiting(ANSWERS_MAX + 1), waiting(0)]), 1, "it has to go at last");
+    }
 }

@@ -11,7 +11,7 @@ use driftlock_domain::time::Timestamp;
 
 use crate::rows::json;
 use crate::settle::purge_refused;
-use crate::sql::{Row, Sql};
+use crate::sql::{Row, Sql, Value};
 
 /// Expired records dropped in one commit, for which settlements wait: an answer has up to 64 pages.
 pub const PURGED_MAX: u64 = 256;
@@ -28,20 +28,16 @@ pub fn kept(sql: &impl Sql, key: &IdempotencyKey, now: Timestamp) -> Result<Opti
     sql.first(query, &[(&key.0).into(), oldest(now).micros().into()], record)
 }
 
-/// Adds the answer to what settling kept.
+/// Adds an answer to what settling kept without one.
 ///
 /// # Errors
 /// What the database says.
 pub fn keep_answer(sql: &impl Sql, key: &IdempotencyKey, answer: &KeptAnswer) -> Result<(), Fault> {
     let update = "UPDATE idempotency_keys SET answer_status = ?2, answer_headers = ?3, \
                   answer_body = ?4 WHERE key = ?1";
-    let values = [
-        (&key.0).into(),
-        u32::from(answer.status).into(),
-        json(&answer.headers)?.into(),
-        answer.body.as_slice().into(),
-    ];
-    sql.execute(update, &values).map(drop)
+    let headers = json(&answer.headers)?;
+    let [status, headers, body] = columns(answer, &headers);
+    sql.execute(update, &[(&key.0).into(), status, headers, body]).map(drop)
 }
 
 /// How many bytes of answers are kept.
@@ -107,22 +103,31 @@ pub(crate) fn held_by_another(
     Ok(holder.is_some_and(|holder| holder != *usage.as_bytes()))
 }
 
-/// Stores key, fingerprint and usage id; an expired record of the key makes room.
+/// Stores key, fingerprint, usage id and answer; an expired record of the key makes room.
 pub(crate) fn store(
     sql: &impl Sql,
     claim: &Claim,
     usage: UsageId,
+    answer: Option<&KeptAnswer>,
     at: Timestamp,
 ) -> Result<(), Fault> {
-    let insert = "INSERT OR REPLACE INTO idempotency_keys (key, fingerprint, usage, at) \
-                  VALUES (?1, ?2, ?3, ?4)";
-    let values = [
-        (&claim.key.0).into(),
-        (&claim.fingerprint.0).into(),
-        usage.as_bytes().into(),
-        at.micros().into(),
-    ];
+    let insert = "INSERT OR REPLACE INTO idempotency_keys \
+                  (key, fingerprint, usage, at, answer_status, answer_headers, answer_body) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let headers = answer.map(|answer| json(&answer.headers)).transpose()?;
+    let [status, headers, body] = match (answer, &headers) {
+        (Some(answer), Some(headers)) => columns(answer, headers),
+        (_, _) => [Value::Null, Value::Null, Value::Null],
+    };
+    let (key, fingerprint) = ((&claim.key.0).into(), (&claim.fingerprint.0).into());
+    let values =
+        [key, fingerprint, usage.as_bytes().into(), at.micros().into(), status, headers, body];
     sql.execute(insert, &values).map(drop)
+}
+
+/// Status, headers and body.
+fn columns<'a>(answer: &'a KeptAnswer, headers: &'a str) -> [Value<'a>; 3] {
+    [u32::from(answer.status).into(), headers.into(), answer.body.as_slice().into()]
 }
 
 fn record(row: Row<'_>) -> Result<Kept, Fault> {

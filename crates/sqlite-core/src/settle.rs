@@ -74,7 +74,7 @@ impl Books {
         self.counters.count(place, *units, Change::Add);
         self.counters.settled(period, at);
         if let Some(claim) = &settlement.claim {
-            idempotency::store(sql, claim, *usage, at)?;
+            idempotency::store(sql, claim, *usage, settlement.answer.as_deref(), at)?;
         }
         let before = used.saturating_sub(u64::from(*units));
         alerts::raise_all(sql, crossed(*organization, terms, before, used, at))?;

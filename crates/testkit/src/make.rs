@@ -124,6 +124,7 @@ pub fn settlement(organization: u8, number: u64) -> Settlement {
         node: node(1),
         request_id: format!("request-{number}").into(),
         claim: None,
+        answer: None,
         audit: audit("request"),
     }
 }

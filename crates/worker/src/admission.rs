@@ -130,8 +130,10 @@ impl Admission for EdgeAdmission {
             }
             settled => settled,
         };
-        if settled.is_err() {
-            self.take_back(organization, usage).await;
+        match &settled {
+            Ok(Settled::Committed { .. } | Settled::Repeated { .. }) => self.key.ended(),
+            Ok(Settled::Refused) => {}
+            Err(_) => self.take_back(organization, usage).await,
         }
         settled
     }

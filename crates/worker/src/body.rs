@@ -84,8 +84,11 @@ pub(crate) enum ResponseBody {
     Socket(JsValue),
 }
 
+/// What a stream yields, or what breaks it off.
+pub(crate) type Chunks = LocalBoxStream<'static, Result<Bytes, String>>;
+
 /// The chunks of a stream, copied into memory here.
-pub(crate) fn chunks(stream: ReadableStream) -> LocalBoxStream<'static, Result<Bytes, String>> {
+pub(crate) fn chunks(stream: ReadableStream) -> Chunks {
     let chunks = wasm_streams::ReadableStream::from_raw(stream.unchecked_into()).into_stream();
     let chunk = |chunk: Result<JsValue, JsValue>| match chunk {
         Ok(chunk) => Ok(Bytes::from(Uint8Array::new(&chunk).to_vec())),

@@ -1,5 +1,5 @@
 //! What one request learns of its idempotency key along with other answers, so that its object is asked
-//! once for each step: admission says what is kept of the key, keeping the answer ends the claim.
+//! once for each step: admission says what is kept of the key, settling keeps the answer and ends the claim.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

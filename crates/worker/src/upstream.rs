@@ -216,7 +216,12 @@ impl Upstream for EdgeUpstream {
         AnswerBody::made(ResponseBody::Stream(Some(body::stream(parts)), None))
     }
 
-    async fn collect_answer(&self, body: AnswerBody, max: usize) -> Collected<AnswerBody> {
+    async fn collect_answer(
+        &self,
+        body: AnswerBody,
+        max: usize,
+        within: Duration,
+    ) -> Collected<AnswerBody> {
         let (source, length) = match body.body {
             ResponseBody::Bytes(bytes) => return Collected::Whole(bytes),
             ResponseBody::Stream(None, _) | ResponseBody::Socket(_) => {
@@ -230,23 +235,28 @@ impl Upstream for EdgeUpstream {
         };
         if length.is_some_and(|length| length > max as u64) {
             let body = ResponseBody::Stream(Some(source), length);
-            return Collected::Greater(AnswerBody { body, context: Some(self.context.clone()) });
+            return Collected::Unfinished(AnswerBody { body, context: Some(self.context.clone()) });
         }
         let (mut rest, mut read) = (body::chunks(source), Vec::new());
-        while let Some(chunk) = rest.next().await {
-            match chunk {
-                Ok(chunk) => read.extend_from_slice(&chunk),
-                Err(cause) => {
+        let mut patience = std::pin::pin!(Delay::from(within));
+        let unfinished = |read: Vec<u8>, rest: body::Chunks| {
+            let read = stream::iter([Ok(Bytes::from(read))]);
+            Collected::Unfinished(again(body::stream(read.chain(rest))))
+        };
+        loop {
+            match select(rest.next(), patience.as_mut()).await {
+                Either::Left((Some(Ok(chunk)), _)) => read.extend_from_slice(&chunk),
+                Either::Left((Some(Err(cause)), _)) => {
                     let parts = [Ok(Bytes::from(read)), Err(cause)];
                     return Collected::Broken(again(body::stream(stream::iter(parts))));
                 }
+                Either::Left((None, _)) => return Collected::Whole(read.into()),
+                Either::Right(((), _)) => return unfinished(read, rest),
             }
             if read.len() > max {
-                let read = stream::iter([Ok(Bytes::from(read))]);
-                return Collected::Greater(again(body::stream(read.chain(rest))));
+                return unfinished(read, rest);
             }
         }
-        Collected::Whole(read.into())
     }
 
     fn watch(body: AnswerBody, ended: Box<dyn FnOnce(BodyEnd)>) -> AnswerBody {

@@ -23,7 +23,8 @@ pub(crate) enum Ask {
     /// Takes a request's share of every limit, or of none; says what is kept of an idempotency key that
     /// it claims.
     Admit(Charge),
-    /// Makes a hold durable; the terms are for an object that was evicted since it admitted.
+    /// Makes a hold durable, with the answer of an idempotency key, which then is no longer in flight; the
+    /// terms are for an object that was evicted since it admitted.
     Settle(Box<Settlement>, Option<Terms>),
     /// Gives a hold back.
     Release(Hold, Option<Claim>),
@@ -37,7 +38,7 @@ pub(crate) enum Ask {
     Receipt(UsageId),
     /// What is kept of an idempotency key.
     Kept(IdempotencyKey),
-    /// Adds the answer to what settling kept; then the key is no longer in flight for this claim.
+    /// Adds an answer to what settling kept without one; then the key is no longer in flight for this claim.
     KeepAnswer(IdempotencyKey, KeptAnswer, Option<(Claim, UsageId)>),
     /// Seals the buckets that have done growing.
     Seal(SealRule),

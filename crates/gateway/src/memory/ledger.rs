@@ -201,7 +201,9 @@ impl State {
         }
         if let Some(claim) = settlement.claim {
             let (fingerprint, usage) = (claim.fingerprint, settlement.usage);
-            self.kept.insert(claim.key, (Kept { fingerprint, usage, answer: None }, at));
+            let answer = settlement.answer.map(|answer| *answer);
+            self.claims.end(&claim.key, usage);
+            self.kept.insert(claim.key, (Kept { fingerprint, usage, answer }, at));
         }
         let receipt = Receipt {
             id: settlement.usage,

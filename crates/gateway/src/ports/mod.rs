@@ -228,7 +228,7 @@ pub trait UsageRecords {
     ) -> Result<(), Fault> {
         Ok(())
     }
-    /// Adds the answer to what settling kept.
+    /// Adds an answer to what settling kept without one.
     async fn keep_answer(
         &self,
         organization: OrganizationId,
@@ -279,8 +279,8 @@ pub enum BodyEnd {
 pub enum Collected<B> {
     /// All of it.
     Whole(Bytes),
-    /// It is greater: a body that yields what was read and then the rest.
-    Greater(B),
+    /// It is greater, or takes longer: a body that yields what was read and then the rest.
+    Unfinished(B),
     /// It broke off: a body that yields what was read and then the error.
     Broken(B),
 }
@@ -309,11 +309,12 @@ pub trait Upstream: 'static {
     /// A response body that is made as it is read; a fault breaks it off.
     fn stream_body(parts: impl Stream<Item = Result<Bytes, Fault>> + 'static)
     -> Self::ResponseBody;
-    /// Reads a backend's body of at most `max` bytes.
+    /// Reads a backend's body of at most `max` bytes, for so long at most.
     async fn collect_answer(
         &self,
         body: Self::ResponseBody,
         max: usize,
+        within: Duration,
     ) -> Collected<Self::ResponseBody>;
     /// A body that tells how it ended, once.
     fn watch(body: Self::ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> Self::ResponseBody;

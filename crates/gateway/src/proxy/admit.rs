@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driftlock_domain::cell::{Charge, HoldAsk};
 use driftlock_domain::config::Timeouts;
-use driftlock_domain::idempotency::Claim;
+use driftlock_domain::idempotency::{ANSWER_WITHIN, Claim};
 use driftlock_domain::route::Route;
 
 use super::call::{Admitted, Call, Held};
@@ -77,9 +77,10 @@ fn streamed(head_timeout_ms: u64, timeouts: &Timeouts) -> Duration {
     answered(head_timeout_ms, timeouts).saturating_add(sending)
 }
 
-/// A hold whose payload is in memory outlives everything that its request may wait for.
+/// A hold whose payload is in memory outlives everything that its request may wait for, and so the
+/// answer's body.
 pub(super) fn lifetime(route: &Route, timeouts: &Timeouts) -> Duration {
-    answered(route.head_timeout_ms, timeouts)
+    answered(route.head_timeout_ms, timeouts).saturating_add(ANSWER_WITHIN)
 }
 
 fn answered(head_timeout_ms: u64, timeouts: &Timeouts) -> Duration {

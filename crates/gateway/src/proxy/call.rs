@@ -95,7 +95,7 @@ pub(crate) struct Settled<P: Platform> {
     pub(crate) call: Rc<Call>,
     pub(crate) limits: LimitsNow,
     pub(crate) receipt: Option<UsageId>,
-    /// Held until the answer is kept, or known not to be.
+    /// Held until what is answered is known.
     #[expect(dead_code, reason = "it is kept for what its drop does")]
     pub(crate) claim: Option<Claimed<P>>,
     pub(crate) response: Response<ResponseBody<P>>,

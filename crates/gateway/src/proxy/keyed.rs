@@ -2,8 +2,9 @@
 //!
 //! With a key a client's disconnect cancels nothing: once the payload is read, everything goes on
 //! in the background. The key is claimed together with the quota; only then is the store asked
-//! whether it was settled before. A repetition whose answer was kept is replayed; one whose answer
-//! was too great goes to the backend again, uncharged, under the same receipt.
+//! whether it was settled before. The answer is read before it is paid for, so that one commit charges
+//! and keeps it. A repetition is replayed; one whose answer was too great, or took too long, goes to
+//! the backend again, uncharged, under the same receipt.
 
 use std::rc::Rc;
 
@@ -11,17 +12,17 @@ use bytes::Bytes;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::declared_length;
 use driftlock_domain::idempotency::{
-    ANSWER_BYTES_MAX, Claim, Claimed, Fingerprint, Kept, KeptAnswer, PAYLOAD_BYTES_MAX,
-    fingerprint, scoped,
+    ANSWER_BYTES_MAX, ANSWER_WITHIN, Claim, Claimed, Fingerprint, Kept, KeptAnswer,
+    PAYLOAD_BYTES_MAX, fingerprint, scoped,
 };
 use http::header::CONTENT_TYPE;
 use http::request::Parts as Head;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::admit::{admit, admit_uncharged, lifetime};
-use super::call::{Admitted, Call, Forwarded, Settled};
+use super::call::{Admitted, Answered, Call, Forwarded, Settled};
 use super::{forward, respond, settle};
-use crate::gateway::{Answer, Gateway};
+use crate::gateway::{Answer, Gateway, ResponseBody};
 use crate::ports::{Clock, Collected, Platform, Refusal, Upstream, UsageRecords};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -109,19 +110,16 @@ fn is_same(keyed: &Keyed, fingerprint: Fingerprint) -> Result<(), Refusal> {
     Err(Denial::IdempotencyMismatch.into())
 }
 
-/// The first time: charged, then kept. The key stays in flight until the answer is kept.
+/// The first time: charged and kept in one commit.
 async fn charge<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
     let (claim, gateway) = (keyed.claim, admitted.gateway.clone());
     let (organization, usage) =
         (keyed.call.organization(), admitted.held.as_ref().map(|held| held.hold.usage));
-    let outcome = match settled(admitted, keyed).await {
-        Ok(settled) if settled.receipt.is_some() => {
-            return Ok(respond::respond(keep(settled, claim).await));
-        }
-        outcome => outcome,
-    };
+    let outcome = settled(admitted, keyed).await;
+    let is_kept = outcome.as_ref().is_ok_and(|settled| settled.receipt.is_some());
     // Nothing is kept: the next one under this key begins anew, wherever it comes in.
-    if let Some(usage) = usage
+    if !is_kept
+        && let Some(usage) = usage
         && let Err(fault) = gateway.usage.unclaim(organization, &claim.key, usage).await
     {
         tracing::warn!(cause = fault.cause, "an idempotency key is free only when its claim ends");
@@ -130,23 +128,26 @@ async fn charge<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
 }
 
 async fn settled<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Result<Settled<P>, Refusal> {
-    settle::settle(forward::forward(admitted, forwarded(keyed)).await?).await
+    let Answered { admitted, response } = forward::forward(admitted, forwarded(keyed)).await?;
+    let (response, answer) = collected(&admitted.gateway, &admitted.call, response).await;
+    settle::settle(Answered { admitted, response }, answer.map(Box::new)).await
 }
 
 async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) -> Answer<P> {
     let Admitted { gateway, call, limits, held } = admitted;
-    let in_flight = held.and_then(super::call::Held::give_back);
     if let Some(answer) = kept.answer {
+        drop(held);
         let mut response = replay::<P>(answer);
         respond::head(response.headers_mut(), &limits, Some(kept.usage));
         let row = call.audit(gateway.clock.now(), "request", "replayed");
         gateway.shared.audit.push(call.organization(), row);
         return Ok(response);
     }
+    let in_flight = held.and_then(super::call::Held::give_back);
     let uncharged = Admitted { gateway, call, limits, held: None };
     let claim = keyed.claim;
     let answered = forward::forward(uncharged, forwarded(keyed)).await?;
-    let settled = settle::settle(answered).await?;
+    let settled = settle::settle(answered, None).await?;
     if !settled.response.status().is_success() {
         return Ok(respond::respond(settled));
     }
@@ -154,35 +155,46 @@ async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) ->
     Ok(respond::respond(keep(settled, claim).await))
 }
 
-/// Reads the answer as far as it may be kept, and keeps it if that is all of it.
+/// Keeps the answer of a repetition, if this one can be kept.
 async fn keep<P: Platform>(settled: Settled<P>, claim: Claim) -> Settled<P> {
-    if settled.call.route.stream {
-        return settled;
-    }
     let Settled { gateway, call, response, .. } = settled;
+    let (response, answer) = collected(&gateway, &call, response).await;
+    if let Some(answer) = answer {
+        let kept = gateway.usage.keep_answer(call.organization(), &claim.key, &answer).await;
+        if let Err(fault) = kept {
+            // The charge stands: a repetition goes to the backend again, uncharged.
+            tracing::warn!(request_id = &*call.id.text, cause = fault.cause, "answer not kept");
+        }
+    }
+    Settled { gateway, call, response, ..settled }
+}
+
+/// Reads an answer that is paid for, as far as it may be kept: what is to be kept, if that is all of it.
+async fn collected<P: Platform>(
+    gateway: &Gateway<P>,
+    call: &Call,
+    response: Response<ResponseBody<P>>,
+) -> (Response<ResponseBody<P>>, Option<KeptAnswer>) {
+    if call.route.stream || !settle::is_success(response.status()) {
+        return (response, None);
+    }
     let (head, body) = response.into_parts();
-    let body = match gateway.upstream.collect_answer(body, ANSWER_BYTES_MAX).await {
+    let read = gateway.upstream.collect_answer(body, ANSWER_BYTES_MAX, ANSWER_WITHIN).await;
+    let (body, answer) = match read {
         Collected::Whole(bytes) => {
             let answer = KeptAnswer {
                 status: head.status.as_u16(),
                 headers: listed(&head.headers),
                 body: bytes.to_vec(),
             };
-            let organization = call.organization();
-            let kept = gateway.usage.keep_answer(organization, &claim.key, &answer).await;
-            if let Err(fault) = kept {
-                // The charge stands: a repetition goes to the backend again, uncharged.
-                tracing::warn!(request_id = &*call.id.text, cause = fault.cause, "answer not kept");
-            }
-            P::Upstream::response_body(bytes)
+            (P::Upstream::response_body(bytes), Some(answer))
         }
-        Collected::Greater(body) | Collected::Broken(body) => body,
+        Collected::Unfinished(body) | Collected::Broken(body) => (body, None),
     };
-    let response = Response::from_parts(head, body);
-    Settled { gateway, call, response, ..settled }
+    (Response::from_parts(head, body), answer)
 }
 
-fn replay<P: Platform>(answer: KeptAnswer) -> Response<crate::gateway::ResponseBody<P>> {
+fn replay<P: Platform>(answer: KeptAnswer) -> Response<ResponseBody<P>> {
     let mut response = Response::new(P::Upstream::response_body(Bytes::from(answer.body)));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     for (name, value) in answer.headers {

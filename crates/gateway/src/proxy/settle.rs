@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::idempotency::KeptAnswer;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{self, Settlement};
 use http::StatusCode;
@@ -13,24 +14,32 @@ use super::entitle::counts_here;
 use crate::gateway::Gateway;
 use crate::ports::{Admission, BodyEnd, Clock, Platform, Refusal, Upstream};
 
-pub(crate) async fn settle<P: Platform>(answered: Answered<P>) -> Result<Settled<P>, Refusal> {
+/// `answer` is what is to be kept for an idempotency key, in the same commit.
+pub(crate) async fn settle<P: Platform>(
+    answered: Answered<P>,
+    answer: Option<Box<KeptAnswer>>,
+) -> Result<Settled<P>, Refusal> {
     let Answered { admitted, response } = answered;
     let Admitted { gateway, call, limits, held } = admitted;
     let status = response.status();
     let at = gateway.clock.now();
-    let is_success = status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS;
-    let Some(held) = held.filter(|_| is_success) else {
+    let Some(held) = held.filter(|_| is_success(status)) else {
         gateway.shared.audit.push(call.organization(), call.audit(at, "request", status.as_str()));
         return Ok(Settled { gateway, call, limits, receipt: None, claim: None, response });
     };
     // A handover in between: the unit belongs to a period that another kind of ledger counts.
     counts_here::<P>(call.ledger, at)?;
     let receipt = held.hold.usage;
-    let settlement = settlement(&gateway, &call, &held, status, at);
+    let settlement = Settlement { answer, ..settlement(&gateway, &call, &held, status, at) };
     let work = commit(gateway.clone(), held, settlement);
     let claim = gateway.uncancelled(work).await?;
     let response = response.map(|body| watched(&gateway, &call, body));
     Ok(Settled { gateway, call, limits, receipt: Some(receipt), claim, response })
+}
+
+/// Whether an answer is one that is paid for.
+pub(super) fn is_success(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Runs to its end whatever becomes of the client: the hold goes with it.
@@ -66,6 +75,7 @@ fn settlement<P: Platform>(
         node: gateway.admission.node(),
         request_id: Arc::clone(&call.id.text),
         claim: held.claim,
+        answer: None,
         audit: call.audit(at, "request", status.as_str()),
     }
 }

@@ -34,11 +34,44 @@ pub(super) async fn a_key_belongs_to_one_settlement(store: impl Store) {
     assert_eq!((kept.usage, kept.fingerprint, kept.answer), (first.usage, CLAIM.fingerprint, None));
 }
 
+fn answer() -> KeptAnswer {
+    let headers = vec![("content-type".to_owned(), b"text/plain".to_vec())];
+    KeptAnswer { status: 200, headers, body: b"hello\0\xff".to_vec() }
+}
+
+pub(super) async fn a_charge_and_its_answer_are_one_commit(store: impl Store) {
+    let organization = organization_id(1);
+    store.lease(organization, node(1), &ask(None, 0, 2), now()).await.expect("leased");
+    assert_eq!(claim(&store, usage(now(), 1), now()).await, Claimed::Own);
+    let one =
+        Settlement { claim: Some(CLAIM), answer: Some(Box::new(answer())), ..settlement(1, 1) };
+    let settled = store.settle(one.clone(), now()).await.expect("settled");
+    assert!(matches!(settled, Settled::Committed { .. }));
+    let Claimed::Kept(kept) = claim(&store, usage(now(), 2), now()).await else {
+        panic!("it is kept")
+    };
+    assert_eq!((kept.usage, kept.answer), (one.usage, Some(answer())));
+    // Sent again, since whether it was committed was not known.
+    let again = store.settle(one.clone(), now()).await.expect("settled");
+    assert!(matches!(again, Settled::Repeated { .. }));
+    // Another request's, which lost its claim, changes nothing.
+    let other = KeptAnswer { body: b"other".to_vec(), ..answer() };
+    let other =
+        Settlement { answer: Some(Box::new(other)), claim: Some(CLAIM), ..settlement(1, 2) };
+    assert_eq!(store.settle(other, now()).await, Ok(Settled::Refused));
+    let kept = store.kept(organization, &CLAIM.key, now()).await.expect("read");
+    assert_eq!(kept.and_then(|kept| kept.answer), Some(answer()));
+    // The next one under the key finds nothing of the one before.
+    let after = now().plus(Duration::from_secs(KEPT_SECS + 1));
+    let late = Settlement { claim: Some(CLAIM), ..settlement(1, 3) };
+    assert!(matches!(store.settle(late, after).await, Ok(Settled::Committed { .. })));
+    let kept = store.kept(organization, &CLAIM.key, after).await.expect("read");
+    assert_eq!(kept.expect("it is kept").answer, None);
+}
+
 pub(super) async fn an_answer_is_kept_for_24_hours(store: impl Store) {
     claimed(&store, 1).await;
-    let headers = vec![("content-type".to_owned(), b"text/plain".to_vec())];
-    let answer = KeptAnswer { status: 200, headers, body: b"hello".to_vec() };
-    let organization = organization_id(1);
+    let (organization, answer) = (organization_id(1), answer());
     store.keep_answer(organization, &CLAIM.key, &answer).await.expect("kept");
     let last = now().plus(Duration::from_secs(KEPT_SECS));
     let kept = store.kept(organization, &CLAIM.key, last).await.expect("read");

@@ -71,6 +71,7 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         ledger::commit_times_are_monotone,
         ledger::receipts_tell_what_was_settled,
         idempotency::a_key_belongs_to_one_settlement,
+        idempotency::a_charge_and_its_answer_are_one_commit,
         idempotency::an_answer_is_kept_for_24_hours,
         idempotency::voiding_frees_the_key,
         idempotency::claiming_finds_what_was_kept,

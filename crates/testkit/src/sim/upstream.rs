@@ -1,5 +1,7 @@
 //! A backend that answers 200 and nothing, over bodies that are bytes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::route::Route;
@@ -39,8 +41,8 @@ impl Upstream for Echo {
         parts.map_while(Result::ok).flatten().collect()
     }
 
-    async fn collect_answer(&self, body: Bytes, max: usize) -> Collected<Bytes> {
-        if body.len() > max { Collected::Greater(body) } else { Collected::Whole(body) }
+    async fn collect_answer(&self, body: Bytes, max: usize, _: Duration) -> Collected<Bytes> {
+        if body.len() > max { Collected::Unfinished(body) } else { Collected::Whole(body) }
     }
 
     fn watch(body: Bytes, ended: Box<dyn FnOnce(BodyEnd)>) -> Bytes {

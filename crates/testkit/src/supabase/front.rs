@@ -56,6 +56,11 @@ impl Front {
         format!("http://{}", self.serving.address())
     }
 
+    /// Where PostgREST itself is.
+    pub(super) fn postgrest(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     pub(super) fn requests(&self) -> usize {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

@@ -55,6 +55,12 @@ impl Project {
         self.front.url()
     }
 
+    /// Where its PostgREST is, which no gateway stands before.
+    #[must_use]
+    pub fn postgrest(&self) -> String {
+        self.front.postgrest()
+    }
+
     /// Requests that came so far.
     #[must_use]
     pub fn requests(&self) -> usize {

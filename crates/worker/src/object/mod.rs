@@ -18,6 +18,7 @@ use driftlock_domain::cell::{Admitted, Charge};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{NodeId, OrganizationId};
 use driftlock_domain::idempotency::{KEPT_SECS, Kept};
+use driftlock_domain::usage::Settled;
 use driftlock_gateway::LocalCells;
 use driftlock_gateway::ports::{Admission, AuditLog, Clock, Refusal, UsageRecords};
 use driftlock_sqlite_core::PURGED_MAX;
@@ -193,9 +194,14 @@ impl OrganizationObject {
                 if settlement.claim.is_some() {
                     self.wake_within(Duration::from_secs(KEPT_SECS)).await;
                 }
+                let (claim, usage) = (settlement.claim, settlement.usage);
                 let settled = cells.settle(*settlement).await;
-                if settled.is_err() {
-                    self.wake_within(AGAIN).await;
+                match (&settled, claim) {
+                    (Ok(Settled::Committed { .. } | Settled::Repeated { .. }), Some(claim)) => {
+                        cells.finish(organization, claim, usage);
+                    }
+                    (Ok(_), _) => {}
+                    (Err(_), _) => drop(self.wake_within(AGAIN).await),
                 }
                 said(settled.map_err(Refused::from))
             }

@@ -172,14 +172,7 @@ impl ObjectStore {
         let known = self.0.kept_bytes.get();
         let bytes = self.write(|_, sql| {
             core::keep_answer(sql, key, answer)?;
-            let bytes = match known {
-                Some(known) => known + answer.body.len() as u64,
-                None => core::kept_bytes(sql)?,
-            };
-            if bytes <= ANSWER_BYTES_MAX {
-                return Ok(bytes);
-            }
-            core::drop_answers(sql, ANSWER_BYTES_MAX / 4 * 3)
+            make_room(sql, known, answer.body.len() as u64)
         })?;
         self.0.kept_bytes.set(Some(bytes));
         Ok(())
@@ -289,6 +282,18 @@ impl ObjectStore {
     }
 }
 
+/// Drops the oldest answers if they are too many with the bytes that were added; how many stay.
+fn make_room(sql: &ObjectSql, known: Option<u64>, added: u64) -> Result<u64, Fault> {
+    let bytes = match known {
+        Some(known) => known + added,
+        None => core::kept_bytes(sql)?,
+    };
+    if bytes <= ANSWER_BYTES_MAX {
+        return Ok(bytes);
+    }
+    core::drop_answers(sql, ANSWER_BYTES_MAX / 4 * 3)
+}
+
 /// What is remembered is forgotten unless it was committed, also when a panic passes.
 struct Writing<'a> {
     books: RefMut<'a, Books>,
@@ -317,12 +322,20 @@ impl Ledger for ObjectStore {
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
         #[cfg(feature = "panic-trigger")]
         let panics = &*settlement.request_id == "panic-in-settle";
-        self.write(|books, sql| {
+        let known = self.0.kept_bytes.get();
+        let added = settlement.answer.as_ref().map(|answer| answer.body.len() as u64);
+        let (settled, bytes) = self.write(|books, sql| {
             let settled = books.settle(sql, settlement, now)?;
             #[cfg(feature = "panic-trigger")]
             assert!(!panics, "a test asked for it, in the middle of a transaction");
-            Ok(settled)
-        })?
+            let bytes = match (&settled, added) {
+                (Ok(Settled::Committed { .. }), Some(added)) => Some(make_room(sql, known, added)?),
+                (_, _) => known,
+            };
+            Ok((settled, bytes))
+        })?;
+        self.0.kept_bytes.set(bytes);
+        settled
     }
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {

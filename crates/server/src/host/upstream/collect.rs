@@ -1,10 +1,13 @@
 //! Bodies read into memory, up to a bound.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use driftlock_domain::denial::Denial;
 use driftlock_gateway::ports::Collected;
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
@@ -26,13 +29,21 @@ pub(super) async fn request(body: RequestBody, max: u64) -> Result<Bytes, Denial
     Ok(read.join())
 }
 
-/// Reads an answer's body of at most `max` bytes.
-pub(super) async fn response(mut body: ResponseBody, max: usize) -> Collected<ResponseBody> {
+/// Reads an answer's body of at most `max` bytes, for so long at most.
+pub(super) async fn response(
+    mut body: ResponseBody,
+    max: usize,
+    within: Duration,
+) -> Collected<ResponseBody> {
     if body.size_hint().lower() > max as u64 {
-        return Collected::Greater(body);
+        return Collected::Unfinished(body);
     }
+    let until = Instant::now() + within;
     let mut read = Pieces::default();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = match timeout_at(until, body.frame()).await {
+        Ok(frame) => frame,
+        Err(_) => return Collected::Unfinished(ResponseBody::prefixed(read.join(), Ok(body))),
+    } {
         let frame = match frame {
             Ok(frame) => frame,
             Err(broken) => {
@@ -43,7 +54,7 @@ pub(super) async fn response(mut body: ResponseBody, max: usize) -> Collected<Re
             read.push(data);
         }
         if read.len() > max {
-            return Collected::Greater(ResponseBody::prefixed(read.join(), Ok(body)));
+            return Collected::Unfinished(ResponseBody::prefixed(read.join(), Ok(body)));
         }
     }
     Collected::Whole(read.join())

@@ -178,8 +178,13 @@ impl Upstream for Backend {
         ResponseBody::Made(parts.boxed_local())
     }
 
-    async fn collect_answer(&self, body: ResponseBody, max: usize) -> Collected<ResponseBody> {
-        collect::response(body, max).await
+    async fn collect_answer(
+        &self,
+        body: ResponseBody,
+        max: usize,
+        within: Duration,
+    ) -> Collected<ResponseBody> {
+        collect::response(body, max, within).await
     }
 
     fn watch(body: ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> ResponseBody {

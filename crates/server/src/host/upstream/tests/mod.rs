@@ -22,6 +22,9 @@ use super::*;
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const GET: &str = "GET /api/x HTTP/1.1\r\nhost: client\r\n\r\n";
 
+/// How long an answer's body may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs a test as a core runs.
 fn on_core(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -97,9 +100,9 @@ async fn get(backend: &Backend) -> Result<(u16, String), &'static str> {
     let request = Request::get("/api/x").body(RequestBody::Full(None)).expect("a request");
     let response = backend.send(request, &route()).await.map_err(|error| code(&error))?;
     let status = response.status().as_u16();
-    match backend.collect_answer(response.into_body(), 1 << 20).await {
+    match backend.collect_answer(response.into_body(), 1 << 20, PATIENCE).await {
         Collected::Whole(bytes) => Ok((status, String::from_utf8(bytes.to_vec()).expect("text"))),
-        Collected::Greater(_) => Err("greater"),
+        Collected::Unfinished(_) => Err("unfinished"),
         Collected::Broken(_) => Err("broken"),
     }
 }

@@ -143,3 +143,34 @@ fn whoever_watches_learns_the_end_once() {
         assert_eq!(*ends.borrow(), expected);
     });
 }
+
+/// What is to be kept is waited for only so long; then it is passed on as any other.
+#[test]
+fn an_answer_that_takes_too_long_is_passed_on_unfinished() {
+    on_core(async {
+        let rest = Rc::new(tokio::sync::Notify::new());
+        let go_on = Rc::clone(&rest);
+        let mut slow = hasty();
+        slow.timeouts.body_idle_ms = 5_000;
+        let backend = backend(&slow, move |mut stream, _| {
+            let go_on = Rc::clone(&go_on);
+            async move {
+                head(&mut stream).await;
+                say(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf").await;
+                go_on.notified().await;
+                say(&mut stream, "rest").await;
+                head(&mut stream).await;
+            }
+        })
+        .await;
+        let request = Request::get("/api/x").body(RequestBody::Full(None)).expect("a request");
+        let response = backend.send(request, &route()).await.expect("an answer");
+        let within = Duration::from_millis(30);
+        let read = backend.collect_answer(response.into_body(), 1_000, within).await;
+        let Collected::Unfinished(body) = read else { panic!("it waits for the rest") };
+        rest.notify_one();
+        let read = backend.collect_answer(body, 1_000, PATIENCE).await;
+        let Collected::Whole(bytes) = read else { panic!("the rest did not come") };
+        assert_eq!(bytes, "halfrest");
+    });
+}
