@@ -130,10 +130,9 @@ async function typescript(name, backend, supabase) {
   return both(name, url.slice(0, -FREE.length), pid, KEY);
 }
 
-const bindings = ({ url, key }) => ({
-  ENV_SUPABASE_URL: url,
-  ENV_SUPABASE_SERVICE_ROLE_KEY: key,
-});
+function bindings({ url, key }) {
+  return { ENV_SUPABASE_URL: url, ENV_SUPABASE_SERVICE_ROLE_KEY: key };
+}
 
 /** A project with the gateway's schema and the TypeScript Worker's tables, behind nginx. */
 async function project() {

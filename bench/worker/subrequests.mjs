@@ -46,7 +46,8 @@ const noted = (target, note, wrapped = {}) =>
       if (typeof found !== "function" || name === "constructor") return found;
       return (...all) => {
         note(name, all);
-        const made = found.apply(object, all.map(plain));
+        // Not \`apply\`: of an object's stub that would be a call, too.
+        const made = object[name](...all.map(plain));
         return wrapped[name] ? wrapped[name](made) : made;
       };
     },
@@ -56,13 +57,10 @@ const statement = (made) => {
   const proxy = noted(made, directory("all", "run", "raw", "first"), { bind: statement });
   return new Proxy(proxy, { get: (object, name) => (name === "unnoted" ? made : object[name]) });
 };
-const asked = (name, [request]) => {
-  if (name !== "fetch") return;
-  const at = calls.push("object") - 1;
-  const noting = calls;
-  request.clone().json().then((ask) => {
-    noting[at] = "object: " + (typeof ask === "string" ? ask : Object.keys(ask)[0]);
-  });
+const asked = (name, [, question]) => {
+  if (name !== "ask") return;
+  const ask = JSON.parse(question);
+  calls.push("object: " + (typeof ask === "string" ? ask : Object.keys(ask)[0]));
 };
 
 export default class extends Real {

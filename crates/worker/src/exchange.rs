@@ -38,10 +38,10 @@ pub(crate) async fn exchange(
     env: &Env,
     context: &RequestContext,
 ) -> Result<web_sys::Response, JsValue> {
-    let headers = headers::read(&request.headers())?;
-    let length = declared_length(&headers);
-    let own_id = request_id(&headers).cloned();
-    let response = match arrived(request, headers) {
+    let head = headers::Head::of(request)?;
+    let length = declared_length(&head.headers);
+    let own_id = request_id(&head.headers).cloned();
+    let response = match arrived(request, head) {
         Ok(arrived) => handled(arrived, env, context).await,
         Err(malformed) => Err(NotHandled::Head(malformed)),
     };
@@ -90,15 +90,14 @@ fn peer(headers: &HeaderMap) -> IpAddr {
 
 fn arrived(
     request: &web_sys::Request,
-    headers: HeaderMap,
+    head: headers::Head,
 ) -> Result<Request<ClientBody>, Malformed> {
-    let url = request.url();
+    let headers::Head { method, url, headers } = head;
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let target = url[after_scheme..].find('/').map_or("/", |at| &url[after_scheme + at..]);
     let target = target.split('#').next().unwrap_or(target);
     let mut arrived = Request::new(ClientBody::of(request));
-    let method = Method::from_bytes(request.method().as_bytes());
-    *arrived.method_mut() = method.map_err(|_| Malformed::Method)?;
+    *arrived.method_mut() = Method::try_from(&*method).map_err(|_| Malformed::Method)?;
     *arrived.uri_mut() = Uri::try_from(target).map_err(|_| match target.len() {
         URI_BYTES_MAX.. => Malformed::TargetTooLong,
         _ => Malformed::TargetCharacter,

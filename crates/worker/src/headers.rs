@@ -1,27 +1,51 @@
 //! Headers, there and back. The runtime reads a value's bytes as UTF-8 and writes them as UTF-8, so
 //! that a value is the same bytes here as on the wire; what is no UTF-8 reaches us with U+FFFD in it.
+//!
+//! They cross as one text (`glue.js`): a step for each name and each value is most of what a request
+//! costs at the edge.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::Array;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Headers;
 
-/// The runtime's headers as ours; `set-cookie` and its like come as several lines.
+#[wasm_bindgen(module = "/src/glue.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    fn lines(headers: &Headers) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch)]
+    fn described(request: &web_sys::Request) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch)]
+    fn headers(text: &str) -> Result<Headers, JsValue>;
+}
+
+/// What stands before a request's body.
+pub(crate) struct Head {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Head {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What JavaScript throws, or that a header is none.
+    pub(crate) fn of(request: &web_sys::Request) -> Result<Self, JsValue> {
+        let text = described(request)?;
+        let mut lines = text.split('\n');
+        let mut next = || lines.next().unwrap_or_default().to_owned();
+        let (method, url) = (next(), next());
+        Ok(Self { method, url, headers: map(lines)? })
+    }
+}
+
+/// The runtime's headers as ours; `set-cookie` and its like come as several.
 ///
 /// # Errors
 /// What JavaScript throws, or that a header is none.
 pub(crate) fn read(headers: &Headers) -> Result<HeaderMap, JsValue> {
-    let mut map = HeaderMap::new();
-    for entry in headers.entries() {
-        let entry: Array = entry?.dyn_into()?;
-        let (Some(name), Some(value)) = (entry.get(0).as_string(), entry.get(1).as_string()) else {
-            return Err(JsValue::from_str("a header is no text"));
-        };
-        let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|error| error.to_string())?;
-        map.append(name, value);
-    }
-    Ok(map)
+    map(lines(headers)?.split('\n'))
 }
 
 /// Our headers as the runtime's.
@@ -29,9 +53,22 @@ pub(crate) fn read(headers: &Headers) -> Result<HeaderMap, JsValue> {
 /// # Errors
 /// What JavaScript throws.
 pub(crate) fn write(map: &HeaderMap) -> Result<Headers, JsValue> {
-    let headers = Headers::new()?;
+    let mut text = String::with_capacity(64 * map.len());
     for (name, value) in map {
-        headers.append(name.as_str(), &String::from_utf8_lossy(value.as_bytes()))?;
+        for part in [name.as_str(), &String::from_utf8_lossy(value.as_bytes())] {
+            text.push_str(part);
+            text.push('\n');
+        }
     }
-    Ok(headers)
+    headers(&text)
+}
+
+fn map<'a>(mut lines: impl Iterator<Item = &'a str>) -> Result<HeaderMap, JsValue> {
+    let mut map = HeaderMap::new();
+    while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+        let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|error| error.to_string())?;
+        map.append(name, value);
+    }
+    Ok(map)
 }

@@ -11,12 +11,23 @@ use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::AuditLog;
 use futures_util::future::{Either, select};
 use serde::de::DeserializeOwned;
-use worker::{Delay, Method, ObjectNamespace, Request, RequestInit};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Delay, ObjectNamespace};
 
+use crate::js::thrown;
 use crate::wire::{Answer, Ask};
 
 /// What an object may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+#[wasm_bindgen]
+extern "C" {
+    /// An object, as `entry.mjs` shows it: <https://developers.cloudflare.com/workers/runtime-apis/rpc/>.
+    type Stub;
+    #[wasm_bindgen(method, catch)]
+    async fn ask(this: &Stub, organization: &str, question: &str) -> Result<JsValue, JsValue>;
+}
 
 /// The objects, as one request reaches them.
 #[derive(Clone)]
@@ -59,33 +70,30 @@ impl Objects {
         organization: OrganizationId,
         ask: &Ask,
     ) -> Result<Answer<T>, Fault> {
-        let answer = std::pin::pin!(self.fetch(organization, ask));
+        let answer = std::pin::pin!(self.call(organization, ask));
         let patience = std::pin::pin!(Delay::from(PATIENCE));
         let text = match select(answer, patience).await {
-            Either::Left((text, _)) => text.map_err(|error| failed(&error))?,
+            Either::Left((text, _)) => text?,
             Either::Right(((), _)) => return Err(Fault::store("an object did not answer in time")),
         };
         serde_json::from_str(&text)
             .map_err(|error| Fault::store(format!("an object's answer is none: {error}")))
     }
 
-    async fn fetch(&self, organization: OrganizationId, ask: &Ask) -> worker::Result<String> {
+    async fn call(&self, organization: OrganizationId, ask: &Ask) -> Result<String, Fault> {
         let name = organization.to_string();
-        let body = serde_json::to_string(ask)?;
-        let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_body(Some(body.into()));
-        let request = Request::new_with_init(&format!("https://object/{name}"), &init)?;
-        let stub = self.namespace.id_from_name(&name)?.get_stub()?;
-        let mut response = stub.fetch_with_request(request).await?;
-        let text = response.text().await?;
-        if response.status_code() == 200 { Ok(text) } else { Err(worker::Error::RustError(text)) }
+        let question = serde_json::to_string(ask).map_err(Fault::store)?;
+        let id = self.namespace.id_from_name(&name).map_err(Fault::store)?;
+        let stub: Stub = id.get_stub().map_err(Fault::store)?.into_rpc();
+        let answer = stub.ask(&name, &question).await.map_err(|error| failed(&error))?;
+        answer.as_string().ok_or_else(|| Fault::store("an object's answer is no text"))
     }
 }
 
 /// An object that is overloaded took nothing in, and is not helped by being asked again:
 /// <https://developers.cloudflare.com/durable-objects/best-practices/error-handling/>.
-fn failed(error: &worker::Error) -> Fault {
-    let cause = error.to_string();
+fn failed(error: &JsValue) -> Fault {
+    let cause = thrown(error);
     let kind = if cause.contains("overloaded") { FaultKind::Overloaded } else { FaultKind::Store };
     Fault::new(kind, cause)
 }

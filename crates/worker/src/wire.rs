@@ -1,5 +1,5 @@
-//! What an isolate asks an organization's object, and what it is answered: JSON over `fetch`,
-//! since an object written in Rust cannot serve RPC.
+//! What an isolate asks an organization's object, and what it is answered: JSON, over a call of the
+//! runtime's.
 
 use std::time::Duration;
 

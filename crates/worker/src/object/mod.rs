@@ -1,12 +1,14 @@
 //! The Durable Object of an organization: its cell, its ledger and its audit chain in one place.
 //!
 //! It is the shared admission over the shared ledger, with one node that is the object itself; an
-//! isolate asks it by `fetch` (`wire.rs`). Evicted from memory it loses the cell only: holds under
+//! isolate asks it by a call (`wire.rs`), whose answer the platform holds back until what it wrote is
+//! durable. Evicted from memory it loses the cell only: holds under
 //! way then settle from what is left, which never exceeds the cap.
 
 mod book;
 mod revoked;
 mod schema;
+mod settler;
 mod sql;
 mod store;
 
@@ -24,7 +26,10 @@ use driftlock_gateway::ports::{Admission, AuditLog, Clock, Refusal, UsageRecords
 use driftlock_sqlite_core::PURGED_MAX;
 use futures_util::FutureExt;
 use serde::Serialize;
-use worker::{DurableObject, Env, Request, Response, State, durable_object};
+use wasm_bindgen::JsError;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::worker_sys::DurableObjectState;
+use worker::{Env, State};
 
 use crate::clock::EdgeClock;
 use crate::wire::{Answer, Ask, Denied, Refused};
@@ -40,8 +45,8 @@ const PURGED_ON: Duration = Duration::from_secs(1);
 /// When work that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// See the module.
-#[durable_object]
+/// See the module. `entry.mjs` shows it to the runtime.
+#[wasm_bindgen]
 pub struct OrganizationObject {
     /// A panic leaves nothing half-done behind: see `store.rs`.
     parts: AssertUnwindSafe<Parts>,
@@ -61,22 +66,38 @@ struct Opened {
     cells: LocalCells<ObjectStore, EdgeClock>,
 }
 
-impl DurableObject for OrganizationObject {
-    fn new(state: State, env: Env) -> Self {
+#[wasm_bindgen]
+impl OrganizationObject {
+    /// An object, at the beginning of one of its lives.
+    #[wasm_bindgen(constructor)]
+    #[must_use]
+    pub fn new(state: DurableObjectState, env: Env) -> Self {
         let book = BookOfRecord::of(&env);
         let (opened, has_looked) = (RefCell::default(), Cell::new(false));
-        Self { parts: AssertUnwindSafe(Parts { state, book, opened, has_looked }) }
+        Self { parts: AssertUnwindSafe(Parts { state: state.into(), book, opened, has_looked }) }
     }
 
-    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
-        let organization = request.path().trim_start_matches('/').parse::<OrganizationId>();
-        let Ok(organization) = organization else {
-            return Response::error("the path is an organization's id", 400);
-        };
-        let ask = match serde_json::from_str(&request.text().await?) {
-            Ok(ask) => ask,
-            Err(error) => return Response::error(format!("no question: {error}"), 400),
-        };
+    /// Answers a question (`wire.rs`) to this organization's object.
+    ///
+    /// # Errors
+    /// That it is no question, or no organization.
+    pub async fn ask(&self, organization: String, question: String) -> Result<String, JsError> {
+        let (organization, ask) = (organization.parse()?, serde_json::from_str(&question)?);
+        Ok(AssertUnwindSafe(self.answer_and_remember(organization, ask)).await?)
+    }
+
+    /// Does what its alarm was set for.
+    pub async fn alarm(&self) {
+        AssertUnwindSafe(self.alarmed()).await;
+    }
+}
+
+impl OrganizationObject {
+    async fn answer_and_remember(
+        &self,
+        organization: OrganizationId,
+        ask: Ask,
+    ) -> serde_json::Result<String> {
         let is_news = matches!(
             ask,
             Ask::Settle(..) | Ask::Append(_) | Ask::AppendOnce(_) | Ask::ReviveReport(..)
@@ -96,11 +117,11 @@ impl DurableObject for OrganizationObject {
         {
             book.await_alarm();
         }
-        Response::from_bytes(answer?)
+        answer
     }
 
-    async fn alarm(&self) -> worker::Result<Response> {
-        // An alarm that fails is given up after some attempts: this one never does.
+    /// An alarm that fails is given up after some attempts: this one never does.
+    async fn alarmed(&self) {
         let work = AssertUnwindSafe(self.work_off()).catch_unwind().await;
         let next = match work {
             Ok(Ok(next)) => next,
@@ -114,11 +135,8 @@ impl DurableObject for OrganizationObject {
         if let Some(delay) = next {
             self.wake_within(delay).await;
         }
-        Response::empty()
     }
-}
 
-impl OrganizationObject {
     /// The storage; a failure to open it is no lasting one.
     fn opened(&self) -> Result<Opened, Fault> {
         if let Some(opened) = self.parts.opened.borrow().clone() {
@@ -155,7 +173,7 @@ impl OrganizationObject {
         opened: &Opened,
         organization: OrganizationId,
         ask: Ask,
-    ) -> worker::Result<Vec<u8>> {
+    ) -> serde_json::Result<String> {
         let answer = self.answer(opened, organization, ask);
         match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(answer) => answer,
@@ -172,7 +190,7 @@ impl OrganizationObject {
         opened: &Opened,
         organization: OrganizationId,
         ask: Ask,
-    ) -> worker::Result<Vec<u8>> {
+    ) -> serde_json::Result<String> {
         let Opened { store, cells } = opened;
         #[cfg(feature = "panic-trigger")]
         panic_trigger(&ask);
@@ -325,6 +343,6 @@ fn told<T>(outcome: Result<T, Fault>) -> Answer<T> {
     outcome.map_err(Refused::Fault)
 }
 
-fn said<T: Serialize>(answer: Answer<T>) -> worker::Result<Vec<u8>> {
-    serde_json::to_vec(&answer).map_err(worker::Error::from)
+fn said<T: Serialize>(answer: Answer<T>) -> serde_json::Result<String> {
+    serde_json::to_string(&answer)
 }

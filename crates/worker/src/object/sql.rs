@@ -25,6 +25,8 @@ extern "C" {
     ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, getter)]
     fn sql(this: &SyncStorage) -> SqlStorage;
+    #[wasm_bindgen(method, catch)]
+    async fn sync(this: &SyncStorage) -> Result<JsValue, JsValue>;
 
     #[derive(Clone)]
     type SqlStorage;
@@ -86,6 +88,14 @@ impl ObjectSql {
             (_, Err(error)) => Err(Fault::store(thrown(&error))),
             (None, Ok(_)) => Err(Fault::store("a transaction did not run")),
         }
+    }
+
+    /// Waits until everything written is durable.
+    ///
+    /// # Errors
+    /// What the platform says.
+    pub(super) async fn durable(&self) -> Result<(), Fault> {
+        self.storage.sync().await.map(drop).map_err(|error| Fault::store(thrown(&error)))
     }
 
     fn run(&self, sql: &str, values: &[Value<'_>]) -> Result<Cursor, Fault> {

@@ -26,6 +26,7 @@ use driftlock_sqlite_core::{self as core, Books, Sql, alerts, meter};
 use worker::Storage;
 
 use super::revoked::{self, RevokedKeys};
+use super::settler::{self, Queue};
 use super::sql::ObjectSql;
 use crate::clock::EdgeClock;
 
@@ -46,6 +47,7 @@ struct Inner {
     revoked: RefCell<RevokedKeys>,
     /// Bytes of kept answers, at least: what is purged is found out when they seem to be too many.
     kept_bytes: Cell<Option<u64>>,
+    queue: Queue,
 }
 
 impl ObjectStore {
@@ -60,7 +62,8 @@ impl ObjectStore {
             RevokedKeys::read(&sql)
         })?;
         let (books, revoked) = (RefCell::default(), RefCell::new(revoked));
-        Ok(Self(Rc::new(Inner { sql, books, revoked, kept_bytes: Cell::new(None) })))
+        let (kept_bytes, queue) = (Cell::new(None), Queue::default());
+        Ok(Self(Rc::new(Inner { sql, books, revoked, kept_bytes, queue })))
     }
 
     /// Learns the terms of an organization, if the object was evicted since it admitted.
@@ -176,6 +179,46 @@ impl ObjectStore {
         })?;
         self.0.kept_bytes.set(Some(bytes));
         Ok(())
+    }
+
+    /// Settles all of these in one transaction; the outcome of each.
+    ///
+    /// # Errors
+    /// What the database says: none of them is settled.
+    pub(super) fn settle_all(
+        &self,
+        all: Vec<(Settlement, Timestamp)>,
+    ) -> Result<Vec<Result<Settled, Fault>>, Fault> {
+        let mut kept_bytes = self.0.kept_bytes.get();
+        let outcomes = self.write(|books, sql| {
+            let mut outcomes = Vec::with_capacity(all.len());
+            for (settlement, now) in all {
+                let added = settlement.answer.as_ref().map(|answer| answer.body.len() as u64);
+                #[cfg(feature = "panic-trigger")]
+                let panics = &*settlement.request_id == "panic-in-settle";
+                let settled = books.settle(sql, settlement, now)?;
+                #[cfg(feature = "panic-trigger")]
+                assert!(!panics, "a test asked for it, in the middle of a transaction");
+                if let (Ok(Settled::Committed { .. }), Some(added)) = (&settled, added) {
+                    kept_bytes = Some(make_room(sql, kept_bytes, added)?);
+                }
+                outcomes.push(settled);
+            }
+            Ok(outcomes)
+        })?;
+        self.0.kept_bytes.set(kept_bytes);
+        Ok(outcomes)
+    }
+
+    /// Waits until everything written is durable; a storage that fails takes the object down.
+    pub(super) async fn durable(&self) {
+        if let Err(fault) = self.sql().durable().await {
+            tracing::error!(cause = fault.cause, "an object's storage fails");
+        }
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.0.queue
     }
 
     pub(super) fn seal(
@@ -320,22 +363,7 @@ impl Ledger for ObjectStore {
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
-        #[cfg(feature = "panic-trigger")]
-        let panics = &*settlement.request_id == "panic-in-settle";
-        let known = self.0.kept_bytes.get();
-        let added = settlement.answer.as_ref().map(|answer| answer.body.len() as u64);
-        let (settled, bytes) = self.write(|books, sql| {
-            let settled = books.settle(sql, settlement, now)?;
-            #[cfg(feature = "panic-trigger")]
-            assert!(!panics, "a test asked for it, in the middle of a transaction");
-            let bytes = match (&settled, added) {
-                (Ok(Settled::Committed { .. }), Some(added)) => Some(make_room(sql, known, added)?),
-                (_, _) => known,
-            };
-            Ok((settled, bytes))
-        })?;
-        self.0.kept_bytes.set(bytes);
-        settled
+        settler::settle(self, settlement, now).await
     }
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
