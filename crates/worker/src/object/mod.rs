@@ -6,6 +6,7 @@
 //! way then settle from what is left, which never exceeds the cap.
 
 mod book;
+mod ports;
 mod revoked;
 mod schema;
 mod settler;

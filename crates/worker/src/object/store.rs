@@ -8,25 +8,23 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 
 use driftlock_domain::alert::Alert;
-use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
+use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
-use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
-use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::id::{KeyId, OrganizationId};
+use driftlock_domain::idempotency::{IdempotencyKey, KeptAnswer};
 use driftlock_domain::period::Period;
-use driftlock_domain::receipt::Receipt;
 use driftlock_domain::shipment::{ShipCursor, Shipment};
 use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, ReportState, SealRule};
 use driftlock_domain::time::Timestamp;
-use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
-use driftlock_gateway::ports::{AuditLog, Clock, Ledger, UsageRecords};
+use driftlock_domain::usage::{Settled, Settlement};
+use driftlock_gateway::ports::Clock;
 use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
 use driftlock_sqlite_core::{self as core, Books, Sql, alerts, meter};
 use worker::Storage;
 
 use super::revoked::{self, RevokedKeys};
-use super::settler::{self, Queue};
+use super::settler::Queue;
 use super::sql::ObjectSql;
 use crate::clock::EdgeClock;
 
@@ -305,7 +303,7 @@ impl ObjectStore {
         self.sql().query(alerts::ALERTS, &values, alerts::alert)
     }
 
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&mut Books, &ObjectSql) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
@@ -320,7 +318,7 @@ impl ObjectStore {
         outcome
     }
 
-    fn sql(&self) -> &ObjectSql {
+    pub(super) fn sql(&self) -> &ObjectSql {
         &self.0.sql
     }
 }
@@ -348,99 +346,5 @@ impl Drop for Writing<'_> {
         if !self.committed {
             self.books.forget();
         }
-    }
-}
-
-impl Ledger for ObjectStore {
-    async fn lease(
-        &self,
-        organization: OrganizationId,
-        node: NodeId,
-        ask: &LeaseAsk,
-        now: Timestamp,
-    ) -> Result<LeaseGrant, Fault> {
-        self.write(|books, sql| books.lease(sql, organization, node, ask, now))
-    }
-
-    async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
-        settler::settle(self, settlement, now).await
-    }
-
-    async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
-        self.write(|books, sql| books.void(sql, organization, usage))?
-    }
-}
-
-impl UsageRecords for ObjectStore {
-    async fn usage(
-        &self,
-        organization: OrganizationId,
-        at: Timestamp,
-        in_force: Period,
-        grouping: Grouping,
-    ) -> Result<Option<UsageSummary>, Fault> {
-        core::summary(self.sql(), organization, at, in_force, grouping)
-    }
-
-    async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
-        core::receipt(self.sql(), usage)
-    }
-
-    async fn kept(
-        &self,
-        _organization: OrganizationId,
-        key: &IdempotencyKey,
-        now: Timestamp,
-    ) -> Result<Option<Kept>, Fault> {
-        core::kept(self.sql(), key, now)
-    }
-
-    async fn keep_answer(
-        &self,
-        _organization: OrganizationId,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        self.add_answer(key, answer)
-    }
-
-    async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {
-        self.write(|_, sql| core::purge_kept(sql, now))
-    }
-}
-
-impl AuditLog for ObjectStore {
-    async fn append(&self, records: Vec<(OrganizationId, AuditRecord)>) -> Result<(), Fault> {
-        self.write(|books, sql| {
-            records
-                .into_iter()
-                .try_for_each(|(organization, record)| books.append(sql, organization, record))
-        })
-    }
-
-    async fn entries(
-        &self,
-        organization: OrganizationId,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<AuditEntry>, Fault> {
-        core::entries(self.sql(), organization, after, limit)
-    }
-
-    async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
-        core::head(self.sql(), organization)
-    }
-
-    async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
-        core::checkpoint(self.sql(), organization)
-    }
-
-    async fn prune(
-        &self,
-        organization: OrganizationId,
-        before: Timestamp,
-        now: Timestamp,
-    ) -> Result<u64, Fault> {
-        self.write(|books, sql| books.prune(sql, organization, before, now))
     }
 }
