@@ -9,7 +9,7 @@ mod support {
 use driftlock_e2e::admin::{LIST, Organization};
 use driftlock_e2e::cases::CASES;
 use driftlock_e2e::runner::check;
-use driftlock_testkit::redis::Redis;
+use driftlock_testkit::redis::{Redis, on_each_server};
 use support::server::Server;
 
 /// A busy machine makes a server wait.
@@ -36,11 +36,14 @@ fn over_tls_the_certificate_must_be_known() {
 
 #[test]
 fn with_redis_the_gateway_does_what_it_must() {
-    let redis = Redis::start();
-    let server = Server::start_with(LENIENT, &[("ENV_REDIS_URL", &redis.url())]);
-    let passed = check(&server.target(), CASES);
-    let statistics = redis.ask(&["info", "commandstats"]);
-    let checks = statistics.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
-    let checks = checks.and_then(|rest| rest.split(',').next()).and_then(|n| n.parse().ok());
-    assert!(checks > Some(CASES.len()), "{passed}, Redis was asked: {statistics}");
+    on_each_server(|| {
+        let redis = Redis::start();
+        let server = Server::start_with(LENIENT, &[("ENV_REDIS_URL", &redis.url())]);
+        let passed = check(&server.target(), CASES);
+        let statistics = redis.ask(&["info", "commandstats"]);
+        let checks =
+            statistics.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        let checks = checks.and_then(|rest| rest.split(',').next()).and_then(|n| n.parse().ok());
+        assert!(checks > Some(CASES.len()), "{passed}, Redis was asked: {statistics}");
+    });
 }

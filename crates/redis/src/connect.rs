@@ -1,15 +1,15 @@
 //! A connection that is known to work: it has run the script within the bound.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use driftlock_domain::fleet::Share;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::limit::Limit;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
 use tokio::time::timeout;
 
+use crate::greeting::{self, Greeting};
 use crate::script::{self, Loaded};
 use crate::url::RedisUrl;
 
@@ -24,6 +24,7 @@ pub(crate) const WAITING_MAX: usize = 4_096;
 pub(crate) struct Connected {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) script: Loaded,
+    pub(crate) greeting: Greeting,
 }
 
 /// Why the server cannot be used, in words that hold no secret.
@@ -52,34 +53,20 @@ pub(crate) async fn connect(url: &RedisUrl, answer_max: Duration) -> Result<Conn
             .set_pipeline_buffer_size(WAITING_MAX);
         let client = url.client();
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let is_cluster = is_cluster(&mut connection).await?;
+        let greeting = greeting::ask(&mut connection).await?;
+        if greeting.is_cluster || greeting.is_too_old() {
+            return Ok(Err(greeting));
+        }
         let script = script::load(&mut connection).await?;
-        Ok::<_, RedisError>((Connected { connection, script }, is_cluster))
+        Ok::<_, RedisError>(Ok(Connected { connection, script, greeting }))
     };
     let opened = timeout(CONNECT_MAX, opened).await.map_err(|_| late("connecting", CONNECT_MAX))?;
-    let (mut opened, is_cluster) = opened.map_err(|error| not_usable(&error))?;
-    if is_cluster {
-        return Err(NotUsable::Refused(CLUSTER.to_owned()));
-    }
+    let mut opened = opened.map_err(|error| not_usable(&error))?.map_err(|greeting| {
+        let cause = if greeting.is_cluster { CLUSTER.to_owned() } else { greeting.too_old() };
+        NotUsable::Refused(cause)
+    })?;
     probe(&mut opened, answer_max).await?;
     Ok(opened)
-}
-
-/// Whether the server is a cluster's node, which takes the buckets of its own slots only. `HELLO`
-/// needs no permission; servers that do not know it yet say so, and are asked no further.
-async fn is_cluster(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let told = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
-    match told {
-        Ok(told) => Ok(told.get("mode").is_some_and(|mode| match mode {
-            Value::BulkString(mode) => mode == b"cluster",
-            Value::SimpleString(mode) => mode == "cluster",
-            _ => false,
-        })),
-        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Takes a request of a limit that nobody has, within this time.

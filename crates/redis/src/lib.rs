@@ -9,6 +9,7 @@
 //! [`FleetLimits::take`]: driftlock_gateway::ports::FleetLimits::take
 
 mod connect;
+mod greeting;
 mod lane;
 mod script;
 mod status;
@@ -30,6 +31,8 @@ use status::Status;
 pub struct FleetRedis {
     url: RedisUrl,
     answer_max: Duration,
+    /// What answered when it was opened, if anything did.
+    server: Option<String>,
     status: Arc<Status>,
 }
 
@@ -46,17 +49,27 @@ impl FleetRedis {
     /// is told in the log, and tried again for as long as the process lives. A request waits `answer_max` for an answer.
     ///
     /// # Errors
-    /// [`Refused`]: wrong credentials, a user who may not run the script, a bare cluster's node.
+    /// [`Refused`]: wrong credentials, a user who may not run the script, a bare cluster's node, a
+    /// server that is too old.
     pub async fn open(url: RedisUrl, answer_max: Duration) -> Result<Self, Refused> {
         let status = Status::new(url.clone());
-        match connect::connect(&url, answer_max).await {
-            Ok(_) => {}
-            Err(NotUsable::Away(cause)) => status.away(&cause),
+        let server = match connect::connect(&url, answer_max).await {
+            Ok(connected) => Some(connected.greeting.to_string()),
+            Err(NotUsable::Away(cause)) => {
+                status.away(&cause);
+                None
+            }
             Err(NotUsable::Refused(cause)) => {
                 return Err(Refused { server: url.to_string(), cause });
             }
-        }
-        Ok(Self { url, answer_max, status: Arc::new(status) })
+        };
+        Ok(Self { url, answer_max, server, status: Arc::new(status) })
+    }
+
+    /// Which server answered when it was opened, and of which version; none while it was away.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        self.server.as_deref()
     }
 
     /// A core's connection; to be called on its thread, within its event loop.

@@ -1,6 +1,8 @@
 //! A core's connection to a real server: what is counted, and what becomes of requests when the
 //! server goes, stands still, forgets or refuses.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use driftlock_domain::fleet::{Share, Told, Verdict};
@@ -8,7 +10,7 @@ use driftlock_domain::limit::Limit;
 use driftlock_gateway::ports::FleetLimits;
 use driftlock_redis::{FleetRedis, Lane, RedisUrl, Refused};
 use driftlock_testkit::make::{key_id, organization_id};
-use driftlock_testkit::redis::Redis;
+use driftlock_testkit::redis::{Redis, on_each_server};
 use tokio::runtime::{Builder, LocalOptions};
 
 /// Longer than a busy machine makes a server wait.
@@ -52,153 +54,234 @@ async fn until(lane: &Lane, answered: fn(&Option<Told>) -> bool) {
 
 #[test]
 fn lanes_share_a_limit_and_buckets_expire() {
-    let redis = Redis::start();
-    run(async {
-        let lanes = [lane(&redis).await, lane(&redis).await];
-        let mut taken = 0;
-        for round in 0..60 {
-            // Two keys of one organization that has 30.
-            let share = share(1 + round % 2, 20, 30);
-            let told = lanes[usize::from(round) % 2].take(organization_id(1), &share).await;
-            taken += usize::from(told.expect("it answers").verdict == Verdict::Taken);
+    on_each_server(|| {
+        let redis = Redis::start();
+        run(async {
+            let lanes = [lane(&redis).await, lane(&redis).await];
+            let mut taken = 0;
+            for round in 0..60 {
+                // Two keys of one organization that has 30.
+                let share = share(1 + round % 2, 20, 30);
+                let told = lanes[usize::from(round) % 2].take(organization_id(1), &share).await;
+                taken += usize::from(told.expect("it answers").verdict == Verdict::Taken);
+            }
+            assert_eq!(taken, 30);
+        });
+        let names = redis.ask(&["keys", "driftlock:rate:{org_*"]);
+        let mut buckets = 0;
+        for name in names.lines() {
+            let life: i64 = redis.ask(&["pttl", name]).parse().expect("milliseconds");
+            assert!((1..=60_000).contains(&life), "{name}: {life}");
+            buckets += 1;
         }
-        assert_eq!(taken, 30);
+        assert!(buckets >= 3, "two keys and their organization: {names}");
     });
-    let names = redis.ask(&["keys", "driftlock:rate:{org_*"]);
-    let mut buckets = 0;
-    for name in names.lines() {
-        let life: i64 = redis.ask(&["pttl", name]).parse().expect("milliseconds");
-        assert!((1..=60_000).contains(&life), "{name}: {life}");
-        buckets += 1;
-    }
-    assert!(buckets >= 3, "two keys and their organization: {names}");
 }
 
 #[test]
 fn a_forgotten_script_is_sent_again() {
-    let redis = Redis::start();
-    run(async {
-        let lane = lane(&redis).await;
-        take(&lane).await.expect("it answers");
-        assert_eq!(redis.ask(&["script", "flush"]), "OK");
-        take(&lane).await.expect("it answers");
-        let evaluated = redis.ask(&["info", "commandstats"]);
-        assert!(evaluated.contains("cmdstat_eval:calls=1,"), "{evaluated}");
-        take(&lane).await.expect("it answers");
+    on_each_server(|| {
+        let redis = Redis::start();
+        run(async {
+            let lane = lane(&redis).await;
+            take(&lane).await.expect("it answers");
+            assert_eq!(redis.ask(&["script", "flush"]), "OK");
+            take(&lane).await.expect("it answers");
+            let evaluated = redis.ask(&["info", "commandstats"]);
+            assert!(evaluated.contains("cmdstat_eval:calls=1,"), "{evaluated}");
+            take(&lane).await.expect("it answers");
+        });
     });
 }
 
 #[test]
 fn a_server_that_dies_is_missed_at_once_and_found_again() {
-    let mut redis = Redis::start();
-    run(async {
-        let lane = lane(&redis).await;
-        take(&lane).await.expect("it answers");
-        redis.kill();
-        until(&lane, Option::is_none).await;
-        let began = Instant::now();
-        for _ in 0..1_000 {
-            assert!(take(&lane).await.is_none());
-        }
-        assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
-        redis.boot();
-        until(&lane, Option::is_some).await;
+    on_each_server(|| {
+        let mut redis = Redis::start();
+        run(async {
+            let lane = lane(&redis).await;
+            take(&lane).await.expect("it answers");
+            redis.kill();
+            until(&lane, Option::is_none).await;
+            let began = Instant::now();
+            for _ in 0..1_000 {
+                assert!(take(&lane).await.is_none());
+            }
+            assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
+            redis.boot();
+            until(&lane, Option::is_some).await;
+        });
     });
 }
 
 #[test]
 fn a_server_that_stands_still_costs_one_bounded_wait() {
-    let redis = Redis::start();
-    run(async {
-        let lane = lane(&redis).await;
-        take(&lane).await.expect("it answers");
-        redis.freeze();
-        let began = Instant::now();
-        assert!(take(&lane).await.is_none());
-        assert!(began.elapsed() >= ANSWER_MAX && began.elapsed() < ANSWER_MAX * 3);
-        let began = Instant::now();
-        for _ in 0..1_000 {
+    on_each_server(|| {
+        let redis = Redis::start();
+        run(async {
+            let lane = lane(&redis).await;
+            take(&lane).await.expect("it answers");
+            redis.freeze();
+            let began = Instant::now();
             assert!(take(&lane).await.is_none());
-        }
-        assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
-        redis.thaw();
-        until(&lane, Option::is_some).await;
+            assert!(began.elapsed() >= ANSWER_MAX && began.elapsed() < ANSWER_MAX * 3);
+            let began = Instant::now();
+            for _ in 0..1_000 {
+                assert!(take(&lane).await.is_none());
+            }
+            assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
+            redis.thaw();
+            until(&lane, Option::is_some).await;
+        });
     });
 }
 
 #[test]
 fn a_server_that_is_away_at_the_start_is_no_mistake() {
-    let mut redis = Redis::start();
-    redis.kill();
-    run(async {
-        let lane = lane(&redis).await;
-        assert!(take(&lane).await.is_none());
-        redis.boot();
-        until(&lane, Option::is_some).await;
+    on_each_server(|| {
+        let mut redis = Redis::start();
+        redis.kill();
+        run(async {
+            let lane = lane(&redis).await;
+            assert!(take(&lane).await.is_none());
+            redis.boot();
+            until(&lane, Option::is_some).await;
+        });
     });
 }
 
 #[test]
 fn wrong_credentials_are_a_mistake_told_without_them() {
-    let redis = Redis::start_with(&["--requirepass", "correct-horse"]);
-    let with = |credentials: &str| format!("redis://{credentials}{}", redis.address());
-    run(async {
-        for url in [with(":hunter2@"), with("nobody:hunter2@"), with("")] {
-            let refused = open(&url).await.expect_err("wrong credentials").to_string();
-            assert!(refused.starts_with(&redis.address()), "{refused}");
+    on_each_server(|| {
+        let redis = Redis::start_with(&["--requirepass", "correct-horse"]);
+        let with = |credentials: &str| format!("redis://{credentials}{}", redis.address());
+        run(async {
+            for url in [with(":hunter2@"), with("nobody:hunter2@"), with("")] {
+                let refused = open(&url).await.expect_err("wrong credentials").to_string();
+                assert!(refused.starts_with(&redis.address()), "{refused}");
+                assert!(!refused.contains("hunter2"), "{refused}");
+            }
+            let fleet = open(&with(":correct-horse@")).await.expect("the right ones");
+            take(&fleet.lane()).await.expect("it answers");
+        });
+        let open_server = Redis::start();
+        run(async {
+            let url = format!("redis://:hunter2@{}", open_server.address());
+            let refused = open(&url).await.expect_err("it has no password").to_string();
             assert!(!refused.contains("hunter2"), "{refused}");
-        }
-        let fleet = open(&with(":correct-horse@")).await.expect("the right ones");
-        take(&fleet.lane()).await.expect("it answers");
-    });
-    let open_server = Redis::start();
-    run(async {
-        let url = format!("redis://:hunter2@{}", open_server.address());
-        let refused = open(&url).await.expect_err("it has no password").to_string();
-        assert!(!refused.contains("hunter2"), "{refused}");
+        });
     });
 }
 
 #[test]
 fn a_user_who_may_do_too_little_is_a_mistake() {
-    let redis = Redis::start();
-    let acl = |rules: &[&str]| {
-        let command = [&["acl", "setuser", "gateway", "on", ">secret"][..], rules].concat();
-        assert_eq!(redis.ask(&command), "OK");
-    };
-    let url = format!("redis://gateway:secret@{}", redis.address());
-    run(async {
-        acl(&["~*", "+ping"]);
-        let refused = open(&url).await.expect_err("it may not run scripts").to_string();
-        assert!(refused.contains("NOPERM"), "{refused}");
-        // What the documentation says is enough.
-        acl(&["resetkeys", "~driftlock:rate:*", "-@all"]);
-        acl(&["+evalsha", "+eval", "+script|load", "+time", "+mget", "+set"]);
-        let fleet = open(&url).await.expect("it may");
-        take(&fleet.lane()).await.expect("it answers");
+    on_each_server(|| {
+        let redis = Redis::start();
+        let acl = |rules: &[&str]| {
+            let command = [&["acl", "setuser", "gateway", "on", ">secret"][..], rules].concat();
+            assert_eq!(redis.ask(&command), "OK");
+        };
+        let url = format!("redis://gateway:secret@{}", redis.address());
+        run(async {
+            acl(&["~*", "+ping"]);
+            let refused = open(&url).await.expect_err("it may not run scripts").to_string();
+            assert!(refused.contains("NOPERM"), "{refused}");
+            // What the documentation says is enough.
+            acl(&["resetkeys", "~driftlock:rate:*", "-@all"]);
+            acl(&["+evalsha", "+eval", "+script|load", "+time", "+mget", "+set"]);
+            let fleet = open(&url).await.expect("it may");
+            take(&fleet.lane()).await.expect("it answers");
+        });
     });
 }
 
 #[test]
 fn a_node_of_a_cluster_is_a_mistake() {
-    let node = Redis::start_with(&["--cluster-enabled", "yes"]);
-    run(async {
-        let refused = open(&node.url()).await.expect_err("it has some slots only").to_string();
-        assert!(refused.contains("proxy"), "{refused}");
+    on_each_server(|| {
+        let node = Redis::start_with(&["--cluster-enabled", "yes"]);
+        run(async {
+            let refused = open(&node.url()).await.expect_err("it has some slots only").to_string();
+            assert!(refused.contains("proxy"), "{refused}");
+        });
     });
 }
 
 #[test]
 fn a_server_that_may_not_write_is_away() {
-    let first = Redis::start();
-    let replica = Redis::start();
-    let (host, port) =
-        first.address().split_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).expect("both");
-    assert_eq!(replica.ask(&["replicaof", &host, &port]), "OK");
+    on_each_server(|| {
+        let first = Redis::start();
+        let replica = Redis::start();
+        let (host, port) = first
+            .address()
+            .split_once(':')
+            .map(|(h, p)| (h.to_owned(), p.to_owned()))
+            .expect("both");
+        assert_eq!(replica.ask(&["replicaof", &host, &port]), "OK");
+        run(async {
+            let lane = lane(&replica).await;
+            assert!(take(&lane).await.is_none());
+            assert_eq!(replica.ask(&["replicaof", "no", "one"]), "OK");
+            until(&lane, Option::is_some).await;
+        });
+    });
+}
+
+/// A server that knows neither `HELLO` nor permissions, and says of itself what it is.
+fn old_server(version: &'static str) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        // Whoever connected last is answered until it goes.
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
+            while let Some(command) = command(&mut reader) {
+                let info = format!("# Server\r\nredis_version:{version}\r\n");
+                let answer = match command.as_str() {
+                    "INFO" => format!("${}\r\n{info}\r\n", info.len()),
+                    _ => format!("-ERR unknown command `{command}`\r\n"),
+                };
+                if (&stream).write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    format!("redis://{address}")
+}
+
+/// The name of the next command.
+fn command(reader: &mut impl BufRead) -> Option<String> {
+    let mut line = || {
+        let mut line = String::new();
+        (reader.read_line(&mut line).ok()? > 0).then(|| line.trim().to_owned())
+    };
+    let words: usize = line()?.strip_prefix('*')?.parse().ok()?;
+    let mut all = Vec::new();
+    for _ in 0..words {
+        line()?;
+        all.push(line()?);
+    }
+    Some(all.first()?.to_uppercase())
+}
+
+#[test]
+fn a_server_that_is_too_old_is_a_mistake_told_with_its_version() {
     run(async {
-        let lane = lane(&replica).await;
-        assert!(take(&lane).await.is_none());
-        assert_eq!(replica.ask(&["replicaof", "no", "one"]), "OK");
-        until(&lane, Option::is_some).await;
+        let refused = open(&old_server("5.0.14")).await.expect_err("it is too old").to_string();
+        assert!(refused.contains("Redis 5.0.14; Redis 6 or later"), "{refused}");
+    });
+}
+
+#[test]
+fn what_answered_is_known() {
+    on_each_server(|| {
+        let redis = Redis::start();
+        run(async {
+            let fleet = open(&redis.url()).await.expect("it takes everybody");
+            let told = fleet.server().expect("it answers");
+            let (name, version) = told.split_once(' ').expect("both");
+            assert!(matches!(name, "Redis" | "Valkey"), "{told}");
+            assert!(version.starts_with(|first: char| first.is_ascii_digit()), "{told}");
+        });
     });
 }

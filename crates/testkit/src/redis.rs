@@ -1,5 +1,7 @@
-//! A Redis of a test's own: on a free port, without anything on disk, gone with the test.
+//! A Redis of a test's own: on a free port, without anything on disk, gone with the test. Where there is
+//! a `valkey-server` on the PATH, what is told to runs with one, too.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,9 +15,39 @@ use crate::port::free_port;
 /// How long the server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The servers that tests know, by their programs. The first has to be there.
+const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+thread_local! {
+    /// What this thread's tests start.
+    static PROGRAM: Cell<&str> = const { Cell::new(PROGRAMS[0]) };
+}
+
+/// Runs a test once with each server that is there; which ones it prints.
+///
+/// # Panics
+/// When the test fails, or a server is no server.
+pub fn on_each_server(test: impl Fn()) {
+    for program in PROGRAMS {
+        match Command::new(program).arg("--version").output() {
+            Ok(told) => {
+                eprintln!("with {}", String::from_utf8_lossy(&told.stdout).trim());
+                PROGRAM.set(program);
+                test();
+            }
+            Err(_) if program != PROGRAMS[0] => {
+                eprintln!("without {program}: it is not on the PATH")
+            }
+            Err(error) => panic!("{MISSING}: {error}"),
+        }
+    }
+    PROGRAM.set(PROGRAMS[0]);
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Redis {
+    program: &'static str,
     folder: TempDir,
     port: u16,
     settings: Vec<String>,
@@ -44,7 +76,8 @@ impl Redis {
     fn start_in(folder: TempDir, settings: &[&str]) -> Self {
         let port = free_port();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut redis = Self { folder, port, settings, server: None };
+        let program = PROGRAM.get();
+        let mut redis = Self { program, folder, port, settings, server: None };
         redis.boot();
         redis
     }
@@ -102,7 +135,7 @@ impl Redis {
     /// When Redis is missing, or does not start.
     pub fn boot(&mut self) {
         let log = fs::File::create(self.folder.path().join("log")).expect("a log");
-        let mut server = Command::new("redis-server");
+        let mut server = Command::new(self.program);
         server.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         server.args(["--save", "", "--appendonly", "no", "--dir"]).arg(self.folder.path());
         server.args(&self.settings).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());

@@ -7,7 +7,7 @@ use driftlock_domain::cell::{self, Charge, LimitsNow, NotAdmitted};
 use driftlock_domain::denial::Denial;
 use driftlock_domain::time::Timestamp;
 use driftlock_testkit::make::{charge, key_id, now, organization_id};
-use driftlock_testkit::redis::Redis;
+use driftlock_testkit::redis::{Redis, on_each_server};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::{Builder, Runtime};
@@ -95,69 +95,76 @@ fn by_cell(cell: &mut cell::Cell, charge: &Charge, at: Timestamp) -> Seen {
 
 #[test]
 fn the_script_decides_as_the_cell_does() {
-    let rates = || prop_oneof![1_u32..20, 50_u32..400, Just(7), Just(1_000_000)];
-    let gaps = prop_oneof![Just(0_i64), 1_i64..2_000, 1_i64..400_000, 1_i64..70_000_000];
-    let step = (1_u8..4, gaps, prop::bool::weighted(0.1));
-    let steps = prop::collection::vec(step, 1..120);
-    let inputs = (rates(), rates(), prop::option::of(rates()), steps);
-    let subject = Subject::start();
-    let (denied, taken) = (Cell::new(0_u128), Cell::new(0_u128));
-    let mut runner = TestRunner::new(Config { cases: 96, ..Config::default() });
-    let outcome = runner.run(&inputs, |(first, second, organization_rate, steps)| {
-        let organization = OrganizationId::from_bytes((denied.get() + taken.get()).to_be_bytes());
-        let (mut cell, mut at, mut rate) = (cell::Cell::default(), now(), first);
-        for (key, gap, turn) in steps {
-            at = at.plus(Duration::from_micros(gap.unsigned_abs()));
-            // A limit may change at any time: the bucket stays.
-            rate = if turn { second } else { rate };
-            let charge = request(key, rate, organization_rate);
-            let share = Share::of(&charge);
-            let told = subject.take(organization, &share, at);
-            let (denial, limits) = by_cell(&mut cell, &charge, at);
-            let count = if denial.is_some() { &denied } else { &taken };
-            count.set(count.get() + 1);
-            prop_assert_eq!(told.denial(&share), denial);
-            prop_assert_eq!(told.limits(&share, limits.quota), limits);
-        }
-        Ok(())
+    on_each_server(|| {
+        let rates = || prop_oneof![1_u32..20, 50_u32..400, Just(7), Just(1_000_000)];
+        let gaps = prop_oneof![Just(0_i64), 1_i64..2_000, 1_i64..400_000, 1_i64..70_000_000];
+        let step = (1_u8..4, gaps, prop::bool::weighted(0.1));
+        let steps = prop::collection::vec(step, 1..120);
+        let inputs = (rates(), rates(), prop::option::of(rates()), steps);
+        let subject = Subject::start();
+        let (denied, taken) = (Cell::new(0_u128), Cell::new(0_u128));
+        let mut runner = TestRunner::new(Config { cases: 96, ..Config::default() });
+        let outcome = runner.run(&inputs, |(first, second, organization_rate, steps)| {
+            let organization =
+                OrganizationId::from_bytes((denied.get() + taken.get()).to_be_bytes());
+            let (mut cell, mut at, mut rate) = (cell::Cell::default(), now(), first);
+            for (key, gap, turn) in steps {
+                at = at.plus(Duration::from_micros(gap.unsigned_abs()));
+                // A limit may change at any time: the bucket stays.
+                rate = if turn { second } else { rate };
+                let charge = request(key, rate, organization_rate);
+                let share = Share::of(&charge);
+                let told = subject.take(organization, &share, at);
+                let (denial, limits) = by_cell(&mut cell, &charge, at);
+                let count = if denial.is_some() { &denied } else { &taken };
+                count.set(count.get() + 1);
+                prop_assert_eq!(told.denial(&share), denial);
+                prop_assert_eq!(told.limits(&share, limits.quota), limits);
+            }
+            Ok(())
+        });
+        outcome.expect("the same");
+        assert!(denied.get() > 100 && taken.get() > 100, "{denied:?} denied, {taken:?} taken");
     });
-    outcome.expect("the same");
-    assert!(denied.get() > 100 && taken.get() > 100, "{denied:?} denied, {taken:?} taken");
 }
 
 #[test]
 fn a_clock_that_is_set_back_shuts_nobody_out() {
-    let subject = Subject::start();
-    let (organization, share) = (organization_id(1), Share::of(&request(1, 60, None)));
-    for _ in 0..60 {
-        let told = subject.take(organization, &share, now());
-        assert_eq!(told.verdict, Verdict::Taken);
-    }
-    assert_eq!(subject.take(organization, &share, now()).verdict, Verdict::KeyUsedUp);
-    let before = now().minus(Duration::from_secs(3_600));
-    let told = subject.take(organization, &share, before);
-    assert_eq!((told.verdict, told.key_ahead), (Verdict::Taken, Duration::from_secs(60)));
-    assert_eq!(subject.take(organization, &share, before).verdict, Verdict::KeyUsedUp);
-    let later = before.plus(Duration::from_secs(1));
-    assert_eq!(subject.take(organization, &share, later).verdict, Verdict::Taken);
+    on_each_server(|| {
+        let subject = Subject::start();
+        let (organization, share) = (organization_id(1), Share::of(&request(1, 60, None)));
+        for _ in 0..60 {
+            let told = subject.take(organization, &share, now());
+            assert_eq!(told.verdict, Verdict::Taken);
+        }
+        assert_eq!(subject.take(organization, &share, now()).verdict, Verdict::KeyUsedUp);
+        let before = now().minus(Duration::from_secs(3_600));
+        let told = subject.take(organization, &share, before);
+        assert_eq!((told.verdict, told.key_ahead), (Verdict::Taken, Duration::from_secs(60)));
+        assert_eq!(subject.take(organization, &share, before).verdict, Verdict::KeyUsedUp);
+        let later = before.plus(Duration::from_secs(1));
+        assert_eq!(subject.take(organization, &share, later).verdict, Verdict::Taken);
+    });
 }
 
 #[test]
 fn what_somebody_else_wrote_there_shuts_nobody_out() {
-    let subject = Subject::start();
-    let share = Share::of(&request(1, 60, Some(60)));
-    let organization = organization_id(1);
-    let bucket = format!("driftlock:rate:{{{organization}}}");
-    let second = Duration::from_secs(1);
-    for rubbish in ["rubbish", "-inf", "1e", "{}"] {
-        let told = subject.after_writing(&bucket, rubbish, organization, &share);
-        assert_eq!((told.key_ahead, told.organization_ahead), (second, second), "{rubbish}");
-    }
-    // What Lua takes for a number counts as used up.
-    for number in ["nan", "inf", "1e300"] {
-        let told = subject.after_writing(&bucket, number, organization, &share);
-        assert_eq!((told.verdict, told.key_ahead), (Verdict::Taken, second * 60), "{number}");
-        let verdict = subject.take(organization, &share, now()).verdict;
-        assert_eq!(verdict, Verdict::KeyUsedUp, "{number}");
-    }
+    on_each_server(|| {
+        let subject = Subject::start();
+        let share = Share::of(&request(1, 60, Some(60)));
+        let organization = organization_id(1);
+        let bucket = format!("driftlock:rate:{{{organization}}}");
+        let second = Duration::from_secs(1);
+        for rubbish in ["rubbish", "-inf", "1e", "{}"] {
+            let told = subject.after_writing(&bucket, rubbish, organization, &share);
+            assert_eq!((told.key_ahead, told.organization_ahead), (second, second), "{rubbish}");
+        }
+        // What Lua takes for a number counts as used up.
+        for number in ["nan", "inf", "1e300"] {
+            let told = subject.after_writing(&bucket, number, organization, &share);
+            assert_eq!((told.verdict, told.key_ahead), (Verdict::Taken, second * 60), "{number}");
+            let verdict = subject.take(organization, &share, now()).verdict;
+            assert_eq!(verdict, Verdict::KeyUsedUp, "{number}");
+        }
+    });
 }
