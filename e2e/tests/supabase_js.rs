@@ -53,7 +53,7 @@ fn rows_of(organization: &str) -> Value {
         "organization_members": { "user_id": organization, "organization_id": organization },
         "api_keys": { "id": organization, "organization_id": organization,
             "key_hash": format!("hash of {organization}"), "name": "y" },
-        "usage_counters": { "organization_id": organization, "period_id": 9, "hour": 7200,
+        "usage_counters": { "organization_id": organization, "tally_id": 9, "hour": 7200,
             "key_id": organization, "route_id": 9, "units": 1, "requests": 1 },
         "audit_logs": { "actor": organization, "organization_id": organization, "seq": 9 },
         "invoices_mirror": { "id": organization, "organization_id": organization },

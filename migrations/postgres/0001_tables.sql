@@ -74,10 +74,11 @@ create table driftlock_wanted.api_keys (
 );
 create index driftlock_api_keys_of_organization on driftlock_wanted.api_keys (organization_id, id);
 
--- Usage by hour: what quota, usage API and outbox are sums of. `hour` in seconds since 1970.
+-- Usage by hour: what quota, usage API and outbox are sums of. `hour` in seconds since 1970. Whose an
+-- hour of a tally is, `driftlock.meter_outbox` says; what objects counted is a tally per period.
 create table driftlock_wanted.usage_counters (
     organization_id uuid,
-    period_id       bigint,
+    tally_id        bigint,
     hour            bigint,
     key_id          uuid,
     route_id        bigint,
@@ -85,7 +86,7 @@ create table driftlock_wanted.usage_counters (
     requests        bigint
 );
 create unique index driftlock_usage_counters_place
-    on driftlock_wanted.usage_counters (organization_id, period_id, hour, key_id, route_id);
+    on driftlock_wanted.usage_counters (organization_id, tally_id, hour, key_id, route_id);
 
 -- A hash chain per organization, and of Durable Objects a copy.
 create table driftlock_wanted.audit_logs (
@@ -256,7 +257,8 @@ end $$;
 
 drop schema driftlock_wanted cascade;
 
--- A unit belongs to the period in which it is settled.
+-- A unit belongs to the period in which it is settled. What a ledger counts between two turns is a
+-- tally, and so is what of one's hour another period took over; their numbers are of this sequence.
 create table if not exists driftlock.billing_periods (
     id              bigint generated always as identity primary key,
     organization_id uuid not null,
@@ -280,7 +282,7 @@ create table if not exists driftlock.usage_events (
     key_id          uuid not null,
     route_id        bigint not null,
     units           bigint not null,
-    period_id       bigint not null,
+    tally_id        bigint not null, -- as it was settled, for good; see `tally_parts`
     at              bigint not null,
     request_id      text not null,
     voided          boolean not null default false
@@ -299,7 +301,8 @@ create table if not exists driftlock.usage_ledgers (
     included        bigint not null,
     cap             bigint,
     used            bigint not null,
-    last_at         bigint not null
+    last_at         bigint not null,
+    tally_id        bigint not null default 0 -- what settles now is entered under
 ) with (fillfactor = 50);
 
 -- Units that nodes hold or may still admit; a row that is not renewed lapses.
@@ -312,19 +315,36 @@ create table if not exists driftlock.usage_leases (
     primary key (organization_id, node_id)
 ) with (fillfactor = 50);
 
--- What Stripe is to be told, and what of it was sealed so far.
+-- What Stripe is to be told, and what of it was sealed so far. An hour of a tally is a period's, which
+-- may be another one than it was settled in; all rows of a period's hour are one bucket.
 create table if not exists driftlock.meter_outbox (
     organization_id uuid not null,
     period_id       bigint not null,
+    tally_id        bigint not null,
     hour            bigint not null,
     units           bigint not null,
     sealed_units    bigint not null default 0,
     parts           integer not null default 0,
     sealed_at       bigint,
-    primary key (organization_id, period_id, hour)
+    primary key (organization_id, tally_id, hour)
 );
+create index if not exists meter_outbox_of_period
+    on driftlock.meter_outbox (organization_id, period_id, hour);
 create index if not exists meter_outbox_open on driftlock.meter_outbox (organization_id, hour)
     where units <> sealed_units;
+
+-- Hours that a period's boundary was drawn through after the fact: of what was settled in a tally
+-- between two instants, which tally it is in now.
+create table if not exists driftlock.tally_parts (
+    part_id         bigint primary key,
+    organization_id uuid not null,
+    tally_id        bigint not null, -- what it was taken from
+    root_id         bigint not null, -- what its settlements were entered under
+    since           bigint not null,
+    until           bigint not null
+);
+create index if not exists tally_parts_of_tally on driftlock.tally_parts (tally_id);
+create index if not exists tally_parts_of_root on driftlock.tally_parts (root_id);
 
 -- Sealed buckets: what Stripe is told of each, for good, and how far telling it came.
 create table if not exists driftlock.meter_reports (

@@ -20,32 +20,136 @@ create or replace function driftlock.kept_since(now bigint) returns bigint langu
 create or replace function driftlock.first_id(at bigint) returns uuid language sql immutable
     as $$ select rpad(lpad(to_hex(greatest(at, 0) / 1000), 12, '0'), 32, '0')::uuid $$;
 
--- Adds to counters, outbox and periods what these usage events say; -1 takes it away.
-create or replace function driftlock.count(events uuid[], sign integer) returns void
-    language plpgsql set search_path = public, pg_temp as $$
+-- The tally that a settlement is in: what it was entered under, unless a boundary was drawn through
+-- its hour since. Of several parts that hold its time the one that was made first took it.
+create or replace function driftlock.part(tally bigint, at bigint) returns bigint
+    language plpgsql stable as $$
+declare next bigint;
 begin
-    insert into usage_counters as c
-        (organization_id, period_id, hour, key_id, route_id, units, requests)
-    select organization_id, period_id, at / 3600000000 * 3600, key_id, route_id,
-           sign * sum(units), sign * count(*)
-    from driftlock.usage_events where id = any (events) group by 1, 2, 3, 4, 5
-    on conflict (organization_id, period_id, hour, key_id, route_id) do update
-        set units = c.units + excluded.units, requests = c.requests + excluded.requests;
-    insert into driftlock.meter_outbox as m (organization_id, period_id, hour, units)
-    select organization_id, period_id, at / 3600000000 * 3600, sign * sum(units)
-    from driftlock.usage_events where id = any (events) group by 1, 2, 3
-    on conflict (organization_id, period_id, hour) do update set units = m.units + excluded.units;
+    loop
+        select min(p.part_id) into next from driftlock.tally_parts p
+            where p.tally_id = tally and p.since <= part.at and part.at < p.until;
+        if next is null then
+            return tally;
+        end if;
+        tally := next;
+    end loop;
+end $$;
+
+-- The period that a settlement counts in.
+create or replace function driftlock.period_of(e driftlock.usage_events) returns bigint
+    language sql stable as $$
+    select coalesce((select m.period_id from driftlock.meter_outbox m
+        where m.organization_id = e.organization_id and m.tally_id = driftlock.part(e.tally_id, e.at)
+          and m.hour = e.at / 3600000000 * 3600), e.tally_id) $$;
+
+-- Whether Stripe may know of a bucket.
+create or replace function driftlock.is_sealed(organization uuid, period bigint, hour bigint)
+    returns boolean language sql stable as $$
+    select exists (select from driftlock.meter_outbox m where m.organization_id = is_sealed.organization
+        and m.period_id = is_sealed.period and m.hour = is_sealed.hour and m.sealed_at is not null) $$;
+
+-- What counts in a period, by hour, key and route: what leases settled, and what objects told.
+create or replace function driftlock.counted(organization uuid, period bigint)
+    returns table (hour bigint, key_id uuid, route_id bigint, units bigint, requests bigint)
+    language sql stable as $$
+    select c.hour, c.key_id, c.route_id, c.units, c.requests
+    from driftlock.meter_outbox m join public.usage_counters c
+        on c.organization_id = m.organization_id and c.tally_id = m.tally_id and c.hour = m.hour
+    where m.organization_id = counted.organization and m.period_id = counted.period
+    union all
+    select c.hour, c.key_id, c.route_id, c.units, c.requests from public.usage_counters c
+    where c.organization_id = counted.organization and c.tally_id = counted.period $$;
+
+-- The units of a period. An hour has as many in the outbox as in the counters, of which there may be
+-- very many.
+create or replace function driftlock.used(organization uuid, period bigint) returns bigint
+    language sql stable as $$
+    select (select coalesce(sum(m.units), 0) from driftlock.meter_outbox m
+            where m.organization_id = used.organization and m.period_id = used.period)::bigint
+        + (select coalesce(sum(c.units), 0) from public.usage_counters c
+           where c.organization_id = used.organization and c.tally_id = used.period)::bigint $$;
+
+-- What was settled in bounds under another period, and was not sealed: hours of tallies, and between
+-- which instants of each.
+create or replace function driftlock.misplaced(organization uuid, period bigint, starts bigint,
+    ends bigint) returns table (tally_id bigint, hour bigint, is_whole boolean, since bigint, until bigint)
+    language sql stable as $$
+    select m.tally_id, m.hour, m.hour * 1000000 >= starts and (m.hour + 3600) * 1000000 <= ends,
+        greatest(m.hour * 1000000, starts), least((m.hour + 3600) * 1000000, ends)
+    from driftlock.meter_outbox m
+    where m.organization_id = misplaced.organization and m.period_id <> misplaced.period
+      and m.units <> m.sealed_units
+      and m.hour between starts / 3600000000 * 3600 and (ends - 1) / 3600000000 * 3600
+      and not driftlock.is_sealed(m.organization_id, m.period_id, m.hour) $$;
+
+-- The sums of what was settled in a tally between two instants of an hour.
+create or replace function driftlock.part_sums(organization uuid, tally bigint, since bigint,
+    until bigint) returns table (key_id uuid, route_id bigint, units bigint, requests bigint)
+    language sql stable as $$
+    with root as (
+        select coalesce((select p.root_id from driftlock.tally_parts p
+                         where p.part_id = part_sums.tally), part_sums.tally) as id),
+    cuts as (
+        select part_sums.since as at
+        union select unnest(array[p.since, p.until]) from driftlock.tally_parts p, root
+              where p.root_id = root.id),
+    pieces as (
+        select c.at as since, lead(c.at, 1, part_sums.until) over (order by c.at) as until from cuts c
+        where c.at >= part_sums.since and c.at < part_sums.until),
+    own as materialized (
+        select p.*, root.id from pieces p, root
+        where driftlock.part(root.id, p.since) = part_sums.tally)
+    select e.key_id, e.route_id, sum(e.units)::bigint, count(*)
+    from own p join driftlock.usage_events e on e.organization_id = part_sums.organization
+        and e.at >= p.since and e.at < p.until and e.tally_id = p.id
+    where not e.voided group by 1, 2 $$;
+
+-- Makes a tally of its own of what was settled in one between two instants of an hour; of the same
+-- period still. Settlements stay as they are, and are found in it by their time: a tally that is cut
+-- takes no more of them.
+create or replace function driftlock.cut(organization uuid, tally bigint, hour bigint, since bigint,
+    until bigint) returns bigint
+    language plpgsql set search_path = public, pg_temp as $$
+declare
+    part bigint := nextval(pg_get_serial_sequence('driftlock.billing_periods', 'id'));
+    total bigint;
+begin
+    with moved as materialized (
+        select * from driftlock.part_sums(organization, tally, since, until)),
+    rest as (
+        update usage_counters c set units = c.units - m.units, requests = c.requests - m.requests
+        from moved m where c.organization_id = organization and c.tally_id = tally
+            and c.hour = cut.hour and c.key_id = m.key_id and c.route_id = m.route_id),
+    entered as (
+        insert into usage_counters (organization_id, tally_id, hour, key_id, route_id, units, requests)
+        select organization, part, cut.hour, m.key_id, m.route_id, m.units, m.requests from moved m)
+    select sum(m.units) into total from moved m;
+    if total is null then
+        return null;
+    end if;
+    insert into driftlock.meter_outbox (organization_id, period_id, tally_id, hour, units)
+    select organization, m.period_id, part, m.hour, total from driftlock.meter_outbox m
+        where m.organization_id = organization and m.tally_id = tally and m.hour = cut.hour;
+    update driftlock.meter_outbox m set units = m.units - total
+        where m.organization_id = organization and m.tally_id = tally and m.hour = cut.hour;
+    insert into driftlock.tally_parts (part_id, organization_id, tally_id, root_id, since, until)
+    select part, organization, tally, coalesce((select p.root_id from driftlock.tally_parts p
+        where p.part_id = tally), tally), since, until;
+    return part;
 end $$;
 
 -- The locked ledger of an organization, turned to a period. A period that is learned late takes over
--- what was settled in it under another one, but for sealed buckets.
+-- what was settled in it under another one, but for sealed buckets: hours as a whole, however much was
+-- settled in them, and of an hour that a boundary lies in what its settlements add up to.
 create or replace function driftlock.open_ledger(organization uuid, starts bigint, ends bigint,
     included bigint, cap bigint, now bigint) returns driftlock.usage_ledgers
     language plpgsql set search_path = public, pg_temp as $$
 declare
     l driftlock.usage_ledgers%rowtype;
     period bigint;
-    moved uuid[];
+    place record;
+    cut bigint[] := '{}';
 begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
     if not found then
@@ -61,32 +165,24 @@ begin
         values (organization, starts, ends) on conflict do nothing;
     select id into strict period from driftlock.billing_periods p
         where p.organization_id = organization and p.starts_at = starts and p.ends_at = ends;
-    if now >= starts and exists (select from driftlock.billing_periods p
-            where p.organization_id = organization and p.id <> period and p.starts_at < ends
-              and p.ends_at > starts and p.last_settled_at >= starts) then
-        select array_agg(e.id) into moved from driftlock.usage_events e
-        where e.organization_id = organization and e.at >= starts and e.at < ends
-          and e.period_id <> period and not e.voided and not exists (
-              select from driftlock.meter_outbox o
-              where o.organization_id = e.organization_id and o.period_id = e.period_id
-                and o.hour = e.at / 3600000000 * 3600 and o.sealed_at is not null);
-        if moved is not null then
-            perform driftlock.count(moved, -1);
-            update driftlock.usage_events set period_id = period where id = any (moved);
-            perform driftlock.count(moved, 1);
-            -- It may lose them again, to whichever period is learned next.
-            update driftlock.billing_periods p set last_settled_at = greatest(p.last_settled_at,
-                (select max(e.at) from driftlock.usage_events e where e.id = any (moved)))
-                where p.id = period;
-        end if;
+    if now >= starts then
+        for place in select * from driftlock.misplaced(organization, period, starts, ends) m
+                     where not m.is_whole loop
+            cut := cut || driftlock.cut(organization, place.tally_id, place.hour, place.since,
+                                        place.until);
+        end loop;
+        update driftlock.meter_outbox m set period_id = period
+        from driftlock.misplaced(organization, period, starts, ends) f
+        where m.organization_id = organization and m.tally_id = f.tally_id and m.hour = f.hour
+          and (f.is_whole or f.tally_id = any (cut));
     end if;
     -- What was reserved in the old period lapses.
     delete from driftlock.usage_leases u where u.organization_id = organization;
     update driftlock.usage_ledgers u set period_id = period, starts_at = starts, ends_at = ends,
+        tally_id = nextval(pg_get_serial_sequence('driftlock.billing_periods', 'id')),
         included = case when l.period_id = 0 then open_ledger.included else u.included end,
         cap = case when l.period_id = 0 then open_ledger.cap else u.cap end,
-        used = (select coalesce(sum(c.units), 0) from usage_counters c
-                where c.organization_id = organization and c.period_id = period),
+        used = driftlock.used(organization, period),
         last_at = greatest(u.last_at, (select coalesce(max(p.last_settled_at), 0)
                 from driftlock.billing_periods p where p.organization_id = organization))
         where u.organization_id = organization returning * into l;
@@ -174,21 +270,21 @@ begin
         select label, driftlock.route(label) as id from (select distinct route as label
             from unnest(list)) d),
     entered as (
-        insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, period_id,
+        insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, tally_id,
                                             at, request_id)
-        select s.usage, l.organization_id, s.key, r.id, s.units, l.period_id, l.last_at, s.request_id
+        select s.usage, l.organization_id, s.key, r.id, s.units, l.tally_id, l.last_at, s.request_id
         from unnest(list) s join labels r on r.label = s.route)
     insert into usage_counters as c
-        (organization_id, period_id, hour, key_id, route_id, units, requests)
-    select l.organization_id, l.period_id, l.last_at / 3600000000 * 3600, s.key, r.id, sum(s.units),
+        (organization_id, tally_id, hour, key_id, route_id, units, requests)
+    select l.organization_id, l.tally_id, l.last_at / 3600000000 * 3600, s.key, r.id, sum(s.units),
            count(*)
     from unnest(list) s join labels r on r.label = s.route group by s.key, r.id
-    on conflict (organization_id, period_id, hour, key_id, route_id) do update
+    on conflict (organization_id, tally_id, hour, key_id, route_id) do update
         set units = c.units + excluded.units, requests = c.requests + excluded.requests;
-    insert into driftlock.meter_outbox as m (organization_id, period_id, hour, units)
-    select l.organization_id, l.period_id, l.last_at / 3600000000 * 3600, sum(s.units)
+    insert into driftlock.meter_outbox as m (organization_id, period_id, tally_id, hour, units)
+    select l.organization_id, l.period_id, l.tally_id, l.last_at / 3600000000 * 3600, sum(s.units)
     from unnest(list) s
-    on conflict (organization_id, period_id, hour) do update set units = m.units + excluded.units;
+    on conflict (organization_id, tally_id, hour) do update set units = m.units + excluded.units;
     insert into driftlock.idempotency_keys
         (key, fingerprint, usage_id, at, answer_status, answer_headers, answer_body)
     select decode(s.claim, 'hex'), decode(s.fingerprint, 'hex'), s.usage, l.last_at,
@@ -226,7 +322,7 @@ begin
         select * into known from driftlock.usage_events e where e.id = s.usage;
         if found then
             outcome := case when known.voided then '"refused"'
-                else jsonb_build_object('since', known.at, 'period', known.period_id) end;
+                else jsonb_build_object('since', known.at, 'period', driftlock.period_of(known)) end;
         elsif exists (select from unnest(entered) e where e.usage = s.usage) then
             outcome := jsonb_build_object('since', l.last_at, 'period', l.period_id);
         elsif s.claim = any (claims) or exists (select from driftlock.idempotency_keys k
@@ -410,13 +506,15 @@ create or replace function public.driftlock_void(args jsonb) returns jsonb
 declare
     organization uuid := (args ->> 'organization')::uuid;
     e driftlock.usage_events%rowtype;
+    period bigint;
+    tally bigint;
 begin
     perform from driftlock.usage_ledgers u where u.organization_id = organization for update;
     select * into e from driftlock.usage_events u
         where u.id = (args ->> 'usage')::uuid and u.organization_id = organization;
     if not found then
         insert into driftlock.usage_events
-            (id, organization_id, key_id, route_id, units, period_id, at, request_id, voided)
+            (id, organization_id, key_id, route_id, units, tally_id, at, request_id, voided)
         values ((args ->> 'usage')::uuid, organization, '00000000-0000-0000-0000-000000000000',
                 0, 0, 0, 0, '', true)
         on conflict do nothing;
@@ -425,46 +523,83 @@ begin
     if e.voided then
         return 'null';
     end if;
-    perform from driftlock.meter_outbox m where m.organization_id = organization
-        and m.period_id = e.period_id and m.hour = e.at / 3600000000 * 3600
-        and m.sealed_at is not null;
-    if found then
+    period := driftlock.period_of(e);
+    if driftlock.is_sealed(organization, period, e.at / 3600000000 * 3600) then
         return '"sealed"';
     end if;
-    perform driftlock.count(array[e.id], -1);
+    tally := driftlock.part(e.tally_id, e.at);
+    update usage_counters c set units = c.units - e.units, requests = c.requests - 1
+        where c.organization_id = organization and c.tally_id = tally
+          and c.hour = e.at / 3600000000 * 3600 and c.key_id = e.key_id and c.route_id = e.route_id;
+    update driftlock.meter_outbox m set units = m.units - e.units
+        where m.organization_id = organization and m.tally_id = tally
+          and m.hour = e.at / 3600000000 * 3600;
     update driftlock.usage_events set voided = true where id = e.id;
     delete from driftlock.idempotency_keys where usage_id = e.id;
     update driftlock.usage_ledgers u set used = greatest(u.used - e.units, 0)
-        where u.organization_id = organization and u.period_id = e.period_id;
+        where u.organization_id = organization and u.period_id = period;
     perform driftlock.append(organization, jsonb_build_array(
         args -> 'audit' || jsonb_build_object('at', e.at)));
     return 'null';
 end $$;
 
 -- The sums of the period that holds an instant; of several the one in force, else one in which
--- something counts, the one learned last.
+-- something counts, the one learned last. The one in force may be one that the ledger is still to be
+-- turned to: then with what it will take over.
 create or replace function public.driftlock_usage(args jsonb) returns jsonb
-    language sql stable security definer set search_path = public, pg_temp as $$
-    with p as (
-        select * from driftlock.billing_periods b
-        where organization_id = (args ->> 'organization')::uuid
-          and starts_at <= (args ->> 'at')::bigint and ends_at > (args ->> 'at')::bigint
-        order by starts_at = (args ->> 'start')::bigint and ends_at = (args ->> 'end')::bigint desc,
-            exists (select from usage_counters c where c.organization_id = b.organization_id
-                    and c.period_id = b.id and c.requests > 0) desc,
-            id desc limit 1),
-    sums as (
-        select case args ->> 'grouping'
-                   when 'hour' then to_jsonb(c.hour)
-                   when 'day' then to_jsonb(c.hour / 86400 * 86400)
-                   when 'key' then to_jsonb(c.key_id)
-                   else to_jsonb(r.label) end as place,
-               sum(c.units) as units, sum(c.requests) as requests
-        from p join usage_counters c on c.organization_id = p.organization_id and c.period_id = p.id
-        join driftlock.routes r on r.id = c.route_id group by 1 having sum(c.requests) > 0)
-    select jsonb_build_object('start', p.starts_at, 'end', p.ends_at, 'buckets', coalesce(
-        (select jsonb_agg(jsonb_build_array(place, units, requests) order by place) from sums), '[]'))
-    from p $$;
+    language plpgsql stable security definer set search_path = public, pg_temp as $$
+declare
+    organization uuid := (args ->> 'organization')::uuid;
+    at bigint := (args ->> 'at')::bigint;
+    starts bigint := (args ->> 'start')::bigint;
+    ends bigint := (args ->> 'end')::bigint;
+    is_coming boolean;
+    p driftlock.billing_periods%rowtype;
+begin
+    is_coming := at >= starts and at < ends and exists (
+        select from driftlock.usage_ledgers l where l.organization_id = organization
+          and l.starts_at <= at and (l.starts_at <> starts or l.ends_at <> ends));
+    if is_coming then
+        select * into p from driftlock.billing_periods b
+            where b.organization_id = organization and b.starts_at = starts and b.ends_at = ends;
+        p.id := coalesce(p.id, 0);
+    else
+        select * into p from driftlock.billing_periods b
+            where b.organization_id = organization and b.starts_at <= at and b.ends_at > at
+            order by b.starts_at = starts and b.ends_at = ends desc,
+                exists (select from driftlock.counted(organization, b.id) c where c.requests > 0) desc,
+                b.id desc limit 1;
+        if not found then
+            return null;
+        end if;
+        starts := p.starts_at;
+        ends := p.ends_at;
+    end if;
+    return (
+        with counted as (
+            select * from driftlock.counted(organization, p.id)
+            union all
+            select c.hour, c.key_id, c.route_id, c.units, c.requests
+            from driftlock.misplaced(organization, p.id, starts, ends) m join usage_counters c
+                on c.organization_id = organization and c.tally_id = m.tally_id and c.hour = m.hour
+            where is_coming and m.is_whole
+            union all
+            select m.hour, s.* from driftlock.misplaced(organization, p.id, starts, ends) m,
+                driftlock.part_sums(organization, m.tally_id, m.since, m.until) s
+            where is_coming and not m.is_whole),
+        sums as (
+            select case args ->> 'grouping'
+                       when 'hour' then to_jsonb(c.hour)
+                       when 'day' then to_jsonb(c.hour / 86400 * 86400)
+                       when 'key' then to_jsonb(c.key_id)
+                       else to_jsonb(r.label) end as place,
+                   sum(c.units) as units, sum(c.requests) as requests
+            from counted c join driftlock.routes r on r.id = c.route_id
+            group by 1 having sum(c.requests) > 0)
+        select jsonb_build_object('start', starts, 'end', ends, 'buckets', coalesce(
+            jsonb_agg(jsonb_build_array(place, units, requests) order by place), '[]'))
+        from sums);
+end $$;
 
 create or replace function public.driftlock_receipt(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
@@ -595,13 +730,20 @@ begin
             and not exists (select from driftlock.usage_ledgers l
                 where l.organization_id = b.organization_id and l.period_id = b.id)
         order by ends_at limit 100 for update skip locked),
-    counters as (delete from usage_counters c using closed p
-        where c.organization_id = p.organization_id and c.period_id = p.id),
     outbox as (delete from driftlock.meter_outbox m using closed p
-        where m.organization_id = p.organization_id and m.period_id = p.id),
+        where m.organization_id = p.organization_id and m.period_id = p.id
+        returning m.organization_id, m.tally_id, m.hour),
+    counters as (delete from usage_counters c using outbox m
+        where c.organization_id = m.organization_id and c.tally_id = m.tally_id and c.hour = m.hour),
+    told as (delete from usage_counters c using closed p
+        where c.organization_id = p.organization_id and c.tally_id = p.id),
     reports as (delete from driftlock.meter_reports m using closed p
         where m.organization_id = p.organization_id and m.period_id = p.id)
     delete from driftlock.billing_periods b using closed p where b.id = p.id;
+    get diagnostics portion = row_count;
+    purged := purged + portion;
+    delete from driftlock.tally_parts where part_id in (
+        select part_id from driftlock.tally_parts where until < oldest limit 10000 for update skip locked);
     get diagnostics portion = row_count;
     purged := purged + portion;
     delete from driftlock.idempotency_claims where key in (

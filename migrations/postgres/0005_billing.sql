@@ -186,16 +186,22 @@ create or replace function public.driftlock_open_buckets(args jsonb) returns jso
     select coalesce(jsonb_agg(to_jsonb(b) order by b.hour, b.period_id), '[]') from (
         select m.period_id, m.hour, m.units, m.sealed_units, m.parts, p.starts_at,
             least(p.ends_at, (select min(n.starts_at) from driftlock.billing_periods n
-                where n.organization_id = m.organization_id and n.id > p.id
+                where n.organization_id = p.organization_id and n.id > p.id
                   and n.starts_at > p.starts_at and n.starts_at < p.ends_at)) as ends_at,
             (select coalesce(sum(r.units), 0) from driftlock.meter_reports r
-             where r.organization_id = m.organization_id and r.period_id = m.period_id) as before_units,
+             where r.organization_id = p.organization_id and r.period_id = m.period_id) as before_units,
             (select coalesce(sum(r.value), 0) from driftlock.meter_reports r
-             where r.organization_id = m.organization_id and r.period_id = m.period_id) as before_value
-        from driftlock.meter_outbox m join driftlock.billing_periods p on p.id = m.period_id
-        where m.organization_id = (args ->> 'organization')::uuid and m.units <> m.sealed_units
-          and m.hour < (args ->> 'now')::bigint / 1000000
-        order by m.hour, m.period_id limit 1000) b $$;
+             where r.organization_id = p.organization_id and r.period_id = m.period_id) as before_value
+        from (select o.period_id, o.hour from driftlock.meter_outbox o
+              where o.organization_id = (args ->> 'organization')::uuid and o.units <> o.sealed_units
+                and o.hour < (args ->> 'now')::bigint / 1000000
+              group by o.period_id, o.hour order by o.hour, o.period_id limit 1000) open,
+        lateral (select open.period_id, open.hour, sum(o.units) as units,
+                     sum(o.sealed_units) as sealed_units, sum(o.parts) as parts
+                 from driftlock.meter_outbox o
+                 where o.organization_id = (args ->> 'organization')::uuid
+                   and o.period_id = open.period_id and o.hour = open.hour) m
+        join driftlock.billing_periods p on p.id = m.period_id) b $$;
 
 -- Enters reports of buckets as they were read; "changed" when one is no longer what was read, and
 -- nothing was entered then.
@@ -215,14 +221,20 @@ begin
             where m.organization_id = organization and m.period_id = r.period_id
             having coalesce(sum(m.units), 0) = r.before_units;
         if found then
-            update driftlock.meter_outbox m set sealed_units = r.bucket_units, parts = m.parts + 1,
-                sealed_at = now
-            where m.organization_id = organization and m.period_id = r.period_id
-              and m.hour = r.hour and m.units = r.bucket_units and m.parts = r.parts;
+            perform from driftlock.meter_outbox m
+                where m.organization_id = organization and m.period_id = r.period_id
+                  and m.hour = r.hour
+                having sum(m.units) = r.bucket_units and sum(m.parts) = r.parts;
         end if;
         if not found then
             raise serialization_failure using message = 'a bucket changed while it was sealed';
         end if;
+        -- One of the bucket's rows counts its parts.
+        update driftlock.meter_outbox m set sealed_units = m.units, sealed_at = now,
+            parts = m.parts + (m.tally_id = (select min(o.tally_id) from driftlock.meter_outbox o
+                where o.organization_id = organization and o.period_id = r.period_id
+                  and o.hour = r.hour))::integer
+        where m.organization_id = organization and m.period_id = r.period_id and m.hour = r.hour;
         insert into driftlock.meter_reports (identifier, organization_id, period_id, hour, units,
             value, timestamp, sealed_at, state, due_at, error)
         values (r.identifier, organization, r.period_id, r.hour, r.units, r.value, r."timestamp",
@@ -331,8 +343,8 @@ create or replace function public.driftlock_report_sums(args jsonb) returns json
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(to_jsonb(s) order by s.starts_at desc, s.id desc), '[]') from (
         select p.id, p.starts_at, p.ends_at,
-            (select coalesce(sum(c.units), 0) from usage_counters c
-             where c.organization_id = p.organization_id and c.period_id = p.id) as settled,
+            (select coalesce(sum(c.units), 0) from driftlock.counted(p.organization_id, p.id) c)
+                as settled,
             o.sealed, o.open, r.acknowledged, r.outstanding, r.dead
         from driftlock.billing_periods p,
         lateral (select sum(sealed_units) as sealed, sum(units - sealed_units) as open

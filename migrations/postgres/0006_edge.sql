@@ -110,17 +110,17 @@ begin
     group by 2, 3 order by 2, 3 on conflict do nothing;
 
     insert into usage_counters as c
-        (organization_id, period_id, hour, key_id, route_id, units, requests)
+        (organization_id, tally_id, hour, key_id, route_id, units, requests)
     select organization, p.id, x.hour, x.key, r.id, x.units, x.requests
     from jsonb_to_recordset(args -> 'sums') as x (start bigint, "end" bigint, hour bigint, key uuid,
         route text, units bigint, requests bigint)
     join driftlock.billing_periods p on p.organization_id = organization
         and p.starts_at = x.start and p.ends_at = x."end"
     join driftlock.routes r on r.label = x.route
-    on conflict (organization_id, period_id, hour, key_id, route_id) do update
+    on conflict (organization_id, tally_id, hour, key_id, route_id) do update
         set units = excluded.units, requests = excluded.requests;
 
-    insert into driftlock.usage_events as e (id, organization_id, key_id, route_id, units, period_id,
+    insert into driftlock.usage_events as e (id, organization_id, key_id, route_id, units, tally_id,
                                              at, request_id, voided)
     select x.id, organization, x.key, r.id, x.units, p.id, x.at, x.request_id, x.voided
     from jsonb_to_recordset(args -> 'receipts') as x (start bigint, "end" bigint, id uuid, key uuid,
@@ -128,7 +128,7 @@ begin
     join driftlock.billing_periods p on p.organization_id = organization
         and p.starts_at = x.start and p.ends_at = x."end"
     join driftlock.routes r on r.label = x.route
-    on conflict (id) do update set voided = excluded.voided, period_id = excluded.period_id;
+    on conflict (id) do update set voided = excluded.voided, tally_id = excluded.tally_id;
 
     insert into audit_logs (organization_id, ledger, seq, at, actor, action, resource, outcome,
                             request_id, ip, details, prev_hash, hash)

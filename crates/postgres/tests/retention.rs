@@ -81,7 +81,7 @@ fn dormant_organizations_hold_up_nothing() {
             select md5('dormant' || n)::uuid, 0, 1 from generate_series(1, 150) n;
          insert into driftlock.usage_ledgers
             select organization_id, id, 0, 1, 0, null, 7, 0 from driftlock.billing_periods;
-         insert into usage_counters (organization_id, period_id, hour, units, requests)
+         insert into usage_counters (organization_id, tally_id, hour, units, requests)
             select organization_id, id, 0, 7, 7 from driftlock.billing_periods;
          insert into driftlock.billing_periods (organization_id, starts_at, ends_at)
             select md5('busy' || n)::uuid, 1, 2 from generate_series(1, 50) n",

@@ -15,7 +15,7 @@ use crate::shipment;
 use crate::sql::Sql;
 
 /// A usage id is made this long at most before its settlement commits.
-const SETTLED_WITHIN: Duration = Duration::from_secs(86_400);
+pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(86_400);
 
 impl Books {
     /// Renews, extends or gives back a lease.
@@ -125,8 +125,32 @@ impl Books {
             let update = "UPDATE usage_events SET period = ?2 WHERE id = ?1";
             sql.execute(update, &[usage.as_bytes().into(), id.0.into()])?;
         }
-        self.write_counters(sql)
+        self.write_counters(sql)?;
+        hand_on(sql, organization, id, period)
     }
+}
+
+/// Notes when something was settled last in a period that took over all of others' since it began: then
+/// nothing is looked for there again. What is sealed stayed there.
+fn hand_on(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    id: PeriodId,
+    period: Period,
+) -> Result<(), Fault> {
+    let others = "organization = ?1 AND id <> ?2 AND starts_at < ?4 AND ends_at > ?3 \
+                  AND last_settled_at >= ?3 AND last_settled_at < ?4 AND NOT EXISTS (SELECT 1 \
+                  FROM meter_outbox o WHERE o.organization = ?1 AND o.period = p.id \
+                  AND o.sealed_at IS NOT NULL AND (o.hour + 3600) * 1000000 > ?3)";
+    let (start, end) = (period.start.micros(), period.end.micros());
+    let values = [organization.as_bytes().into(), id.0.into(), start.into(), end.into()];
+    let takes = format!(
+        "UPDATE billing_periods SET last_settled_at = max(last_settled_at, coalesce(\
+         (SELECT max(last_settled_at) FROM billing_periods p WHERE {others}), 0)) WHERE id = ?2"
+    );
+    sql.execute(&takes, &values)?;
+    let leaves = format!("UPDATE billing_periods AS p SET last_settled_at = ?3 - 1 WHERE {others}");
+    sql.execute(&leaves, &values).map(drop)
 }
 
 /// The period's number, made if there is none, and the organization's last commit time.

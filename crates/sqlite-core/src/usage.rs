@@ -1,15 +1,23 @@
 //! What the usage API shows: sums of a period, receipts.
 
+use std::time::Duration;
+
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
-use driftlock_domain::usage::{Grouping, UsageBucket, UsageSummary};
+use driftlock_domain::usage::{BUCKET_SECS, Grouping, UsageBucket, UsageSummary};
 
-use crate::sql::{Row, Sql};
+use crate::period::SETTLED_WITHIN;
+use crate::sql::{Row, Sql, Value};
 
-/// The usage of the period that holds `at`: of several `in_force`; `None` when there is none.
+/// Of what is settled in an hour, how long after its beginning the last id was made at most: a clock
+/// that was set back dates commits later, and ids not.
+const MADE_WITHIN: Duration = Duration::from_secs(2 * 3_600);
+
+/// The usage of the period that holds `at`: of several `in_force`, with what that is still to take
+/// over; `None` when there is none.
 ///
 /// # Errors
 /// What the database says.
@@ -20,8 +28,14 @@ pub fn summary(
     in_force: Period,
     grouping: Grouping,
 ) -> Result<Option<UsageSummary>, Fault> {
-    let Some((id, period)) = period_at(sql, organization, at, in_force)? else { return Ok(None) };
-    let buckets = buckets(sql, organization, id, grouping)?;
+    let (period, buckets) = if is_coming(sql, organization, at, in_force)? {
+        (in_force, coming(sql, organization, in_force, grouping)?)
+    } else {
+        let Some((id, period)) = period_at(sql, organization, at, in_force)? else {
+            return Ok(None);
+        };
+        (period, buckets(sql, organization, id, grouping)?)
+    };
     let units = buckets.iter().map(|bucket| bucket.units).sum();
     Ok(Some(UsageSummary { period, units, buckets }))
 }
@@ -72,10 +86,82 @@ fn period_at(
     })
 }
 
+/// Whether the book may still have to be turned to the period in force. Whether it has been nobody
+/// notes; then nothing is left to be taken over.
+fn is_coming(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    at: Timestamp,
+    in_force: Period,
+) -> Result<bool, Fault> {
+    let query = "SELECT starts_at FROM billing_periods WHERE organization = ?1 \
+                 ORDER BY last_settled_at DESC, id DESC LIMIT 1";
+    let latest = sql.first(query, &[organization.as_bytes().into()], |row| row.int(0))?;
+    Ok(in_force.contains(at) && latest.is_some_and(|start| start <= at.micros()))
+}
+
 fn buckets(
     sql: &impl Sql,
     organization: OrganizationId,
     period: i64,
+    grouping: Grouping,
+) -> Result<Vec<UsageBucket>, Fault> {
+    let counted = "SELECT hour, key, route, units, requests FROM usage_counters \
+                   WHERE organization = ?1 AND period = ?2";
+    sums(sql, counted, &[organization.as_bytes().into(), period.into()], grouping)
+}
+
+/// What counts in a period once the book is turned to it: what does already, and what was settled in it
+/// under another one and is not sealed. Hours are whole but for those that the period's bounds lie in:
+/// of these single settlements are looked at, if the other period has any that late.
+fn coming(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    period: Period,
+    grouping: Grouping,
+) -> Result<Vec<UsageBucket>, Fault> {
+    let counted = "WITH own AS (SELECT coalesce((SELECT id FROM billing_periods \
+        WHERE organization = ?1 AND starts_at = ?2 AND ends_at = ?3), 0) AS id), \
+        late AS MATERIALIZED (SELECT m.period, m.hour, \
+            m.hour * 1000000 >= ?2 AND (m.hour + 3600) * 1000000 <= ?3 AS whole \
+            FROM meter_outbox m, own JOIN billing_periods p ON p.id = m.period \
+            WHERE m.organization = ?1 AND m.period <> own.id AND m.units <> m.sealed_units \
+            AND m.sealed_at IS NULL AND m.hour BETWEEN ?4 AND ?5 AND p.last_settled_at >= ?2) \
+        SELECT c.hour, c.key, c.route, c.units, c.requests FROM usage_counters c, own \
+            WHERE c.organization = ?1 AND c.period = own.id \
+        UNION ALL SELECT c.hour, c.key, c.route, c.units, c.requests FROM late m \
+            CROSS JOIN usage_counters c \
+            WHERE m.whole AND c.organization = ?1 AND c.period = m.period AND c.hour = m.hour \
+        UNION ALL SELECT m.hour, e.key, e.route, e.units, 1 FROM late m CROSS JOIN usage_events e \
+            WHERE NOT m.whole AND e.id >= CASE m.hour WHEN ?4 THEN ?6 ELSE ?7 END \
+            AND e.id < CASE m.hour WHEN ?4 THEN ?8 ELSE ?9 END \
+            AND e.organization = ?1 AND e.period = m.period AND e.voided = 0 \
+            AND e.at / 3600000000 * 3600 = m.hour AND e.at >= ?2 AND e.at < ?3";
+    let last = Timestamp::from_micros(period.end.micros().saturating_sub(1));
+    let (first_hour, last_hour) = (period.start.floor_to(BUCKET_SECS), last.floor_to(BUCKET_SECS));
+    let first_id = |hour: Timestamp| UsageId::make(hour.minus(SETTLED_WITHIN), [0; 10]);
+    let next_id = |hour: Timestamp| UsageId::make(hour.plus(MADE_WITHIN), [0; 10]);
+    let (first_ids, last_ids) = (first_id(first_hour), first_id(last_hour));
+    let (first_next, last_next) = (next_id(first_hour), next_id(last_hour));
+    let values = [
+        organization.as_bytes().into(),
+        period.start.micros().into(),
+        period.end.micros().into(),
+        first_hour.secs().into(),
+        last_hour.secs().into(),
+        first_ids.as_bytes().into(),
+        last_ids.as_bytes().into(),
+        first_next.as_bytes().into(),
+        last_next.as_bytes().into(),
+    ];
+    sums(sql, counted, &values, grouping)
+}
+
+/// Sums up what a query brings as hour, key, route, units and requests.
+fn sums(
+    sql: &impl Sql,
+    counted: &str,
+    values: &[Value<'_>],
     grouping: Grouping,
 ) -> Result<Vec<UsageBucket>, Fault> {
     let group = match grouping {
@@ -85,12 +171,10 @@ fn buckets(
         Grouping::Route => "r.label",
     };
     let query = format!(
-        "SELECT {group}, sum(c.units), sum(c.requests) FROM usage_counters c \
-         JOIN routes r ON r.id = c.route WHERE c.organization = ?1 AND c.period = ?2 \
-         GROUP BY 1 HAVING sum(c.requests) > 0 ORDER BY 1"
+        "SELECT {group}, sum(c.units), sum(c.requests) FROM ({counted}) c \
+         JOIN routes r ON r.id = c.route GROUP BY 1 HAVING sum(c.requests) > 0 ORDER BY 1"
     );
-    let values = [organization.as_bytes().into(), period.into()];
-    sql.query(&query, &values, |row: Row<'_>| {
+    sql.query(&query, values, |row: Row<'_>| {
         let (units, requests) = (row.number(1)?, row.number(2)?);
         let mut bucket = UsageBucket { start: None, key_id: None, route: None, units, requests };
         match grouping {

@@ -86,11 +86,22 @@ impl UsageRecords for MemoryStore {
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault> {
         let state = self.state();
-        let Some((id, period)) = state.period_at(organization, at, in_force) else {
-            return Ok(None);
+        let mut counted: Vec<&Receipt> = Vec::new();
+        let period = if state.is_coming(organization, at, in_force) {
+            let known = state.periods.iter().position(|known| *known == (organization, in_force));
+            let id = known.map_or(UNKNOWN, number);
+            counted.extend(state.misplaced(organization, id, in_force));
+            counted.extend(state.counted(organization, id));
+            in_force
+        } else {
+            let Some((id, period)) = state.period_at(organization, at, in_force) else {
+                return Ok(None);
+            };
+            counted.extend(state.counted(organization, id));
+            period
         };
         let mut buckets: BTreeMap<String, UsageBucket> = BTreeMap::new();
-        for Receipt { units, key_id, route, at, .. } in state.counted(organization, id) {
+        for Receipt { units, key_id, route, at, .. } in counted {
             let start = match grouping {
                 Grouping::Hour => Some(at.floor_to(BUCKET_SECS)),
                 Grouping::Day => Some(at.floor_to(DAY_SECS)),
@@ -242,16 +253,37 @@ impl State {
             self.periods.push(wanted);
             self.periods.len() - 1
         });
-        let id = PeriodId(i64::try_from(place).unwrap_or(i64::MAX) + 1);
-        for event in self.events.values_mut() {
-            let at = event.receipt.at;
-            let own = event.receipt.organization_id == organization && period.contains(at);
-            if own && !self.outbox.is_sealed(organization, event.period, at) {
-                event.period = id;
-            }
+        let id = number(place);
+        let moved: Vec<UsageId> =
+            self.misplaced(organization, id, period).map(|receipt| receipt.id).collect();
+        for usage in moved {
+            self.events.entry(usage).and_modify(|event| event.period = id);
         }
         let used = self.counted(organization, id).map(|receipt| u64::from(receipt.units)).sum();
         (id, used)
+    }
+
+    /// What lies in a period, counts in another one, and is not sealed.
+    fn misplaced(
+        &self,
+        organization: OrganizationId,
+        id: PeriodId,
+        period: Period,
+    ) -> impl Iterator<Item = &Receipt> {
+        let is_misplaced = move |event: &&Event| {
+            let at = event.receipt.at;
+            let own = event.receipt.organization_id == organization && !event.voided;
+            own && event.period != id
+                && period.contains(at)
+                && !self.outbox.is_sealed(organization, event.period, at)
+        };
+        self.events.values().filter(is_misplaced).map(|event| &event.receipt)
+    }
+
+    /// Whether the book is still to be turned to the period in force at an instant.
+    fn is_coming(&self, organization: OrganizationId, at: Timestamp, in_force: Period) -> bool {
+        let book = self.books.get(&organization).map(|book| book.lease.period());
+        in_force.contains(at) && book.is_some_and(|book| book.start <= at && book != in_force)
     }
 
     fn period_at(
@@ -261,8 +293,7 @@ impl State {
         in_force: Period,
     ) -> Option<(PeriodId, Period)> {
         let known = self.periods.iter().enumerate().filter_map(|(place, (of, period))| {
-            let id = PeriodId(i64::try_from(place).ok()? + 1);
-            (*of == organization && period.contains(at)).then_some((id, *period))
+            (*of == organization && period.contains(at)).then_some((number(place), *period))
         });
         known.max_by_key(|(id, period)| {
             let counts = self.counted(organization, *id).next().is_some();
@@ -281,6 +312,11 @@ impl State {
             .map(|event| &event.receipt)
             .filter(move |receipt| receipt.organization_id == organization)
     }
+}
+
+/// The number of the period at a place.
+fn number(place: usize) -> PeriodId {
+    PeriodId(i64::try_from(place).unwrap_or(i64::MAX - 1) + 1)
 }
 
 /// What is entered for a number that is voided before it was settled, so that it never is.

@@ -78,6 +78,7 @@ const TABLES: &[Table] = &[
     internal("driftlock.meter_reports", Some(ORGANIZATION)),
     internal("driftlock.migrations", None),
     internal("driftlock.routes", None),
+    internal("driftlock.tally_parts", Some(ORGANIZATION)),
     internal("driftlock.usage_events", Some(ORGANIZATION)),
     internal("driftlock.usage_leases", Some(ORGANIZATION)),
     internal("driftlock.usage_ledgers", Some(ORGANIZATION)),
@@ -106,14 +107,16 @@ pub(crate) fn rows_of(organization: &str, member: &str) -> String {
             values ('{organization}', 0, 1);
          insert into driftlock.idempotency_claims values ('{organization}', '', '{organization}', 0);
          insert into driftlock.idempotency_keys values ('{organization}', '', '{organization}', 0);
-         insert into driftlock.meter_outbox (organization_id, period_id, hour, units)
-            values ('{organization}', 1, 0, 1);
+         insert into driftlock.meter_outbox (organization_id, period_id, tally_id, hour, units)
+            values ('{organization}', 1, 1, 0, 1);
          insert into driftlock.meter_reports (identifier, organization_id, period_id, hour, units,
             value, timestamp, sealed_at, state, due_at)
             values ('{organization}', '{organization}', 1, 0, 1, 1, 0, 0, 'done', 0);
          insert into driftlock.routes (label) values ('{organization}');
-         insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, period_id,
+         insert into driftlock.usage_events (id, organization_id, key_id, route_id, units, tally_id,
             at, request_id) values ('{organization}', '{organization}', '{organization}', 1, 1, 1, 0, '');
+         insert into driftlock.tally_parts select coalesce(max(part_id), 0) + 1, '{organization}', 1, 1,
+            0, 1 from driftlock.tally_parts;
          insert into driftlock.audit_outbox (organization_id, record) values ('{organization}', '[]');
          insert into driftlock.notes values ('{organization}', '');
          insert into driftlock.pending_voids values ('{organization}', '{organization}', 0);

@@ -164,11 +164,51 @@ pub(super) async fn what_is_shown_is_the_period_in_force(store: impl Store) {
     assert_eq!(in_force(subscribed).await, 1, "its units were taken over");
     assert_eq!(units_in(&store, now(), subscribed).await, 1);
     assert_eq!(in_force(month).await, 1, "and come back");
-    for asked_for in [month, Period { start: now(), end: month.end }] {
+    let past = Period { start: month.start, end: now() };
+    for asked_for in [month, past] {
         let usage = store.usage(organization_id(1), now(), asked_for, Grouping::Day).await;
         let usage = usage.expect("read").expect("there is some");
         assert_eq!((usage.period, usage.units), (month, 1), "not the one that was learned last");
     }
+}
+
+/// A subscription began, was changed or went on to its next period, and no request came since.
+pub(super) async fn a_period_is_shown_before_the_ledger_turns_to_it(store: impl Store) {
+    lease(&store, None, 0, 1).await;
+    settle(&store, settlement(1, 1), now()).await;
+    let minute = Duration::from_secs(60);
+    let later = now().plus(90 * minute);
+    for (number, minutes, units) in [(2, 10, 2), (3, 25, 3), (4, 90, 4)] {
+        let one = Settlement { units, ..settlement(1, number) };
+        settle(&store, one, now().plus(minutes * minute)).await;
+    }
+    let month = terms(None).period;
+    let shown = async |at, period, grouping| {
+        let usage = store.usage(organization_id(1), at, period, grouping).await.expect("read");
+        let usage = usage.expect("there is some");
+        assert_eq!(usage.period, period);
+        let sums = usage.buckets.iter().map(|bucket| (bucket.units, bucket.requests));
+        (usage.units, sums.collect::<Vec<_>>())
+    };
+    // Its bound lies in an hour that has two settlements before it and one after it.
+    let period = Period { start: now().plus(22 * minute), end: month.end };
+    let took = (7, vec![(3, 1), (4, 1)]);
+    assert_eq!(shown(later, period, Grouping::Hour).await, took, "what it will take over");
+    assert_eq!(shown(later, month, Grouping::Day).await, (10, vec![(10, 4)]), "nothing was moved");
+    let learned = LeaseAsk { terms: Terms { period, ..terms(None) }, ..ask(None, 0, 1) };
+    let granted = store.lease(organization_id(1), node(1), &learned, later).await;
+    assert_eq!(granted.expect("leased").used, 7);
+    assert_eq!(
+        shown(later, period, Grouping::Hour).await,
+        took,
+        "once it was taken over, the same"
+    );
+    let next = Period::calendar_month(period.end);
+    assert_eq!(
+        shown(next.start, next, Grouping::Day).await,
+        (0, Vec::new()),
+        "one that just begins"
+    );
 }
 
 pub(super) async fn a_period_learned_late_takes_over_its_units(store: impl Store) {

@@ -7,6 +7,7 @@ mod idempotency;
 mod inbox;
 mod ledger;
 mod reports;
+mod turns;
 
 use driftlock_gateway::ports::{
     Alerts, AuditLog, Directory, EventInbox, Ledger, UsageRecords, UsageReports,
@@ -67,9 +68,11 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         ledger::every_grouping_sums_up_to_the_units,
         ledger::a_hold_across_the_turn_counts_in_the_new_period,
         ledger::what_is_shown_is_the_period_in_force,
+        ledger::a_period_is_shown_before_the_ledger_turns_to_it,
         ledger::a_period_learned_late_takes_over_its_units,
         ledger::commit_times_are_monotone,
         ledger::receipts_tell_what_was_settled,
+        turns::periods_turn_as_in_the_reference,
         idempotency::a_key_belongs_to_one_settlement,
         idempotency::a_charge_and_its_answer_are_one_commit,
         idempotency::an_answer_is_kept_for_24_hours,
