@@ -18,7 +18,9 @@ pub const LOCKED: &str = "locked";
 /// A running cluster. It survives its server's kill, but no power failure: nothing is synced.
 #[derive(Debug)]
 pub struct Cluster {
-    folder: TempDir,
+    folder: PathBuf,
+    /// What is not kept goes with the cluster.
+    temporary: Option<TempDir>,
     programs: PathBuf,
     port: u16,
     server: Option<Child>,
@@ -47,6 +49,28 @@ impl Cluster {
         cluster
     }
 
+    /// Starts the one that is kept in a folder, or a new one there, that stays.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_in(folder: &Path, settings: &[&str]) -> Self {
+        std::fs::create_dir_all(folder).expect("the folder can be made");
+        let mut cluster = Self::in_folder(folder.to_owned(), None, settings);
+        cluster.boot();
+        cluster
+    }
+
+    /// Stops the server and starts it with other settings.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart_with(&mut self, settings: &[&str]) {
+        self.shut_down();
+        self.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        self.boot();
+    }
+
     /// Starts one that speaks TLS, too, with a certificate of its own making; the certificate's file.
     ///
     /// # Panics
@@ -56,7 +80,7 @@ impl Cluster {
         let made = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let files = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
         let mut cluster = Self::make(&files);
-        let shown = cluster.folder.path().join("certificate.pem");
+        let shown = cluster.folder.join("certificate.pem");
         std::fs::write(&shown, made.cert.pem()).expect("it can be written");
         for (name, text) in
             [("server.crt", made.cert.pem()), ("server.key", made.signing_key.serialize_pem())]
@@ -74,16 +98,23 @@ impl Cluster {
 
     fn make(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        Self::in_folder(folder.path().to_owned(), Some(folder), settings)
+    }
+
+    fn in_folder(folder: PathBuf, temporary: Option<TempDir>, settings: &[&str]) -> Self {
         let programs = programs();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = socket.local_addr().expect("bound").port();
         drop(socket);
         if let Some(user) = other_user() {
-            run(Command::new("chown").arg(user).arg(folder.path()));
+            run(Command::new("chown").arg(user).arg(&folder));
         }
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let databases = AtomicU32::new(0);
-        let cluster = Self { folder, programs, port, server: None, databases, settings };
+        let cluster = Self { folder, temporary, programs, port, server: None, databases, settings };
+        if cluster.data().join("PG_VERSION").exists() {
+            return cluster;
+        }
         run(cluster
             .program("initdb")
             .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
@@ -166,7 +197,7 @@ impl Cluster {
     /// When it does not come up.
     pub fn boot(&mut self) {
         let port = self.port.to_string();
-        let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
+        let log = std::fs::File::create(self.folder.join("log")).expect("a log");
         let mut server = self.program("postgres");
         server.args(["-p", &port, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
         server.args(["-c", "max_connections=200", "-k"]).arg(self.data());
@@ -178,6 +209,15 @@ impl Cluster {
             assert!(began.elapsed() < PATIENCE, "PostgreSQL does not start: {error}{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Has the disk have everything that was written, also while the server did not care.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn sync(&self) {
+        self.sql("postgres", "checkpoint");
+        run(self.program("initdb").args(["--sync-only", "-D"]).arg(self.data()));
     }
 
     /// Stops the server and leaves it so, until [`Self::boot`].
@@ -207,11 +247,11 @@ impl Cluster {
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.join("data")
     }
 
     /// A program of PostgreSQL's, which runs as no root.
@@ -223,7 +263,7 @@ impl Cluster {
             .arg(format!("--reuid={user}"))
             .args(["--regid=nogroup", "--clear-groups"])
             .arg(path);
-        command.current_dir(self.folder.path());
+        command.current_dir(&self.folder);
         command
     }
 }
@@ -249,7 +289,7 @@ impl Drop for Frozen {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.stop("QUIT");
+        self.stop(if self.temporary.is_some() { "QUIT" } else { "INT" });
     }
 }
 

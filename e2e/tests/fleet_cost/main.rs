@@ -2,7 +2,7 @@
 //! SQLite in one run, and what a million keys and millions of usage rows add to a request.
 //!
 //! `cargo xtask bench fleet` runs it. `DRIFTLOCK_USAGE_ROWS` (50,000,000) and `DRIFTLOCK_KEYS`
-//! (1,000,000) say how full the full database is.
+//! (1,000,000) say how full the full database is; `DRIFTLOCK_BENCH_FOLDER`, where it is kept.
 
 #![expect(clippy::print_stdout, reason = "figures on standard output are what it is for")]
 
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use driftlock_e2e::admin::Organization;
 use driftlock_e2e::target::Target;
 use driftlock_testkit::postgres::Cluster;
-use fill::{MEASURED, fill, secret};
+use fill::{MEASURED, PRODUCTION, filled, secret};
 use load::{Answered, during, one_by_one};
 use serde_json::json;
 use support::backend::Backend;
@@ -41,16 +41,6 @@ const COLD: u64 = 5_000;
 const CONFIG: &str = "[limits]\naddress_requests_per_minute = 1000000\n\
                       address_ceiling_per_minute = 1000000000\n";
 
-/// As a server runs in production: everything is synced.
-fn cluster() -> Cluster {
-    Cluster::start_with(&[
-        "fsync=on",
-        "shared_buffers=1GB",
-        "max_wal_size=4GB",
-        "shared_preload_libraries=pg_stat_statements",
-    ])
-}
-
 fn key(target: &Target) -> String {
     let quota = json!({ "quota": { "included": 2_000_000_000 } });
     let organization = Organization::with(target, quota);
@@ -64,9 +54,9 @@ fn what_postgresql_behind_costs() {
     let (keys, rows) =
         (number("DRIFTLOCK_KEYS", 1_000_000), number("DRIFTLOCK_USAGE_ROWS", 50_000_000));
     println!("\na database with {COLD} keys and no usage");
-    let empty = filled(&backend, COLD, 0);
+    let empty = cost_of(&backend, COLD, 0);
     println!("a database with {keys} keys and {rows} usage rows");
-    let full = filled(&backend, keys, rows);
+    let full = cost_of(&backend, keys, rows);
     println!(
         "full / empty: key looked up {:.2}, metered {:.2}",
         full.0 / empty.0,
@@ -80,7 +70,7 @@ fn number(name: &str, usual: u64) -> u64 {
 
 /// Rounds of both stores take turns, so that what else runs on the machine is the same for both.
 fn beside_sqlite(backend: &Backend) {
-    let fleet = Fleet::start_on(cluster(), 1, CONFIG, &backend.url);
+    let fleet = Fleet::start_on(Cluster::start_with(&PRODUCTION), 1, CONFIG, &backend.url);
     let embedded = Gateway::start(CONFIG, &backend.url);
     let (shared_key, own_key) = (key(&fleet.target(0)), key(&embedded.target()));
     let shared = || Client::new(fleet.listen(0), &shared_key);
@@ -140,14 +130,11 @@ fn round_trips(fleet: &Fleet, what: &str, load: impl FnOnce() -> Answered) -> (f
 }
 
 /// What a request costs on such a database: p50 of a look-up, and the time of a metered request.
-fn filled(backend: &Backend, keys: u64, rows: u64) -> (f64, f64) {
-    let fleet = Fleet::start_on(cluster(), 0, CONFIG, &backend.url);
-    let began = Instant::now();
-    fill(&fleet, keys, rows);
-    let mut fleet = fleet;
+fn cost_of(backend: &Backend, keys: u64, rows: u64) -> (f64, f64) {
+    let mut fleet = filled(&backend.url, CONFIG, keys, rows);
     fleet.add();
     let size = fleet.sql("select pg_size_pretty(pg_database_size(current_database()))");
-    println!("  filled in {:.0} s, {size}", began.elapsed().as_secs_f64());
+    println!("  {size}");
     let listen = fleet.listen(0).to_owned();
     // Spread over all of them, by a step that meets each once.
     let number = |n: u64| (n * 7_919) % keys;

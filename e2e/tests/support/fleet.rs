@@ -62,25 +62,37 @@ impl Fleet {
 
     /// The same on a cluster of the test's own.
     pub(crate) fn start_on(cluster: Cluster, size: usize, config: &str, backend_url: &str) -> Self {
+        let database = cluster.database(None);
+        let mut fleet = Self::start_in(cluster, &database, config, backend_url);
+        for _ in 0..size {
+            fleet.add();
+        }
+        fleet
+    }
+
+    /// The same on a database that is there, without gateways yet.
+    pub(crate) fn start_in(
+        cluster: Cluster,
+        database: &str,
+        config: &str,
+        backend_url: &str,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
-        let mut fleet = Self {
+        let fleet = Self {
             nodes: Vec::new(),
             backend: None,
             backend_url: backend_url.to_owned(),
             project: None,
             redis: None,
             login: None,
-            database: cluster.database(None),
+            database: database.to_owned(),
             cluster,
             binary: build(),
             directory,
         };
         let migrated = fleet.command("migrate").output().expect("it runs");
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-        for _ in 0..size {
-            fleet.add();
-        }
         fleet
     }
 
@@ -158,6 +170,16 @@ impl Fleet {
         let done = command.args(&arguments[1..]).args(["--url", &url]).output().expect("it runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8_lossy(&done.stdout).into_owned()
+    }
+
+    /// What `driftlock check` says of the store, and whether it is content.
+    pub(crate) fn checked(&self) -> (bool, String) {
+        let mut command = self.command("check");
+        command.arg("--config").arg(self.directory.path().join("gateway.toml"));
+        let done = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&done.stdout);
+        let line = said.lines().find(|line| line.starts_with("ENV_")).unwrap_or_default();
+        (done.status.success(), line.to_owned())
     }
 
     /// Where a gateway listens.
