@@ -11,6 +11,23 @@ use driftlock_e2e::cases::CASES;
 use driftlock_e2e::runner::check;
 use support::fleet::Fleet;
 
+/// A schema of another version than the program's, as an upgrade leaves it for a while.
+#[test]
+fn check_compares_the_schema_with_the_program() {
+    let fleet = Fleet::start(0, "").by_rest();
+    let (is_well, told) = fleet.checked();
+    assert!(is_well && told.starts_with("ENV_SUPABASE_URL: the schema is up to date"), "{told}");
+    fleet.sql("insert into driftlock.migrations (version) values (99)");
+    let (is_well, told) = fleet.checked();
+    assert!(!is_well && told.contains("version 99; ") && told.contains("use a later"), "{told}");
+    fleet.sql("delete from driftlock.migrations where version > 2");
+    let (is_well, told) = fleet.checked();
+    assert!(
+        !is_well && told.contains("version 2; ") && told.contains("`driftlock migrate`"),
+        "{told}"
+    );
+}
+
 #[test]
 fn on_a_supabase_project_the_gateway_does_what_it_must() {
     let mut fleet = Fleet::start(0, "").by_rest();

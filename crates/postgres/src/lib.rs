@@ -19,7 +19,7 @@ mod url;
 pub use connections::Connections;
 pub use error::OpenError;
 pub use migrate::{Migrated, VERSION, migrate, migrate_to};
-pub use open::{PostgresStore, open};
+pub use open::{PostgresStore, check, open};
 pub use url::{DatabaseUrl, MalformedUrl};
 
 pub use driftlock_postgres_core::{Change, MIGRATIONS, Migration, Timing};

@@ -27,7 +27,11 @@ pub fn open(
     Ok(FunctionStore::new(connections, timing))
 }
 
-fn check(url: &DatabaseUrl) -> Result<(), OpenError> {
+/// Whether a database can be reached and has the schema of this program. Nothing is changed.
+///
+/// # Errors
+/// As [`open`].
+pub fn check(url: &DatabaseUrl) -> Result<(), OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let version = runtime.block_on(async {
         let (client, connection) = url.connect().await?;

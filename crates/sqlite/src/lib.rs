@@ -21,4 +21,5 @@ mod store;
 mod writer;
 
 pub use open::{OpenError, Options};
+pub use schema::versions;
 pub use store::SqliteStore;

@@ -3,23 +3,46 @@
 use std::path::Path;
 
 use driftlock_sqlite_core::MIGRATIONS;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::open::OpenError;
 
 /// The version that this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
+/// The version of a database file's schema and the one of this program, which [`SqliteStore::open`]
+/// brings it to; 0 for a file that is not there. Nothing is changed.
+///
+/// # Errors
+/// [`OpenError`], also when a later version of the gateway made it.
+///
+/// [`SqliteStore::open`]: crate::SqliteStore::open
+pub fn versions(path: &Path) -> Result<(i64, i64), OpenError> {
+    if !path.exists() {
+        return Ok((0, VERSION));
+    }
+    let failed = |error| OpenError::of(path, error);
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let found = version(&connection.map_err(failed)?).map_err(failed)?;
+    is_known(found, path).map(|()| (found, VERSION))
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", (), |row| row.get(0))
+}
+
+fn is_known(found: i64, path: &Path) -> Result<(), OpenError> {
+    if found > VERSION {
+        return Err(OpenError::TooNew { path: path.to_owned(), found, known: VERSION });
+    }
+    Ok(())
+}
+
 /// Brings the schema up to date; the version it had before.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<i64, OpenError> {
     let failed = |error| OpenError::of(path, error);
-    let version = |connection: &Connection| {
-        connection.query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0))
-    };
     let before = version(connection).map_err(failed)?;
-    if before > VERSION {
-        return Err(OpenError::TooNew { path: path.to_owned(), found: before, known: VERSION });
-    }
+    is_known(before, path)?;
     for (index, migration) in
         MIGRATIONS.iter().enumerate().skip(usize::try_from(before).unwrap_or(0))
     {

@@ -1,14 +1,16 @@
-//! `driftlock check`: what is wrong with a configuration, line by line, and what would be right.
+//! `driftlock check`: what is wrong with a configuration, line by line, and what would be right; and
+//! with the store and the Redis that the environment names, which are looked at and not changed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use driftlock_domain::config::Config;
+use driftlock_domain::config::{Config, ConfigError};
 use serde_json::{Value, json};
 
-use super::output;
+use super::{output, store};
+use crate::host::{Environment, EnvironmentError};
 
 #[derive(Args)]
 pub(super) struct Check {
@@ -22,40 +24,95 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let file = self.config.display();
+        let file = self.config.display().to_string();
         let text = std::fs::read_to_string(&self.config)
             .with_context(|| format!("cannot read the configuration {file}"))?;
-        match Config::parse(&text) {
-            Ok(config) if self.json => {
-                output::json(&json!({ "ok": true, "mistakes": [], "config": config }))?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Ok(config) => {
-                summary(&config)?;
-                output::line(&format!("{file} is valid"))?;
-                Ok(ExitCode::SUCCESS)
-            }
+        let config = Config::parse(&text);
+        let around = Around::of(Environment::read(), config.as_ref().unwrap_or(&Config::default()));
+        let mistakes = config.as_ref().err().map_or(&[][..], Vec::as_slice);
+        let ok = mistakes.is_empty() && around.mistakes.is_empty();
+        if self.json {
+            let config = config.as_ref().ok().filter(|_| ok);
+            output::json(&report(mistakes, &around, config))?;
+        } else {
+            tell(&file, &config, &around)?;
+        }
+        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What the environment names, as it was found.
+#[derive(Default)]
+struct Around {
+    /// What is well, a line each.
+    found: Vec<String>,
+    /// What is not, by variable.
+    mistakes: Vec<(&'static str, String)>,
+}
+
+impl Around {
+    fn of(environment: Result<Environment, Vec<EnvironmentError>>, config: &Config) -> Self {
+        let mut around = Self::default();
+        match environment {
             Err(mistakes) => {
-                if self.json {
-                    let rows: Vec<Value> = mistakes
-                        .iter()
-                        .map(|m| json!({ "line": m.line, "key": m.key, "message": m.message }))
-                        .collect();
-                    output::json(&json!({ "ok": false, "mistakes": rows }))?;
-                } else {
-                    for mistake in &mistakes {
-                        let line = mistake.line.map_or_else(String::new, |line| format!(":{line}"));
-                        let key = match mistake.key.as_str() {
-                            "" => String::new(),
-                            key => format!("{key}: "),
-                        };
-                        output::line(&format!("{file}{line}: {key}{}", mistake.message))?;
-                    }
-                }
-                Ok(ExitCode::FAILURE)
+                around.mistakes.extend(mistakes.into_iter().map(|one| (one.variable, one.problem)));
+            }
+            Ok(environment) => {
+                around.note(store::look(&environment));
+                around.note(store::look_at_redis(&environment, config));
+            }
+        }
+        around
+    }
+
+    fn note(&mut self, looked: Option<(&'static str, Result<String>)>) {
+        match looked {
+            None => {}
+            Some((variable, Ok(found))) => self.found.push(format!("{variable}: {found}")),
+            Some((variable, Err(error))) => self.mistakes.push((variable, format!("{error:#}"))),
+        }
+    }
+}
+
+fn report(mistakes: &[ConfigError], around: &Around, config: Option<&Config>) -> Value {
+    let of_file =
+        mistakes.iter().map(|m| json!({ "line": m.line, "key": m.key, "message": m.message }));
+    let of_environment = around
+        .mistakes
+        .iter()
+        .map(|(variable, problem)| json!({ "line": null, "key": variable, "message": problem }));
+    let all: Vec<Value> = of_file.chain(of_environment).collect();
+    let mut report = json!({ "ok": all.is_empty(), "mistakes": all, "found": around.found });
+    if let Some(config) = config {
+        report["config"] = json!(config);
+    }
+    report
+}
+
+fn tell(file: &str, config: &Result<Config, Vec<ConfigError>>, around: &Around) -> Result<()> {
+    match config {
+        Ok(config) => {
+            summary(config)?;
+            output::line(&format!("{file} is valid"))?;
+        }
+        Err(mistakes) => {
+            for mistake in mistakes {
+                let line = mistake.line.map_or_else(String::new, |line| format!(":{line}"));
+                let key = match mistake.key.as_str() {
+                    "" => String::new(),
+                    key => format!("{key}: "),
+                };
+                output::line(&format!("{file}{line}: {key}{}", mistake.message))?;
             }
         }
     }
+    for found in &around.found {
+        output::line(found)?;
+    }
+    for (variable, problem) in &around.mistakes {
+        output::line(&format!("{variable}: {problem}"))?;
+    }
+    Ok(())
 }
 
 fn summary(config: &Config) -> Result<()> {

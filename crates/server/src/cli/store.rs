@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use driftlock_domain::config::{Config, OnOutage};
 use driftlock_postgres::{PostgresStore, Timing};
-use driftlock_redis::FleetRedis;
+use driftlock_redis::{FleetRedis, RedisUrl};
 use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_supabase::SupabaseStore;
 
@@ -60,14 +60,62 @@ pub(super) fn open(environment: &Environment, config: &Config) -> Result<Store> 
     }
 }
 
+/// Looks at the store that the environment names, if it names one, and changes nothing: by which
+/// variable, and whether `serve` could use it.
+pub(super) fn look(environment: &Environment) -> Option<(&'static str, Result<String>)> {
+    Some(match environment.store.as_ref()? {
+        StoreUrl::Sqlite(path) => (DATABASE_URL, look_at_file(path)),
+        StoreUrl::Postgres(url) => {
+            let checked = driftlock_postgres::check(url).map_err(Into::into);
+            (DATABASE_URL, checked.map(|()| up_to_date(driftlock_postgres::VERSION.into())))
+        }
+        StoreUrl::Supabase(access) => {
+            let opened = open_supabase(Arc::clone(access));
+            (SUPABASE_URL, opened.map(|_| up_to_date(driftlock_postgres::VERSION.into())))
+        }
+    })
+}
+
+fn look_at_file(path: &Path) -> Result<String> {
+    let (found, known) = driftlock_sqlite::versions(path)?;
+    Ok(match found {
+        0 => format!("{} is not there yet: `driftlock serve` makes it", path.display()),
+        found if found == known => up_to_date(known),
+        found => format!(
+            "the schema has version {found}; {known} is needed: `driftlock migrate`, or the next \
+             `driftlock serve`, brings it there"
+        ),
+    })
+}
+
+fn up_to_date(version: i64) -> String {
+    format!("the schema is up to date (version {version})")
+}
+
+/// Looks at the Redis that the environment names, if it names one.
+pub(super) fn look_at_redis(
+    environment: &Environment,
+    config: &Config,
+) -> Option<(&'static str, Result<String>)> {
+    let url = environment.redis.as_ref()?;
+    let found = open_fleet(url, config).and_then(|fleet| {
+        let found = fleet.server().map(|server| format!("{server} counts rate limits"));
+        found.context("it does not answer: each gateway counts rate limits by itself until it does")
+    });
+    Some((REDIS_URL, found))
+}
+
 /// The rate limits of the fleet, if the environment names a server for them. One that refuses this
 /// gateway is a mistake; one that is away is not, since a gateway must start without it.
 pub(super) fn fleet(environment: &Environment, config: &Config) -> Result<Option<FleetRedis>> {
-    let Some(url) = &environment.redis else { return Ok(None) };
+    let opened = environment.redis.as_ref().map(|url| open_fleet(url, config));
+    opened.transpose().context(REDIS_URL)
+}
+
+fn open_fleet(url: &RedisUrl, config: &Config) -> Result<FleetRedis> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer_max = Duration::from_millis(config.limits.fleet_answer_ms);
-    let opened = runtime.block_on(FleetRedis::open(url.clone(), answer_max));
-    opened.map(Some).context(REDIS_URL)
+    Ok(runtime.block_on(FleetRedis::open(url.clone(), answer_max))?)
 }
 
 pub(super) fn open_file(path: &Path, config: &Config) -> Result<SqliteStore> {

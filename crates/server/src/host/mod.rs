@@ -27,7 +27,9 @@ mod upstream;
 
 pub(crate) use clock::NativeClock;
 
-pub(crate) use environment::{DATABASE_URL, Environment, REDIS_URL, SUPABASE_URL, StoreUrl};
+pub(crate) use environment::{
+    DATABASE_URL, Environment, EnvironmentError, REDIS_URL, SUPABASE_URL, StoreUrl,
+};
 pub(crate) use journal::Journal;
 pub(crate) use platform::{NativeStore, SharedStore, serve};
 pub(crate) use serve::{Addresses, AdminListen, Setup, stop_signal};
