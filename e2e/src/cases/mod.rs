@@ -124,6 +124,7 @@ pub const CASES: &[Case] = cases! {
     Together audit::organizations_do_not_see_each_other;
     Together stripe::a_signup_opens_the_door_in_any_order;
     Together stripe::a_failed_payment_is_grace_and_an_alert;
+    Together stripe::a_person_clears_a_dispute;
     Together stripe::an_end_closes_the_door;
     Together stripe::an_unknown_price_is_a_dead_letter_that_names_it;
     Together stripe::what_is_not_stripe_s_is_told_apart;

@@ -101,6 +101,43 @@ pub(super) fn a_failed_payment_is_grace_and_an_alert(target: &Target) {
     assert_eq!(failed, 1, "once for the period: {alerts}");
 }
 
+pub(super) fn a_person_clears_a_dispute(target: &Target) {
+    let organization = standard(target);
+    let mut life = signup(&organization, "price_standard");
+    life.dispute();
+    for event in life.events() {
+        deliver(target, event).expect(200);
+    }
+    eventually("it is disputed", || {
+        (shown(&organization)["billing"]["disputed"] == true).then_some(())
+    });
+    let clear = |body: Value| organization.admin("POST", "/disputes/clear").json(&body).send();
+    clear(json!({})).problem(400, "invalid-request");
+    clear(json!({"reason": " "})).problem(400, "invalid-request");
+    let other = json!({"reason": "none of its", "dispute": "dp_none"});
+    clear(other).problem(404, "not-found");
+    let open = shown(&organization)["billing"]["disputes"].clone();
+    let told = clear(json!({"reason": "settled by telephone"})).expect(200).json();
+    assert_eq!((&told["cleared"], &told["waiting"]), (&open, &Value::Null), "{told}");
+    assert_eq!(told["customer"], life.customer(), "{told}");
+    let billing = shown(&organization)["billing"].clone();
+    assert_eq!((&billing["disputed"], &billing["disputes"]), (&json!(false), &json!([])));
+    let again = clear(json!({"reason": "settled by telephone"})).expect(200).json();
+    assert_eq!(again["cleared"], json!([]), "once: {again}");
+    // Stripe's event of it comes again: the flag stays away.
+    let opened = life.events().last().expect("the dispute");
+    assert_eq!(deliver(target, opened).expect(200).json()["duplicate"], true);
+    assert_eq!(shown(&organization)["billing"]["disputed"], false);
+    let rows = organization.audit();
+    let rows: Vec<&Value> =
+        rows.iter().filter(|row| row["action"] == "billing.dispute_cleared").collect();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["actor"], &rows[0]["details"]["dispute"]), (&json!("admin"), &open[0]));
+    assert_eq!(rows[0]["details"]["reason"], "settled by telephone");
+    let verdict = organization.admin("GET", "/audit/verify").send().expect(200).json();
+    assert_eq!(verdict["ok"], true, "{verdict}");
+}
+
 pub(super) fn an_end_closes_the_door(target: &Target) {
     let organization = standard(target);
     let mut life = signup(&organization, "price_standard");

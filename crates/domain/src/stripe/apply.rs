@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::account::{Account, Billing};
+use super::clearing::cleared;
 use super::event::{Event, EventKind};
 use super::fold::fold_from;
 use super::invoices::{self, InvoiceState};
@@ -108,10 +109,11 @@ pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<App
         grace: rules.grace,
     };
     let new = Billing::of(account);
+    let (changes, cleared) = (transitions(standing, &new), cleared(events));
     Ok(Applied {
         organization,
         subscription: new.for_directory(account, plan),
-        transitions: transitions(standing, &new),
+        transitions: changes.into_iter().map(|change| change.by_hand(&cleared)).collect(),
         standing: new,
         invoices,
         dead,

@@ -10,6 +10,7 @@ pub mod account;
 pub mod api;
 pub mod apply;
 pub mod chain;
+pub mod clearing;
 pub mod delivery;
 pub mod event;
 pub mod file;

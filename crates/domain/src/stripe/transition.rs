@@ -1,9 +1,12 @@
 //! What changed between two standings: rows of the audit log, and what people are told.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::account::Billing;
+use super::clearing::Clearing;
 use crate::alert::AlertKind;
 use crate::organization::SubscriptionStatus;
 use crate::period::Period;
@@ -50,6 +53,8 @@ pub enum Transition {
     Disputed { dispute: String },
     /// That dispute is over.
     DisputeClosed { dispute: String },
+    /// A person cleared it.
+    DisputeCleared { dispute: String, clearing: Clearing },
     /// Another subscription lives beside the current one.
     AlsoLive { subscription: String },
     /// The customer was deleted at Stripe.
@@ -114,9 +119,31 @@ impl Transition {
             Self::Resumed => "billing.resumed",
             Self::Disputed { .. } => "billing.disputed",
             Self::DisputeClosed { .. } => "billing.dispute_closed",
+            Self::DisputeCleared { .. } => "billing.dispute_cleared",
             Self::AlsoLive { .. } => "billing.also_live",
             Self::CustomerDeleted => "billing.customer_deleted",
             Self::StatusChanged { .. } => "billing.status_changed",
+        }
+    }
+
+    /// The same, where a person ended what it says is over.
+    #[must_use]
+    pub fn by_hand(self, cleared: &BTreeMap<&str, Clearing>) -> Self {
+        match self {
+            Self::DisputeClosed { dispute } => match cleared.get(dispute.as_str()) {
+                Some(clearing) => Self::DisputeCleared { dispute, clearing: clearing.clone() },
+                None => Self::DisputeClosed { dispute },
+            },
+            other => other,
+        }
+    }
+
+    /// Who did it, where it was not Stripe.
+    #[must_use]
+    pub const fn clearing(&self) -> Option<&Clearing> {
+        match self {
+            Self::DisputeCleared { clearing, .. } => Some(clearing),
+            _ => None,
         }
     }
 
@@ -140,6 +167,10 @@ impl Transition {
     /// The audit log's details: the change's members, as a JSON object.
     #[must_use]
     pub fn details(&self) -> Value {
+        if let Self::DisputeCleared { dispute, clearing } = self {
+            // Who it was, the row says by itself.
+            return json!({ "dispute": dispute, "reason": clearing.reason });
+        }
         let mut details = serde_json::to_value(self).unwrap_or_default();
         if let Some(members) = details.as_object_mut() {
             members.remove("change");

@@ -212,15 +212,18 @@ fn commit(
     standing.last_change =
         transitions.last().map(last).or_else(|| file.standing.last_change.clone());
     let resource: Arc<str> = standing.subscription.as_deref().unwrap_or(customer).into();
-    let row = |transition: &Transition| AuditRecord {
-        at: now,
-        actor: "stripe".into(),
-        action: transition.action().into(),
-        resource: Arc::clone(&resource),
-        outcome: "ok".into(),
-        request_id: "".into(),
-        ip: "".into(),
-        details: transition.details().to_string().into(),
+    let row = |transition: &Transition| {
+        let by = transition.clearing();
+        AuditRecord {
+            at: now,
+            actor: by.map_or("stripe", |by| &by.by).into(),
+            action: transition.action().into(),
+            resource: Arc::clone(&resource),
+            outcome: "ok".into(),
+            request_id: by.map_or("", |by| &by.request_id).into(),
+            ip: by.map_or("", |by| &by.ip).into(),
+            details: transition.details().to_string().into(),
+        }
     };
     let audit = transitions.iter().map(row).collect();
     let alert = |transition: &Transition| {

@@ -3,7 +3,7 @@
 //! Without `ENV_STRIPE_SECRET_KEY` nobody is asked: standings follow from the events alone, and
 //! usage stays in the outbox.
 
-mod billing;
+pub(crate) mod billing;
 mod fetch;
 pub(crate) mod in_flight;
 pub(crate) mod links;

@@ -123,7 +123,7 @@ const AUTHORITY_FIELDS: [(&str, &str); 4] = [
     ("from", "ledger.next.from"),
 ];
 
-const FIELDS: [(&str, &str); 21] = [
+const FIELDS: [(&str, &str); 22] = [
     ("id", "id"),
     ("name", "name"),
     ("plan", "plan"),
@@ -140,6 +140,7 @@ const FIELDS: [(&str, &str); 21] = [
     ("trial ends", "billing.trial_ends"),
     ("trial's end announced", "billing.trial_ending"),
     ("disputed", "billing.disputed"),
+    ("disputes", "billing.disputes"),
     ("deleted at Stripe", "billing.customer_deleted"),
     ("last billing change", "billing.last_change.action"),
     ("at", "billing.last_change.at"),

@@ -268,6 +268,19 @@ fn stripes_pages_and_a_standing_are_commands() {
     assert_eq!(line("trial ends"), "–");
     assert!(line("last billing change").starts_with("billing."), "{shown}");
 
+    // A person says that the dispute is over, once.
+    let dispute = line("disputes");
+    assert!(dispute.contains("dp_"), "{shown}");
+    let clear = ["stripe", "clear-dispute", &id, "--reason", "refunded by hand"];
+    let cleared = world.said(&clear);
+    let customer = world.life.customer();
+    assert!(cleared.contains(&id) && cleared.contains(customer), "whose: {cleared}");
+    assert!(cleared.ends_with(": refunded by hand\n"), "and why: {cleared}");
+    assert!(world.said(&clear).contains("no dispute"), "once");
+    assert_eq!(world.json(&["org", "show", &id])["billing"]["disputes"], json!([]));
+    let log = world.said(&["audit", "list", &id]);
+    assert_eq!(log.matches("billing.dispute_cleared").count(), 1, "{log}");
+
     let invoices = world.json(&["stripe", "invoices", &id]);
     let statuses: Vec<&Value> =
         invoices["data"].as_array().expect("rows").iter().map(|row| &row["status"]).collect();

@@ -9,6 +9,7 @@ use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::KeyRecord;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::problem::Problem;
+use driftlock_domain::stripe::clearing::Clearing;
 use driftlock_domain::time::Timestamp;
 use http::request::Parts as Head;
 use http::{Method, Response, StatusCode};
@@ -110,6 +111,13 @@ impl<'a, P: Platform> AdminCall<'a, P> {
             ip: Arc::clone(&self.ip),
             details: details.to_string().into(),
         }
+    }
+
+    /// Who clears a dispute, and why.
+    pub(super) fn clearing(&self, reason: String) -> Clearing {
+        let AuditRecord { actor, request_id, ip, .. } = self.audit("", String::new(), &Value::Null);
+        let [by, request_id, ip] = [actor, request_id, ip].map(|text| text.to_string());
+        Clearing { by, reason, request_id, ip }
     }
 
     /// The organization that the path names.

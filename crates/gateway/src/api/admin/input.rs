@@ -95,14 +95,18 @@ impl<T> List<T> {
 
 /// A name that people give.
 pub(super) fn name(text: &str) -> Result<String, Failure> {
-    let name = text.trim();
-    let printable = !name.chars().any(char::is_control);
-    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || !printable {
-        return Err(Failure::invalid(format!(
-            "`name` is 1 to {NAME_CHARS_MAX} printable characters."
-        )));
+    self::text("name", text, NAME_CHARS_MAX)
+}
+
+/// A line that people write.
+pub(super) fn text(field: &str, text: &str, chars_max: usize) -> Result<String, Failure> {
+    let text = text.trim();
+    let printable = !text.chars().any(char::is_control);
+    if text.is_empty() || text.chars().count() > chars_max || !printable {
+        let message = format!("`{field}` is 1 to {chars_max} printable characters.");
+        return Err(Failure::invalid(message));
     }
-    Ok(name.to_owned())
+    Ok(text.to_owned())
 }
 
 /// Requests per minute: none, or at least one.

@@ -1,5 +1,6 @@
 //! `driftlock stripe`: the inbox of Stripe's events, and sample events to try it with.
 
+mod disputes;
 mod events;
 mod links;
 mod reconcile;
@@ -23,6 +24,8 @@ pub(super) enum Stripe {
     Portal(links::Portal),
     /// List an organization's invoices, the newest first
     Invoices(links::Invoices),
+    /// Say that a dispute is over, where Stripe did not
+    ClearDispute(disputes::ClearDispute),
     /// List usage reports to Stripe, and how far each came
     Reports(reports::Reports),
     /// Tell Stripe once more of usage that it refused
@@ -41,6 +44,7 @@ impl Stripe {
             Self::Checkout(command) => command.run(),
             Self::Portal(command) => command.run(),
             Self::Invoices(command) => command.run(),
+            Self::ClearDispute(command) => command.run(),
             Self::Reports(command) => command.run(),
             Self::Retry(command) => command.run(),
             Self::Reconcile(command) => command.run(),

@@ -32,6 +32,7 @@ struct BillingView {
     trial_ends: Option<Timestamp>,
     trial_ending: bool,
     disputed: bool,
+    disputes: Vec<String>,
     customer_deleted: bool,
     last_change: Option<LastChange>,
 }
@@ -75,6 +76,7 @@ impl OrganizationView {
             trial_ends: standing.trial_ends,
             trial_ending: standing.trial_ending,
             disputed: standing.disputed,
+            disputes: standing.disputes,
             customer_deleted: standing.customer_deleted,
             last_change: standing.last_change,
         });

@@ -1,6 +1,7 @@
 //! Stripe: its events, invoices, links to its pages, and the comparison with it.
 
 pub(super) mod checkout;
+pub(super) mod disputes;
 pub(super) mod events;
 mod failure;
 pub(super) mod invoices;

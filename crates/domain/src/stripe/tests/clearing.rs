@@ -1,0 +1,78 @@
+use super::*;
+use crate::stripe::account::Billing;
+use crate::stripe::apply::{Applied, Customer, Rules, apply};
+use crate::stripe::prices::PriceMap;
+use crate::stripe::sample::tests::{params, parse};
+use crate::stripe::sample::{ApiShape, Life, Start};
+use crate::stripe::transition::Transition;
+
+fn disputed() -> Life {
+    let mut life = Life::new(params(3, ApiShape::Basil));
+    let price = life.params().price.clone();
+    life.subscribe(&price, Start::Paid);
+    life.dispute();
+    life
+}
+
+fn clearing() -> Clearing {
+    let text = str::to_owned;
+    Clearing {
+        by: text("admin"),
+        reason: text("settled by telephone"),
+        request_id: text("req_1"),
+        ip: text("192.0.2.1"),
+    }
+}
+
+fn standing(before: &Billing, events: &[Event]) -> Applied {
+    let customer = Customer { organization: None, standing: before, events, fetched: None };
+    let rules =
+        Rules { prices: &PriceMap::default(), grace: std::time::Duration::from_secs(86_400) };
+    apply(customer, rules, "developer").expect("linked")
+}
+
+#[test]
+fn whoever_cleared_a_dispute_is_told_whatever_comes_first() {
+    let life = disputed();
+    let mut events = parse(life.events());
+    let opened = events.last().expect("the dispute").clone();
+    let before = standing(&Billing::default(), &events).standing;
+    assert_eq!(before.disputes.len(), 1);
+    let delivery = clearing().delivery(&opened, life.customer(), life.now()).expect("it has an id");
+    let read = Delivery::read(&delivery.body, life.now(), None).expect("an event");
+    assert_eq!(read, delivery, "it reads like any of Stripe's");
+    events.push(Event::parse(&delivery.body).expect("an event"));
+    for _ in 0..events.len() {
+        events.rotate_left(1);
+        let after = standing(&before, &events);
+        assert!(!after.standing.disputed && after.standing.disputes.is_empty());
+        let [Transition::DisputeCleared { dispute, clearing: by }] = &after.transitions[..] else {
+            panic!("{:?}", after.transitions)
+        };
+        assert_eq!((dispute, by), (&before.disputes[0], &clearing()));
+        let details = after.transitions[0].details();
+        assert_eq!(details, json!({ "dispute": dispute, "reason": "settled by telephone" }));
+        assert_eq!(standing(&after.standing, &events).transitions, [], "once");
+    }
+}
+
+#[test]
+fn what_stripe_said_of_its_end_counts_before_that() {
+    let mut life = disputed();
+    let opened = parse(life.events()).pop().expect("the dispute");
+    life.close_dispute();
+    let mut events = parse(life.events());
+    assert_eq!(cleared(&events).len(), 0);
+    let delivery = clearing().delivery(&opened, life.customer(), life.now()).expect("it has an id");
+    events.push(Event::parse(&delivery.body).expect("an event"));
+    assert_eq!(cleared(&events).len(), 0);
+    events.retain(|event| event.id == delivery.event || event.kind != EventKind::DisputeClosed);
+    assert_eq!(cleared(&events).len(), 1);
+}
+
+#[test]
+fn an_event_without_a_dispute_is_none() {
+    let mut nothing = parse(disputed().events()).pop().expect("an event");
+    nothing.object = Value::Null;
+    assert_eq!(clearing().delivery(&nothing, "cus_1", Timestamp::default()), None);
+}
