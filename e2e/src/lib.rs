@@ -11,6 +11,7 @@ pub mod cases;
 pub mod poll;
 pub mod raw;
 pub mod runner;
+pub mod signatures;
 pub mod target;
 
 pub use runner::{Case, Turn};

@@ -14,6 +14,7 @@ use std::process::Command;
 use driftlock_e2e::admin::{Key, Organization};
 use driftlock_e2e::poll::eventually;
 use driftlock_e2e::raw;
+use driftlock_e2e::signatures;
 use driftlock_e2e::target::Target;
 use serde_json::{Value, json};
 use support::backend::Backend;
@@ -79,6 +80,14 @@ fn a_signup_opens_the_door_in_whatever_order_it_comes() {
         assert!(taken && all.iter().all(|event| event["answer"]["duplicate"] == true), "{answers}");
         let billing = organization.audit().len() - rows;
         assert_eq!(billing, 0, "a duplicate changes nothing");
+    });
+}
+
+#[test]
+fn every_signature_case_has_its_verdict_while_a_secret_is_rotated() {
+    with(|_, target, _, _| {
+        let judged = signatures::judge(target, SECRET, Some(OLD_SECRET));
+        assert!(judged > 50, "{judged} cases");
     });
 }
 

@@ -127,6 +127,7 @@ pub const CASES: &[Case] = cases! {
     Together stripe::a_person_clears_a_dispute;
     Together stripe::an_end_closes_the_door;
     Together stripe::an_unknown_price_is_a_dead_letter_that_names_it;
+    Together stripe::every_signature_case_has_its_verdict;
     Together stripe::what_is_not_stripe_s_is_told_apart;
     Together admin_api::a_token_is_needed;
     Last admin_api::failures_are_throttled;

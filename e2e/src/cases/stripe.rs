@@ -13,6 +13,7 @@ use crate::admin::{Organization, pages};
 use crate::answer::Answer;
 use crate::poll::eventually;
 use crate::raw;
+use crate::signatures;
 use crate::target::Target;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -167,6 +168,10 @@ pub(super) fn an_unknown_price_is_a_dead_letter_that_names_it(target: &Target) {
     });
     assert!(dead["error"].as_str().is_some_and(|text| text.contains("price_mystery")), "{dead}");
     organization.key().detect().problem(402, "subscription-inactive");
+}
+
+pub(super) fn every_signature_case_has_its_verdict(target: &Target) {
+    signatures::judge(target, target.webhook_secret(), None);
 }
 
 pub(super) fn what_is_not_stripe_s_is_told_apart(target: &Target) {

@@ -83,8 +83,23 @@ pub fn verify(
 /// The header's value for a body signed at `time` (Unix seconds) with one secret.
 #[must_use]
 pub fn sign(secret: &str, time: i64, body: &[u8]) -> String {
-    let mac = mac(secret, time.to_string().as_bytes(), body).finalize().into_bytes();
-    format!("t={time},v1={}", hex::encode(mac))
+    sign_with(&[secret], time, body)
+}
+
+/// The same with every secret that is in force while one is being rotated: a `v1` of each.
+#[must_use]
+pub fn sign_with(secrets: &[impl AsRef<str>], time: i64, body: &[u8]) -> String {
+    let mut header = format!("t={time}");
+    for secret in secrets {
+        header.push_str(",v1=");
+        header.push_str(&digest(secret.as_ref(), time.to_string().as_bytes(), body));
+    }
+    header
+}
+
+/// The signature in hex, where the time is any text.
+pub(super) fn digest(secret: &str, time: &[u8], body: &[u8]) -> String {
+    hex::encode(mac(secret, time, body).finalize().into_bytes())
 }
 
 /// [`verify`] with another tolerance (seconds), as test vectors want it.

@@ -13,6 +13,7 @@ mod invoice;
 mod life;
 mod money;
 mod scenario;
+mod signature;
 mod subscription;
 mod unused;
 
@@ -26,6 +27,7 @@ pub use extras::{checkout_session, customer, dispute, meter_error_report};
 pub use invoice::SampleInvoice;
 pub use life::{Life, LifeParams, SamplePrice, Start};
 pub use scenario::{Scenario, UnknownScenario, event};
+pub use signature::{SIGNATURE_CASES, SignatureCase, SignedDelivery};
 pub use subscription::SampleSubscription;
 
 /// The API version that an endpoint is set to: what its events look like.
