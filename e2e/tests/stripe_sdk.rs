@@ -5,7 +5,6 @@
 mod support {
     #[expect(dead_code, reason = "this test's backend only answers")]
     pub(crate) mod backend;
-    #[expect(dead_code, reason = "here deliveries go to the SDK")]
     pub(crate) mod deliveries;
     #[expect(dead_code, reason = "stores that are refused are another test's matter")]
     pub(crate) mod gateway;

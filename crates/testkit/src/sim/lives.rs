@@ -5,24 +5,22 @@
 use std::time::Duration;
 
 use driftlock_domain::organization::Organization;
-use driftlock_domain::stripe::account::{Account, Billing};
-use driftlock_domain::stripe::apply::open_disputes;
-use driftlock_domain::stripe::event::{Event, EventKind};
-use driftlock_domain::stripe::invoices::InvoiceState;
-use driftlock_domain::stripe::prices::PriceMap;
+use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, LifeParams, SamplePrice, Start};
-use driftlock_domain::stripe::subscription::SubscriptionState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::Clock;
 use serde_json::Value;
 
-use super::{Asking, Sim, SimStore, config, run};
+use super::{Asking, Sim, SimStore, config, run, run_for};
 use crate::clock::VirtualClock;
 use crate::make::{audit, now, organization};
-use crate::stripe::{Network, StripeDouble};
+use crate::stripe::{Attempt, Fate, Network, Outcome, StripeDouble};
+use crate::stripe::{something_happens, time_passes, truth};
 
 const GRACE: Duration = Duration::from_secs(7 * 86_400);
 const DEEDS_MAX: usize = 12;
+/// Deliveries that arrive between two deeds.
+const ARRIVALS_MAX: usize = 3;
 
 /// How one life went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +61,8 @@ pub fn live<S: SimStore>(
     run(store.create_organization(&owner, audit("organization.create"))).expect("made");
     let mut world = World {
         life: Life::new(params(seed, &owner)),
-        network: Network::new(seed.wrapping_mul(17) ^ order),
+        network: Network::new(seed.wrapping_mul(17) ^ order, ARRIVALS_MAX),
+        told: 0,
         // What happens follows from the seed, how it is told from the order.
         entropy: Entropy::new(seed.wrapping_mul(31) ^ order.wrapping_mul(0x9e37_79b9)),
         sim: Sim::start(store, &clock, &double, asking, &config()),
@@ -73,15 +72,15 @@ pub fn live<S: SimStore>(
         telling,
     };
     let mut deeds = Entropy::new(seed);
-    let (standard, _) = world.prices();
+    let standard = world.life.params().price.clone();
     world.life.subscribe(&standard, Start::Paid);
     for _ in 0..deeds.below(DEEDS_MAX) {
-        world.time_passes(&mut deeds);
-        world.something_happens(&mut deeds);
+        time_passes(&mut world.life, &mut deeds);
+        something_happens(&mut world.life, &mut deeds);
         world.network_delivers();
     }
     world.everything_arrives();
-    let truth = truth(&world.life);
+    let truth = truth(&world.life, GRACE);
     let customer = world.life.customer().to_owned();
     // When something changed last is the gateway's own; Stripe does not know it.
     let standing = || {
@@ -105,7 +104,9 @@ pub fn live<S: SimStore>(
 
 struct World<'a, S: SimStore> {
     life: Life,
-    network: Network,
+    network: Network<Value>,
+    /// How many events were given to the network.
+    told: usize,
     entropy: Entropy,
     sim: Sim<S>,
     restart: Box<dyn Fn() -> Sim<S> + 'a>,
@@ -115,68 +116,45 @@ struct World<'a, S: SimStore> {
 }
 
 impl<S: SimStore> World<'_, S> {
-    fn prices(&self) -> (SamplePrice, SamplePrice) {
-        (self.life.params().price.clone(), self.life.params().upgrade.clone())
-    }
-
-    fn time_passes(&mut self, deeds: &mut Entropy) {
-        // Mostly none: several things happen in one second.
-        let secs = match deeds.below(4) {
-            0 | 1 => 0,
-            2 => 1 + deeds.below(2),
-            _ => deeds.below(3_000_000),
-        };
-        self.life.wait(Duration::from_secs(secs as u64));
-    }
-
-    fn something_happens(&mut self, deeds: &mut Entropy) {
-        let (standard, growth) = self.prices();
-        let life = &mut self.life;
-        match deeds.below(17) {
-            0 => {
-                life.cancel();
-                let starts = [Start::Paid, Start::Unpaid, Start::Trial(14)];
-                life.subscribe(&standard, starts[deeds.below(3)]);
-            }
-            1 | 2 => life.change_price(&growth),
-            3 => life.change_price(&standard),
-            4 | 5 => life.renew(),
-            6 | 7 => life.pay(),
-            8 | 9 => life.fail(),
-            10 => life.give_up(),
-            11 => life.pause(),
-            12 => life.resume(),
-            13 => life.schedule_cancellation(),
-            14 => life.withdraw_cancellation(),
-            15 => life.checkout(),
-            _ => match deeds.below(5) {
-                0 => life.cancel(),
-                1 => life.void(),
-                2 => life.announce_trial_end(),
-                3 => life.dispute(),
-                _ => life.set_shape(ApiShape::ALL[deeds.below(3)]),
-            },
-        }
-    }
-
     /// Stripe knows of it at once; of the deliveries some arrive, some twice, some not yet.
     fn network_delivers(&mut self) {
         self.clock.advance(self.life.now().since(self.clock.now()));
         self.double.put(&self.life);
-        self.network.carry(&self.life);
-        for event in self.network.arrivals() {
-            self.arrives(&event);
+        let events = self.life.events();
+        events[self.told..].iter().for_each(|event| self.network.carry(event.clone()));
+        self.told = events.len();
+        self.network_goes_on();
+    }
+
+    fn network_goes_on(&mut self) {
+        for Attempt { number, what, fate } in self.network.turn() {
+            let arrivals = match fate {
+                Fate::Answered | Fate::AnswerLost => 1,
+                Fate::Doubled => 2,
+                Fate::HungUp | Fate::CutShort | Fate::Lost => 0,
+            };
+            (0..arrivals).for_each(|_| self.arrives(&what));
+            if fate == Fate::HungUp {
+                let (turns, body) = (self.entropy.below(4), self.body(&what));
+                let _ = run_for(turns, self.sim.deliver(&body));
+            }
+            let is_taken = matches!(fate, Fate::Answered | Fate::Doubled);
+            self.network.report(number, if is_taken { Outcome::Taken } else { Outcome::Untaken });
         }
     }
 
-    fn arrives(&mut self, event: &Value) {
+    fn body(&self, event: &Value) -> Vec<u8> {
         let mut event = event.clone();
         if self.telling == Telling::WithoutPrevious
             && let Some(data) = event["data"].as_object_mut()
         {
             data.remove("previous_attributes");
         }
-        let status = run(self.sim.deliver(event.to_string().as_bytes()));
+        event.to_string().into_bytes()
+    }
+
+    fn arrives(&mut self, event: &Value) {
+        let status = run(self.sim.deliver(&self.body(event)));
         assert_eq!(status, 200);
         match self.entropy.below(6) {
             // Whoever processes is slow.
@@ -191,8 +169,8 @@ impl<S: SimStore> World<'_, S> {
 
     fn everything_arrives(&mut self) {
         self.network_delivers();
-        for event in self.network.rest() {
-            self.arrives(&event);
+        while self.network.attempts().is_some() {
+            self.network_goes_on();
         }
         self.sim = (self.restart)();
         // Whatever was postponed comes round.
@@ -201,38 +179,6 @@ impl<S: SimStore> World<'_, S> {
             self.clock.advance(Duration::from_secs(3_600));
         }
     }
-}
-
-/// What follows from Stripe's own objects.
-fn truth(life: &Life) -> Billing {
-    let prices = PriceMap::default();
-    let state = |object: &Value| SubscriptionState::from_object(object, &prices).expect("mapped");
-    let subscriptions: Vec<SubscriptionState> =
-        life.subscriptions().iter().map(|found| state(&found.render(ApiShape::Basil))).collect();
-    let invoices: Vec<InvoiceState> = life
-        .invoices()
-        .iter()
-        .map(|found| {
-            let state = InvoiceState::from_object(&found.render(ApiShape::Basil), life.now());
-            let first_failure_at = found.first_failure_at;
-            InvoiceState { first_failure_at, ..state.expect("it has an id") }
-        })
-        .collect();
-    let events = life.events().iter();
-    let events: Vec<Event> =
-        events.map(|event| Event::parse(event.to_string().as_bytes()).expect("an event")).collect();
-    let of = |kind: EventKind| events.iter().filter(move |event| event.kind == kind);
-    let noticed = of(EventKind::TrialWillEnd)
-        .filter_map(|event| event.subject().subscription().map(str::to_owned));
-    let disputes = open_disputes(&events);
-    Billing::of(Account {
-        subscriptions: &subscriptions,
-        invoices: &invoices,
-        trial_notices: &noticed.collect::<Vec<_>>(),
-        disputes: &disputes,
-        customer_deleted: of(EventKind::CustomerDeleted).next().is_some(),
-        grace: GRACE,
-    })
 }
 
 fn params(seed: u64, owner: &Organization) -> LifeParams {

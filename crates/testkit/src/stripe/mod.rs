@@ -3,10 +3,14 @@
 //! ways in which it fails, chosen by a seed.
 //!
 //! Lives ([`Life`]) happen to it; what they come to is the truth that a gateway is held against.
-//! It answers requests as values; [`serve`] puts it on a socket.
+//! It answers requests as values; [`serve`] puts it on a socket. What happens it delivers to its
+//! endpoints, over a network that loses, doubles, delays and reorders.
 
 mod answer;
+mod deliver;
+mod endpoint;
 mod faults;
+mod happening;
 mod meter;
 mod network;
 mod routes;
@@ -22,9 +26,12 @@ use driftlock_domain::time::Timestamp;
 use http::{Request, Response};
 use serde_json::Value;
 
+pub use deliver::Deliveries;
+pub use endpoint::Endpoint;
 pub use faults::{Fault, Faults};
+pub use happening::{PAUSE_SECS_MAX, something_happens, time_passes, truth};
 pub use meter::MeterEvent;
-pub use network::Network;
+pub use network::{Attempt, Fate, Network, Outcome};
 pub use serve::{Served, serve};
 
 /// The event name of its only meter.
@@ -50,6 +57,11 @@ struct State {
     faults: Faults,
     outage: Option<Period>,
     calls: Vec<String>,
+    endpoints: Vec<Endpoint>,
+    network: Network<deliver::Notice>,
+    /// How many events of each life were given to the network.
+    told: BTreeMap<String, usize>,
+    deliveries: Deliveries,
 }
 
 impl StripeDouble {
@@ -67,12 +79,18 @@ impl StripeDouble {
             faults: Faults::none(),
             outage: None,
             calls: Vec::new(),
+            endpoints: Vec::new(),
+            network: Network::new(seed, deliver::AT_ONCE),
+            told: BTreeMap::new(),
+            deliveries: Deliveries::default(),
         })))
     }
 
-    /// From now on it knows this customer, as the life has come.
+    /// From now on it knows this customer, as the life has come; its endpoints are told of what is new.
     pub fn put(&self, life: &Life) {
-        self.state().lives.insert(life.customer().to_owned(), life.clone());
+        let mut state = self.state();
+        state.lives.insert(life.customer().to_owned(), life.clone());
+        state.tell(life.customer());
     }
 
     /// A charge of a customer, as a dispute names it.

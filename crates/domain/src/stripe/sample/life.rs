@@ -4,6 +4,7 @@
 
 mod billing;
 mod course;
+mod told;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::{ApiShape, Entropy, SampleInvoice, SampleSubscription, envelope};
 use crate::stripe::event::EventKind;
 use crate::time::Timestamp;
+use told::Told;
 
 /// The length of a sample billing period, in days.
 const PERIOD_DAYS: u64 = 30;
@@ -69,6 +71,8 @@ pub struct Life {
     subscriptions: Vec<SampleSubscription>,
     invoices: Vec<SampleInvoice>,
     events: Vec<Value>,
+    /// What each of them tells of.
+    told: Vec<Told>,
 }
 
 impl Life {
@@ -94,6 +98,7 @@ impl Life {
             subscriptions,
             invoices,
             events: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -156,32 +161,31 @@ impl Life {
         id(self.params.seed, prefix, label, *count)
     }
 
-    fn emit(&mut self, kind: &EventKind, object: &Value, previous: Option<Value>) {
+    fn emit(&mut self, kind: &EventKind, told: Told) {
         let id = self.id("evt_", kind.as_str());
         let (now, shape) = (self.now, self.params.shape);
-        self.events.push(envelope::snapshot(&id, kind, now, shape, object, previous));
+        let (object, previous) = told.render(shape);
+        self.events.push(envelope::snapshot(&id, kind, now, shape, &object, previous));
+        self.told.push(told);
     }
 
     /// Changes the subscription at a place, and tells of it when something did change.
     fn update(&mut self, place: usize, change: impl FnOnce(&mut SampleSubscription)) {
-        let shape = self.params.shape;
-        let before = self.subscriptions[place].render(shape);
+        let before = self.subscriptions[place].clone();
         change(&mut self.subscriptions[place]);
-        let after = self.subscriptions[place].render(shape);
-        if let Some(previous) = envelope::difference(&before, &after) {
-            self.emit(&EventKind::SubscriptionUpdated, &after, Some(previous));
+        let after = self.subscriptions[place].clone();
+        if before != after {
+            self.emit(&EventKind::SubscriptionUpdated, Told::changed(before, after));
         }
     }
 
     /// The subscription's state in an event that does not say what changed.
     fn tell(&mut self, place: usize, kind: &EventKind) {
-        let object = self.subscriptions[place].render(self.params.shape);
-        self.emit(kind, &object, None);
+        self.emit(kind, Told::subscription(self.subscriptions[place].clone()));
     }
 
     fn tell_invoice(&mut self, place: usize, kind: &EventKind) {
-        let object = self.invoices[place].render(self.params.shape);
-        self.emit(kind, &object, None);
+        self.emit(kind, Told::invoice(self.invoices[place].clone()));
     }
 
     /// Whether its last subscription lives.

@@ -50,6 +50,28 @@ fn every_handled_type_has_a_sample_that_reads_in_every_shape() {
 }
 
 #[test]
+fn endpoints_of_other_versions_are_told_the_same() {
+    for scenario in Scenario::ALL {
+        for (own, other) in
+            [(0, 2), (1, 0), (2, 1)].map(|(a, b)| (ApiShape::ALL[a], ApiShape::ALL[b]))
+        {
+            let life = scenario.life(params(1, own));
+            let told = |life: &Life, shape| -> Vec<Value> {
+                let places = 0..life.events().len();
+                places.filter_map(|place| life.event_at(place, shape)).collect()
+            };
+            assert_eq!(told(&life, own), life.events(), "{scenario}");
+            let there = scenario.life(params(1, other));
+            assert_eq!(told(&life, other), there.events(), "{scenario} in {other}");
+        }
+    }
+    let mut life = Life::new(params(1, ApiShape::Basil));
+    life.report_meter_errors();
+    assert_eq!(life.event_at(0, ApiShape::Y2024).as_ref(), life.events().first());
+    assert_eq!(life.event_at(1, ApiShape::Y2024), None);
+}
+
+#[test]
 fn the_same_arguments_make_the_same_events_and_another_seed_others() {
     for scenario in Scenario::ALL {
         assert_eq!(scenario.as_str().parse(), Ok(scenario));
