@@ -186,6 +186,9 @@ begin
         last_at = greatest(u.last_at, (select coalesce(max(p.last_settled_at), 0)
                 from driftlock.billing_periods p where p.organization_id = organization))
         where u.organization_id = organization returning * into l;
+    if l.used > 0 then
+        perform driftlock.thresholds(l, -1);
+    end if;
     return l;
 end $$;
 
@@ -218,7 +221,12 @@ begin
     ttl := greatest(least((args ->> 'ttl')::bigint, l.ends_at - now), 0);
     if l.cap is distinct from the_cap or l.included <> (args ->> 'included')::bigint then
         update driftlock.usage_ledgers u set cap = the_cap, included = (args ->> 'included')::bigint
-            where u.organization_id = organization;
+            where u.organization_id = organization returning * into l;
+        -- Terms that are new reach at once what lies below the units used.
+        if l.used > 0 then
+            l.last_at := greatest(l.last_at, now);
+            perform driftlock.thresholds(l, -1);
+        end if;
     end if;
     delete from driftlock.usage_leases u where u.organization_id = organization and u.until <= now;
     if the_cap is not null then

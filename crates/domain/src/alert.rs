@@ -89,21 +89,44 @@ pub fn crossed(
     after: u64,
     at: Timestamp,
 ) -> impl Iterator<Item = Alert> {
-    thresholds(terms).into_iter().filter_map(move |(kind, units)| {
-        let units = units.filter(|units| before < *units && *units <= after)?;
-        Some(Alert {
-            organization,
-            kind,
-            subject: terms.period.start.secs().to_string(),
-            at,
-            details: json!({
-                "threshold_units": units,
-                "included": terms.included,
-                "cap": terms.cap,
-                "period": terms.period,
-            }),
-        })
-    })
+    let is_crossed = move |units: u64| before < units && units <= after;
+    thresholds(terms)
+        .into_iter()
+        .filter_map(move |(kind, units)| Some((kind, units.filter(|units| is_crossed(*units))?)))
+        .map(move |(kind, units)| alert(organization, terms, kind, units, at))
+}
+
+/// The alerts of all thresholds that the units used so far reach under terms that are new: a change of
+/// plan crosses them at once. Those that were told in this period are told already.
+pub fn reached(
+    organization: OrganizationId,
+    terms: Terms,
+    used: u64,
+    at: Timestamp,
+) -> impl Iterator<Item = Alert> {
+    // Nothing used reaches nothing, not even a cap of nothing.
+    let is_reached = move |units: u64| units.max(1) <= used;
+    thresholds(terms)
+        .into_iter()
+        .filter_map(move |(kind, units)| Some((kind, units.filter(|units| is_reached(*units))?)))
+        .map(move |(kind, units)| alert(organization, terms, kind, units, at))
+}
+
+fn alert(
+    organization: OrganizationId,
+    terms: Terms,
+    kind: AlertKind,
+    units: u64,
+    at: Timestamp,
+) -> Alert {
+    let subject = terms.period.start.secs().to_string();
+    let details = json!({
+        "threshold_units": units,
+        "included": terms.included,
+        "cap": terms.cap,
+        "period": terms.period,
+    });
+    Alert { organization, kind, subject, at, details }
 }
 
 /// How many units reach each threshold; nothing is a share of no included units.
@@ -128,11 +151,16 @@ mod tests {
     use super::*;
     use crate::period::Period;
 
-    fn reached(included: u64, cap: Option<u64>, before: u64, after: u64) -> Vec<AlertKind> {
+    const ID: OrganizationId = OrganizationId::from_bytes([7; 16]);
+
+    fn terms(included: u64, cap: Option<u64>) -> Terms {
         let period = Period::calendar_month(Timestamp::from_secs(1_800_000_000));
-        let terms = Terms { period, included, cap };
-        let id = OrganizationId::from_bytes([7; 16]);
-        crossed(id, terms, before, after, Timestamp::default()).map(|alert| alert.kind).collect()
+        Terms { period, included, cap }
+    }
+
+    fn told(included: u64, cap: Option<u64>, before: u64, after: u64) -> Vec<AlertKind> {
+        let alerts = crossed(ID, terms(included, cap), before, after, Timestamp::default());
+        alerts.map(|alert| alert.kind).collect()
     }
 
     #[test]
@@ -141,7 +169,7 @@ mod tests {
             CapReached, OverageStarted, Usage70Percent, Usage90Percent, Usage100Percent,
         };
         let steps = |included, cap, until: u64| -> Vec<(u64, AlertKind)> {
-            let step = |unit| reached(included, cap, unit - 1, unit).into_iter();
+            let step = |unit| told(included, cap, unit - 1, unit).into_iter();
             (1..=until).flat_map(|unit| step(unit).map(move |kind| (unit, kind))).collect()
         };
         let soft = [
@@ -152,12 +180,36 @@ mod tests {
             (12, CapReached),
         ];
         assert_eq!(steps(10, Some(12), 20), soft);
-        assert_eq!(reached(10, Some(12), 0, 12), soft.map(|(_, kind)| kind), "all at once, too");
+        assert_eq!(told(10, Some(12), 0, 12), soft.map(|(_, kind)| kind), "all at once, too");
         let block =
             [(3, Usage70Percent), (3, Usage90Percent), (3, Usage100Percent), (3, CapReached)];
         assert_eq!(steps(3, Some(3), 5), block, "shares are rounded up");
         assert_eq!(steps(0, None, 3), [(1, OverageStarted)], "nothing is a share of nothing");
-        assert_eq!(reached(u64::MAX, None, 0, u64::MAX).len(), 3);
+        assert_eq!(told(u64::MAX, None, 0, u64::MAX).len(), 3);
+    }
+
+    #[test]
+    fn new_terms_reach_what_lies_at_or_below_the_units_used() {
+        use AlertKind::{
+            CapReached, OverageStarted, Usage70Percent, Usage90Percent, Usage100Percent,
+        };
+        let kinds = |included, cap, used| -> Vec<AlertKind> {
+            let alerts = reached(ID, terms(included, cap), used, Timestamp::default());
+            alerts.map(|alert| alert.kind).collect()
+        };
+        let all = [Usage70Percent, Usage90Percent, Usage100Percent, OverageStarted, CapReached];
+        assert_eq!(kinds(10, Some(12), 12), all);
+        assert_eq!(kinds(10, Some(12), 500), all, "far beyond, too");
+        assert_eq!(kinds(10, Some(12), 11), all[..4]);
+        assert_eq!(kinds(10, Some(12), 6), []);
+        assert_eq!(kinds(0, Some(0), 1), [CapReached]);
+        assert_eq!(kinds(0, Some(0), 0), [], "nothing is used");
+        // What use crosses step by step is what a change finds reached.
+        for used in 0..20 {
+            assert_eq!(kinds(10, Some(12), used), told(10, Some(12), 0, used), "{used} units");
+        }
+        let same = reached(ID, terms(10, None), 7, Timestamp::default()).next();
+        assert_eq!(same, crossed(ID, terms(10, None), 6, 7, Timestamp::default()).next());
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub struct LeaseBook {
     terms: Terms,
     used: u64,
     reservations: HashMap<NodeId, Reservation>,
+    /// The terms that it is known which thresholds are reached under.
+    told: Option<Terms>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +92,7 @@ impl LeaseBook {
     /// A book for a period of which `used` units are settled.
     #[must_use]
     pub fn open(period: PeriodId, terms: Terms, used: u64) -> Self {
-        Self { period, terms, used, reservations: HashMap::new() }
+        Self { period, terms, used, reservations: HashMap::new(), told: None }
     }
 
     /// The period's number in the store.
@@ -115,6 +117,13 @@ impl LeaseBook {
     #[must_use]
     pub const fn used(&self) -> u64 {
         self.used
+    }
+
+    /// Units that were used when these terms came, if they are new and any were: thresholds that they
+    /// reach are to be told ([`crate::alert::reached`]).
+    pub fn retermed(&mut self, terms: Terms) -> Option<u64> {
+        let is_new = self.told.replace(terms) != Some(terms);
+        (is_new && self.used > 0).then_some(self.used)
     }
 
     /// Renews, extends or gives back a node's lease.
@@ -193,6 +202,7 @@ impl LeaseBook {
         self.period = period;
         self.terms.period = bounds;
         self.used = used;
+        self.told = None;
         self.reservations.clear();
     }
 
@@ -277,6 +287,20 @@ mod tests {
         assert_eq!(book.settle(node(1), 2, at(1)), Ok(Some(7)));
         assert_eq!(book.settle(node(1), 3, at(9)), Ok(None), "the lease lapsed");
         assert_eq!(book.used(), 5);
+    }
+
+    #[test]
+    fn terms_are_new_once() {
+        let mut book = LeaseBook::open(PeriodId(1), terms(10), 0);
+        assert_eq!(book.retermed(terms(10)), None, "nothing is used");
+        book.lease(node(1), &ask(10, 0, 4), CHUNKS, at(0));
+        assert_eq!(book.settle(node(1), 1, at(0)), Ok(Some(1)));
+        assert_eq!(book.retermed(terms(10)), None, "they were known while it was used");
+        assert_eq!(book.retermed(terms(1)), Some(1));
+        assert_eq!(book.retermed(terms(1)), None);
+        book.turn(PeriodId(2), Period { start: at(0), end: at(2_000) }, 5);
+        assert_eq!(book.retermed(terms(1)), Some(5), "learned late");
+        assert_eq!(LeaseBook::open(PeriodId(1), terms(1), 7).retermed(terms(1)), Some(7));
     }
 
     #[test]

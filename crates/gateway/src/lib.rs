@@ -24,6 +24,7 @@ mod schedule;
 mod shared;
 mod shield;
 mod stripe;
+mod thresholds;
 mod webhook;
 mod words;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use driftlock_domain::alert::reached;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
@@ -9,6 +10,7 @@ use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant, Sharing};
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::time::Timestamp;
 
+use crate::alerts;
 use crate::book::{Book, Books, REMEMBERED_MAX};
 use crate::counters::{Change, Place, hour};
 use crate::shipment;
@@ -33,7 +35,11 @@ impl Books {
         self.know(organization, ask.terms);
         self.open_book(sql, organization, ask.terms, now)?;
         let book = self.books.get_mut(&organization).expect("it was opened just now");
-        Ok(book.lease.lease(node, ask, Sharing::Whole, now))
+        let news = book.lease.retermed(ask.terms);
+        let grant = book.lease.lease(node, ask, Sharing::Whole, now);
+        let told = news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now));
+        alerts::raise_all(sql, told)?;
+        Ok(grant)
     }
 
     /// Learns the terms under which an organization's settlements come, if none are known yet.

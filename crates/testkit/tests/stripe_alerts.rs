@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use driftlock_domain::alert::AlertKind;
-use driftlock_domain::lease::Sharing;
+use driftlock_domain::entitlement::Terms;
+use driftlock_domain::lease::{LeaseAsk, Sharing};
 use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Start};
+use driftlock_domain::usage::Settlement;
 use driftlock_gateway::memory::MemoryStore;
-use driftlock_gateway::ports::{Alerts, Clock, Directory};
+use driftlock_gateway::ports::{Alerts, Clock, Directory, Ledger};
 use driftlock_testkit::clock::VirtualClock;
-use driftlock_testkit::make::{audit, now, organization, organization_id};
+use driftlock_testkit::make::{ask, audit, node, now, organization, organization_id, settlement};
 use driftlock_testkit::sim::{Asking, Sim, config, run};
 use driftlock_testkit::stripe::StripeDouble;
 
@@ -129,4 +131,40 @@ fn each_dispute_and_a_second_live_subscription_are_told() {
     world.life.subscribe(&growth, Start::Paid);
     world.tell();
     assert_eq!(world.count(AlertKind::SeveralSubscriptions), 1);
+}
+
+#[test]
+fn a_downgrade_tells_at_once_what_the_smaller_plan_reaches() {
+    let mut world = World::new(Start::Paid);
+    let (standard, growth) = {
+        let params = world.life.params();
+        (params.price.clone(), params.upgrade.clone())
+    };
+    world.life.change_price(&growth);
+    world.tell();
+    let period = world.life.subscriptions()[0].period;
+    // 300,000 units are nothing of the greater plan, and all that the smaller one allows.
+    let terms = Terms { period, included: 2_000_000, cap: Some(2_400_000) };
+    let ask = LeaseAsk { terms, ..ask(None, 0, 300_000) };
+    run(world.store.lease(organization_id(1), node(1), &ask, now())).expect("leased");
+    let used = Settlement { units: 300_000, ..settlement(1, 1) };
+    run(world.store.settle(used, now())).expect("settled");
+    assert_eq!(world.count(AlertKind::Usage70Percent), 0);
+    for _ in 0..2 {
+        world.life.wait(DAY);
+        world.life.change_price(&standard);
+        world.tell();
+        for kind in [
+            AlertKind::Usage70Percent,
+            AlertKind::Usage90Percent,
+            AlertKind::Usage100Percent,
+            AlertKind::OverageStarted,
+            AlertKind::CapReached,
+        ] {
+            assert_eq!(world.count(kind), 1, "{kind:?}, once in the period");
+        }
+        world.life.wait(DAY);
+        world.life.change_price(&growth);
+        world.tell();
+    }
 }

@@ -1,6 +1,8 @@
 //! What leaves: usage reports of the organizations' objects, and alerts, which both the objects
 //! (thresholds) and the directory (billing) keep with the commits that they follow from.
 
+use std::collections::HashSet;
+
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
@@ -138,6 +140,10 @@ impl Alerts for EdgeReports {
         let mut all = self.directory.alerts(organization, limit).await?;
         let of_object: Vec<Alert> = self.objects.told(organization, &Ask::Alerts(limit)).await?;
         all.extend(of_object);
+        // A threshold that a change of plan reaches may be told by both: it counts as of the first.
+        all.sort_by_key(|alert| alert.at);
+        let mut known = HashSet::new();
+        all.retain(|alert| known.insert((alert.kind, alert.subject.clone())));
         all.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.kind.as_str().cmp(b.kind.as_str())));
         all.truncate(limit);
         Ok(all)

@@ -79,6 +79,7 @@ pub const CASES: &[Case] = cases! {
     Together quota::a_soft_cap_bills_overage_and_then_denies;
     Together quota::allow_denies_at_the_spend_cap_only;
     Together quota::the_nearer_of_cap_and_spend_cap_counts;
+    Together quota::a_smaller_plan_that_is_used_up_is_told_at_once;
     Together quota::without_overage_only_the_base_fee_is_due;
     Together standing::a_paid_plan_wants_a_subscription;
     Together standing::good_statuses_pass;

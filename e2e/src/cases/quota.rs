@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::admin::{HEALTH, Key, LIST, Organization};
+use crate::poll::eventually;
 use crate::target::Target;
 
 /// What the shipped standard plan costs.
@@ -99,4 +100,29 @@ fn check_usage(usage: &Value, units: u64, included: u64) {
     assert_eq!(usage["included"], included, "{usage}");
     assert_eq!(usage["overage_units"], overage, "{usage}");
     assert_eq!(usage["amount_micros"], BASE_MICROS + overage * OVERAGE_MICROS, "{usage}");
+}
+
+pub(super) fn a_smaller_plan_that_is_used_up_is_told_at_once(target: &Target) {
+    let organization =
+        Organization::subscribed(target, &json!({"included": 10, "policy": "block"}));
+    let key = organization.key();
+    for _ in 0..6 {
+        key.detect().expect(200);
+    }
+    let kinds = || -> Vec<Value> {
+        let alerts = organization.admin("GET", "/alerts").send().expect(200).json();
+        let alerts = alerts["data"].as_array().cloned().expect("a list");
+        let mut kinds: Vec<Value> = alerts.iter().map(|alert| alert["kind"].clone()).collect();
+        kinds.sort_by_key(Value::to_string);
+        kinds
+    };
+    assert_eq!(kinds(), [""; 0]);
+    // No request tells of it: the change does.
+    organization.patch(&json!({"quota": {"included": 6}}));
+    let all = ["cap_reached", "usage_100_percent", "usage_70_percent", "usage_90_percent"];
+    assert_eq!(kinds(), all);
+    eventually("it is denied", || (key.detect().status == 429).then_some(()));
+    organization.patch(&json!({"quota": {"included": 5}}));
+    key.detect().problem(429, "quota-exceeded");
+    assert_eq!(kinds(), all, "once in the period");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use driftlock_domain::alert::crossed;
+use driftlock_domain::alert::{crossed, reached};
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
@@ -34,7 +34,12 @@ impl Ledger for MemoryStore {
     ) -> Result<LeaseGrant, Fault> {
         let mut state = self.state();
         let book = state.open(organization, ask.terms);
-        Ok(book.lease.lease(node, ask, self.sharing, now))
+        let news = book.lease.retermed(ask.terms);
+        let grant = book.lease.lease(node, ask, self.sharing, now);
+        for alert in news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now)) {
+            state.outbox.raise(alert);
+        }
+        Ok(grant)
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {

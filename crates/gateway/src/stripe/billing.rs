@@ -116,6 +116,10 @@ impl<P: Platform> Gateway<P> {
             }
         };
         let organization = self.directory.organization(applied.organization).await?;
+        let changed = organization.clone().map(|before| {
+            let after = bought(before.clone(), &applied);
+            (before, after)
+        });
         let is_told = linked(&events) == Some(applied.organization);
         let linked = match belongs(organization, customer, &file, &applied, is_told) {
             Ok(linked) => linked,
@@ -130,6 +134,9 @@ impl<P: Platform> Gateway<P> {
         let id = commit.organization;
         let is_committed = self.inbox.commit(commit).await?;
         self.shared.organizations.invalidate(&id);
+        if let Some((before, after)) = changed.filter(|_| is_committed) {
+            self.note_change(&before, &after).await;
+        }
         Ok(is_committed.then_some(processed))
     }
 
@@ -153,9 +160,24 @@ impl<P: Platform> Gateway<P> {
     }
 }
 
+/// The organization as the commit leaves it.
+fn bought(organization: Organization, applied: &Applied) -> Organization {
+    match &applied.subscription {
+        Some(subscription) => Organization {
+            plan: subscription.plan.clone(),
+            subscription: Some(subscription.clone()),
+            ..organization
+        },
+        None => organization,
+    }
+}
+
 /// What is kept was read before it was kept. Of the other mode nothing has an effect, whenever it
 /// came: what of it still waits is named apart.
-fn read(filed: &[FiledEvent], mode: Option<bool>) -> (Vec<Event>, BTreeMap<String, String>) {
+pub(super) fn read(
+    filed: &[FiledEvent],
+    mode: Option<bool>,
+) -> (Vec<Event>, BTreeMap<String, String>) {
     let (mut events, mut waiting) = (Vec::new(), BTreeMap::new());
     for filed in filed {
         match Event::parse(&filed.body) {

@@ -95,5 +95,6 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         reports::dead_ones_are_listed_and_told_again,
         reports::a_new_period_ends_the_old_ones_last_bucket,
         reports::thresholds_are_told_once_with_the_unit_that_reaches_them,
+        reports::thresholds_that_new_terms_reach_are_told_once,
     ]
 }

@@ -303,6 +303,49 @@ pub(super) async fn thresholds_are_told_once_with_the_unit_that_reaches_them(sto
     assert_eq!(told(&store).await[0], again);
 }
 
+pub(super) async fn thresholds_that_new_terms_reach_are_told_once(store: impl Store) {
+    let id = organization_id(1);
+    let under = |number, included, cap| LeaseAsk {
+        number,
+        terms: Terms { included, ..terms(Some(cap)) },
+        ..ask(None, 0, 100)
+    };
+    store.lease(id, node(1), &under(1, 10, 12), now()).await.expect("leased");
+    store.lease(id, node(1), &under(2, 0, 0), now()).await.expect("leased");
+    assert_eq!(told(&store).await, [], "nothing is used");
+    store.lease(id, node(1), &under(3, 10, 12), now()).await.expect("leased");
+    use_units(&store, 1, 8, now()).await;
+    let kinds = async || -> Vec<AlertKind> {
+        let mut kinds: Vec<AlertKind> = told(&store).await.iter().map(|alert| alert.kind).collect();
+        kinds.sort_unstable();
+        kinds
+    };
+    assert_eq!(kinds().await, [AlertKind::Usage70Percent]);
+    // A smaller plan: all of it is used already, and one unit beyond.
+    let later = now().plus(HOUR);
+    store.lease(id, node(1), &under(4, 7, 12), later).await.expect("leased");
+    let all = [
+        AlertKind::Usage70Percent,
+        AlertKind::Usage90Percent,
+        AlertKind::Usage100Percent,
+        AlertKind::OverageStarted,
+        AlertKind::CapReached,
+    ];
+    assert_eq!(kinds().await, all[..4]);
+    store.lease(id, node(1), &under(5, 7, 8), later).await.expect("leased");
+    assert_eq!(kinds().await, all, "the cap is reached at once");
+    let cap = told(&store).await.into_iter().find(|alert| alert.kind == AlertKind::CapReached);
+    let cap = cap.expect("told");
+    assert_eq!((cap.at, &cap.details["cap"]), (later, &serde_json::json!(8)));
+    assert_eq!(cap.details["threshold_units"], 8);
+    // There and back, and once more.
+    for (number, units) in [(6, 100), (7, 5), (8, 5)] {
+        store.lease(id, node(1), &under(number, units, units), later).await.expect("leased");
+    }
+    assert_eq!(told(&store).await.len(), 5, "once in the period");
+    assert!(told(&store).await.contains(&cap), "as it was told first");
+}
+
 async fn told(store: &impl Store) -> Vec<Alert> {
     store.alerts(organization_id(1), 9).await.expect("read")
 }

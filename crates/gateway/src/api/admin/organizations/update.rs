@@ -31,6 +31,7 @@ pub(in super::super) async fn update<P: Platform>(
     };
     gateway.shared.organizations.invalidate(&wanted.id);
     let updated = updated.ok_or_else(|| Failure::not_found("organization"))?;
+    gateway.note_change(&known, &updated).await;
     if let Some(customer) = relinked {
         // What came of it before, as another's or as nobody's, has its effect now.
         gateway.process_soon(&customer);
