@@ -125,6 +125,8 @@ create table driftlock_wanted.stripe_events (
 create index driftlock_stripe_events_customer on driftlock_wanted.stripe_events (customer);
 create index driftlock_stripe_events_due on driftlock_wanted.stripe_events (due_at)
     where state = 'pending';
+create index driftlock_stripe_events_settled on driftlock_wanted.stripe_events (due_at)
+    where state in ('done', 'ignored');
 
 -- A customer's standing as it was committed last: what the next commit is compared with.
 create table driftlock_wanted.billing_customers (

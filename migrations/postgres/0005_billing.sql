@@ -155,6 +155,48 @@ begin
     return driftlock_event(args);
 end $$;
 
+-- Customers with events that had their effect and that nobody looked at for long.
+create or replace function public.driftlock_aged(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select coalesce(jsonb_agg(customer), '[]') from (
+        select distinct customer from stripe_events
+        where state in ('done', 'ignored') and state = 'done' and customer is not null
+          and due_at < driftlock.instant((args ->> 'before')::bigint)
+        limit (args ->> 'limit')::integer) c $$;
+
+-- Removes a customer's events of which nothing is lost; how many. The others were looked at.
+create or replace function public.driftlock_forget(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    before timestamptz := driftlock.instant((args ->> 'before')::bigint);
+    forgotten bigint;
+begin
+    delete from stripe_events where customer = args ->> 'customer' and state = 'done'
+        and received_at < before and id in (select jsonb_array_elements_text(args -> 'events'));
+    get diagnostics forgotten = row_count;
+    update stripe_events set due_at = driftlock.instant((args ->> 'at')::bigint)
+        where customer = args ->> 'customer' and state = 'done' and due_at < before;
+    return to_jsonb(forgotten);
+end $$;
+
+-- Removes a portion of the old events that have no effect, or had it on no single customer; how many.
+-- Rows that a project had before it was ours have no body: they stay.
+create or replace function public.driftlock_forget_others(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    before timestamptz := driftlock.instant((args ->> 'before')::bigint);
+    forgotten bigint;
+begin
+    -- An array is made once; a subquery could be read for each row, and another portion each time.
+    delete from stripe_events where id = any (array(
+        select id from stripe_events
+        where state in ('done', 'ignored') and due_at < before and received_at < before
+          and (state = 'ignored' or customer is null) and body <> ''
+        limit (args ->> 'limit')::integer));
+    get diagnostics forgotten = row_count;
+    return to_jsonb(forgotten);
+end $$;
+
 create or replace function public.driftlock_invoices(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(invoice order by created desc, id collate "C" desc), '[]') from (

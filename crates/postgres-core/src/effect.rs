@@ -28,6 +28,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_entries"
             | "driftlock_head"
             | "driftlock_checkpoint"
+            | "driftlock_aged"
             | "driftlock_due"
             | "driftlock_orphans"
             | "driftlock_customer"

@@ -4,7 +4,9 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Orphan, Postponed};
+use driftlock_domain::stripe::file::{
+    BillingCommit, CustomerFile, FiledEvent, Forgetting, Orphan, Postponed,
+};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -132,6 +134,24 @@ impl<C: Call> EventInbox for FunctionStore<C> {
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
         let args = json!({ "event": event, "now": now.micros() });
         read(self.call.call("driftlock_replay", args).await?)
+    }
+
+    async fn aged(&self, before: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        let args = json!({ "before": before.micros(), "limit": limit });
+        read(self.call.call("driftlock_aged", args).await?)
+    }
+
+    async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault> {
+        let Forgetting { customer, events, before, at } = forgetting;
+        let args = json!({
+            "customer": customer, "events": events, "before": before.micros(), "at": at.micros(),
+        });
+        read(self.call.call("driftlock_forget", args).await?)
+    }
+
+    async fn forget_others(&self, before: Timestamp, limit: usize) -> Result<u64, Fault> {
+        let args = json!({ "before": before.micros(), "limit": limit });
+        read(self.call.call("driftlock_forget_others", args).await?)
     }
 
     async fn invoices(

@@ -3,7 +3,8 @@
 
 use driftlock_domain::config::Durability;
 use driftlock_domain::key::KeyHash;
-use driftlock_gateway::ports::{Directory, Page};
+use driftlock_domain::time::Timestamp;
+use driftlock_gateway::ports::{Directory, EventInbox, Page};
 use driftlock_postgres::{DatabaseUrl, OpenError, Timing, VERSION, migrate, migrate_to, open};
 use driftlock_testkit::postgres::Cluster;
 use futures_executor::block_on;
@@ -184,6 +185,9 @@ fn tables_that_lived_before_are_adopted_with_their_rows() {
     let key =
         block_on(store.key_by_hash(&hash)).expect("read").expect("existing keys keep working");
     assert_eq!((key.organization, &*key.prefix), (organizations[0].id, "sk_live_1"));
+    // However old they are, what was there before is not ours to remove.
+    let late = Timestamp::parse("2126-01-01T00:00:00Z").expect("RFC 3339");
+    assert_eq!(block_on(store.forget_others(late, 9)).expect("answered"), 0);
     drop(store);
     driftlock_testkit::conformance::run(|| {
         let copy = cluster.database(Some(&database));

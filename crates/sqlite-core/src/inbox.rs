@@ -4,7 +4,7 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, FiledEvent, Orphan, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, FiledEvent, Forgetting, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
@@ -45,6 +45,14 @@ pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?
 /// Notes that an event which is no single customer's had its effect.
 pub const FINISH: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
      WHERE id = ?1 AND state = 'pending'";
+/// Customers with events that had their effect and that nobody looked at for long.
+pub const AGED: &str = "SELECT DISTINCT customer FROM stripe_events \
+     INDEXED BY stripe_events_settled WHERE state IN ('done', 'ignored') AND state = 'done' \
+     AND due_at < ?1 AND customer IS NOT NULL LIMIT ?2";
+/// Removes old events that have no effect, or had it on no single customer.
+pub const FORGET_OTHERS: &str = "DELETE FROM stripe_events WHERE id IN (SELECT id FROM stripe_events \
+     WHERE state IN ('done', 'ignored') AND due_at < ?1 AND received_at < ?1 \
+     AND (state = 'ignored' OR customer IS NULL) LIMIT ?2)";
 /// The customer that an organization has.
 pub const CUSTOMER_OF_ORGANIZATION: &str =
     "SELECT stripe_customer_id FROM organizations WHERE id = ?1";
@@ -54,6 +62,10 @@ pub const INVOICES: &str = "SELECT invoice FROM invoices_mirror WHERE organizati
      (SELECT n.created, n.id FROM invoices_mirror n WHERE n.id = ?2 AND n.organization = ?1)) \
      ORDER BY created DESC, id DESC LIMIT ?3";
 
+const FORGET: &str = "DELETE FROM stripe_events WHERE id IN (SELECT value FROM json_each(?2)) \
+     AND customer = ?1 AND state = 'done' AND received_at < ?3";
+const LOOKED_AT: &str = "UPDATE stripe_events SET due_at = ?3 \
+     WHERE customer = ?1 AND state = 'done' AND due_at < ?2";
 const RECEIVE: &str = "INSERT OR IGNORE INTO stripe_events (id, type, created, livemode, customer, \
      received_at, state, due_at, error, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const POSTPONE: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, due_at = ?3, \
@@ -95,6 +107,20 @@ pub fn receive(delivery: &Delivery) -> Statement {
         Value::from(&delivery.body[..]).into_owned(),
     ];
     Statement { sql: RECEIVE, values }
+}
+
+/// Removes a customer's events of which nothing is lost, then notes that the others were looked at.
+///
+/// # Errors
+/// When the ids cannot be written as JSON.
+pub fn forget(forgetting: &Forgetting) -> Result<[Statement; 2], Fault> {
+    let Forgetting { customer, events, before, at } = forgetting;
+    let customer = || Value::from(customer.clone());
+    let before = || Value::from(before.micros());
+    Ok([
+        Statement { sql: FORGET, values: vec![customer(), json(events)?.into(), before()] },
+        Statement { sql: LOOKED_AT, values: vec![customer(), before(), at.micros().into()] },
+    ])
 }
 
 /// Notes that a customer's pending events could not be processed.

@@ -1,12 +1,13 @@
 //! Migrations: numbered files, applied in order, each in one transaction.
 
 /// All of them; the version of a database is how many it has.
-pub const MIGRATIONS: [&str; 5] = [
+pub const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_edge.sql"),
     include_str!("../../../migrations/sqlite/0003_audit_retention.sql"),
     include_str!("../../../migrations/sqlite/0004_stripe.sql"),
     include_str!("../../../migrations/sqlite/0005_reports.sql"),
+    include_str!("../../../migrations/sqlite/0006_event_retention.sql"),
 ];
 
 /// The statements of a migration, for a database that takes one at a time and no comments.

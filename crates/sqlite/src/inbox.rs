@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -130,6 +130,35 @@ impl EventInbox for SqliteStore {
             .write(move |_, sql| {
                 sql.execute(inbox::REPLAY, &[(&*event).into(), now.micros().into()])?;
                 sql.first(inbox::EVENT, &[(&*event).into()], inbox::inbox_entry)
+            })
+            .await
+    }
+
+    async fn aged(&self, before: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        self.readers()
+            .read(move |sql| {
+                let values = [before.micros().into(), (limit as u64).into()];
+                sql.query(inbox::AGED, &values, |row| Ok(row.text(0)?.into_owned()))
+            })
+            .await
+    }
+
+    async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault> {
+        self.writer()
+            .write(move |_, sql| {
+                let [forget, looked_at] = inbox::forget(&forgetting)?;
+                let forgotten = run(sql, &forget)?;
+                run(sql, &looked_at)?;
+                Ok(forgotten)
+            })
+            .await
+    }
+
+    async fn forget_others(&self, before: Timestamp, limit: usize) -> Result<u64, Fault> {
+        self.writer()
+            .write(move |_, sql| {
+                let values = [before.micros().into(), (limit as u64).into()];
+                sql.execute(inbox::FORGET_OTHERS, &values)
             })
             .await
     }

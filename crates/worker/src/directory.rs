@@ -13,7 +13,7 @@ use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{
@@ -318,6 +318,18 @@ impl EventInbox for EdgeDirectory {
 
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
         either!(self.replay(event, now))
+    }
+
+    async fn aged(&self, before: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        either!(self.aged(before, limit))
+    }
+
+    async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault> {
+        either!(self.forget(forgetting))
+    }
+
+    async fn forget_others(&self, before: Timestamp, limit: usize) -> Result<u64, Fault> {
+        either!(self.forget_others(before, limit))
     }
 
     async fn invoices(

@@ -25,6 +25,8 @@ const LOOKED_AFTER: usize = 40;
 const CUSTOMERS: usize = 60;
 /// Reports of theirs that it tells Stripe of, at three subrequests each.
 const REPORTS: usize = 100;
+/// Customers whose old events a run looks at, at five subrequests each.
+const FORGOTTEN: usize = 10;
 /// Whoever compares everything with Stripe and has not ended by then was cut off.
 const RECONCILED_WITHIN: Duration = Duration::from_secs(1_800);
 
@@ -54,6 +56,7 @@ pub(crate) async fn sweep(env: &Env, context: RequestContext) -> Result<(), Faul
         log("comparing with Stripe", reconcile(&gateway, &directory, every).await);
     }
     log("looking after organizations", look_after(&gateway, &directory).await);
+    log("forgetting Stripe's old events", gateway.forget_old_events(FORGOTTEN).await);
     Ok(())
 }
 

@@ -26,7 +26,12 @@ pub struct Stripe {
     pub report_usage: ReportMode,
     /// Hours between two comparisons of everything with Stripe's lists and sums.
     pub reconcile_hours: u32,
+    /// Days that Stripe's events are kept which nothing hangs on any more; 0 keeps them for good.
+    pub events_retention_days: u32,
 }
+
+/// Stripe can be asked to deliver an event again for so many days.
+pub(super) const EVENTS_RETENTION_DAYS_MIN: u32 = 30;
 
 impl Default for Stripe {
     fn default() -> Self {
@@ -38,6 +43,7 @@ impl Default for Stripe {
             meter_event_name: "driftlock_units".to_owned(),
             report_usage: ReportMode::Total,
             reconcile_hours: 24,
+            events_retention_days: 90,
         }
     }
 }

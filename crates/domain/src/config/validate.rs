@@ -1,6 +1,7 @@
 //! What a well-formed configuration may still get wrong.
 
 use super::error::{Mistake, Step};
+use super::stripe::EVENTS_RETENTION_DAYS_MIN;
 use super::{Backend, Config, RouteConfig};
 use crate::cors::is_origin;
 use crate::filter::is_media_range;
@@ -78,6 +79,11 @@ impl Found {
         self.within(&["metering", "journal_bytes_max"], journal, 64 << 10, 1 << 40);
         self.within(&["audit", "coalesce_secs"], audit.coalesce_secs, 1, 3_600);
         self.within(&["audit", "retention_days"], u64::from(audit.retention_days), 0, 36_500);
+        let kept = config.stripe.events_retention_days;
+        if kept != 0 {
+            let least = EVENTS_RETENTION_DAYS_MIN.into();
+            self.within(&["stripe", "events_retention_days"], kept.into(), least, 36_500);
+        }
         self.within(&["audit", "flush_ms"], audit.flush_ms, 1, 10_000);
         self.within(&["audit", "queue_max"], wide(audit.queue_max), 1_024, 16 << 20);
         let most = wide(backend.connections_max);

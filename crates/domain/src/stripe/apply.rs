@@ -135,11 +135,20 @@ pub fn open_disputes(events: &[Event]) -> Vec<String> {
 /// The organization that an event names; the earliest to do so, by time and id, where several do.
 #[must_use]
 pub fn linked(events: &[Event]) -> Option<OrganizationId> {
+    first_naming(events).map(|(_, _, organization)| organization)
+}
+
+/// The event that does.
+pub(super) fn link(events: &[Event]) -> Option<&String> {
+    first_naming(events).map(|(_, event, _)| event)
+}
+
+fn first_naming(events: &[Event]) -> Option<(Timestamp, &String, OrganizationId)> {
     let named = events.iter().filter_map(|event| {
         let organization = event.subject().organization()?.parse().ok()?;
         Some((event.created, &event.id, organization))
     });
-    named.min().map(|(_, _, organization)| organization)
+    named.min()
 }
 
 /// Invoices as events and Stripe tell of them: only events know when collecting failed first.

@@ -94,6 +94,19 @@ pub struct BillingCommit {
     pub at: Timestamp,
 }
 
+/// What is kept no longer of a customer's events.
+#[derive(Debug, Clone)]
+pub struct Forgetting {
+    /// The customer.
+    pub customer: String,
+    /// Events of which nothing is lost when they go, by id.
+    pub events: Vec<String>,
+    /// Only those that came before this.
+    pub before: Timestamp,
+    /// When this was decided: what is left of that age has been looked at.
+    pub at: Timestamp,
+}
+
 /// Why and until when a customer's events wait.
 #[derive(Debug, Clone)]
 pub struct Postponed {

@@ -42,8 +42,7 @@ pub fn fold_from<'a>(
     let mut bought = former.map(str::to_owned);
     for event in chain::order(own) {
         let read = read(event)?;
-        let ended = |read: &Subscription| read.status.as_ref().is_some_and(is_terminal);
-        if last.as_ref().is_none_or(|last| !ended(last) || ended(&read)) {
+        if last.as_ref().is_none_or(|last| !is_end(last) || is_end(&read)) {
             bought = prices.purchase(&read).ok().map(|found| found.plan).or(bought);
             last = Some(read);
         }
@@ -51,8 +50,13 @@ pub fn fold_from<'a>(
     last.map(|read| SubscriptionState::keeping(read, prices, bought.as_deref())).transpose()
 }
 
+/// Whether such an id never lives again.
+pub(super) fn is_end(read: &Subscription) -> bool {
+    read.status.as_ref().is_some_and(is_terminal)
+}
+
 /// A deletion is an end, whatever the object's status says.
-fn read(event: &Event) -> Result<Subscription, StateError> {
+pub(super) fn read(event: &Event) -> Result<Subscription, StateError> {
     let mut read = Subscription::read(&event.object)?;
     if event.kind == EventKind::SubscriptionDeleted {
         if !read.status.as_ref().is_some_and(is_terminal) {

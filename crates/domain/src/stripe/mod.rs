@@ -13,6 +13,7 @@ pub mod chain;
 pub mod clearing;
 pub mod delivery;
 pub mod event;
+pub mod expendable;
 pub mod file;
 pub mod fold;
 pub mod invoices;

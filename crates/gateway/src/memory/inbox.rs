@@ -1,6 +1,6 @@
 //! Stripe's events in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use driftlock_domain::denial::Fault;
@@ -9,7 +9,9 @@ use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::event::EventKind;
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Orphan, Postponed};
+use driftlock_domain::stripe::file::{
+    BillingCommit, CustomerFile, FiledEvent, Forgetting, Orphan, Postponed,
+};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
@@ -234,6 +236,46 @@ impl EventInbox for MemoryStore {
             kept.entry.error = None;
         }
         Ok(Some(kept.entry.clone()))
+    }
+
+    async fn aged(&self, before: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        let state = self.state();
+        let is_aged =
+            |kept: &&Kept| kept.entry.state == DeliveryState::Done && kept.due_at < before;
+        let aged = state.inbox.events.values().filter(is_aged);
+        let customers: BTreeSet<String> =
+            aged.filter_map(|kept| kept.entry.customer.clone()).collect();
+        Ok(customers.into_iter().take(limit).collect())
+    }
+
+    async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault> {
+        let Forgetting { customer, events, before, at } = forgetting;
+        let mut state = self.state();
+        let count = state.inbox.events.len();
+        state.inbox.events.retain(|id, kept| {
+            let is_done = kept.entry.customer.as_ref() == Some(&customer)
+                && kept.entry.state == DeliveryState::Done;
+            if is_done && kept.due_at < before {
+                kept.due_at = at;
+            }
+            !(is_done && kept.entry.received_at < before && events.contains(id))
+        });
+        Ok((count - state.inbox.events.len()) as u64)
+    }
+
+    async fn forget_others(&self, before: Timestamp, limit: usize) -> Result<u64, Fault> {
+        let mut state = self.state();
+        let is_old = |kept: &&Kept| {
+            let InboxEntry { state, customer, received_at, .. } = &kept.entry;
+            let is_nobodys = *state == DeliveryState::Done && customer.is_none();
+            *received_at < before && (*state == DeliveryState::Ignored || is_nobodys)
+        };
+        let old = state.inbox.events.values().filter(is_old).take(limit);
+        let old: Vec<String> = old.map(|kept| kept.entry.id.clone()).collect();
+        for event in &old {
+            state.inbox.events.remove(event);
+        }
+        Ok(old.len() as u64)
     }
 
     async fn invoices(

@@ -3,7 +3,7 @@
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
@@ -41,6 +41,14 @@ pub trait EventInbox {
     async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault>;
     /// Makes an event pending again, of whatever state; as it then is, if there is one.
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault>;
+    /// Customers with events that had their effect and came, or were looked at by [`Self::forget`],
+    /// before `before`; at most `limit`.
+    async fn aged(&self, before: Timestamp, limit: usize) -> Result<Vec<String>, Fault>;
+    /// Removes a customer's events that had their effect and of which nothing is lost; how many.
+    async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault>;
+    /// Removes events from before `before` that have no effect, or had one on no single customer; how
+    /// many of at most `limit`.
+    async fn forget_others(&self, before: Timestamp, limit: usize) -> Result<u64, Fault>;
     /// A page of an organization's invoices, the newest first.
     async fn invoices(
         &self,

@@ -5,6 +5,7 @@
 
 pub(crate) mod billing;
 mod fetch;
+mod forget;
 pub(crate) mod in_flight;
 pub(crate) mod links;
 pub(crate) mod meter;

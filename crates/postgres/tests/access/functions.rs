@@ -6,6 +6,7 @@ use super::{Database, Who, agree};
 
 /// Called by the service, with one JSON object.
 const SERVICE: &[&str] = &[
+    "driftlock_aged",
     "driftlock_alerts",
     "driftlock_answer_report",
     "driftlock_append",
@@ -28,6 +29,8 @@ const SERVICE: &[&str] = &[
     "driftlock_events",
     "driftlock_finish",
     "driftlock_hand_over",
+    "driftlock_forget",
+    "driftlock_forget_others",
     "driftlock_free_key",
     "driftlock_head",
     "driftlock_invoices",

@@ -182,7 +182,7 @@ async fn upkeep(backend: Backend, clock: NativeClock) {
 /// What may take long, each beside the other and beside the jobs. A stop cuts it short: every step
 /// of it is a commit of its own, and is taken up again at the next start.
 async fn slow_upkeep<P: Platform>(gateway: Gateway<P>) {
-    futures_util::future::join(purge(&gateway), look_after(&gateway)).await;
+    futures_util::future::join3(purge(&gateway), look_after(&gateway), forget(&gateway)).await;
 }
 
 async fn purge<P: Platform>(gateway: &Gateway<P>) {
@@ -203,6 +203,16 @@ async fn look_after<P: Platform>(gateway: &Gateway<P>) {
             }
         }
         tokio::time::sleep(RETENTION_EVERY).await;
+    }
+}
+
+/// Stripe's old events go, portion by portion.
+async fn forget<P: Platform>(gateway: &Gateway<P>) {
+    loop {
+        tokio::time::sleep(RETENTION_EVERY).await;
+        if let Err(fault) = gateway.forget_old_events(RETENTION_PORTION).await {
+            tracing::error!(cause = fault.cause, "old events of Stripe's are removed later");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use driftlock_domain::organization::{OrganizationPatch, Subscription, Subscripti
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
-use driftlock_domain::stripe::file::{BillingCommit, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, Forgetting, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_gateway::ports::{Directory, Page};
 
@@ -209,4 +209,46 @@ pub(super) async fn invoices_come_in_pages_the_newest_first(store: impl Store) {
     assert!(other.expect("read").is_empty(), "somebody else's");
     let unknown = Page { after: Some("in_9".into()), limit: 9 };
     assert!(store.invoices(id, unknown).await.expect("read").is_empty());
+}
+
+pub(super) async fn old_events_go_once_they_had_their_effect(store: impl Store) {
+    store.create_organization(&organization(1), audit("organization.create")).await.expect("made");
+    for (event, state) in [
+        ("evt_done", DeliveryState::Pending),
+        ("evt_needed", DeliveryState::Pending),
+        ("evt_dead", DeliveryState::Dead),
+        ("evt_ignored", DeliveryState::Ignored),
+    ] {
+        store.receive(delivery(event, state)).await.expect("kept");
+    }
+    let nobodys = Delivery { customer: None, ..delivery("evt_nobodys", DeliveryState::Pending) };
+    store.receive(nobodys).await.expect("kept");
+    store.finish("evt_nobodys", now()).await.expect("done");
+    assert!(store.commit(commit(0, &["evt_done", "evt_needed"])).await.expect("committed"));
+    store.receive(delivery("evt_waits", DeliveryState::Pending)).await.expect("kept");
+
+    let (young, old) = (now(), now().plus(Duration::from_secs(1)));
+    assert_eq!(store.aged(young, 9).await.expect("read"), [""; 0]);
+    assert_eq!(store.forget_others(young, 9).await.expect("answered"), 0);
+    assert_eq!(store.aged(old, 9).await.expect("read"), [CUSTOMER]);
+    let all = ["evt_done", "evt_dead", "evt_ignored", "evt_nobodys", "evt_waits"];
+    let forgetting = |before| Forgetting {
+        customer: CUSTOMER.into(),
+        events: all.map(str::to_owned).to_vec(),
+        before,
+        at: now().plus(Duration::from_secs(9)),
+    };
+    assert_eq!(store.forget(forgetting(young)).await.expect("answered"), 0, "it is too young");
+    assert_eq!(store.aged(old, 9).await.expect("read"), [CUSTOMER], "nobody looked at old ones");
+    assert_eq!(store.forget(forgetting(old)).await.expect("answered"), 1, "the one that is done");
+    assert_eq!(store.aged(old, 9).await.expect("read"), [""; 0], "the others were looked at");
+    let later = now().plus(Duration::from_secs(10));
+    assert_eq!(store.aged(later, 9).await.expect("read"), [CUSTOMER], "and will be again");
+    assert_eq!(store.forget_others(old, 1).await.expect("answered"), 1, "a portion");
+    assert_eq!(store.forget_others(old, 9).await.expect("answered"), 1);
+    let left = store.events(None, Page { after: None, limit: 9 }).await.expect("read");
+    let left: Vec<&str> = left.iter().map(|entry| &*entry.id).collect();
+    assert_eq!(left, ["evt_dead", "evt_needed", "evt_waits"]);
+    let again = delivery("evt_done", DeliveryState::Pending);
+    assert!(store.receive(again).await.expect("kept"), "it is new, and changes nothing");
 }

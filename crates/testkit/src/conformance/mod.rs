@@ -86,6 +86,7 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         inbox::an_operators_link_counts_and_a_customer_is_one_organizations,
         inbox::what_is_no_customers_is_finished_once,
         inbox::what_cannot_be_processed_waits_dies_and_is_replayed,
+        inbox::old_events_go_once_they_had_their_effect,
         inbox::invoices_come_in_pages_the_newest_first,
         reports::buckets_are_sealed_once_and_for_good,
         reports::overage_adds_up_whatever_is_raised,

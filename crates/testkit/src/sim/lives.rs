@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, LifeParams, SamplePrice, Start};
 use driftlock_domain::time::Timestamp;
-use driftlock_gateway::ports::Clock;
+use driftlock_gateway::ports::{Clock, Page};
 use serde_json::Value;
 
 use super::{Asking, Sim, SimStore, config, run, run_for};
@@ -60,6 +61,8 @@ pub fn live<S: SimStore>(
     let owner = organization(1);
     run(store.create_organization(&owner, audit("organization.create"))).expect("made");
     let mut world = World {
+        store,
+        owner: owner.id,
         life: Life::new(params(seed, &owner)),
         network: Network::new(seed.wrapping_mul(17) ^ order, ARRIVALS_MAX),
         told: 0,
@@ -88,6 +91,10 @@ pub fn live<S: SimStore>(
         Billing { last_change: None, ..found }
     };
     if standing() == truth {
+        if (seed + order).is_multiple_of(8) {
+            world.old_events_go();
+            assert_eq!(standing(), truth, "seed {seed}, order {order}: after old events went");
+        }
         return Course::Right;
     }
     assert_eq!(
@@ -103,6 +110,8 @@ pub fn live<S: SimStore>(
 }
 
 struct World<'a, S: SimStore> {
+    store: &'a S,
+    owner: OrganizationId,
     life: Life,
     network: Network<Value>,
     /// How many events were given to the network.
@@ -172,12 +181,36 @@ impl<S: SimStore> World<'_, S> {
         while self.network.attempts().is_some() {
             self.network_goes_on();
         }
+        self.all_is_processed();
+    }
+
+    fn all_is_processed(&mut self) {
         self.sim = (self.restart)();
         // Whatever was postponed comes round.
         for _ in 0..3 {
             run(self.sim.gateway.process_due_events());
             self.clock.advance(Duration::from_secs(3_600));
         }
+    }
+
+    /// What is old goes, and comes again, as if Stripe still knew of it: nobody is told anything.
+    fn old_events_go(&mut self) {
+        let (store, owner) = (self.store, self.owner);
+        let kept = || {
+            let page = Page { after: None, limit: 1_000 };
+            run(store.events(None, page)).expect("read").len()
+        };
+        let told = || run(store.head(owner)).expect("read");
+        let (all, head) = (kept(), told());
+        self.clock.advance(Duration::from_secs(100 * 86_400));
+        run(self.sim.gateway.forget_old_events(1_000)).expect("forgotten");
+        let few = kept();
+        assert!(few < all, "{few} of {all} are left");
+        run(self.sim.gateway.forget_old_events(1_000)).expect("looked at already");
+        assert_eq!(kept(), few);
+        self.told = 0;
+        self.everything_arrives();
+        assert_eq!((kept(), told()), (all, head));
     }
 }
 

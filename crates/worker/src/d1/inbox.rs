@@ -4,7 +4,7 @@
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Orphan, Postponed};
+use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -94,6 +94,24 @@ impl EventInbox for D1Directory {
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault> {
         self.change(inbox::REPLAY, &[event.into(), now.micros().into()]).await?;
         self.event(event).await
+    }
+
+    async fn aged(&self, before: Timestamp, limit: usize) -> Result<Vec<String>, Fault> {
+        let values = [before.micros().into(), (limit as u64).into()];
+        self.query(inbox::AGED, &values, |row| Ok(row.text(0)?.into_owned())).await
+    }
+
+    async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault> {
+        let [forget, looked_at] = inbox::forget(&forgetting)?;
+        let forgotten = self.changes(forget.sql, &forget.values).await?;
+        // Apart: what is cut off in between is looked at again.
+        self.change(looked_at.sql, &looked_at.values).await?;
+        Ok(forgotten)
+    }
+
+    async fn forget_others(&self, before: Timestamp, limit: usize) -> Result<u64, Fault> {
+        let values = [before.micros().into(), (limit as u64).into()];
+        self.changes(inbox::FORGET_OTHERS, &values).await
     }
 
     async fn invoices(

@@ -97,9 +97,14 @@ impl D1Directory {
 
     /// Runs a statement; whether it changed a row.
     async fn change(&self, sql: &str, values: &[Value<'_>]) -> Result<bool, Fault> {
+        Ok(self.changes(sql, values).await? > 0)
+    }
+
+    /// How many rows it changed.
+    async fn changes(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault> {
         let done = prepare(&self.database, sql, values)?.run().await.map_err(Fault::store)?;
         let meta = done.meta().map_err(Fault::store)?;
-        Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+        Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) as u64)
     }
 
     /// Commits a change together with its audit row; whether the first statement changed a row. If

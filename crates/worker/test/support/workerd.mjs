@@ -15,7 +15,7 @@ export const WITH_PANIC_TRIGGER = fileURLToPath(
 );
 export const BUILD = fileURLToPath(new URL("../../build", import.meta.url));
 export const ADMIN_TOKEN = "an-admin-token-for-tests-0123456789abcdef";
-const WEBHOOK_SECRET = "whsec_of_the_tests_0123456789abcdef";
+export const WEBHOOK_SECRET = "whsec_of_the_tests_0123456789abcdef";
 
 /** A program that the task runner built; its path is in the environment. */
 export function program(variable) {

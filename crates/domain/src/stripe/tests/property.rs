@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::event::Event;
+use super::expendable;
 use super::fold::fold;
 use super::invoices::{self, grace_until};
 use super::prices::PriceMap;
@@ -173,5 +174,28 @@ proptest! {
                 .collect();
             prop_assert!(states.windows(2).all(|pair| pair[0] == pair[1]));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: LIVES / 5, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Nothing that is kept no longer is missed, and nothing of it has an effect a second time.
+    #[test]
+    fn what_is_expendable_is_not_missed_and_changes_nothing_when_it_comes_again(
+        seed: u64,
+        deeds in vec((deed(), prop_oneof![1 => Just(0_u64), 1 => 1..3_u64, 1 => 1..3_000_000_u64]), 0..18),
+        part in 0..18_usize,
+    ) {
+        let part = part.min(deeds.len());
+        let mut pause = deeds.clone();
+        // What comes later happened later.
+        if let Some((_, secs)) = pause.get_mut(part) {
+            *secs += 7_200;
+        }
+        let told = live(seed, &pause[..part]).events().len();
+        let events = parse(live(seed, &pause).events());
+        let (early, late) = events.split_at(told);
+        expendable::tests::check(early, late, seed).map_err(TestCaseError::fail)?;
     }
 }

@@ -1,0 +1,113 @@
+//! Which events of a customer are kept no longer.
+//!
+//! The standing follows from all events, so that an old one may go only if what is left comes to the
+//! same: now, with whatever comes later, and when the old one itself is delivered once more. What is
+//! left stands in for it:
+//!
+//! - Of a subscription, everything from some second on that tells of it once, since an order before
+//!   that decides nothing after it. That second lies before anything that may still come, and no later
+//!   than the event that its state and the one that its plan is from.
+//! - Of an invoice, the events whose join is the whole one's.
+//! - Of a dispute its end, else its beginning; of what is told once, the first.
+//! - The event that linked the customer to its organization.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::chain;
+use super::event::{Event, EventKind};
+use super::fold::{is_end, read};
+use super::invoices;
+use super::prices::PriceMap;
+use crate::time::Timestamp;
+
+/// Those of a customer's events, by id, of which nothing is lost when they go. Nothing from before
+/// `before` is still on its way.
+#[must_use]
+pub fn expendable<'a>(
+    events: &'a [Event],
+    prices: &PriceMap,
+    before: Timestamp,
+) -> BTreeSet<&'a str> {
+    let link = super::apply::link(events);
+    let old = |event: &&Event| event.created < before && Some(&event.id) != link;
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    for own in by_object(events, EventKind::is_subscription).values() {
+        let from = stands_from(own, prices, before);
+        let is_superseded = |event: &&&Event| {
+            from.is_some_and(|from| event.created < from) && event.kind != EventKind::TrialWillEnd
+        };
+        found.extend(own.iter().filter(is_superseded).map(|event| &*event.id));
+    }
+    for own in by_object(events, EventKind::is_invoice).into_values() {
+        found.extend(absorbed(own));
+    }
+    let ends = by_object(events, |kind| *kind == EventKind::DisputeClosed);
+    for (dispute, begins) in by_object(events, |kind| *kind == EventKind::DisputeCreated) {
+        if ends.contains_key(dispute) {
+            found.extend(begins.into_iter().map(|event| &*event.id));
+        }
+    }
+    found.extend(of_kind(events, &EventKind::CustomerDeleted).skip(1));
+    found.extend(of_kind(events, &EventKind::CheckoutCompleted));
+    let ids = events.iter().filter(old).map(|event| &*event.id);
+    ids.filter(|id| found.contains(id)).collect()
+}
+
+/// The events of each object, by its id.
+fn by_object(events: &[Event], wanted: impl Fn(&EventKind) -> bool) -> BTreeMap<&str, Vec<&Event>> {
+    let mut found: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+    for event in events.iter().filter(|event| wanted(&event.kind)) {
+        if let Some(id) = event.object["id"].as_str() {
+            found.entry(id).or_default().push(event);
+        }
+    }
+    found
+}
+
+/// In order of time.
+fn of_kind<'a>(events: &'a [Event], kind: &EventKind) -> impl Iterator<Item = &'a str> {
+    let mut own: Vec<&Event> = events.iter().filter(|event| event.kind == *kind).collect();
+    own.sort_by_key(|event| (event.created, &event.id));
+    own.into_iter().map(|event| &*event.id)
+}
+
+/// The second from which on a subscription's events tell all there is; `None` needs all of them.
+fn stands_from(own: &[&Event], prices: &PriceMap, before: Timestamp) -> Option<Timestamp> {
+    let (mut state, mut plan, mut has_ended) = (None, None, false);
+    let ordered = chain::order(own.iter().copied());
+    for event in &ordered {
+        let read = read(event).ok()?;
+        if !has_ended || is_end(&read) {
+            has_ended |= is_end(&read);
+            state = Some(event.created);
+            if prices.purchase(&read).is_ok() {
+                plan = state;
+            }
+        }
+    }
+    let needed = plan.map_or(state, |plan| state.map(|state| state.min(plan)))?;
+    let seconds = ordered.chunk_by(|a, b| a.created == b.created);
+    let alone = seconds.filter(|second| second.len() == 1).map(|second| second[0].created);
+    alone.filter(|second| *second <= needed && *second < before).max()
+}
+
+/// Events of one invoice that the others' join holds already.
+fn absorbed(mut own: Vec<&Event>) -> Vec<&str> {
+    own.sort_by_key(|event| (event.created, &event.id));
+    let join = |of: &[&Event]| invoices::fold(of.iter().copied());
+    let (whole, mut gone, mut place) = (join(&own), Vec::new(), 0);
+    while place < own.len() {
+        let event = own.remove(place);
+        if join(&own) == whole {
+            gone.push(&*event.id);
+        } else {
+            own.insert(place, event);
+            place += 1;
+        }
+    }
+    gone
+}
+
+#[cfg(test)]
+#[path = "tests/expendable.rs"]
+pub(in crate::stripe) mod tests;

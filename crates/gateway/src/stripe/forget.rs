@@ -1,0 +1,61 @@
+//! Stripe's old events go, once nothing hangs on them: what is left comes to the same standing, also
+//! when an old one is delivered once more (`driftlock_domain::stripe::expendable`).
+
+use std::time::Duration;
+
+use driftlock_domain::denial::Fault;
+use driftlock_domain::stripe::expendable::expendable;
+use driftlock_domain::stripe::file::Forgetting;
+use driftlock_domain::time::Timestamp;
+
+use super::billing::read;
+use crate::gateway::Gateway;
+use crate::ports::{Clock, EventInbox, Platform};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Events of nobody that go in one commit.
+const PORTION: usize = 1_000;
+/// Such portions of one round.
+const PORTIONS_MAX: usize = 32;
+
+impl<P: Platform> Gateway<P> {
+    /// Removes old events of at most so many customers, and of nobody.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn forget_old_events(&self, customers: usize) -> Result<(), Fault> {
+        let days = self.shared.config.stripe.events_retention_days;
+        if days == 0 {
+            return Ok(());
+        }
+        let before = self.clock.now().minus(DAY * days);
+        for _ in 0..PORTIONS_MAX {
+            let forgotten = self.inbox.forget_others(before, PORTION).await?;
+            if forgotten < PORTION as u64 {
+                break;
+            }
+        }
+        for customer in self.inbox.aged(before, customers).await? {
+            self.forget_events_of(&customer, before).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_events_of(&self, customer: &str, before: Timestamp) -> Result<(), Fault> {
+        let file = self.inbox.customer(customer).await?;
+        let stripe = &self.shared.config.stripe;
+        let (events, _) = read(&file.events, stripe.livemode);
+        let gone = expendable(&events, &stripe.prices, before);
+        let forgetting = Forgetting {
+            customer: customer.to_owned(),
+            events: gone.into_iter().map(str::to_owned).collect(),
+            before,
+            at: self.clock.now(),
+        };
+        let forgotten = self.inbox.forget(forgetting).await?;
+        if forgotten > 0 {
+            tracing::info!(customer, forgotten, "old events of Stripe's removed");
+        }
+        Ok(())
+    }
+}
