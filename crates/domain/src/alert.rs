@@ -89,11 +89,7 @@ pub fn crossed(
     after: u64,
     at: Timestamp,
 ) -> impl Iterator<Item = Alert> {
-    let is_crossed = move |units: u64| before < units && units <= after;
-    thresholds(terms)
-        .into_iter()
-        .filter_map(move |(kind, units)| Some((kind, units.filter(|units| is_crossed(*units))?)))
-        .map(move |(kind, units)| alert(organization, terms, kind, units, at))
+    alerts(organization, terms, at, move |units| before < units && units <= after)
 }
 
 /// The alerts of all thresholds that the units used so far reach under terms that are new: a change of
@@ -105,28 +101,27 @@ pub fn reached(
     at: Timestamp,
 ) -> impl Iterator<Item = Alert> {
     // Nothing used reaches nothing, not even a cap of nothing.
-    let is_reached = move |units: u64| units.max(1) <= used;
-    thresholds(terms)
-        .into_iter()
-        .filter_map(move |(kind, units)| Some((kind, units.filter(|units| is_reached(*units))?)))
-        .map(move |(kind, units)| alert(organization, terms, kind, units, at))
+    alerts(organization, terms, at, move |units| units.max(1) <= used)
 }
 
-fn alert(
+/// The alerts of the thresholds that are to be told, by their units.
+fn alerts(
     organization: OrganizationId,
     terms: Terms,
-    kind: AlertKind,
-    units: u64,
     at: Timestamp,
-) -> Alert {
-    let subject = terms.period.start.secs().to_string();
-    let details = json!({
-        "threshold_units": units,
-        "included": terms.included,
-        "cap": terms.cap,
-        "period": terms.period,
-    });
-    Alert { organization, kind, subject, at, details }
+    is_told: impl Fn(u64) -> bool,
+) -> impl Iterator<Item = Alert> {
+    thresholds(terms).into_iter().filter_map(move |(kind, units)| {
+        let units = units.filter(|units| is_told(*units))?;
+        let subject = terms.period.start.secs().to_string();
+        let details = json!({
+            "threshold_units": units,
+            "included": terms.included,
+            "cap": terms.cap,
+            "period": terms.period,
+        });
+        Some(Alert { organization, kind, subject, at, details })
+    })
 }
 
 /// How many units reach each threshold; nothing is a share of no included units.

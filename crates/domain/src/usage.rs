@@ -35,7 +35,7 @@ pub struct Settlement {
     pub claim: Option<Claim>,
     /// The answer, to be kept with the claim; absent when it is too great or took too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Box<KeptAnswer>>,
+    pub answer: Option<Arc<KeptAnswer>>,
     /// Its audit row.
     pub audit: AuditRecord,
 }
@@ -62,6 +62,14 @@ pub enum Settled {
     },
     /// The reservation had lapsed and nothing was left: nothing was charged.
     Refused,
+}
+
+impl Settled {
+    /// Whether it is in the ledger, since now or before.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::Committed { .. } | Self::Repeated { .. })
+    }
 }
 
 /// How usage is summed up.

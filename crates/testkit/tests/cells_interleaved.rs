@@ -250,8 +250,7 @@ impl World {
             let id = usage(now(), number);
             let receipt = block_on(self.line.store.receipt(id)).expect("read");
             let told = self.told.borrow().get(&id).cloned();
-            let is_charged =
-                matches!(told, Some(Ok(Settled::Committed { .. } | Settled::Repeated { .. })));
+            let is_charged = matches!(told, Some(Ok(settled)) if settled.counts());
             assert_eq!(receipt.is_some(), is_charged, "{told:?}");
         }
     }

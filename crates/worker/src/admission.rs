@@ -123,7 +123,7 @@ impl Admission for EdgeAdmission {
     async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault> {
         let (organization, usage) = (settlement.organization, settlement.usage);
         let ask = Ask::Settle(Box::new(settlement), *self.terms.borrow());
-        let settled = match self.objects.told(organization, &ask).await {
+        let settled: Result<Settled, Fault> = match self.objects.told(organization, &ask).await {
             // Whether it was written is not known: under the same usage id it counts once.
             Err(fault) if fault.kind != FaultKind::Overloaded => {
                 self.objects.told(organization, &ask).await
@@ -131,8 +131,8 @@ impl Admission for EdgeAdmission {
             settled => settled,
         };
         match &settled {
-            Ok(Settled::Committed { .. } | Settled::Repeated { .. }) => self.key.ended(),
-            Ok(Settled::Refused) => {}
+            Ok(settled) if settled.counts() => self.key.ended(),
+            Ok(_) => {}
             Err(_) => self.take_back(organization, usage).await,
         }
         settled

@@ -1,6 +1,7 @@
 //! Usage, receipts and idempotency records in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftlock_domain::alert::{crossed, reached};
@@ -217,7 +218,7 @@ impl State {
         }
         if let Some(claim) = settlement.claim {
             let (fingerprint, usage) = (claim.fingerprint, settlement.usage);
-            let answer = settlement.answer.map(|answer| *answer);
+            let answer = settlement.answer.map(Arc::unwrap_or_clone);
             self.claims.end(&claim.key, usage);
             self.kept.insert(claim.key, (Kept { fingerprint, usage, answer }, at));
         }

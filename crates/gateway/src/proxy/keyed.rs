@@ -7,6 +7,7 @@
 //! the backend again, uncharged, under the same receipt.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use driftlock_domain::denial::Denial;
@@ -130,7 +131,7 @@ async fn charge<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
 async fn settled<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Result<Settled<P>, Refusal> {
     let Answered { admitted, response } = forward::forward(admitted, forwarded(keyed)).await?;
     let (response, answer) = collected(&admitted.gateway, &admitted.call, response).await;
-    settle::settle(Answered { admitted, response }, answer.map(Box::new)).await
+    settle::settle(Answered { admitted, response }, answer.map(Arc::new)).await
 }
 
 async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) -> Answer<P> {

@@ -17,7 +17,7 @@ use crate::ports::{Admission, BodyEnd, Clock, Platform, Refusal, Upstream};
 /// `answer` is what is to be kept for an idempotency key, in the same commit.
 pub(crate) async fn settle<P: Platform>(
     answered: Answered<P>,
-    answer: Option<Box<KeptAnswer>>,
+    answer: Option<Arc<KeptAnswer>>,
 ) -> Result<Settled<P>, Refusal> {
     let Answered { admitted, response } = answered;
     let Admitted { gateway, call, limits, held } = admitted;

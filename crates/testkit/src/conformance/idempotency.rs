@@ -1,5 +1,6 @@
 //! I3: an idempotency key is charged at most once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftlock_domain::id::UsageId;
@@ -44,7 +45,7 @@ pub(super) async fn a_charge_and_its_answer_are_one_commit(store: impl Store) {
     store.lease(organization, node(1), &ask(None, 0, 2), now()).await.expect("leased");
     assert_eq!(claim(&store, usage(now(), 1), now()).await, Claimed::Own);
     let one =
-        Settlement { claim: Some(CLAIM), answer: Some(Box::new(answer())), ..settlement(1, 1) };
+        Settlement { claim: Some(CLAIM), answer: Some(Arc::new(answer())), ..settlement(1, 1) };
     let settled = store.settle(one.clone(), now()).await.expect("settled");
     assert!(matches!(settled, Settled::Committed { .. }));
     let Claimed::Kept(kept) = claim(&store, usage(now(), 2), now()).await else {
@@ -57,7 +58,7 @@ pub(super) async fn a_charge_and_its_answer_are_one_commit(store: impl Store) {
     // Another request's, which lost its claim, changes nothing.
     let other = KeptAnswer { body: b"other".to_vec(), ..answer() };
     let other =
-        Settlement { answer: Some(Box::new(other)), claim: Some(CLAIM), ..settlement(1, 2) };
+        Settlement { answer: Some(Arc::new(other)), claim: Some(CLAIM), ..settlement(1, 2) };
     assert_eq!(store.settle(other, now()).await, Ok(Settled::Refused));
     let kept = store.kept(organization, &CLAIM.key, now()).await.expect("read");
     assert_eq!(kept.and_then(|kept| kept.answer), Some(answer()));

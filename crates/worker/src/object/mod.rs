@@ -21,7 +21,6 @@ use driftlock_domain::cell::{Admitted, Charge};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{NodeId, OrganizationId};
 use driftlock_domain::idempotency::{KEPT_SECS, Kept};
-use driftlock_domain::usage::Settled;
 use driftlock_gateway::LocalCells;
 use driftlock_gateway::ports::{Admission, AuditLog, Clock, Refusal, UsageRecords};
 use driftlock_sqlite_core::PURGED_MAX;
@@ -215,12 +214,13 @@ impl OrganizationObject {
                 }
                 let (claim, usage) = (settlement.claim, settlement.usage);
                 let settled = cells.settle(*settlement).await;
-                match (&settled, claim) {
-                    (Ok(Settled::Committed { .. } | Settled::Repeated { .. }), Some(claim)) => {
-                        cells.finish(organization, claim, usage);
-                    }
-                    (Ok(_), _) => {}
-                    (Err(_), _) => drop(self.wake_within(AGAIN).await),
+                if settled.is_err() {
+                    self.wake_within(AGAIN).await;
+                }
+                if let (Ok(settled), Some(claim)) = (&settled, claim)
+                    && settled.counts()
+                {
+                    cells.finish(organization, claim, usage);
                 }
                 said(settled.map_err(Refused::from))
             }

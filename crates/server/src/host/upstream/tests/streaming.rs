@@ -1,5 +1,7 @@
 //! Bodies on the way, in both directions.
 
+use tokio::sync::Notify;
+
 use super::*;
 
 /// A backend that reads everything and answers with nothing.
@@ -39,27 +41,33 @@ fn a_client_that_stalls_in_its_body() {
     });
 }
 
+/// A backend that says each of these only once it is told to go on, but for the first.
+async fn in_steps<const N: usize>(steps: [&'static str; N]) -> (Backend, Rc<Notify>) {
+    let next = Rc::new(Notify::new());
+    let go_on = Rc::clone(&next);
+    let mut slow = hasty();
+    slow.timeouts.body_idle_ms = 5_000;
+    let backend = backend(&slow, move |mut stream, _| {
+        let go_on = Rc::clone(&go_on);
+        async move {
+            head(&mut stream).await;
+            for (at, step) in steps.into_iter().enumerate() {
+                if at > 0 {
+                    go_on.notified().await;
+                }
+                say(&mut stream, step).await;
+            }
+            head(&mut stream).await;
+        }
+    });
+    (backend.await, next)
+}
+
 #[test]
 fn an_event_passes_before_the_next_is_sent() {
     on_core(async {
-        let next = Rc::new(tokio::sync::Notify::new());
-        let go_on = Rc::clone(&next);
-        let mut slow = hasty();
-        slow.timeouts.body_idle_ms = 5_000;
-        let backend = backend(&slow, move |mut stream, _| {
-            let go_on = Rc::clone(&go_on);
-            async move {
-                head(&mut stream).await;
-                say(&mut stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
-                for event in ["7\r\ndata: 1\r\n", "7\r\ndata: 2\r\n"] {
-                    say(&mut stream, event).await;
-                    go_on.notified().await;
-                }
-                say(&mut stream, "0\r\n\r\n").await;
-                head(&mut stream).await;
-            }
-        })
-        .await;
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7\r\ndata: 1\r\n";
+        let (backend, next) = in_steps([head, "7\r\ndata: 2\r\n", "0\r\n\r\n"]).await;
         let mut client = client(&backend, route());
         client.write_all(GET.as_bytes()).await.expect("written");
         until(&mut client, "data: 1").await;
@@ -148,21 +156,8 @@ fn whoever_watches_learns_the_end_once() {
 #[test]
 fn an_answer_that_takes_too_long_is_passed_on_unfinished() {
     on_core(async {
-        let rest = Rc::new(tokio::sync::Notify::new());
-        let go_on = Rc::clone(&rest);
-        let mut slow = hasty();
-        slow.timeouts.body_idle_ms = 5_000;
-        let backend = backend(&slow, move |mut stream, _| {
-            let go_on = Rc::clone(&go_on);
-            async move {
-                head(&mut stream).await;
-                say(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf").await;
-                go_on.notified().await;
-                say(&mut stream, "rest").await;
-                head(&mut stream).await;
-            }
-        })
-        .await;
+        let half = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf";
+        let (backend, rest) = in_steps([half, "rest"]).await;
         let request = Request::get("/api/x").body(RequestBody::Full(None)).expect("a request");
         let response = backend.send(request, &route()).await.expect("an answer");
         let within = Duration::from_millis(30);
