@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod answer;
 pub mod cases;
+pub mod life;
 pub mod poll;
 pub mod raw;
 pub mod runner;

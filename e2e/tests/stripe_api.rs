@@ -10,13 +10,14 @@ mod support {
 }
 
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use driftlock_domain::period::Period;
-use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Start};
+use driftlock_domain::stripe::sample::{Life, LifeParams, Start};
 use driftlock_domain::stripe::signature::sign;
 use driftlock_domain::time::Timestamp;
 use driftlock_e2e::admin::Organization;
+use driftlock_e2e::life::{now, params};
 use driftlock_e2e::poll::eventually;
 use driftlock_e2e::target::Target;
 use driftlock_testkit::stripe::{SECRET_KEY, StripeDouble, serve};
@@ -25,11 +26,6 @@ use support::backend::Backend;
 use support::gateway::{ADMIN_TOKEN, Gateway};
 
 const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    Timestamp::from_secs(i64::try_from(since.as_secs()).expect("a time"))
-}
 
 fn with(act: impl FnOnce(&Gateway, &Target, &StripeDouble, &Organization<'_>)) {
     let double = StripeDouble::new(1, now);
@@ -48,17 +44,7 @@ fn with(act: impl FnOnce(&Gateway, &Target, &StripeDouble, &Organization<'_>)) {
 }
 
 fn life(organization: &Organization<'_>, seed: u64) -> Life {
-    let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
-    Life::new(LifeParams {
-        seed,
-        shape: ApiShape::Basil,
-        livemode: false,
-        organization: organization.id.clone(),
-        customer: None,
-        price: price("standard", 4_900),
-        upgrade: price("growth", 24_900),
-        start: now().minus(Duration::from_secs(7_200)),
-    })
+    Life::new(params(&organization.id, seed, Duration::from_secs(7_200)))
 }
 
 fn deliver(target: &Target, event: &Value) {

@@ -16,9 +16,10 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use driftlock_domain::stripe::sample::{ApiShape, Scenario};
+use driftlock_e2e::life::now;
 use driftlock_e2e::poll::eventually;
 use driftlock_testkit::stripe::{Endpoint, StripeDouble};
-use support::customers::{Customer, are_as_stripe_has_them, now};
+use support::customers::{Customer, are_as_stripe_has_them};
 use support::server::Server;
 
 const EVENTS: usize = 1_000;

@@ -16,10 +16,11 @@ use std::time::Duration;
 use driftlock_domain::stripe::sample::Scenario;
 use driftlock_domain::stripe::signature::sign;
 use driftlock_e2e::answer::Answer;
+use driftlock_e2e::life::now;
 use driftlock_e2e::poll::eventually;
 use serde_json::Value;
 use support::backend::Backend;
-use support::customers::{Customer, are_as_stripe_has_them, now};
+use support::customers::{Customer, are_as_stripe_has_them};
 use support::gateway::Gateway;
 
 const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";

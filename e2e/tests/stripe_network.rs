@@ -14,10 +14,11 @@ use std::thread;
 use std::time::Duration;
 
 use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, Start};
+use driftlock_e2e::life::now;
 use driftlock_e2e::poll::eventually;
 use driftlock_testkit::stripe::{Endpoint, PAUSE_SECS_MAX, SECRET_KEY, StripeDouble, serve};
 use driftlock_testkit::stripe::{something_happens, time_passes};
-use support::customers::{Customer, are_as_stripe_has_them, now};
+use support::customers::{Customer, are_as_stripe_has_them};
 use support::server::Server;
 
 const LIVES: u64 = 24;

@@ -2,25 +2,20 @@
 
 use std::time::Duration;
 
-use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Scenario};
+use driftlock_domain::stripe::sample::{Life, LifeParams, SamplePrice, Scenario};
 use driftlock_domain::stripe::sample::{duplicate, shuffle};
 use driftlock_domain::stripe::signature::sign;
-use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
 use crate::admin::{Organization, pages};
 use crate::answer::Answer;
+use crate::life::{self, now};
 use crate::poll::eventually;
 use crate::raw;
 use crate::signatures;
 use crate::target::Target;
 
 const HOUR: Duration = Duration::from_secs(3_600);
-
-fn now() -> Timestamp {
-    Timestamp::from_secs(OffsetDateTime::now_utc().unix_timestamp())
-}
 
 /// One on a paid plan: without a subscription nothing passes.
 fn standard(target: &Target) -> Organization<'_> {
@@ -29,19 +24,12 @@ fn standard(target: &Target) -> Organization<'_> {
 
 /// A life that begins so long ago.
 fn params(organization: &Organization<'_>, price_id: &str, ago: Duration) -> LifeParams {
-    let price = |id: &str, cents| SamplePrice { id: id.to_owned(), cents };
     // Ids follow from the seed, and suites may run one after the other on one gateway.
     let digits = organization.id.bytes().rev().take(8);
-    LifeParams {
-        seed: digits.fold(0, |seed, digit| seed << 8 | u64::from(digit)),
-        shape: ApiShape::Basil,
-        livemode: false,
-        organization: organization.id.clone(),
-        customer: None,
-        price: price(price_id, 4_900),
-        upgrade: price("price_growth", 24_900),
-        start: now().minus(ago),
-    }
+    let seed = digits.fold(0, |seed, digit| seed << 8 | u64::from(digit));
+    let usual = life::params(&organization.id, seed, ago);
+    let price = SamplePrice { id: price_id.to_owned(), ..usual.price };
+    LifeParams { price, ..usual }
 }
 
 /// A sign-up of two hours ago.

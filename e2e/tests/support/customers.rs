@@ -1,11 +1,11 @@
 //! Organizations whose lives at Stripe the double tells of, and whether the gateway came to its truth.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice};
-use driftlock_domain::time::Timestamp;
+use driftlock_domain::stripe::sample::{Life, LifeParams};
 use driftlock_e2e::admin::{Organization, pages};
+use driftlock_e2e::life::params;
 use driftlock_e2e::poll::eventually;
 use driftlock_e2e::target::Target;
 use driftlock_testkit::stripe::truth;
@@ -29,17 +29,7 @@ impl<'a> Customer<'a> {
         live: impl FnOnce(LifeParams) -> Life,
     ) -> Self {
         let organization = Organization::with(target, json!({ "plan": "standard" }));
-        let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
-        let life = live(LifeParams {
-            seed,
-            shape: ApiShape::Basil,
-            livemode: false,
-            organization: organization.id.clone(),
-            customer: None,
-            price: price("standard", 4_900),
-            upgrade: price("growth", 24_900),
-            start: now().minus(ago),
-        });
+        let life = live(params(&organization.id, seed, ago));
         Self { organization, life }
     }
 
@@ -91,9 +81,4 @@ pub(crate) fn are_as_stripe_has_them(target: &Target, customers: &[Customer<'_>]
     assert!(not_done.is_empty(), "{not_done:?}");
     customers.iter().for_each(Customer::is_as_stripe_has_it);
     kept.len()
-}
-
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    Timestamp::from_secs(i64::try_from(since.as_secs()).expect("a time"))
 }

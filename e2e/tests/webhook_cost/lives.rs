@@ -1,11 +1,11 @@
 //! Customers whose lives are told by signed deliveries.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Start};
+use driftlock_domain::stripe::sample::{Life, Start};
 use driftlock_domain::stripe::signature::sign;
-use driftlock_domain::time::Timestamp;
 use driftlock_e2e::admin::Organization;
+use driftlock_e2e::life::{now, params};
 use driftlock_e2e::target::Target;
 
 pub(crate) const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
@@ -25,18 +25,9 @@ pub(crate) struct Signed {
 impl<'a> Customer<'a> {
     pub(crate) fn new(target: &'a Target, seed: usize) -> Self {
         let organization = super::organization(target);
-        let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
-        let standard = price("standard", 4_900);
-        let mut life = Life::new(LifeParams {
-            seed: seed as u64,
-            shape: ApiShape::Basil,
-            livemode: false,
-            organization: organization.id.clone(),
-            customer: None,
-            price: standard.clone(),
-            upgrade: price("growth", 24_900),
-            start: now().minus(Duration::from_secs(7_200)),
-        });
+        let ago = Duration::from_secs(7_200);
+        let mut life = Life::new(params(&organization.id, seed as u64, ago));
+        let standard = life.params().price.clone();
         life.subscribe(&standard, Start::Paid);
         Self { organization, life }
     }
@@ -67,9 +58,4 @@ impl Signed {
         let post = post.header("stripe-signature", &self.signature);
         post.bytes("application/json", self.body.clone()).send().expect(200);
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    Timestamp::from_secs(i64::try_from(since.as_secs()).expect("a time"))
 }

@@ -1,0 +1,29 @@
+//! Lives at Stripe, as the tests have them told: on the plans of the configuration that they run with.
+
+use std::time::Duration;
+
+use driftlock_domain::stripe::sample::{ApiShape, LifeParams, SamplePrice};
+use driftlock_domain::time::Timestamp;
+use time::OffsetDateTime;
+
+/// The time, in whole seconds.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::from_secs(OffsetDateTime::now_utc().unix_timestamp())
+}
+
+/// A life of this organization that follows from the seed, and began so long ago.
+#[must_use]
+pub fn params(organization: &str, seed: u64, ago: Duration) -> LifeParams {
+    let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };
+    LifeParams {
+        seed,
+        shape: ApiShape::Basil,
+        livemode: false,
+        organization: organization.to_owned(),
+        customer: None,
+        price: price("standard", 4_900),
+        upgrade: price("growth", 24_900),
+        start: now().minus(ago),
+    }
+}
