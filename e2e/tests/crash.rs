@@ -58,11 +58,11 @@ fn survives(durability: &str) {
         acknowledged += customer.acknowledged.len();
         units += customer.units();
     }
-    eprintln!(
-        "{durability}: {crashes} crashes, {} organizations of a cap of {CAP}, {acknowledged} \
-         acknowledged, {units} units",
-        customers.len()
-    );
+    let organizations = customers.len();
+    println!("figure {durability} crashes = {crashes}");
+    println!("figure {durability} organizations with a cap of {CAP} = {organizations}");
+    println!("figure {durability} acknowledged = {acknowledged}");
+    println!("figure {durability} units = {units}");
 }
 
 /// An organization under a hard cap, and what it was told.

@@ -84,8 +84,8 @@ fn gateway(workspace: &Workspace) -> Result<PathBuf> {
         bail!("CPU times are read from /proc: this needs Linux");
     }
     ensure(workspace)?;
-    run(workspace.cargo().args(["build", "--release", "--package", "driftlock"]))?;
-    Ok(workspace.target.join("release/driftlock"))
+    run(workspace.cargo().args(["build", "--profile", "dist", "--package", "driftlock"]))?;
+    Ok(workspace.target.join("dist/driftlock"))
 }
 
 /// Measures with a test of the black-box suite's, in release.

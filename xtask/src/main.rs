@@ -14,6 +14,7 @@ mod cases;
 mod deny;
 mod fuzz;
 mod graph;
+mod prove;
 mod sizes;
 mod steps;
 mod system;
@@ -52,6 +53,8 @@ enum Task {
     Worker(WorkerArgs),
     /// Measure what a request costs, against nginx in the same run
     Bench(BenchArgs),
+    /// Run a measurement that is too long for the tests and write its record to `proofs/`
+    Prove(ProveArgs),
     /// Print the dependencies between the workspace's crates
     Graph(GraphArgs),
     /// Print the sizes of the Rust files: median, 90th percentile, largest
@@ -130,6 +133,15 @@ struct CpuArgs {
 }
 
 #[derive(Args)]
+struct ProveArgs {
+    /// Which one; without a name all are listed with their age in commits
+    name: Option<String>,
+    /// The seed of its random choices
+    #[arg(long, default_value_t = prove::SEED)]
+    seed: u64,
+}
+
+#[derive(Args)]
 struct GraphArgs {
     /// As a Mermaid diagram, for Markdown
     #[arg(long)]
@@ -187,6 +199,8 @@ fn run(task: Task) -> Result<()> {
             let seconds = seconds.unwrap_or(minutes * 60);
             fuzz::run(&workspace, &fuzz::Extent { seconds, jobs, targets })
         }
+        Task::Prove(ProveArgs { name: Some(name), seed }) => prove::run(&workspace, &name, seed),
+        Task::Prove(ProveArgs { name: None, .. }) => prove::print_ages(&workspace),
         Task::Cases => cases::print(&workspace),
         Task::Sizes => sizes::print(&workspace),
     }

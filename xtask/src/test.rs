@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::steps::Steps;
 use crate::workspace::{Workspace, run as run_command};
-use crate::{deny, system, tidy, toolchain, worker};
+use crate::{deny, prove, system, tidy, toolchain, worker};
 
 /// How much of the suite to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<()> {
     steps.run("system", || system::ensure(workspace));
     steps.run("fmt", || fmt(workspace));
     steps.run("tidy", || tidy::run(workspace));
+    steps.run("proofs", || prove::print_ages(workspace));
     steps.run("clippy", || clippy(workspace));
     match extent {
         Extent::Quick => {

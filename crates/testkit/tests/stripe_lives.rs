@@ -11,14 +11,19 @@ use driftlock_testkit::sim::{Asking, Course, Telling, live};
 const ORDERS: u64 = 5;
 
 fn lives(unless_set: u64) -> u64 {
-    let set = std::env::var("DRIFTLOCK_LIVES").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or(unless_set)
+    number("DRIFTLOCK_LIVES").unwrap_or(unless_set)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
 /// How many runs of so many lives were repaired by a comparison with Stripe, and of how many.
-fn repaired(lives: u64, askings: &[Asking], telling: Telling) -> (u64, u64) {
+fn repaired(name: &str, lives: u64, askings: &[Asking], telling: Telling) -> (u64, u64) {
     let (mut repaired, mut runs) = (0, 0);
-    for seed in 0..lives {
+    // Lives of different seeds do not overlap.
+    let first = number("DRIFTLOCK_SEED").unwrap_or(0) << 32;
+    for seed in first..first + lives {
         for order in 0..ORDERS {
             for asking in askings {
                 let store = MemoryStore::new(Sharing::Whole);
@@ -28,13 +33,16 @@ fn repaired(lives: u64, askings: &[Asking], telling: Telling) -> (u64, u64) {
             }
         }
     }
-    eprintln!("{lives} lives, {runs} runs, {repaired} repaired by a comparison with Stripe");
+    println!("figure {name} lives = {lives}");
+    println!("figure {name} runs = {runs}");
+    println!("figure {name} runs repaired by a comparison = {repaired}");
     (repaired, runs)
 }
 
 #[test]
 fn any_order_with_restarts_comes_to_stripes_state() {
-    let (repaired, _) = repaired(lives(150), &[Asking::Offline, Asking::Online], Telling::Whole);
+    let (repaired, _) =
+        repaired("ordered", lives(150), &[Asking::Offline, Asking::Online], Telling::Whole);
     assert_eq!(repaired, 0, "created and previous_attributes determine the order of all of these");
 }
 
@@ -42,9 +50,11 @@ fn any_order_with_restarts_comes_to_stripes_state() {
 fn what_nothing_orders_is_counted_and_repaired() {
     // Each run that is not right is repaired, or it fails.
     let some = lives(150) / 3;
-    let (repaired, runs) = repaired(some, &[Asking::Offline], Telling::WithoutPrevious);
+    let (repaired, runs) =
+        repaired("unordered offline", some, &[Asking::Offline], Telling::WithoutPrevious);
     assert!(repaired > 0, "some of it has to be guessed wrongly, or this shows nothing");
     assert!(repaired < runs / 2, "whole seconds order the most of it: {repaired} of {runs}");
-    let (repaired, _) = self::repaired(some / 5, &[Asking::Online], Telling::WithoutPrevious);
+    let (repaired, _) =
+        self::repaired("unordered online", some / 5, &[Asking::Online], Telling::WithoutPrevious);
     assert_eq!(repaired, 0, "whoever asks Stripe needs no order");
 }

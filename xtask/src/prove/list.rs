@@ -1,0 +1,56 @@
+//! Which proofs there are.
+
+/// A measurement that `cargo xtask prove` runs.
+pub(crate) struct Proof {
+    /// What it is called: the argument of `cargo xtask prove`, and the name of its record.
+    pub(crate) name: &'static str,
+    /// What holds if it passes, in one sentence.
+    pub(crate) claim: &'static str,
+    /// The package that has the test.
+    pub(crate) package: &'static str,
+    /// The integration test.
+    pub(crate) test: &'static str,
+    /// Names of tests in it, or parts of them; all of them where it is empty.
+    pub(crate) filter: &'static [&'static str],
+    /// Environment variables that make the test as large as a proof has to be.
+    pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// Programs that it needs beside those of `cargo xtask test`, and the Debian packages with them.
+    pub(crate) programs: &'static [(&'static str, &'static str)],
+    /// The files and folders whose changes make the record old.
+    pub(crate) guards: &'static [&'static str],
+}
+
+/// All proofs.
+pub(crate) const PROOFS: &[Proof] = &[
+    Proof {
+        name: "crashes",
+        claim: "Through 20 kill -9 in each durability mode under 64 clients, every acknowledged unit \
+                is in the ledger exactly once, and the cap is used up exactly.",
+        package: "driftlock-e2e",
+        test: "crash",
+        filter: &[],
+        settings: &[("DRIFTLOCK_CRASHES", "20")],
+        programs: &[],
+        guards: &[
+            "crates/sqlite",
+            "crates/sqlite-core",
+            "crates/gateway",
+            "crates/server/src/host",
+        ],
+    },
+    Proof {
+        name: "stripe-lives",
+        claim: "2,000 random histories of customers at Stripe, delivered in five orders each, with \
+                duplicates, losses and restarts, end in Stripe's own state.",
+        package: "driftlock-testkit",
+        test: "stripe_lives",
+        filter: &[],
+        settings: &[("DRIFTLOCK_LIVES", "2000")],
+        programs: &[],
+        guards: &[
+            "crates/domain/src/stripe",
+            "crates/gateway/src/stripe",
+            "crates/testkit/src/sim",
+        ],
+    },
+];
