@@ -59,10 +59,10 @@ fn survives(durability: &str) {
         units += customer.units();
     }
     let organizations = customers.len();
-    println!("figure {durability} crashes = {crashes}");
-    println!("figure {durability} organizations with a cap of {CAP} = {organizations}");
-    println!("figure {durability} acknowledged = {acknowledged}");
-    println!("figure {durability} units = {units}");
+    eprintln!("figure {durability} crashes = {crashes}");
+    eprintln!("figure {durability} organizations with a cap of {CAP} = {organizations}");
+    eprintln!("figure {durability} acknowledged = {acknowledged}");
+    eprintln!("figure {durability} units = {units}");
 }
 
 /// An organization under a hard cap, and what it was told.

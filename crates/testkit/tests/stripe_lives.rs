@@ -33,9 +33,9 @@ fn repaired(name: &str, lives: u64, askings: &[Asking], telling: Telling) -> (u6
             }
         }
     }
-    println!("figure {name} lives = {lives}");
-    println!("figure {name} runs = {runs}");
-    println!("figure {name} runs repaired by a comparison = {repaired}");
+    eprintln!("figure {name} lives = {lives}");
+    eprintln!("figure {name} runs = {runs}");
+    eprintln!("figure {name} runs repaired by a comparison = {repaired}");
     (repaired, runs)
 }
 

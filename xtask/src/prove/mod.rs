@@ -1,7 +1,8 @@
 //! `cargo xtask prove NAME`: measurements that take too long for every test run.
 //!
 //! A proof is an ordinary integration test whose size comes from environment variables: small when
-//! `cargo xtask test` runs it, large here. It prints each figure as a line `figure NAME = VALUE`.
+//! `cargo xtask test` runs it, large here. It prints each figure to standard error, as a line
+//! `figure NAME = VALUE`.
 //! This module runs the large one and writes `proofs/NAME.json` (command, commit, time, figures),
 //! which is committed. `cargo xtask test` then prints, for each proof, how many commits have changed
 //! the paths that the proof guards since it ran.
@@ -106,14 +107,14 @@ fn measure(workspace: &Workspace, proof: &Proof, seed: u64) -> Result<Vec<(Strin
     cargo.args(["--", "--nocapture", "--test-threads=1"]);
     cargo.args(proof.filter);
     cargo.envs(proof.settings.iter().copied()).env("DRIFTLOCK_SEED", seed.to_string());
-    // One stream: the test harness captures nothing, and tests print figures to either.
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let stdout = child.stdout.take().context("cargo has no standard output")?;
+    // Tests print figures to standard error; the test harness writes to standard output.
+    let mut child = cargo.stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stderr = child.stderr.take().context("cargo has no standard error")?;
     let mut figures = Vec::new();
-    for line in BufReader::new(stdout).lines() {
+    for line in BufReader::new(stderr).lines() {
         let line = line.context("the test printed something that is not UTF-8")?;
         figures.extend(figure(&line));
-        println!("{line}");
+        eprintln!("{line}");
     }
     let status = child.wait().context("cannot wait for cargo")?;
     if !status.success() {
@@ -122,13 +123,9 @@ fn measure(workspace: &Workspace, proof: &Proof, seed: u64) -> Result<Vec<(Strin
     Ok(figures)
 }
 
-/// The figure that a line states: `figure NAME = VALUE`. The test harness may have begun the line with
-/// the test's name.
+/// The figure that a line states: `figure NAME = VALUE`.
 fn figure(line: &str) -> Option<(String, String)> {
-    let (_, stated) = line.split_once("figure ").filter(|(before, _)| {
-        before.is_empty() || (before.starts_with("test ") && before.ends_with("... "))
-    })?;
-    let (name, value) = stated.split_once(" = ")?;
+    let (name, value) = line.strip_prefix("figure ")?.split_once(" = ")?;
     Some((name.trim().to_owned(), value.trim().to_owned()))
 }
 
@@ -143,7 +140,7 @@ mod tests {
     #[test]
     fn a_figure_is_a_line_of_its_form() {
         assert_eq!(figure("figure lives = 2000"), pair("lives", "2000"));
-        assert_eq!(figure("test killed ... figure units lost = 0"), pair("units lost", "0"));
+        assert_eq!(figure("figure units lost = 0"), pair("units lost", "0"));
         assert_eq!(figure("the figure below = none"), None);
         assert_eq!(figure("figure without a value"), None);
     }
