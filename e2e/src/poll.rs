@@ -1,4 +1,8 @@
-//! Waiting for what is eventual: asked again and again until it holds or the deadline passes.
+//! Time in tests: waiting for what is eventual, and measuring what has a published bound.
+//!
+//! No test may fail because the machine is slow. So a test asserts that something happens at all, within
+//! [`DEADLINE`], and [`within`] compares the time taken with the published bound only where a proof asks
+//! for it (`cargo xtask prove times`, on a machine with nothing else to do).
 
 use std::time::{Duration, Instant};
 
@@ -19,4 +23,16 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         std::thread::park_timeout(PAUSE);
     }
+}
+
+/// Prints how long something took, as a figure. A proof also compares it with the published bound.
+///
+/// # Panics
+/// In a proof when it took longer than the bound; anywhere when it took longer than [`DEADLINE`] or
+/// the bound, whichever is greater.
+pub fn within(what: &str, took: Duration, bound: Duration) {
+    eprintln!("figure {what}, ms = {:.1}", took.as_secs_f64() * 1_000.0);
+    let is_proof = std::env::var_os("DRIFTLOCK_TIMES").is_some_and(|value| value == "strict");
+    let most = if is_proof { bound } else { bound.max(DEADLINE) };
+    assert!(took <= most, "{what}: {took:?}, more than {most:?}");
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 use support::backend::{Backend, Manner};
 use support::gateway::{Gateway, open_to_all, refused};
 
-const QUICK: &str = "[timeouts]\nbackend_head_ms = 400\nbackend_connect_ms = 400\n";
+const QUICK: &str = "[timeouts]\nbackend_head_ms = 2000\n";
 
 /// A request byte by byte, and whatever comes back until the gateway closes.
 fn exchange(gateway: &Gateway, key: &Key<'_>, method: &str, path: &str) -> String {

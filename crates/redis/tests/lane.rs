@@ -11,10 +11,11 @@ use driftlock_gateway::ports::FleetLimits;
 use driftlock_redis::{FleetRedis, Lane, RedisUrl, Refused};
 use driftlock_testkit::make::{key_id, organization_id};
 use driftlock_testkit::redis::{Redis, on_each_server};
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, LocalOptions};
 
 /// Longer than a busy machine makes a server wait.
-const ANSWER_MAX: Duration = Duration::from_millis(500);
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -103,11 +104,7 @@ fn a_server_that_dies_is_missed_at_once_and_found_again() {
             take(&lane).await.expect("it answers");
             redis.kill();
             until(&lane, Option::is_none).await;
-            let began = Instant::now();
-            for _ in 0..1_000 {
-                assert!(take(&lane).await.is_none());
-            }
-            assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
+            assert_eq!(take(&lane).now_or_never(), Some(None), "no request waits");
             redis.boot();
             until(&lane, Option::is_some).await;
         });
@@ -124,12 +121,8 @@ fn a_server_that_stands_still_costs_one_bounded_wait() {
             redis.freeze();
             let began = Instant::now();
             assert!(take(&lane).await.is_none());
-            assert!(began.elapsed() >= ANSWER_MAX && began.elapsed() < ANSWER_MAX * 3);
-            let began = Instant::now();
-            for _ in 0..1_000 {
-                assert!(take(&lane).await.is_none());
-            }
-            assert!(began.elapsed() < ANSWER_MAX, "nobody waits: {:?}", began.elapsed());
+            assert!(began.elapsed() >= ANSWER_MAX, "{:?}", began.elapsed());
+            assert_eq!(take(&lane).now_or_never(), Some(None), "no other request waits");
             redis.thaw();
             until(&lane, Option::is_some).await;
         });

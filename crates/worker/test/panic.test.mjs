@@ -1,5 +1,5 @@
-// A panic inside an organization's object: the caller gets 500 at once, the next request works, and
-// nothing that was counted is lost.
+// A panic inside an organization's object: the caller gets 500 instead of waiting for the platform's
+// timeout, the next request works, and nothing that was counted is lost.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,7 +7,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ADMIN_TOKEN, WITH_PANIC_TRIGGER, startDetector, startWorker } from "./support/workerd.mjs";
 
-test("a panic in the object is a 500 within a second, and no more", async () => {
+// Without unwinding the caller hangs for more than 100 s; a busy machine takes far less than this.
+const HANGS_MS = 30_000;
+
+test("a panic in the object is a 500, and no more", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-panic-"));
   const detector = await startDetector(join(folder, "detector"));
   const worker = await startWorker({ folder, backend: detector.url, build: WITH_PANIC_TRIGGER });
@@ -33,14 +36,14 @@ test("a panic in the object is a 500 within a second, and no more", async () => 
     const took = performance.now() - began;
     assert.equal(panicked.status, 500, await panicked.text());
     assert.equal(panicked.headers.get("content-type"), "application/problem+json");
-    assert.ok(took < 1_000, `it took ${took} ms`);
+    assert.ok(took < HANGS_MS, `it took ${took} ms`);
 
     // In the middle of a transaction it rolls back: nothing is charged, counted or entered.
     const settling = performance.now();
     const failed = await detect(key, { "x-request-id": "panic-in-settle" });
     // What breaks a transaction is the store's failure, whatever it was.
     assert.equal(failed.status, 503, await failed.text());
-    assert.ok(performance.now() - settling < 1_000);
+    assert.ok(performance.now() - settling < HANGS_MS);
     assert.equal(failed.headers.get("x-usage-receipt"), null);
 
     assert.equal((await detect(key)).status, 200);

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use driftlock_e2e::admin::DETECT;
 use driftlock_e2e::poll::eventually;
@@ -12,16 +12,22 @@ use crate::support::script::{End, Script};
 use crate::with;
 
 const PIECE: Duration = Duration::from_millis(50);
-const CONFIG: &str = "[timeouts]\nrequest_ms = 600\nbackend_head_ms = 300\n";
+/// The upload takes longer than the backend may, and far less than a request may.
+const LONG_UPLOAD: &str = "[timeouts]\nrequest_ms = 30000\nbackend_head_ms = 2000\n";
+const UPLOAD_PIECE: Duration = Duration::from_millis(250);
+const SHORT_REQUEST: &str = "[timeouts]\nrequest_ms = 600\n";
+/// The answer's head comes well within the time, its last piece well after it.
+const SHORT_ANSWER: &str = "[timeouts]\nrequest_ms = 2000\n";
+const ANSWER_PIECE: Duration = Duration::from_millis(150);
 
 #[test]
 fn an_upload_longer_than_the_backends_time_is_not_the_backends_fault() {
-    with(CONFIG, |gateway, _, key, organization| {
+    with(LONG_UPLOAD, |gateway, _, key, organization| {
         let mut client = Client::connect(gateway);
         let head = request(key, &format!("POST {DETECT}"), "Content-Length: 9\r\n\r\n");
         client.write(&head);
         for byte in "{\"a\": 12}".chars() {
-            thread::sleep(PIECE);
+            thread::sleep(UPLOAD_PIECE);
             client.write(&byte.to_string());
         }
         let head = client.head();
@@ -32,7 +38,7 @@ fn an_upload_longer_than_the_backends_time_is_not_the_backends_fault() {
 
 #[test]
 fn an_upload_that_never_ends_is_408_and_costs_nothing() {
-    with(CONFIG, |gateway, backend, key, organization| {
+    with(SHORT_REQUEST, |gateway, backend, key, organization| {
         let mut client = Client::connect(gateway);
         let head = request(key, &format!("POST {DETECT}"), "Content-Length: 1000000\r\n\r\n");
         client.write(&head);
@@ -53,19 +59,17 @@ fn an_upload_that_never_ends_is_408_and_costs_nothing() {
 
 #[test]
 fn an_answer_that_never_ends_is_broken_off_and_a_stream_is_not() {
-    with(CONFIG, |gateway, backend, key, organization| {
+    with(SHORT_ANSWER, |gateway, backend, key, organization| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
         let mut pieces = vec![(Duration::ZERO, head.as_bytes().to_vec())];
-        pieces.extend((0..30).map(|_| (PIECE, b"data: 1\n\n".to_vec())));
+        pieces.extend((0..30).map(|_| (ANSWER_PIECE, b"data: 1\n\n".to_vec())));
         let script = Script { pieces, repeated: (0, 0), end: End::Close };
         backend.say(script);
-        let began = Instant::now();
         let mut client = Client::connect(gateway);
         let post = request(key, &format!("POST {DETECT}"), "Content-Length: 2\r\n\r\n{}");
         client.write(&post);
         let answer = client.rest();
         assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.ends_with("0\r\n\r\n"), "{answer}");
-        assert!(began.elapsed() < Duration::from_millis(1_400), "{:?}", began.elapsed());
         eventually("the truncation is in the audit log", || {
             organization.audit().iter().any(|row| row["outcome"] == "truncated").then_some(())
         });

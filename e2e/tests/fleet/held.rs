@@ -1,9 +1,10 @@
-//! What a crashed gateway holds back: its lease's units, for as long as that lives.
+//! What a crashed gateway holds back: the units of its lease, until the lease expires.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use driftlock_e2e::admin::Organization;
+use driftlock_e2e::poll::{DEADLINE, within};
 use serde_json::json;
 
 use super::CONFIG;
@@ -12,7 +13,7 @@ use super::support::fleet::Fleet;
 use super::support::metered::{Client, Outcome};
 
 const CAP: usize = 200;
-/// A lease's life, and what a busy machine adds.
+/// A lease expires after 2 s; asking for the next one takes the rest.
 const HELD_MAX: Duration = Duration::from_millis(2_500);
 
 #[test]
@@ -27,31 +28,35 @@ fn what_a_crashed_gateway_holds_is_back_within_a_leases_life() {
     assert!(matches!(Client::new(fleet.listen(0), &key).send(), Outcome::Success(_)));
     fleet.kill(0);
     let killed = Instant::now();
-    let held: usize =
-        fleet.sql("select sum(units) from driftlock.usage_leases").parse().expect("units");
+    // The dead gateway neither renews nor returns its lease, so the row stays until it is replaced.
+    let row = fleet.sql("select node_id, units from driftlock.usage_leases");
+    let (node, held) = row.split_once('|').expect("two columns");
+    let held: usize = held.parse().expect("units");
     assert!((1..=CAP / 8).contains(&held), "an eighth at most: {held}");
+    let is_leased = format!(
+        "select count(*) from driftlock.usage_leases where node_id = '{node}' \
+         and until > extract(epoch from clock_timestamp()) * 1000000"
+    );
 
-    let (mut successes, mut back, mut refused) = (1, None, 0);
+    let (mut successes, mut back) = (1, None);
     loop {
         match other.send() {
             Outcome::Success(_) => {
                 successes += 1;
                 if successes > CAP - held && back.is_none() {
                     back = Some(killed.elapsed());
+                    // Asked after the answer: a lease that lives now lived when the unit was given.
+                    assert_eq!(fleet.sql(&is_leased), "0", "a leased unit was given twice");
                 }
             }
             Outcome::Exceeded => break,
-            Outcome::Held => {
-                refused += 1;
-                thread::park_timeout(Duration::from_millis(10));
-            }
+            Outcome::Held => thread::park_timeout(Duration::from_millis(10)),
             outcome => panic!("{outcome:?}"),
         }
-        assert!(killed.elapsed() < Duration::from_secs(20), "{successes} successes");
+        assert!(killed.elapsed() < 2 * DEADLINE, "{successes} successes");
     }
-    let back = back.expect("all of it came back");
     assert_eq!(successes, CAP);
-    assert!(refused > 0, "meanwhile they were held");
-    assert!(back <= HELD_MAX, "{back:?}");
-    eprintln!("a crashed gateway held {held} of {CAP} units for {back:?}");
+    let back = back.expect("all of it came back");
+    eprintln!("figure units that a crashed gateway held, of {CAP} = {held}");
+    within("a crashed gateway held units for", back, HELD_MAX);
 }

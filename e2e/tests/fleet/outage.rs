@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use driftlock_e2e::admin::Organization;
-use driftlock_e2e::poll::eventually;
+use driftlock_e2e::poll::{eventually, within};
 use serde_json::json;
 
 use super::support::backend::Backend;
@@ -171,7 +171,7 @@ fn with_the_database_away_free_requests_go_on() {
         (receipts, back)
     });
     let slowest = Duration::from_micros(load.slowest_micros.load(Ordering::Relaxed));
-    assert!(slowest < Duration::from_secs(9), "refused without a queue: {slowest:?}");
+    within("the slowest refusal while the database is away", slowest, Duration::from_secs(9));
     assert_eq!(lost(&fleet, &receipts), [""; 0], "acknowledged units");
     let usage = format!("/organizations/{organization}/usage");
     eventually("nothing refused is charged", || {
@@ -217,8 +217,7 @@ fn with_a_supabase_project_silent_nobody_waits_for_long() {
             // What was leased before is admitted, and its settlement waits.
             assert!(matches!(outcome, Outcome::Refused(503, Some(1..))), "{outcome:?}");
         }
-        assert!(took < SILENCE_MAX, "{took:?}");
-        eprintln!("a silent project: all refused after {took:?}");
+        within("all refused while the project is silent", took, SILENCE_MAX);
     });
     drop(frozen);
     stand.back();
@@ -244,11 +243,8 @@ fn with_the_database_silent_nobody_waits_for_long() {
         }
         let outcome = waiting.join().expect("no client fails");
         assert!(matches!(outcome, Outcome::Refused(503, Some(1..))), "{outcome:?}");
-        assert!(silent.elapsed() < SILENCE_MAX, "{:?}", silent.elapsed());
-        eprintln!(
-            "silent: refused after {:?}; free requests took {worst:?} at worst",
-            silent.elapsed()
-        );
+        within("refused while the database is silent", silent.elapsed(), SILENCE_MAX);
+        within("the slowest free request while the database is silent", worst, SILENCE_MAX);
     });
     drop(frozen);
     let back = stand.back();

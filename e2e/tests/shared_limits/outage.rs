@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use driftlock_e2e::poll::eventually;
+use driftlock_e2e::poll::{eventually, within};
 
 use super::{Stand, successes};
 
@@ -51,13 +51,14 @@ fn a_redis_that_stands_still_costs_a_bounded_wait_once() {
     assert_eq!(successes(&mut client, 1), 1);
     let first = began.elapsed();
     let bound = Duration::from_millis(300);
-    assert!(first >= bound && first < bound * 5, "{first:?}");
+    assert!(first >= bound, "{first:?}");
+    within("the first request without Redis", first, bound * 5);
     // Of hundreds of requests, over other connections too, one a core waits at most.
     let began = Instant::now();
     assert_eq!(successes(&mut client, 200), 200);
     assert_eq!(successes(&mut stand.client(0, &key), 200), 200);
     let rest = began.elapsed();
-    assert!(rest < bound * 20, "{rest:?}");
+    within("400 more requests without Redis", rest, bound * 20);
     assert_eq!(stand.logged(0, AWAY), 1);
     stand.redis.thaw();
     let up = "driftlock_fleet_limits_up";

@@ -39,6 +39,34 @@ pub(crate) const PROOFS: &[Proof] = &[
         ],
     },
     Proof {
+        name: "fleet-times",
+        claim: "On a fleet with PostgreSQL, a revoked key is refused by the other nodes within a \
+                second, a crashed node holds units for 2.5 s at most, and an outage makes no request \
+                wait longer than its published bound.",
+        package: "driftlock-e2e",
+        test: "fleet",
+        filter: &["revocation", "rights", "held", "outage"],
+        settings: &[("DRIFTLOCK_TIMES", "strict")],
+        programs: &[],
+        guards: &[
+            "crates/postgres",
+            "crates/postgres-core",
+            "migrations/postgres",
+            "crates/gateway",
+        ],
+    },
+    Proof {
+        name: "slow-clients",
+        claim: "2,000 clients that send and read as slowly as they may do not delay ordinary clients \
+                by more than a second.",
+        package: "driftlock-e2e",
+        test: "slow_clients",
+        filter: &[],
+        settings: &[("DRIFTLOCK_TIMES", "strict"), ("DRIFTLOCK_SLOW_CLIENTS", "2000")],
+        programs: &[],
+        guards: &["crates/server/src/host", "crates/gateway/src/proxy"],
+    },
+    Proof {
         name: "stripe-lives",
         claim: "2,000 random histories of customers at Stripe, delivered in five orders each, with \
                 duplicates, losses and restarts, end in Stripe's own state.",

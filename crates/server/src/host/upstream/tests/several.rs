@@ -73,7 +73,7 @@ fn a_full_one_costs_no_request() {
         });
         let mut config = hasty();
         config.backend.connections_max = 1;
-        config.timeouts.backend_connect_ms = 30;
+        config.timeouts.backend_connect_ms = 300;
         let backend = at(&[stuck.await, named("alive", &alive).await], &config);
         let busy = backend.clone();
         let held = tokio::task::spawn_local(async move { get(&busy).await });
