@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::denial::{Denial, LimitScope};
 use crate::entitlement::Terms;
 use crate::id::{KeyId, UsageId};
-use crate::idempotency::{Claim, Fingerprint, IdempotencyKey};
+use crate::idempotency::IdempotencyKey;
 use crate::lease::LeaseAsk;
 use crate::limit::{Bucket, Limit, LimitState};
 use crate::time::Timestamp;
@@ -54,8 +54,9 @@ pub struct HoldAsk {
     pub units: u32,
     /// After how long the hold lapses.
     pub lifetime: Duration,
-    /// The idempotency key that the request runs under.
-    pub claim: Option<Claim>,
+    /// The idempotency key that the request runs under. What the request is, its fingerprint, is
+    /// known later: a request is admitted before its body is read.
+    pub claim: Option<IdempotencyKey>,
 }
 
 /// Units held for a request under way.
@@ -131,7 +132,7 @@ pub struct Cell {
     units: Units,
     held: u64,
     holds: HashMap<UsageId, Held>,
-    in_flight: HashMap<IdempotencyKey, (Fingerprint, UsageId)>,
+    in_flight: HashMap<IdempotencyKey, UsageId>,
     next_lapse: Option<Timestamp>,
 }
 
@@ -209,9 +210,9 @@ impl Cell {
     }
 
     /// An idempotency key is no longer in flight: its answer is kept, or it was freed.
-    pub fn finish(&mut self, claim: &Claim, usage: UsageId) {
-        if self.in_flight.get(&claim.key).is_some_and(|(_, holder)| *holder == usage) {
-            self.in_flight.remove(&claim.key);
+    pub fn finish(&mut self, key: &IdempotencyKey, usage: UsageId) {
+        if self.in_flight.get(key) == Some(&usage) {
+            self.in_flight.remove(key);
         }
     }
 
@@ -253,26 +254,20 @@ impl Cell {
     }
 
     fn check_in_flight(&self, ask: &HoldAsk) -> Result<(), NotAdmitted> {
-        let Some(claim) = &ask.claim else { return Ok(()) };
-        let denial = match self.in_flight.get(&claim.key) {
-            None => return Ok(()),
-            Some((fingerprint, usage)) if *fingerprint == claim.fingerprint => {
-                Denial::IdempotencyInFlight(*usage)
-            }
-            Some(_) => Denial::IdempotencyMismatch,
-        };
-        Err(NotAdmitted::Denied(denial, None))
+        let holder = ask.claim.as_ref().and_then(|key| self.in_flight.get(key));
+        let denied =
+            |usage: &UsageId| Err(NotAdmitted::Denied(Denial::IdempotencyInFlight(*usage), None));
+        holder.map_or(Ok(()), denied)
     }
 
     fn hold(&mut self, ask: &HoldAsk, now: Timestamp) -> Hold {
         let expires = now.plus(ask.lifetime);
         self.take(ask.units);
         self.held += u64::from(ask.units);
-        let claim = ask.claim.map(|claim| claim.key);
-        if let Some(claim) = &ask.claim {
-            self.in_flight.insert(claim.key, (claim.fingerprint, ask.usage));
+        if let Some(key) = ask.claim {
+            self.in_flight.insert(key, ask.usage);
         }
-        self.holds.insert(ask.usage, Held { units: ask.units, expires, claim });
+        self.holds.insert(ask.usage, Held { units: ask.units, expires, claim: ask.claim });
         self.next_lapse = Some(self.next_lapse.map_or(expires, |next| next.min(expires)));
         Hold { usage: ask.usage, units: ask.units }
     }

@@ -16,7 +16,7 @@ use driftlock_domain::cell::{Admitted, Cell, Charge, Hold, HoldEnd, LimitsNow, N
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::fleet::Told;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::Claim;
+use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::lease::LeaseAsk;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
@@ -219,17 +219,17 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
         settled
     }
 
-    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>) {
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<IdempotencyKey>) {
         self.with(organization, |slot| {
             slot.cell.end(&hold, HoldEnd::Returned);
-            if let Some(claim) = claim {
-                slot.cell.finish(&claim, hold.usage);
+            if let Some(key) = claim {
+                slot.cell.finish(&key, hold.usage);
             }
         });
     }
 
-    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
-        self.with(organization, |slot| slot.cell.finish(&claim, usage));
+    fn finish(&self, organization: OrganizationId, key: IdempotencyKey, usage: UsageId) {
+        self.with(organization, |slot| slot.cell.finish(&key, usage));
     }
 
     async fn tend(&self) -> Result<(), Fault> {

@@ -12,7 +12,7 @@ use driftlock_domain::cell::{Admitted, Charge, Hold};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::fleet::Share;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::Claim;
+use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::usage::{Settled, Settlement};
 
 use crate::cells::LocalCells;
@@ -86,12 +86,12 @@ impl<L: Ledger, C: Clock, F: FleetLimits> Admission for FleetCells<L, C, F> {
         self.cells.settle(settlement).await
     }
 
-    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>) {
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<IdempotencyKey>) {
         self.cells.release(organization, hold, claim);
     }
 
-    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
-        self.cells.finish(organization, claim, usage);
+    fn finish(&self, organization: OrganizationId, key: IdempotencyKey, usage: UsageId) {
+        self.cells.finish(organization, key, usage);
     }
 
     async fn tend(&self) -> Result<(), Fault> {
@@ -116,7 +116,7 @@ struct Held<'a, L: Ledger, C: Clock> {
     cells: &'a LocalCells<L, C>,
     organization: OrganizationId,
     hold: Option<Hold>,
-    claim: Option<Claim>,
+    claim: Option<IdempotencyKey>,
 }
 
 impl<L: Ledger, C: Clock> Held<'_, L, C> {

@@ -8,7 +8,7 @@ use driftlock_domain::authority::Authority;
 use driftlock_domain::cell::{Charge, HoldAsk};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::Claim;
+use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::lease::LeaseAsk;
 use driftlock_domain::organization::{Organization, OrganizationStatus};
@@ -131,7 +131,7 @@ pub fn settlement(organization: u8, number: u64) -> Settlement {
 
 /// What one metered request of an organization would consume.
 #[must_use]
-pub fn charge(cap: Option<u64>, usage: UsageId, claim: Option<Claim>) -> Charge {
+pub fn charge(cap: Option<u64>, usage: UsageId, claim: Option<IdempotencyKey>) -> Charge {
     Charge {
         key: key_id(1),
         key_requests_per_minute: NonZeroU32::MAX,

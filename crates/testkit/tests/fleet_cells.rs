@@ -10,7 +10,7 @@ use driftlock_domain::cell::Admitted;
 use driftlock_domain::denial::{Denial, LimitScope};
 use driftlock_domain::fleet::{Share, Told, Verdict};
 use driftlock_domain::id::OrganizationId;
-use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey};
+use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::lease::Sharing;
 use driftlock_gateway::memory::MemoryStore;
 use driftlock_gateway::ports::{Admission, FleetLimits, Refusal};
@@ -64,7 +64,7 @@ impl Node {
         Self { cells, fleet, clock, number: Cell::default() }
     }
 
-    fn charge(&self, cap: u64, claim: Option<Claim>) -> driftlock_domain::cell::Charge {
+    fn charge(&self, cap: u64, claim: Option<IdempotencyKey>) -> driftlock_domain::cell::Charge {
         self.number.set(self.number.get() + 1);
         let mut charge = charge(Some(cap), usage(now(), self.number.get()), claim);
         charge.key_requests_per_minute = 60.try_into().expect("not 0");
@@ -138,7 +138,7 @@ fn a_node_goes_on_from_where_the_fleet_was() {
 #[test]
 fn a_client_that_leaves_while_the_fleet_is_asked_gives_its_unit_and_its_idempotency_key_back() {
     let node = Node::new();
-    let claim = Claim { key: IdempotencyKey([1; 32]), fingerprint: Fingerprint([1; 32]) };
+    let claim = IdempotencyKey([1; 32]);
     node.fleet.0.0.set(Manner::Silent);
     let charge = node.charge(1, Some(claim));
     {

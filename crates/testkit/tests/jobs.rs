@@ -13,7 +13,7 @@ use driftlock_domain::cell::{Admitted, Charge, Hold};
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{Claim, IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
 use driftlock_domain::key::{KeyRecord, PresentedKey};
 use driftlock_domain::lease::Sharing;
 use driftlock_domain::period::Period;
@@ -90,9 +90,9 @@ impl Admission for Tended {
         Err(Fault::store("nothing is settled here"))
     }
 
-    fn release(&self, _: OrganizationId, _: Hold, _: Option<Claim>) {}
+    fn release(&self, _: OrganizationId, _: Hold, _: Option<IdempotencyKey>) {}
 
-    fn finish(&self, _: OrganizationId, _: Claim, _: UsageId) {}
+    fn finish(&self, _: OrganizationId, _: IdempotencyKey, _: UsageId) {}
 
     async fn tend(&self) -> Result<(), Fault> {
         self.0.set(self.0.get() + 1);

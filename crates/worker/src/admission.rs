@@ -11,7 +11,7 @@ use driftlock_domain::cell::{Admitted, Charge, Hold};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{Claim, Kept};
+use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::ports::{Admission, Background, Clock, Refusal};
@@ -113,9 +113,9 @@ impl Admission for EdgeAdmission {
         let (admitted, kept): (Admitted, Option<Kept>) =
             answer.map_err(Refusal::Fault)?.map_err(Refusal::from)?;
         if let Some(hold) = &charge.hold
-            && let Some(claim) = hold.claim
+            && let Some(key) = hold.claim
         {
-            self.key.admitted(claim, hold.usage, kept);
+            self.key.admitted(key, hold.usage, kept);
         }
         Ok(admitted)
     }
@@ -138,13 +138,13 @@ impl Admission for EdgeAdmission {
         settled
     }
 
-    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>) {
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<IdempotencyKey>) {
         self.later(organization, Ask::Release(hold, claim));
     }
 
-    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId) {
+    fn finish(&self, organization: OrganizationId, key: IdempotencyKey, usage: UsageId) {
         if self.key.in_flight().is_some() {
-            self.later(organization, Ask::Finish(claim, usage));
+            self.later(organization, Ask::Finish(key, usage));
         }
     }
 

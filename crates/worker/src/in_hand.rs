@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use driftlock_domain::id::UsageId;
-use driftlock_domain::idempotency::{Claim, Claimed, Kept};
+use driftlock_domain::idempotency::{Claimed, IdempotencyKey, Kept};
 
 /// See the module; clones are the same one.
 #[derive(Clone, Default)]
@@ -16,14 +16,14 @@ struct Inner {
     /// What admission found; taken by whoever asks.
     found: RefCell<Option<Claimed>>,
     /// The claim that admission made, until it is ended.
-    in_flight: Cell<Option<(Claim, UsageId)>>,
+    in_flight: Cell<Option<(IdempotencyKey, UsageId)>>,
 }
 
 impl KeyInHand {
     /// Admission claimed the key, and found this of it.
-    pub(crate) fn admitted(&self, claim: Claim, usage: UsageId, kept: Option<Kept>) {
+    pub(crate) fn admitted(&self, key: IdempotencyKey, usage: UsageId, kept: Option<Kept>) {
         self.0.found.replace(Some(kept.into()));
-        self.0.in_flight.set(Some((claim, usage)));
+        self.0.in_flight.set(Some((key, usage)));
     }
 
     /// What admission found, once: later it may be otherwise.
@@ -31,7 +31,7 @@ impl KeyInHand {
         self.0.found.take()
     }
 
-    pub(crate) fn in_flight(&self) -> Option<(Claim, UsageId)> {
+    pub(crate) fn in_flight(&self) -> Option<(IdempotencyKey, UsageId)> {
         self.0.in_flight.get()
     }
 

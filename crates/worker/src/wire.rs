@@ -8,7 +8,7 @@ use driftlock_domain::cell::{Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault, FaultKind, LimitScope};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::UsageId;
-use driftlock_domain::idempotency::{Claim, IdempotencyKey, KeptAnswer};
+use driftlock_domain::idempotency::{IdempotencyKey, KeptAnswer};
 use driftlock_domain::key::KeyDenial;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{Next, ReportState, SealRule};
@@ -27,9 +27,9 @@ pub(crate) enum Ask {
     /// terms are for an object that was evicted since it admitted.
     Settle(Box<Settlement>, Option<Terms>),
     /// Gives a hold back.
-    Release(Hold, Option<Claim>),
+    Release(Hold, Option<IdempotencyKey>),
     /// An idempotency key is no longer in flight.
-    Finish(Claim, UsageId),
+    Finish(IdempotencyKey, UsageId),
     /// Takes a settlement back.
     Void(UsageId),
     /// The usage of the period that holds an instant; the other one is in force.
@@ -39,7 +39,7 @@ pub(crate) enum Ask {
     /// What is kept of an idempotency key.
     Kept(IdempotencyKey),
     /// Adds an answer to what settling kept without one; then the key is no longer in flight for this claim.
-    KeepAnswer(IdempotencyKey, KeptAnswer, Option<(Claim, UsageId)>),
+    KeepAnswer(IdempotencyKey, KeptAnswer, Option<(IdempotencyKey, UsageId)>),
     /// Seals the buckets that have done growing.
     Seal(SealRule),
     /// Takes the report that is due longest.

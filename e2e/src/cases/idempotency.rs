@@ -134,6 +134,29 @@ pub(super) fn a_keyed_payload_beyond_1_mib_is_413(target: &Target) {
     assert_eq!(organization.units(), 0);
 }
 
+/// No byte of the payload is sent: what is denied is denied by its head.
+pub(super) fn a_payload_is_read_only_of_a_request_that_was_admitted(target: &Target) {
+    let denied = |key: &Key<'_>, code: &str| {
+        let (bearer, token) = (format!("Bearer {}", key.secret), unique("idem"));
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+            ("Content-Length", "1000"),
+            ("Idempotency-Key", token.as_str()),
+        ];
+        let refused = raw::head(target, &format!("POST {DETECT} HTTP/1.1"), &headers);
+        refused.free().problem(429, code);
+    };
+    let organization = Organization::new(target);
+    let limited = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 1}));
+    send(&limited, &unique("idem")).expect(200);
+    denied(&limited, "rate-limited");
+    let used_up = Organization::with(target, json!({"quota": {"included": 1}}));
+    send(&used_up.key(), &unique("idem")).expect(200);
+    denied(&used_up.key(), "quota-exceeded");
+    assert_eq!((organization.units(), used_up.units()), (1, 1));
+}
+
 fn send(key: &Key<'_>, token: &str) -> Answer {
     key.call("POST", DETECT).header("idempotency-key", token).json(&two_lines()).send()
 }

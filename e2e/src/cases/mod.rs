@@ -96,6 +96,7 @@ pub const CASES: &[Case] = cases! {
     Together idempotency::a_key_is_scoped_to_organization_and_route;
     Together idempotency::a_replay_comes_before_the_quota_and_after_the_key;
     Together idempotency::a_keyed_payload_beyond_1_mib_is_413;
+    Together idempotency::a_payload_is_read_only_of_a_request_that_was_admitted;
     Together requests::a_harmless_request_id_is_taken_over;
     Together requests::any_other_request_id_is_replaced;
     Together requests::a_request_without_an_id_is_given_one;

@@ -143,9 +143,9 @@ pub trait Admission {
     /// Makes a hold durable. An `Err` means that it is not in the ledger, or will be voided.
     async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault>;
     /// Gives a hold back. Takes no time worth awaiting: at the edge it is sent in the background.
-    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<Claim>);
+    fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<IdempotencyKey>);
     /// An idempotency key is no longer in flight.
-    fn finish(&self, organization: OrganizationId, claim: Claim, usage: UsageId);
+    fn finish(&self, organization: OrganizationId, key: IdempotencyKey, usage: UsageId);
     /// Upkeep: renews leases, gives idle ones back, voids settlements whose outcome stayed unknown.
     async fn tend(&self) -> Result<(), Fault>;
     /// Settlements of unknown outcome that are still to be voided.

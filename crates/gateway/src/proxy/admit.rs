@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driftlock_domain::cell::{Charge, HoldAsk};
 use driftlock_domain::config::Timeouts;
-use driftlock_domain::idempotency::{ANSWER_WITHIN, Claim};
+use driftlock_domain::idempotency::{ANSWER_WITHIN, IdempotencyKey};
 use driftlock_domain::route::Route;
 
 use super::call::{Admitted, Call, Held};
@@ -18,11 +18,11 @@ const SETTLING_MARGIN: Duration = Duration::from_secs(10);
 /// A request is sent at most this often.
 const ATTEMPTS_MAX: u64 = 2;
 
-/// Admits a request, with a hold if its route is metered.
+/// Admits a request, with a hold if its route is metered, before anything of its body is read.
 pub(crate) async fn admit<P: Platform>(
     gateway: &Gateway<P>,
     call: Rc<Call>,
-    claim: Option<Claim>,
+    key: Option<IdempotencyKey>,
 ) -> Result<Admitted<P>, Refusal> {
     let hold = (call.route.units > 0).then(|| HoldAsk {
         usage: gateway.admission.usage_id(
@@ -31,12 +31,10 @@ pub(crate) async fn admit<P: Platform>(
             id_entropy(&gateway.entropy),
         ),
         units: call.route.units,
-        lifetime: match claim {
-            // The payload is in memory.
-            Some(_) => lifetime(&call.route, &gateway.shared.config.timeouts),
-            None => streamed(call.route.head_timeout_ms, &gateway.shared.config.timeouts),
-        },
-        claim,
+        lifetime: streamed(call.route.head_timeout_ms, &gateway.shared.config.timeouts)
+            // With a key the answer's body is waited for, too.
+            .saturating_add(key.map_or(Duration::ZERO, |_| ANSWER_WITHIN)),
+        claim: key,
     });
     take(gateway, call, hold).await
 }
@@ -54,7 +52,7 @@ async fn take<P: Platform>(
     call: Rc<Call>,
     hold: Option<HoldAsk>,
 ) -> Result<Admitted<P>, Refusal> {
-    let claim = hold.as_ref().and_then(|ask| ask.claim);
+    let key = hold.as_ref().and_then(|ask| ask.claim);
     let entitlement = &call.entitlement;
     let own_rate = call.key.record.requests_per_minute.and_then(NonZeroU32::new);
     let charge = Charge {
@@ -66,7 +64,7 @@ async fn take<P: Platform>(
     };
     let organization = call.organization();
     let admitted = gateway.admission.admit(organization, &charge).await?;
-    let held = admitted.hold.map(|hold| Held::new(gateway.clone(), organization, hold, claim));
+    let held = admitted.hold.map(|hold| Held::new(gateway.clone(), organization, hold, key));
     Ok(Admitted { gateway: gateway.clone(), call, limits: admitted.limits, held })
 }
 
@@ -77,8 +75,8 @@ fn streamed(head_timeout_ms: u64, timeouts: &Timeouts) -> Duration {
     answered(head_timeout_ms, timeouts).saturating_add(sending)
 }
 
-/// A hold whose payload is in memory outlives everything that its request may wait for, and so the
-/// answer's body.
+/// The claim of a key whose payload is in memory outlives everything that its request may still
+/// wait for: the backend and the answer's body.
 pub(super) fn lifetime(route: &Route, timeouts: &Timeouts) -> Duration {
     answered(route.head_timeout_ms, timeouts).saturating_add(ANSWER_WITHIN)
 }

@@ -12,7 +12,7 @@ use driftlock_domain::entitlement::Entitlement;
 use driftlock_domain::filter::declared_length;
 use driftlock_domain::headers::TrustedWay;
 use driftlock_domain::id::{OrganizationId, UsageId};
-use driftlock_domain::idempotency::Claim;
+use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey};
 use driftlock_domain::route::Route;
 use driftlock_domain::text;
 use driftlock_domain::time::Timestamp;
@@ -106,7 +106,9 @@ pub(crate) struct Held<P: Platform> {
     gateway: Gateway<P>,
     organization: OrganizationId,
     pub(crate) hold: Hold,
-    pub(crate) claim: Option<Claim>,
+    key: Option<IdempotencyKey>,
+    /// What the key stands for, once the request's body was read.
+    fingerprint: Option<Fingerprint>,
     live: bool,
 }
 
@@ -115,9 +117,19 @@ impl<P: Platform> Held<P> {
         gateway: Gateway<P>,
         organization: OrganizationId,
         hold: Hold,
-        claim: Option<Claim>,
+        key: Option<IdempotencyKey>,
     ) -> Self {
-        Self { gateway, organization, hold, claim, live: true }
+        Self { gateway, organization, hold, key, fingerprint: None, live: true }
+    }
+
+    /// The body was read: this is what the key stands for.
+    pub(crate) fn stands_for(&mut self, fingerprint: Fingerprint) {
+        self.fingerprint = Some(fingerprint);
+    }
+
+    /// What a settlement claims.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        Some(Claim { key: self.key?, fingerprint: self.fingerprint? })
     }
 
     /// The units are used (or refused): only the idempotency key remains.
@@ -136,14 +148,14 @@ impl<P: Platform> Held<P> {
     fn claimed(&self) -> Option<Claimed<P>> {
         let (gateway, usage) = (self.gateway.clone(), self.hold.usage);
         let organization = self.organization;
-        self.claim.map(|claim| Claimed { gateway, organization, claim, usage })
+        self.key.map(|key| Claimed { gateway, organization, key, usage })
     }
 }
 
 impl<P: Platform> Drop for Held<P> {
     fn drop(&mut self) {
         if self.live {
-            self.gateway.admission.release(self.organization, self.hold, self.claim);
+            self.gateway.admission.release(self.organization, self.hold, self.key);
         }
     }
 }
@@ -152,13 +164,13 @@ impl<P: Platform> Drop for Held<P> {
 pub(crate) struct Claimed<P: Platform> {
     gateway: Gateway<P>,
     organization: OrganizationId,
-    pub(crate) claim: Claim,
+    key: IdempotencyKey,
     usage: UsageId,
 }
 
 impl<P: Platform> Drop for Claimed<P> {
     fn drop(&mut self) {
-        self.gateway.admission.finish(self.organization, self.claim, self.usage);
+        self.gateway.admission.finish(self.organization, self.key, self.usage);
     }
 }
 

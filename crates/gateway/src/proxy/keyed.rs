@@ -1,8 +1,9 @@
 //! A metered request under an idempotency key (I3): charged at most once, replayed when repeated.
 //!
-//! With a key a client's disconnect cancels nothing: once the payload is read, everything goes on
-//! in the background. The key is claimed together with the quota; only then is the store asked
-//! whether it was settled before. The answer is read before it is paid for, so that one commit charges
+//! The key is claimed together with rate limits and quota, before the payload is read: what is denied
+//! costs no memory, and one key has one payload in memory at most. What was kept of an earlier request
+//! is looked up after that. With a key a client's disconnect cancels nothing once the payload is read:
+//! everything goes on in the background. The answer is read before it is paid for, so that one commit charges
 //! and keeps it. A repetition is replayed; one whose answer was too great, or took too long, goes to
 //! the backend again, uncharged, under the same receipt.
 
@@ -47,50 +48,52 @@ pub(super) async fn keyed<P: Platform>(
     if declared_length(&head.headers).is_some_and(|length| length > max) {
         return Err(Denial::BodyTooLarge(max).into());
     }
-    let payload = gateway.upstream.collect(body, max).await?;
-    let fingerprint = fingerprint_of(&head, &payload);
-    let claim = Claim { key: scoped(call.organization(), &call.route.label, key), fingerprint };
-    let keyed = Keyed { call, head, payload, claim };
-    gateway.uncancelled(run(gateway.clone(), keyed)).await
-}
-
-async fn run<P: Platform>(gateway: Gateway<P>, keyed: Keyed) -> Answer<P> {
-    match admit(&gateway, Rc::clone(&keyed.call), Some(keyed.claim)).await {
-        Ok(admitted) => match claim(&gateway, &keyed, &admitted).await? {
-            None => charge(admitted, keyed).await,
-            Some(kept) => repeat(admitted, keyed, kept).await,
-        },
+    let key = scoped(call.organization(), &call.route.label, key);
+    let read = async |call: Rc<Call>| -> Result<Keyed, Refusal> {
+        let payload = gateway.upstream.collect(body, max).await?;
+        let claim = Claim { key, fingerprint: fingerprint_of(&head, &payload) };
+        Ok(Keyed { call, head, payload, claim })
+    };
+    match admit(gateway, Rc::clone(&call), Some(key)).await {
+        Ok(admitted) => {
+            let keyed = read(call).await?;
+            gateway.uncancelled(run(admitted, keyed)).await
+        }
         // Replay comes before the quota: what was paid for is given again.
         Err(Refusal::Denied(
             denial @ (Denial::QuotaExceeded { .. } | Denial::QuotaHeld),
             limits,
-        )) => match kept(&gateway, &keyed).await? {
+        )) => match gateway.usage.kept(call.organization(), &key, gateway.clock.now()).await? {
             None => Err(Refusal::Denied(denial, limits)),
             Some(kept) => {
-                let admitted = admit_uncharged(&gateway, Rc::clone(&keyed.call)).await?;
-                repeat(admitted, keyed, kept).await
+                let admitted = admit_uncharged(gateway, Rc::clone(&call)).await?;
+                let keyed = read(call).await?;
+                is_same(&keyed, kept.fingerprint)?;
+                gateway.uncancelled(repeat(admitted, keyed, kept)).await
             }
         },
         Err(refusal) => Err(refusal),
     }
 }
 
-async fn kept<P: Platform>(gateway: &Gateway<P>, keyed: &Keyed) -> Result<Option<Kept>, Refusal> {
-    let organization = keyed.call.organization();
-    let kept = gateway.usage.kept(organization, &keyed.claim.key, gateway.clock.now()).await?;
-    if let Some(kept) = &kept {
-        is_same(keyed, kept.fingerprint)?;
+/// The payload is in memory: from here on nothing depends on the client.
+async fn run<P: Platform>(mut admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
+    if let Some(held) = &mut admitted.held {
+        held.stands_for(keyed.claim.fingerprint);
     }
-    Ok(kept)
+    match claim(&admitted, &keyed).await? {
+        None => charge(admitted, keyed).await,
+        Some(kept) => repeat(admitted, keyed, kept).await,
+    }
 }
 
 /// Claims the key beyond this node; what was kept of it before, if it was settled.
 async fn claim<P: Platform>(
-    gateway: &Gateway<P>,
-    keyed: &Keyed,
     admitted: &Admitted<P>,
+    keyed: &Keyed,
 ) -> Result<Option<Kept>, Refusal> {
-    let Some(held) = &admitted.held else { return kept(gateway, keyed).await };
+    // Only what is charged runs under a key.
+    let (gateway, Some(held)) = (&admitted.gateway, &admitted.held) else { return Ok(None) };
     let lifetime = lifetime(&keyed.call.route, &gateway.shared.config.timeouts);
     let (organization, usage, now) =
         (keyed.call.organization(), held.hold.usage, gateway.clock.now());

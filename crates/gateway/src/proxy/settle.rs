@@ -74,7 +74,7 @@ fn settlement<P: Platform>(
         units: held.hold.units,
         node: gateway.admission.node(),
         request_id: Arc::clone(&call.id.text),
-        claim: held.claim,
+        claim: held.claim(),
         answer: None,
         audit: call.audit(at, "request", status.as_str()),
     }

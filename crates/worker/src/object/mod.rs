@@ -220,7 +220,7 @@ impl OrganizationObject {
                 if let (Ok(settled), Some(claim)) = (&settled, claim)
                     && settled.counts()
                 {
-                    cells.finish(organization, claim, usage);
+                    cells.finish(organization, claim.key, usage);
                 }
                 said(settled.map_err(Refused::from))
             }
@@ -228,8 +228,8 @@ impl OrganizationObject {
                 cells.release(organization, hold, claim);
                 said(Ok(()))
             }
-            Ask::Finish(claim, usage) => {
-                cells.finish(organization, claim, usage);
+            Ask::Finish(key, usage) => {
+                cells.finish(organization, key, usage);
                 said(Ok(()))
             }
             Ask::Void(usage) => {
@@ -244,8 +244,8 @@ impl OrganizationObject {
             Ask::Kept(key) => said(told(store.kept(organization, &key, EdgeClock.now()).await)),
             Ask::KeepAnswer(key, answer, claimed) => {
                 let kept = store.keep_answer(organization, &key, &answer).await;
-                if let (Ok(()), Some((claim, usage))) = (&kept, claimed) {
-                    cells.finish(organization, claim, usage);
+                if let (Ok(()), Some((key, usage))) = (&kept, claimed) {
+                    cells.finish(organization, key, usage);
                 }
                 said(told(kept))
             }
@@ -304,12 +304,12 @@ async fn admit(
 ) -> Result<(Admitted, Option<Kept>), Refusal> {
     let Opened { store, cells } = opened;
     let admitted = cells.admit(organization, charge).await?;
-    let claim = charge.hold.as_ref().and_then(|ask| ask.claim);
-    let (Some(hold), Some(claim)) = (admitted.hold, claim) else { return Ok((admitted, None)) };
-    match store.kept(organization, &claim.key, EdgeClock.now()).await {
+    let key = charge.hold.as_ref().and_then(|ask| ask.claim);
+    let (Some(hold), Some(key)) = (admitted.hold, key) else { return Ok((admitted, None)) };
+    match store.kept(organization, &key, EdgeClock.now()).await {
         Ok(kept) => Ok((admitted, kept)),
         Err(fault) => {
-            cells.release(organization, hold, Some(claim));
+            cells.release(organization, hold, Some(key));
             Err(Refusal::Fault(fault))
         }
     }
