@@ -132,8 +132,12 @@ fn messages_pass_both_ways_and_the_connection_is_charged_once() {
 fn what_is_refused_costs_nothing_and_stays_http() {
     with(|gateway, seen, organization, key| {
         assert_eq!(open(gateway, LIVE, "dlk_nobody").err(), Some(401));
-        assert_eq!(open(gateway, LIST, &key.secret).err(), Some(400), "not on this route");
-        assert_eq!(open(gateway, "/healthz", &key.secret).err(), Some(400), "nor here");
+        // Where there are none the request is an ordinary one, which this backend cannot answer.
+        assert_eq!(open(gateway, LIST, &key.secret).err(), Some(502), "not on this route");
+        assert_eq!(open(gateway, "/healthz", &key.secret).err(), Some(200), "nor here");
+        let target = gateway.target();
+        let part = target.keyed("GET", LIVE, &key.secret).header("upgrade", "websocket");
+        part.send().problem(400, "malformed-request");
         assert!(seen.try_recv().is_err(), "the backend saw none of them");
         assert_eq!(open(gateway, "/api/v1/live?no", &key.secret).err(), Some(403), "its word");
         assert_eq!(organization.units(), 0);

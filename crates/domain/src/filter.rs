@@ -9,7 +9,6 @@ use http::{HeaderMap, Method, Version};
 
 use crate::config::Filter;
 use crate::framing::AmbiguousFraming;
-use crate::websocket;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -47,11 +46,12 @@ pub enum Malformed {
     /// Not one decimal number.
     #[error("Content-Length has to be one decimal number")]
     ContentLength,
-    /// A protocol to change to that is not the route's.
+    /// A WebSocket is asked for by something less than a handshake, on a route that has them.
     #[error(
-        "the protocol is not changed here; WebSocket handshakes (RFC 6455) are for routes that take them"
+        "this is no whole WebSocket handshake (RFC 6455, section 4.2.1): GET, without a body, with \
+         Connection: Upgrade, Upgrade: websocket, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key"
     )]
-    Upgrade,
+    Handshake,
 }
 
 /// Checks a request's head.
@@ -64,9 +64,6 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
     let hosts = head.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(Malformed::Host);
-    }
-    if websocket::is_asked(&head.headers) && !websocket::is_handshake(head) {
-        return Err(Malformed::Upgrade);
     }
     check_framing(&head.headers, head.version)?;
     match head.extensions.get::<AmbiguousFraming>() {
@@ -222,7 +219,9 @@ mod tests {
         assert_eq!(verdict(|b| b.method("OPTIONS").uri("*")), Err(Malformed::TargetForm));
         assert_eq!(verdict(|b| b.method("TRACE")), Err(Malformed::Method));
         assert_eq!(verdict(|b| b.method("CONNECT").uri("a:80")), Err(Malformed::Method));
-        assert_eq!(verdict(|b| b.header("upgrade", "websocket")), Err(Malformed::Upgrade));
+        for other in ["h2c", "TLS/1.2", "websocket"] {
+            assert_eq!(verdict(|b| b.header("upgrade", other)), Ok(()), "{other}: a route decides");
+        }
     }
 
     #[test]

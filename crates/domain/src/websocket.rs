@@ -16,16 +16,39 @@ const CHANGES: HeaderValue = HeaderValue::from_static("Upgrade");
 /// Sixteen bytes in base64 (RFC 6455, section 4.1).
 const KEY_CHARS: usize = 24;
 
-/// Whether a head asks to change protocols at all.
+/// What a client's head asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// No WebSocket. A server may ignore every other `Upgrade` (RFC 9110, section 7.8), and the gateway
+    /// does: HTTP clients offer `h2c` or `TLS/1.2` with ordinary requests.
+    Nothing,
+    /// A WebSocket, by a whole handshake.
+    WebSocket,
+    /// A WebSocket, by something less than a handshake.
+    Incomplete,
+}
+
+/// What a client's head asks for. HTTP/1.0 has no `Upgrade`.
 #[must_use]
-pub fn is_asked(headers: &HeaderMap) -> bool {
+pub fn asked(head: &Parts) -> Asked {
+    let offered = head.headers.get_all(UPGRADE).iter();
+    let mut offered = offered.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let is_websocket = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(b"websocket");
+    if head.version < Version::HTTP_11 || !offered.any(is_websocket) {
+        return Asked::Nothing;
+    }
+    if is_handshake(head) { Asked::WebSocket } else { Asked::Incomplete }
+}
+
+/// Whether a head that the gateway forwards asks to change protocols; see [`write_upgrade`].
+#[must_use]
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
-/// Whether a head that asks to change protocols is a whole handshake (RFC 6455, section 4.2.1) without
-/// a body: anything less could be read in two ways.
-#[must_use]
-pub fn is_handshake(head: &Parts) -> bool {
+/// Whether a head that asks for a WebSocket is a whole handshake (RFC 6455, section 4.2.1) without a
+/// body: anything less could be read in two ways.
+fn is_handshake(head: &Parts) -> bool {
     let only = |name: &HeaderName| {
         let mut values = head.headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
@@ -55,14 +78,18 @@ mod tests {
     use http::Request;
     use http::request::Builder;
 
-    fn handshake(change: impl FnOnce(Builder) -> Builder) -> bool {
+    fn wanted(change: impl FnOnce(Builder) -> Builder) -> Asked {
         let whole = Request::get("/api/v1/live")
             .header("connection", "keep-alive, Upgrade")
             .header("upgrade", "WebSocket")
             .header("sec-websocket-version", "13");
         let key =
             |builder: Builder| builder.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-        is_handshake(&key(change(whole)).body(()).expect("a request").into_parts().0)
+        asked(&key(change(whole)).body(()).expect("a request").into_parts().0)
+    }
+
+    fn handshake(change: impl FnOnce(Builder) -> Builder) -> bool {
+        wanted(change) == Asked::WebSocket
     }
 
     #[test]

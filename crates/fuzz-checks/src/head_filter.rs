@@ -8,7 +8,7 @@ use driftlock_domain::address::{FORWARDED_FOR, Networks, client_ip};
 use driftlock_domain::config::Filter;
 use driftlock_domain::filter::{check_head, declared_length, is_accepted_type, is_refused_agent};
 use driftlock_domain::headers::request_id;
-use driftlock_domain::websocket::is_handshake;
+use driftlock_domain::websocket::{Asked, asked};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Version};
 
@@ -49,8 +49,8 @@ fn framing(head: &Parts) {
     let all = |name| head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let hosts: Vec<&[u8]> = all("host");
     assert!(hosts.len() == 1 || (hosts.is_empty() && head.version < Version::HTTP_11));
-    let asks = head.headers.contains_key("upgrade");
-    assert!(!asks || is_handshake(head), "another protocol than a WebSocket's is asked for");
+    let is_websocket = asked(head) == Asked::WebSocket;
+    assert!(!is_websocket || head.headers.contains_key("sec-websocket-key"), "no handshake");
     let (lengths, codings): (Vec<&[u8]>, Vec<&[u8]>) =
         (all("content-length"), all("transfer-encoding"));
     match (&lengths[..], &codings[..]) {

@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::lines;
 
-const HOP_BY_HOP: [&str; 9] = [
+const HOP_BY_HOP: [&str; 10] = [
     "connection",
+    "http2-settings",
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",

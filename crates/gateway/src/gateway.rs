@@ -140,7 +140,7 @@ impl<P: Platform> Gateway<P> {
         let (origin, answer) = match origin {
             Ok(origin) => (origin, self.dispatch(arrival, door, &mut trail).await),
             // What is malformed, or comes from where nothing is taken, is that before all.
-            Err(refusal) => (None, proxy::filter_any(self, &arrival).and(Err(refusal))),
+            Err(refusal) => (None, proxy::filter(self, &arrival).and(Err(refusal))),
         };
         let mut response = match answer {
             Ok(response) => response,

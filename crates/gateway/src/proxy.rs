@@ -20,7 +20,7 @@ mod trail;
 use driftlock_domain::idempotency;
 use http::Method;
 
-pub(crate) use filter::{filter, filter_any, screen};
+pub(crate) use filter::{filter, screen};
 pub(crate) use route::unrouted;
 pub(crate) use trail::Trail;
 
@@ -33,7 +33,7 @@ pub(crate) async fn proxy<P: Platform>(
     arrival: Arrival<P>,
     trail: &mut Trail,
 ) -> Answer<P> {
-    let path = filter::filter_any(gateway, &arrival)?;
+    let path = filter::filter(gateway, &arrival)?;
     let route = route::route(gateway, &arrival, &path)?;
     let caller = authenticate::authenticate(gateway, &arrival, &route, trail).await?;
     let (call, request) = entitle::entitle(gateway, arrival, route, caller, path)?;

@@ -161,7 +161,7 @@ impl Upstream for EdgeUpstream {
         route: &Route,
     ) -> Result<Response<AnswerBody>, SendError> {
         let (head, ClientBody { body, overrun }) = request.into_parts();
-        let asks_to_switch = websocket::is_asked(&head.headers);
+        let asks_to_switch = websocket::is_forwarded(&head.headers);
         let fetched = self.fetch(Request::from_parts(head, body), &overrun, route).await;
         let fetched = fetched.map_err(|fault| match overrun.beyond() {
             Some(max) => SendError::Denied(Denial::BodyTooLarge(max)),

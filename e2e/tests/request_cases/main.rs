@@ -87,6 +87,20 @@ fn judge(case: &Case, outcome: &Outcome) -> Option<String> {
             };
             (right, format!("a refusal, or {path}"))
         }
+        Verdict::ThenAnswered(statuses) => {
+            let right = match statuses_of(outcome)[..] {
+                [200, second] => statuses.contains(&second) && requests.len() == 1,
+                _ => false,
+            };
+            (right, format!("one forwarded, the other {statuses:?}"))
+        }
+        Verdict::ForwardedWithout(texts) => {
+            let head = bytes.to_lowercase();
+            let right = is_one_of(&[200])
+                && requests.len() == 1
+                && !texts.iter().any(|text| head.contains(text));
+            (right, format!("it forwarded without {texts:?}"))
+        }
         Verdict::ForwardedWith(text) => {
             let forged = ["org_forged", "key_forged", "203.0.113.9", "zz-zz"];
             let right = is_one_of(&[200])

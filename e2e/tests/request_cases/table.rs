@@ -16,6 +16,10 @@ pub(crate) enum Verdict {
     RefusedOr(&'static str),
     /// Forwarded, with this text in its head.
     ForwardedWith(&'static str),
+    /// Forwarded, with none of these texts in its head.
+    ForwardedWithout(&'static [&'static str]),
+    /// The first request is forwarded and answered, the one behind it answered so as one of its own.
+    ThenAnswered(&'static [u16]),
     /// Answered so without being forwarded; the connection may stay.
     Answered(&'static [u16]),
 }
@@ -27,7 +31,10 @@ pub(crate) struct Case {
     pub(crate) verdict: Verdict,
 }
 
-use Verdict::{Answered, ForwardedWith, Refused, RefusedOr, RefusedOrAborted, ThenRefused, Unread};
+use Verdict::{
+    Answered, ForwardedWith, ForwardedWithout, Refused, RefusedOr, RefusedOrAborted, ThenAnswered,
+    ThenRefused, Unread,
+};
 
 const BAD: &[u8] = b"";
 const POST: &str = "POST /api/v1/anomalies/detect HTTP/1.1\r\n";
@@ -151,7 +158,29 @@ fn heads() -> Vec<Case> {
                 "{POST}{KEYED}Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n\
                  GET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
             ),
-            Refused(&[400, 426, 501]),
+            ThenAnswered(&[404]),
+        ),
+        post(
+            "Upgrade h2c",
+            &format!(
+                "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n{length}"
+            ),
+            "abcd",
+            ForwardedWithout(&["upgrade", "http2-settings", "connection: u"]),
+        ),
+        post(
+            "Upgrade TLS/1.2",
+            &format!("Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n{length}"),
+            "abcd",
+            ForwardedWithout(&["upgrade", "http2-settings", "connection: u"]),
+        ),
+        case(
+            "Upgrade on HTTP/1.0",
+            format!(
+                "{}{KEYED}Connection: Upgrade\r\nUpgrade: websocket\r\n{length}\r\nabcd",
+                POST.replace("1.1", "1.0")
+            ),
+            ForwardedWithout(&["upgrade", "connection: u"]),
         ),
         post(
             "Connection names ours",

@@ -58,8 +58,8 @@ pub(crate) fn send(gateway: &str, recorder: &Recorder, case: &Case, key: &str) -
 
 /// The statuses of the answers in a text.
 pub(crate) fn statuses(answers: &str) -> Vec<u16> {
-    let heads = answers.split("HTTP/1.1 ").skip(1);
-    heads.filter_map(|head| head.get(..3)?.parse().ok()).collect()
+    let heads = answers.split("HTTP/1.").skip(1);
+    heads.filter_map(|head| head.get(2..5)?.parse().ok()).collect()
 }
 
 /// Sends the start at once and then a byte at a time, until there is an answer.

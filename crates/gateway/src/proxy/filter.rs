@@ -1,35 +1,19 @@
 //! Step 1: what is malformed, or comes too often from one address, goes no further. No I/O.
 
 use driftlock_domain::denial::Denial;
-use driftlock_domain::filter::{Malformed, check_head, is_refused_agent};
+use driftlock_domain::filter::{check_head, is_refused_agent};
 use driftlock_domain::request::normalize_path;
-use driftlock_domain::websocket;
 
 use super::call::denied;
 use crate::gateway::{Arrival, Gateway};
 use crate::ports::{Platform, Refusal};
 use crate::shield::Count;
 
-/// The path in normal form, of a request whose connection changes to no other protocol.
+/// The path in normal form.
 ///
 /// # Errors
 /// The denial of a malformed request or an abusive address.
 pub(crate) fn filter<P: Platform>(
-    gateway: &Gateway<P>,
-    arrival: &Arrival<P>,
-) -> Result<String, Refusal> {
-    let path = filter_any(gateway, arrival)?;
-    if websocket::is_asked(&arrival.head.headers) {
-        return Err(denied(Malformed::Upgrade));
-    }
-    Ok(path)
-}
-
-/// The same, of a request that may be a WebSocket's handshake.
-///
-/// # Errors
-/// As [`filter`].
-pub(crate) fn filter_any<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,
 ) -> Result<String, Refusal> {

@@ -1,7 +1,7 @@
 //! Step 6: to the backend, with the gateway's headers and without the client's credentials.
 
 use driftlock_domain::headers::{Forward, from_backend, to_backend, trace_context};
-use driftlock_domain::websocket::{is_asked, write_upgrade};
+use driftlock_domain::websocket::{Asked, asked, write_upgrade};
 use http::{Request, StatusCode, Version};
 
 use super::call::{Admitted, Answered, Forwarded};
@@ -19,9 +19,9 @@ pub(crate) async fn forward<P: Platform>(
         ip: call.ip,
         trusted: call.trusted,
     };
-    let asks_to_switch = is_asked(&head.headers);
+    let is_handshake = call.route.websocket && asked(&head) == Asked::WebSocket;
     to_backend(&mut head.headers, &told);
-    if asks_to_switch {
+    if is_handshake {
         write_upgrade(&mut head.headers);
     }
     trace_context(&mut head.headers, || {

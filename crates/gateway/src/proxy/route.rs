@@ -6,7 +6,7 @@ use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::{Malformed, declared_length, is_accepted_type};
 use driftlock_domain::key::PresentedKey;
 use driftlock_domain::route::{NoRoute, Route};
-use driftlock_domain::websocket::is_asked;
+use driftlock_domain::websocket::{Asked, asked};
 
 use super::call::denied;
 use crate::gateway::{Arrival, Gateway};
@@ -26,8 +26,8 @@ pub(crate) fn route<P: Platform>(
         };
         unrouted(gateway, arrival, denial)
     })?;
-    if is_asked(&head.headers) && !found.websocket {
-        return Err(denied(Malformed::Upgrade));
+    if found.websocket && asked(head) == Asked::Incomplete {
+        return Err(denied(Malformed::Handshake));
     }
     if declared_length(&head.headers).is_some_and(|length| length > found.body_bytes_max) {
         return Err(Denial::BodyTooLarge(found.body_bytes_max).into());

@@ -84,7 +84,7 @@ impl Target {
         let Some(permit) = permit else {
             return Err(Attempt { failed: Failed::NoPermit, unsent: Some(Box::new(request)) });
         };
-        if websocket::is_asked(request.headers()) {
+        if websocket::is_forwarded(request.headers()) {
             return Box::pin(self.switch(request, permit, head_timeout, idle)).await;
         }
         let permit = match self.pool.take(permit) {
