@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::gateway::{Answer, Arrival, Gateway};
-use crate::ports::{EventInbox, Platform, Refusal, Upstream};
+use crate::ports::{Clock, EventInbox, Platform, Refusal, Upstream};
 use crate::shield::Count;
 use crate::stripe::in_flight::ORPHANS;
 use crate::{proxy, reply};
@@ -74,8 +74,9 @@ async fn receive<P: Platform>(
         )));
     };
     let unsigned = |error| invalid(&format!("The Stripe-Signature header: {error}."));
-    // Before the body is read: what is right for no body costs no more than its head.
-    let presented = match Presented::parse(signature.as_bytes(), at.secs()) {
+    // Before the body is read: what is right for no body costs no more than its head. The wall clock
+    // judges the signature's age, since Stripe states it by its own: the order's clock may be ahead.
+    let presented = match Presented::parse(signature.as_bytes(), gateway.clock.wall().secs()) {
         Ok(presented) => presented,
         Err(error) => return Ok(Err(unsigned(error))),
     };

@@ -198,3 +198,14 @@ fn many_events_of_a_customer_at_once_are_one_reading_after_the_other() {
         assert_eq!(world.state_of(event), DeliveryState::Done);
     }
 }
+
+#[test]
+fn deliveries_are_taken_after_the_wall_clock_leapt_and_was_set_right() {
+    let world = World::new();
+    let process = world.start(Asking::Offline, &config());
+    world.clock.leap_and_return(Duration::from_secs(3_600));
+    for event in world.life.events() {
+        deliver(&process, event);
+        assert_eq!(world.state_of(event), DeliveryState::Done);
+    }
+}

@@ -17,11 +17,15 @@ thread_local! {
 
 impl Clock for EdgeClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
-        let now = Timestamp::from_micros(js_sys::Date::now() as i64 * 1_000);
-        let latest = LATEST.get().max(now);
+        let latest = LATEST.get().max(self.wall());
         LATEST.set(latest);
         latest
+    }
+
+    fn wall(&self) -> Timestamp {
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
+        let millis = js_sys::Date::now() as i64;
+        Timestamp::from_micros(millis * 1_000)
     }
 }
 

@@ -329,10 +329,14 @@ pub enum SendError {
     Denied(Denial),
 }
 
-/// The time.
+/// The time, for two purposes that must not be mixed.
 pub trait Clock {
-    /// Now; never earlier than what was told before.
+    /// The time by which everything is ordered here: it never goes backwards, so after the wall clock
+    /// was set forward by mistake it stays ahead.
     fn now(&self) -> Timestamp;
+    /// The wall clock as it is set at this moment; it may go backwards. Use it only to judge a time
+    /// that an outside party states or checks (a signature's `t`, the time of a meter event).
+    fn wall(&self) -> Timestamp;
 }
 
 /// Unpredictable bytes.

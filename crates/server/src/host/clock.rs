@@ -4,6 +4,9 @@
 //! forward (or a machine that slept) is followed, one that was set back is not, since periods,
 //! receipts and audit rows must stay in order. Invariant: of two readings, the later one is not
 //! less, whichever cores took them.
+//!
+//! What an outside party states a time for is judged by the system's wall clock itself
+//! ([`Clock::wall`]): it is right again as soon as somebody corrects it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -58,6 +61,10 @@ impl Clock for NativeClock {
     fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_micros(wall_micros(SystemTime::now()))
+    }
 }
 
 fn micros(duration: Duration) -> i64 {
@@ -95,6 +102,17 @@ mod tests {
         let before = clock.at(started);
         clock.follow(wall + Duration::from_millis(900), started);
         assert_eq!(clock.at(started), before);
+    }
+
+    #[test]
+    fn after_a_leap_that_was_taken_back_only_the_order_stays_ahead() {
+        let clock = NativeClock::new();
+        clock.follow(SystemTime::now() + Duration::from_secs(3_600), Instant::now());
+        let before = wall_micros(SystemTime::now());
+        let wall = clock.wall();
+        let after = wall_micros(SystemTime::now());
+        assert!(before <= wall.micros() && wall.micros() <= after, "{before} {wall:?} {after}");
+        assert!(clock.now().since(wall) >= Duration::from_secs(3_599));
     }
 
     #[test]

@@ -98,9 +98,9 @@ impl<S: SimStore> Sim<S> {
         Self { gateway: Gateway::new(parts), later, clock: clock.clone() }
     }
 
-    /// Delivers an event, signed now; the status of the answer.
+    /// Delivers an event, signed now by the wall clock; the status of the answer.
     pub async fn deliver(&self, event: &[u8]) -> u16 {
-        let signed = signature::sign(WEBHOOK_SECRET, self.clock.now().secs(), event);
+        let signed = signature::sign(WEBHOOK_SECRET, self.clock.wall().secs(), event);
         let request = Request::post("/webhooks/stripe")
             .header("host", "gateway")
             .header("content-type", "application/json")
