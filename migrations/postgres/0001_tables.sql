@@ -115,6 +115,7 @@ create table driftlock_wanted.stripe_events (
     livemode     boolean,
     customer     text,
     received_at  timestamptz not null default now(),
+    waiting_since timestamptz not null default now(), -- when it was received, or replayed by a person
     state        text not null default 'ignored', -- what was there before is of no effect
     attempts     integer not null default 0,
     due_at       timestamptz not null default now(),
@@ -444,4 +445,4 @@ create table if not exists driftlock.changes (
 );
 create index if not exists changes_by_transaction on driftlock.changes (xid);
 
-insert into driftlock.migrations (version) values (1) on conflict do nothing;
+insert into driftlock.migrations (version) values (1) on conflict (version) do nothing;

@@ -10,20 +10,22 @@ create or replace function driftlock.raise(alerts jsonb) returns void language s
     insert into driftlock.alerts (organization_id, kind, subject, at, details)
     select (x ->> 'organization')::uuid, x ->> 'kind', x ->> 'subject', (x ->> 'at')::bigint,
            x -> 'details' from jsonb_array_elements(alerts) x
-    on conflict do nothing $$;
+    on conflict (organization_id, kind, subject) do nothing $$;
 
--- Whether the event is new.
+-- Whether the event is new. Only its id makes it a duplicate: where a project's table has another
+-- unique constraint that it violates, that is an error, so that Stripe delivers it again.
 create or replace function public.driftlock_receive(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    insert into stripe_events (id, type, created, livemode, customer, received_at, state, due_at,
-                               error, body)
+    insert into stripe_events (id, type, created, livemode, customer, received_at, waiting_since,
+                               state, due_at, error, body)
     values (args ->> 'event', args ->> 'kind', driftlock.instant((args ->> 'created')::bigint),
         (args ->> 'livemode')::boolean, args ->> 'customer',
+        driftlock.instant((args ->> 'received_at')::bigint),
         driftlock.instant((args ->> 'received_at')::bigint), args ->> 'state',
         driftlock.instant((args ->> 'received_at')::bigint), args ->> 'note',
         decode(args ->> 'body', 'hex'))
-    on conflict do nothing;
+    on conflict (id) do nothing;
     return to_jsonb(found);
 end $$;
 
@@ -37,8 +39,8 @@ create or replace function public.driftlock_due(args jsonb) returns jsonb
 
 create or replace function public.driftlock_orphans(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
-    select coalesce(jsonb_agg(jsonb_build_object('event', id, 'attempts', attempts,
-        'body', encode(body, 'hex')) order by due_at, id), '[]') from (
+    select coalesce(jsonb_agg(jsonb_build_object('event', id,
+        'waiting_since', driftlock.micros(waiting_since), 'body', encode(body, 'hex')) order by due_at, id), '[]') from (
         select * from stripe_events
         where state = 'pending' and due_at <= driftlock.instant((args ->> 'now')::bigint)
           and customer is null
@@ -62,13 +64,14 @@ begin
     return 'null';
 end $$;
 
--- Pending events of a customer, or one event, wait or are given up.
+-- Pending events of a customer, or one event, wait; those that waited long enough are given up.
 create or replace function public.driftlock_postpone(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     update stripe_events set attempts = attempts + 1, error = args ->> 'error',
-        state = case when (args ->> 'until') is null then 'dead' else 'pending' end,
-        due_at = coalesce(driftlock.instant((args ->> 'until')::bigint), due_at)
+        state = case when driftlock.micros(waiting_since) <= (args ->> 'give_up_since')::bigint
+                     then 'dead' else 'pending' end,
+        due_at = driftlock.instant((args ->> 'until')::bigint)
     where state = 'pending' and (id = args ->> 'event' or customer = args ->> 'customer');
     return 'null';
 end $$;
@@ -81,8 +84,8 @@ create or replace function public.driftlock_customer(args jsonb) returns jsonb
                   from billing_customers where customer = args ->> 'customer' and revision is not null),
         'organization', (select id from organizations
                          where stripe_customer_id = args ->> 'customer' limit 1),
-        'events', (select coalesce(jsonb_agg(jsonb_build_object('state', state, 'attempts', attempts,
-                          'body', encode(body, 'hex')) order by created, id), '[]')
+        'events', (select coalesce(jsonb_agg(jsonb_build_object('state', state,
+                          'waiting_since', driftlock.micros(waiting_since), 'body', encode(body, 'hex')) order by created, id), '[]')
                    from stripe_events
                    where customer = args ->> 'customer' and state <> 'ignored')) $$;
 
@@ -149,6 +152,7 @@ create or replace function public.driftlock_replay(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     update stripe_events set state = 'pending', attempts = 0, error = null,
+        waiting_since = driftlock.instant((args ->> 'now')::bigint),
         due_at = driftlock.instant((args ->> 'now')::bigint)
     where id = args ->> 'event' and (customer is not null or type in ('charge.dispute.created',
         'charge.dispute.closed', 'v1.billing.meter.error_report_triggered'));
@@ -416,4 +420,4 @@ create or replace function public.driftlock_alerts(args jsonb) returns jsonb
 
 do $$ begin perform driftlock.protect(); end $$;
 
-insert into driftlock.migrations (version) values (5) on conflict do nothing;
+insert into driftlock.migrations (version) values (5) on conflict (version) do nothing;

@@ -6,6 +6,7 @@ CREATE TABLE stripe_events (
     livemode     INTEGER,
     customer     TEXT,
     received_at  INTEGER NOT NULL,
+    waiting_since INTEGER NOT NULL, -- when it was received, or replayed by a person
     state        TEXT NOT NULL,
     attempts     INTEGER NOT NULL DEFAULT 0,
     due_at       INTEGER NOT NULL,

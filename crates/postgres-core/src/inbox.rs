@@ -13,7 +13,7 @@ use driftlock_gateway::ports::{EventInbox, Page};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{bytes, micros, read, record, uuid, write};
+use crate::args::{bytes, read, record, uuid, write};
 use crate::reports::alert;
 use crate::{Call, FunctionStore};
 
@@ -34,14 +34,14 @@ struct Known {
 #[derive(Deserialize)]
 struct Filed {
     state: DeliveryState,
-    attempts: u32,
+    waiting_since: i64,
     body: String,
 }
 
 #[derive(Deserialize)]
 struct Unowned {
     event: String,
-    attempts: u32,
+    waiting_since: i64,
     body: String,
 }
 
@@ -64,8 +64,10 @@ impl<C: Call> EventInbox for FunctionStore<C> {
     async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
         let args = json!({ "now": now.micros(), "limit": limit });
         let found: Vec<Unowned> = read(self.call.call("driftlock_orphans", args).await?)?;
-        let orphan =
-            |Unowned { event, attempts, body }| Ok(Orphan { event, attempts, body: bytes(&body)? });
+        let orphan = |Unowned { event, waiting_since, body }| {
+            let waiting_since = Timestamp::from_micros(waiting_since);
+            Ok(Orphan { event, waiting_since, body: bytes(&body)? })
+        };
         found.into_iter().map(orphan).collect()
     }
 
@@ -80,8 +82,7 @@ impl<C: Call> EventInbox for FunctionStore<C> {
     }
 
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
-        let Postponed { error, until } = postponed;
-        let args = json!({ "event": event, "error": error, "until": micros(until) });
+        let args = waiting(json!({ "event": event }), &postponed);
         self.call.call("driftlock_postpone", args).await.map(drop)
     }
 
@@ -89,8 +90,9 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         let args = json!({ "customer": customer });
         let File { known, organization, events } =
             read(self.call.call("driftlock_customer", args).await?)?;
-        let filed = |Filed { state, attempts, body }| {
-            Ok(FiledEvent { state, attempts, body: bytes(&body)? })
+        let filed = |Filed { state, waiting_since, body }| {
+            let waiting_since = Timestamp::from_micros(waiting_since);
+            Ok(FiledEvent { state, waiting_since, body: bytes(&body)? })
         };
         let events = events.into_iter().map(filed).collect::<Result<_, Fault>>()?;
         let known = known
@@ -112,8 +114,7 @@ impl<C: Call> EventInbox for FunctionStore<C> {
     }
 
     async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault> {
-        let Postponed { error, until } = postponed;
-        let args = json!({ "customer": customer, "error": error, "until": micros(until) });
+        let args = waiting(json!({ "customer": customer }), &postponed);
         self.call.call("driftlock_postpone", args).await.map(drop)
     }
 
@@ -164,6 +165,14 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         });
         read(self.call.call("driftlock_invoices", args).await?)
     }
+}
+
+/// The arguments of a call that postpones `whose` events.
+fn waiting(mut whose: Value, postponed: &Postponed) -> Value {
+    whose["error"] = json!(postponed.error);
+    whose["until"] = json!(postponed.until.micros());
+    whose["give_up_since"] = json!(postponed.give_up_since.micros());
+    whose
 }
 
 fn invoice(invoice: &InvoiceState) -> Result<Value, Fault> {

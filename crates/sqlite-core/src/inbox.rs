@@ -17,7 +17,7 @@ pub const DUE: &str = "SELECT customer FROM stripe_events \
      WHERE state = 'pending' AND due_at <= ?1 AND customer IS NOT NULL \
      GROUP BY customer ORDER BY min(due_at) LIMIT ?2";
 /// Pending events that are due and have no customer yet.
-pub const ORPHANS: &str = "SELECT id, attempts, body FROM stripe_events \
+pub const ORPHANS: &str = "SELECT id, waiting_since, body FROM stripe_events \
      WHERE state = 'pending' AND due_at <= ?1 AND customer IS NULL ORDER BY due_at, id LIMIT ?2";
 /// Gives an orphan its customer.
 pub const ASSIGN: &str =
@@ -29,7 +29,7 @@ pub const CUSTOMER: &str =
 pub const ORGANIZATION_OF_CUSTOMER: &str =
     "SELECT id FROM organizations WHERE stripe_customer_id = ?1 LIMIT 1";
 /// A customer's events that may have an effect.
-pub const EVENTS_OF_CUSTOMER: &str = "SELECT state, attempts, body FROM stripe_events \
+pub const EVENTS_OF_CUSTOMER: &str = "SELECT state, waiting_since, body FROM stripe_events \
      WHERE customer = ?1 AND state <> 'ignored' ORDER BY created, id";
 /// Events after an id, of one state or of any.
 pub const EVENTS: &str = "SELECT id, type, created, livemode, customer, received_at, state, \
@@ -39,8 +39,8 @@ pub const EVENTS: &str = "SELECT id, type, created, livemode, customer, received
 pub const EVENT: &str = "SELECT id, type, created, livemode, customer, received_at, state, \
      attempts, processed_at, error FROM stripe_events WHERE id = ?1";
 /// Makes an event pending again.
-pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?2, attempts = 0, \
-     error = NULL WHERE id = ?1 AND (customer IS NOT NULL OR type IN ('charge.dispute.created', \
+pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?2, \
+     waiting_since = ?2, attempts = 0, error = NULL WHERE id = ?1 AND (customer IS NOT NULL OR type IN ('charge.dispute.created', \
      'charge.dispute.closed', 'v1.billing.meter.error_report_triggered'))";
 /// Notes that an event which is no single customer's had its effect.
 pub const FINISH: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
@@ -66,12 +66,18 @@ const FORGET: &str = "DELETE FROM stripe_events WHERE id IN (SELECT value FROM j
      AND customer = ?1 AND state = 'done' AND received_at < ?3";
 const LOOKED_AT: &str = "UPDATE stripe_events SET due_at = ?3 \
      WHERE customer = ?1 AND state = 'done' AND due_at < ?2";
-const RECEIVE: &str = "INSERT OR IGNORE INTO stripe_events (id, type, created, livemode, customer, \
-     received_at, state, due_at, error, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+// Only the event's id makes a delivery a duplicate. Any other constraint is an error, so that Stripe
+// delivers again.
+const RECEIVE: &str = "INSERT INTO stripe_events (id, type, created, livemode, customer, \
+     received_at, waiting_since, due_at, state, error, body) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7, ?8, ?9) \
+     ON CONFLICT (id) DO NOTHING";
 const POSTPONE: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, due_at = ?3, \
-     state = ?4 WHERE customer = ?1 AND state = 'pending'";
+     state = CASE WHEN waiting_since <= ?4 THEN 'dead' ELSE 'pending' END \
+     WHERE customer = ?1 AND state = 'pending'";
 const POSTPONE_ORPHAN: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, \
-     due_at = ?3, state = ?4 WHERE id = ?1 AND state = 'pending'";
+     due_at = ?3, state = CASE WHEN waiting_since <= ?4 THEN 'dead' ELSE 'pending' END \
+     WHERE id = ?1 AND state = 'pending'";
 /// Fails as a whole, with all that it is committed with, when the revision was made before.
 const NEXT_REVISION: &str = "INSERT INTO billing_revisions (customer, revision) VALUES (?1, ?2)";
 /// Makes that revision a second time, and so fails likewise, when the organization has another
@@ -80,12 +86,15 @@ const LINKED: &str = "INSERT INTO billing_revisions (customer, revision) SELECT 
      FROM organizations WHERE id = ?3 AND stripe_customer_id IS NOT ?4";
 const FORMER_REVISIONS: &str =
     "DELETE FROM billing_revisions WHERE customer = ?1 AND revision < ?2";
-const STANDING: &str = "INSERT OR REPLACE INTO billing_customers \
-     (customer, organization, standing, revision) VALUES (?1, ?2, ?3, ?4)";
+const STANDING: &str = "INSERT INTO billing_customers \
+     (customer, organization, standing, revision) VALUES (?1, ?2, ?3, ?4) \
+     ON CONFLICT (customer) DO UPDATE SET organization = excluded.organization, \
+     standing = excluded.standing, revision = excluded.revision";
 const SUBSCRIPTION: &str = "UPDATE organizations SET subscription = coalesce(?2, subscription), \
      stripe_customer_id = ?3, plan = coalesce(?4, plan), revision = revision + 1 WHERE id = ?1";
-const INVOICE: &str = "INSERT OR REPLACE INTO invoices_mirror (id, organization, created, invoice) \
-     VALUES (?1, ?2, ?3, ?4)";
+const INVOICE: &str = "INSERT INTO invoices_mirror (id, organization, created, invoice) \
+     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET organization = excluded.organization, \
+     created = excluded.created, invoice = excluded.invoice";
 const DONE: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
      WHERE id = ?1 AND state <> 'done'";
 const DEAD: &str = "UPDATE stripe_events SET state = 'dead', error = ?2 WHERE id = ?1";
@@ -102,7 +111,6 @@ pub fn receive(delivery: &Delivery) -> Statement {
         delivery.customer.clone().into(),
         received.into(),
         delivery.state.as_str().to_owned().into(),
-        received.into(),
         delivery.note.clone().into(),
         Value::from(&delivery.body[..]).into_owned(),
     ];
@@ -126,15 +134,11 @@ pub fn forget(forgetting: &Forgetting) -> Result<[Statement; 2], Fault> {
 /// Notes that a customer's pending events could not be processed.
 #[must_use]
 pub fn postpone(customer: &str, postponed: &Postponed) -> Statement {
-    let (state, until) = match postponed.until {
-        Some(until) => (DeliveryState::Pending, until.micros()),
-        None => (DeliveryState::Dead, 0),
-    };
     let values = vec![
         customer.to_owned().into(),
         postponed.error.clone().into(),
-        until.into(),
-        state.as_str().to_owned().into(),
+        postponed.until.micros().into(),
+        postponed.give_up_since.micros().into(),
     ];
     Statement { sql: POSTPONE, values }
 }
@@ -203,7 +207,7 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
 pub fn filed_event(row: Row<'_>) -> Result<FiledEvent, Fault> {
     Ok(FiledEvent {
         state: state(&row.text(0)?)?,
-        attempts: row.number(1)?,
+        waiting_since: Timestamp::from_micros(row.int(1)?),
         body: row.maybe_blob(2)?.unwrap_or_default().into_owned(),
     })
 }
@@ -215,7 +219,7 @@ pub fn filed_event(row: Row<'_>) -> Result<FiledEvent, Fault> {
 pub fn orphan(row: Row<'_>) -> Result<Orphan, Fault> {
     Ok(Orphan {
         event: row.text(0)?.into(),
-        attempts: row.number(1)?,
+        waiting_since: Timestamp::from_micros(row.int(1)?),
         body: row.maybe_blob(2)?.unwrap_or_default().into_owned(),
     })
 }

@@ -1,7 +1,7 @@
 //! Calls of Stripe's API, as plain requests and answers: form-encoded, at a pinned version.
 //!
 //! Whoever sends them is a host's business. A call that changes something carries an
-//! `Idempotency-Key`, so that repeating it after a lost answer changes nothing more.
+//! `Idempotency-Key` (`idempotency.rs`), so that repeating it after a lost answer changes nothing more.
 //! <https://docs.stripe.com/api>
 
 use std::fmt;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use serde_json::Value;
 
+use super::idempotency::{self, Series};
 use super::meter::{Answer, Outcome, backoff};
 
 /// The API version whose shapes are asked for. Reading knows older and newer ones, too.
@@ -46,7 +47,7 @@ pub struct Call {
     method: Method,
     path: String,
     fields: Vec<(String, String)>,
-    idempotency_key: Option<String>,
+    scope: String,
 }
 
 /// Why a call brought nothing.
@@ -111,11 +112,11 @@ impl Access {
         if is_base { Ok(Self { base, authorization }) } else { Err(MalformedAccess::Base) }
     }
 
-    /// The request of a call.
+    /// The request of a call, with its idempotency key of this series.
     ///
     /// # Errors
     /// [`ApiError::Refused`] when its path or a value cannot be sent, which none of ours is.
-    pub fn request(&self, call: &Call) -> Result<Request<Bytes>, ApiError> {
+    pub fn request(&self, call: &Call, series: Series) -> Result<Request<Bytes>, ApiError> {
         let form =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
         let is_get = call.method == Method::GET;
@@ -129,7 +130,7 @@ impl Access {
             let kind = "application/x-www-form-urlencoded";
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        if let Some(key) = &call.idempotency_key {
+        if let Some(key) = call.idempotency_key(series) {
             request = request.header("idempotency-key", key);
         }
         let body = if is_get { Bytes::new() } else { form.into() };
@@ -148,14 +149,18 @@ impl fmt::Debug for Access {
 impl Call {
     /// Asks for an object or a list.
     pub fn get(path: impl Into<String>) -> Self {
-        let (fields, idempotency_key) = (Vec::new(), None);
-        Self { method: Method::GET, path: path.into(), fields, idempotency_key }
+        Self { method: Method::GET, path: path.into(), fields: Vec::new(), scope: String::new() }
     }
 
-    /// Makes or changes something, once per idempotency key (at most 255 characters).
-    pub fn post(path: impl Into<String>, idempotency_key: impl Into<String>) -> Self {
-        let idempotency_key = Some(idempotency_key.into());
-        Self { method: Method::POST, path: path.into(), fields: Vec::new(), idempotency_key }
+    /// Makes or changes something. The same call, repeated, does so once; see [`Self::scoped`].
+    pub fn post(path: impl Into<String>) -> Self {
+        Self { method: Method::POST, path: path.into(), fields: Vec::new(), scope: String::new() }
+    }
+
+    /// What tells this call from another one that says the same: it has its effect, too.
+    #[must_use]
+    pub fn scoped(self, scope: impl Into<String>) -> Self {
+        Self { scope: scope.into(), ..self }
     }
 
     /// With a field, in Stripe's notation (`metadata[organization]`).
@@ -178,6 +183,16 @@ impl Call {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    pub(super) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
+    /// The idempotency key; a call that only asks has none.
+    #[must_use]
+    pub fn idempotency_key(&self, series: Series) -> Option<String> {
+        (self.method != Method::GET).then(|| idempotency::key(self, &self.scope, series))
     }
 }
 
@@ -222,6 +237,12 @@ pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
         }
         _ => ApiError::Refused { status, message },
     })
+}
+
+/// Whether Stripe repeats what it answered to the idempotency key before.
+#[must_use]
+pub fn is_replayed(answer: &Response<Bytes>) -> bool {
+    header_text(answer.headers(), "idempotent-replayed") == Some("true")
 }
 
 /// What an answer to a meter event means; see [`Outcome::of`].
@@ -276,18 +297,19 @@ mod tests {
     fn calls_become_requests() {
         let access = Access::new("sk_1", API_BASE).expect("right");
         let get = Call::get("/v1/subscriptions").field("customer", "cus_1").field("status", "all");
-        let request = access.request(&get).expect("a request");
+        let request = access.request(&get, Series::FIRST).expect("a request");
         assert_eq!(
             request.uri(),
             "https://api.stripe.com/v1/subscriptions?customer=cus_1&status=all"
         );
         assert!(request.body().is_empty() && !request.headers().contains_key("idempotency-key"));
-        let post = Call::post("/v1/customers", "k1")
+        let post = Call::post("/v1/customers")
             .field("metadata[organization]", "a&b")
             .maybe("email", None::<&str>);
-        let request = access.request(&post).expect("a request");
+        let request = access.request(&post, Series::FIRST).expect("a request");
         assert_eq!(&request.body()[..], b"metadata%5Borganization%5D=a%26b");
-        assert_eq!(request.headers()["idempotency-key"], "k1");
+        let key = post.idempotency_key(Series::FIRST).expect("a POST has one");
+        assert_eq!(request.headers()["idempotency-key"], key);
         assert_eq!(request.headers()["stripe-version"], API_VERSION);
         assert_eq!(request.headers()["authorization"], "Bearer sk_1");
     }

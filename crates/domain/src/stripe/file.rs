@@ -47,8 +47,8 @@ impl CustomerFile {
 pub struct FiledEvent {
     /// How far it got.
     pub state: DeliveryState,
-    /// How often processing it was tried in vain.
-    pub attempts: u32,
+    /// Since when it waits: when it was received, or replayed by a person.
+    pub waiting_since: Timestamp,
     /// The bytes that were signed.
     pub body: Vec<u8>,
 }
@@ -58,8 +58,8 @@ pub struct FiledEvent {
 pub struct Orphan {
     /// Its id.
     pub event: String,
-    /// How often its customer was looked for in vain.
-    pub attempts: u32,
+    /// Since when it waits: when it was received, or replayed by a person.
+    pub waiting_since: Timestamp,
     /// The bytes that were signed.
     pub body: Vec<u8>,
 }
@@ -107,11 +107,13 @@ pub struct Forgetting {
     pub at: Timestamp,
 }
 
-/// Why and until when a customer's events wait.
+/// Why and until when a customer's events wait; see [`super::patience`].
 #[derive(Debug, Clone)]
 pub struct Postponed {
     /// What is in the way.
     pub error: String,
-    /// When to try again; `None` gives them up.
-    pub until: Option<Timestamp>,
+    /// When to try again.
+    pub until: Timestamp,
+    /// Events that have been waiting since this instant, or longer, are given up: dead letters.
+    pub give_up_since: Timestamp,
 }

@@ -30,6 +30,7 @@ pub(super) struct Inbox {
 struct Kept {
     entry: InboxEntry,
     due_at: Timestamp,
+    waiting_since: Timestamp,
     body: Vec<u8>,
 }
 
@@ -37,9 +38,9 @@ impl Kept {
     fn postpone(&mut self, postponed: &Postponed) {
         self.entry.attempts += 1;
         self.entry.error = Some(postponed.error.clone());
-        match postponed.until {
-            Some(until) => self.due_at = until,
-            None => self.entry.state = DeliveryState::Dead,
+        self.due_at = postponed.until;
+        if postponed.gives_up(self.waiting_since) {
+            self.entry.state = DeliveryState::Dead;
         }
     }
 }
@@ -62,7 +63,8 @@ impl EventInbox for MemoryStore {
             processed_at: None,
             error: delivery.note,
         };
-        let kept = Kept { entry, due_at: delivery.received_at, body: delivery.body };
+        let at = delivery.received_at;
+        let kept = Kept { entry, due_at: at, waiting_since: at, body: delivery.body };
         state.inbox.events.insert(delivery.event, kept);
         Ok(true)
     }
@@ -91,7 +93,7 @@ impl EventInbox for MemoryStore {
         };
         let orphan = |kept: &Kept| Orphan {
             event: kept.entry.id.clone(),
-            attempts: kept.entry.attempts,
+            waiting_since: kept.waiting_since,
             body: kept.body.clone(),
         };
         Ok(state.inbox.events.values().filter(waits).take(limit).map(orphan).collect())
@@ -135,7 +137,7 @@ impl EventInbox for MemoryStore {
         };
         let filed = |kept: &Kept| FiledEvent {
             state: kept.entry.state,
-            attempts: kept.entry.attempts,
+            waiting_since: kept.waiting_since,
             body: kept.body.clone(),
         };
         let mut own: Vec<&Kept> = state.inbox.events.values().filter(own).collect();
@@ -230,7 +232,7 @@ impl EventInbox for MemoryStore {
         let mut state = self.state();
         let Some(kept) = state.inbox.events.get_mut(event) else { return Ok(None) };
         if kept.entry.customer.is_some() || EventKind::from(&*kept.entry.kind).is_looked_up() {
-            kept.due_at = now;
+            (kept.due_at, kept.waiting_since) = (now, now);
             kept.entry.state = DeliveryState::Pending;
             kept.entry.attempts = 0;
             kept.entry.error = None;

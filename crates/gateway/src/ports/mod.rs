@@ -337,6 +337,11 @@ pub trait Clock {
     /// The wall clock as it is set at this moment; it may go backwards. Use it only to judge a time
     /// that an outside party states or checks (a signature's `t`, the time of a meter event).
     fn wall(&self) -> Timestamp;
+    /// The earlier of both: what an outside party checks by its own clock is not done before its time
+    /// by either.
+    fn agreed(&self) -> Timestamp {
+        self.now().min(self.wall())
+    }
 }
 
 /// Unpredictable bytes.

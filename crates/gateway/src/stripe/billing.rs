@@ -22,14 +22,14 @@ use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply, linked};
 use driftlock_domain::stripe::delivery::{DeliveryState, OTHER_MODE};
 use driftlock_domain::stripe::event::Event;
 use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Postponed};
-use driftlock_domain::stripe::meter::backoff;
 use driftlock_domain::stripe::transition::Transition;
 use driftlock_domain::time::Timestamp;
 use futures_util::stream::{self, StreamExt};
 
 use super::in_flight::ORPHANS;
+use super::moving::{Relation, moved};
 use crate::gateway::Gateway;
-use crate::ports::{Clock, Directory, Entropy, EventInbox, Platform};
+use crate::ports::{Clock, Directory, EventInbox, Platform};
 
 /// Customers taken up in one round.
 const CUSTOMERS_MAX: usize = 100;
@@ -37,8 +37,6 @@ const CUSTOMERS_MAX: usize = 100;
 const CUSTOMERS_AT_ONCE: usize = 4;
 /// How often a commit is tried again that another one came before.
 const CONFLICTS_MAX: usize = 8;
-/// How often an event is tried before it is given up: about three days, as Stripe's deliveries.
-pub(super) const ATTEMPTS_MAX: u32 = 300;
 
 /// What became of a customer's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +119,19 @@ impl<P: Platform> Gateway<P> {
             (before, after)
         });
         let is_told = linked(&events) == Some(applied.organization);
-        let linked = match belongs(organization, customer, &file, &applied, is_told) {
+        let relation = match &organization {
+            Some(owner) => self.relation(owner, customer, &file, &applied.standing).await?,
+            None => Ok(Relation::Own),
+        };
+        if relation == Ok(Relation::Former) {
+            let (organization, problems) = (applied.organization, applied.problems);
+            let transitions = Vec::new();
+            return Ok(Some(Processed::Committed { organization, transitions, problems }));
+        }
+        let belongs = relation.and_then(|relation| {
+            belongs(organization, customer, &file, &applied, (relation, is_told))
+        });
+        let linked = match belongs {
             Ok(linked) => linked,
             Err(obstacle) => return self.postpone(customer, &file, obstacle, now).await,
         };
@@ -148,14 +158,15 @@ impl<P: Platform> Gateway<P> {
         now: Timestamp,
     ) -> Result<Option<Processed>, Fault> {
         let pending = file.events.iter().filter(|event| event.state == DeliveryState::Pending);
-        let attempts = pending.map(|event| event.attempts).max().unwrap_or(0);
-        let mut random = [0; 8];
-        self.entropy.fill(&mut random);
-        let wait = backoff(attempts, u64::from_le_bytes(random));
-        let until = (attempts < ATTEMPTS_MAX).then(|| now.plus(wait));
-        tracing::warn!(customer, error, attempts, "Stripe's events cannot be processed yet");
+        let since = pending.map(|event| event.waiting_since);
         let processed = Processed::Waiting(error.clone());
-        self.inbox.postpone(customer, Postponed { error, until }).await?;
+        let postponed = Postponed::retried(error, since, now, self.random());
+        tracing::warn!(
+            customer,
+            error = postponed.error,
+            "Stripe's events cannot be processed yet"
+        );
+        self.inbox.postpone(customer, postponed).await?;
         Ok(Some(processed))
     }
 }
@@ -192,13 +203,13 @@ pub(super) fn read(
 }
 
 /// The customer that this organization has, or why its standing is not this one's to change. From one
-/// with which it bought nothing it goes to another that an event links to it, as a checkout's does.
+/// that is not living it goes to another that an event links to it, as a checkout's does.
 fn belongs(
     organization: Option<Organization>,
     customer: &str,
     file: &CustomerFile,
     applied: &Applied,
-    is_told: bool,
+    (relation, is_told): (Relation, bool),
 ) -> Result<Option<String>, String> {
     let Some(organization) = organization else {
         return Err(format!("there is no organization {}", applied.organization));
@@ -207,9 +218,7 @@ fn belongs(
         // One that was its customer before is not any more: an operator chose the other.
         Some(other)
             if other != customer
-                && (organization.subscription.is_some()
-                    || file.organization.is_some()
-                    || !is_told) =>
+                && (relation == Relation::Beside || file.organization.is_some() || !is_told) =>
         {
             Err(format!(
                 "organization {} is customer {other} already; set its stripe_customer_id if this \
@@ -247,7 +256,8 @@ fn commit(
             details: transition.details().to_string().into(),
         }
     };
-    let audit = transitions.iter().map(row).collect();
+    let moved = moved((customer, linked.as_deref()), now);
+    let audit = moved.into_iter().chain(transitions.iter().map(row)).collect();
     let alert = |transition: &Transition| {
         let (kind, subject) = transition.alert(&resource)?;
         let details = transition.details();

@@ -20,7 +20,7 @@ impl<P: Platform> Gateway<P> {
         Ok(Some(Fetched { subscriptions, invoices, as_of }))
     }
 
-    async fn rows_of(
+    pub(super) async fn rows_of(
         &self,
         call: Call,
         customer: &str,

@@ -19,23 +19,54 @@ pub(crate) struct Checkout<'a> {
     pub(crate) success_url: &'a str,
     /// Where it goes when the customer changes their mind.
     pub(crate) cancel_url: &'a str,
-    /// Makes repeated calls one.
-    pub(crate) idempotency_key: &'a str,
+    /// What tells this checkout from another one for the same.
+    pub(crate) scope: &'a str,
+}
+
+/// A Checkout Session that was made.
+pub(crate) struct Session {
+    /// Its id.
+    pub(crate) id: String,
+    /// Where the browser goes.
+    pub(crate) url: String,
+    /// The customer that it is for.
+    pub(crate) customer: String,
 }
 
 impl<P: Platform> Gateway<P> {
-    /// The organization's customer at Stripe, made if there is none. Two that come at once get the
-    /// same one, by the idempotency key; `audit` tells of it.
-    pub(crate) async fn ensure_customer(
+    /// A Checkout Session of mode `subscription`. Makes the organization's customer if it has none, and
+    /// another one if it was deleted at Stripe; `audit` tells of either.
+    pub(crate) async fn checkout(
         &self,
         organization: &Organization,
-        audit: impl FnOnce(&str) -> AuditRecord,
-    ) -> Result<String, Failed> {
-        if let Some(customer) = &organization.stripe_customer_id {
-            return Ok(customer.clone());
+        checkout: &Checkout<'_>,
+        audit: impl Fn(&str) -> AuditRecord,
+    ) -> Result<Session, Failed> {
+        let customer = match &organization.stripe_customer_id {
+            Some(customer) => customer.clone(),
+            None => self.make_customer(organization, None, &audit).await?,
+        };
+        let session = self.checkout_of(organization, customer.clone(), checkout).await;
+        if let Err(Failed::Api(ApiError::Missing(_))) = &session
+            && self.is_deleted_customer(&customer).await?
+        {
+            let other = self.make_customer(organization, Some(&customer), &audit).await?;
+            return self.checkout_of(organization, other, checkout).await;
         }
+        session
+    }
+
+    /// Makes a customer at Stripe and links it. Two calls at once get the same one, by the idempotency
+    /// key; after another customer it is another one.
+    async fn make_customer(
+        &self,
+        organization: &Organization,
+        after: Option<&str>,
+        audit: impl Fn(&str) -> AuditRecord,
+    ) -> Result<String, Failed> {
         let id = organization.id;
-        let call = Call::post("/v1/customers", format!("driftlock-customer-{id}"))
+        let call = Call::post("/v1/customers")
+            .scoped(after.unwrap_or_default())
             .field("name", &*organization.name)
             .field("metadata[organization]", id.to_string());
         let customer = member(&self.stripe(&call).await?, "id")?;
@@ -48,17 +79,30 @@ impl<P: Platform> Gateway<P> {
         Ok(customer)
     }
 
-    /// A Checkout Session of mode `subscription`: its id and URL.
-    pub(crate) async fn checkout(
+    /// Whether a customer was deleted at Stripe, which goes on telling of it. One that Stripe does not
+    /// know at all may be another account's, or of the other mode: that is no reason to make a new one.
+    pub(crate) async fn is_deleted_customer(&self, customer: &str) -> Result<bool, ApiError> {
+        match self.stripe(&Call::get(format!("/v1/customers/{customer}"))).await {
+            Ok(object) => Ok(object["deleted"] == Value::Bool(true)),
+            Err(ApiError::Missing(message)) => Err(ApiError::Missing(format!(
+                "{message}; if {customer} is of another account or mode than \
+                 ENV_STRIPE_SECRET_KEY, set the organization's stripe_customer_id"
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn checkout_of(
         &self,
         organization: &Organization,
-        customer: &str,
+        customer: String,
         checkout: &Checkout<'_>,
-    ) -> Result<(String, String), Failed> {
+    ) -> Result<Session, Failed> {
         let id = organization.id.to_string();
-        let call = Call::post("/v1/checkout/sessions", checkout.idempotency_key)
+        let call = Call::post("/v1/checkout/sessions")
+            .scoped(checkout.scope)
             .field("mode", "subscription")
-            .field("customer", customer)
+            .field("customer", &*customer)
             .field("client_reference_id", &*id)
             .field("line_items[0][price]", checkout.price)
             .field("line_items[0][quantity]", "1")
@@ -67,20 +111,21 @@ impl<P: Platform> Gateway<P> {
             .field("success_url", checkout.success_url)
             .field("cancel_url", checkout.cancel_url);
         let session = self.stripe(&call).await?;
-        Ok((member(&session, "id")?, member(&session, "url")?))
+        Ok(Session { id: member(&session, "id")?, url: member(&session, "url")?, customer })
     }
 
-    /// A Customer Portal session's URL.
+    /// A Customer Portal session's URL; `scope` tells it from another one.
     pub(crate) async fn portal(
         &self,
         customer: &str,
         return_url: &str,
-        idempotency_key: &str,
-    ) -> Result<String, Failed> {
-        let call = Call::post("/v1/billing_portal/sessions", idempotency_key)
+        scope: &str,
+    ) -> Result<String, ApiError> {
+        let call = Call::post("/v1/billing_portal/sessions")
+            .scoped(scope)
             .field("customer", customer)
             .field("return_url", return_url);
-        Ok(member(&self.stripe(&call).await?, "url")?)
+        member(&self.stripe(&call).await?, "url")
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod in_flight;
 pub(crate) mod links;
 pub(crate) mod meter;
 mod meter_errors;
+mod moving;
 mod orphans;
 pub(crate) mod preview;
 pub(crate) mod reconcile;
@@ -18,6 +19,7 @@ pub(crate) mod report;
 use std::time::Duration;
 
 use driftlock_domain::stripe::api::{self, ApiError, Call};
+use driftlock_domain::stripe::idempotency::{Attempts, Series};
 use driftlock_domain::stripe::meter::Outcome;
 use serde_json::Value;
 
@@ -26,10 +28,6 @@ use crate::ports::{Background, Entropy, HttpClient, Platform};
 
 /// Pages of a list that are read, of 100 rows each.
 const PAGES_MAX: usize = 1_000;
-/// How often a call is made whose outcome is not known; the idempotency key makes it one.
-const TRIES: u32 = 3;
-/// What all waits between the tries of one call may take: somebody waits for its answer.
-const WAITED_MAX: Duration = Duration::from_secs(10);
 
 impl<P: Platform> Gateway<P> {
     /// Whether Stripe can be asked.
@@ -40,31 +38,34 @@ impl<P: Platform> Gateway<P> {
     /// Makes a call, and a few times more, with waits in between, where its outcome is unknown or
     /// Stripe has too much to do. Whether and when is Stripe's to say.
     pub(crate) async fn stripe(&self, call: &Call) -> Result<Value, ApiError> {
-        let mut waited = Duration::ZERO;
-        for attempts in 1..TRIES {
-            let error = match self.stripe_once(call).await {
+        let mut attempts = Attempts::default();
+        loop {
+            let (read, replayed) = match self.send_to_stripe(call, attempts.series()).await {
+                Ok(answer) => (api::read(&answer), api::is_replayed(&answer)),
+                Err(error) => (Err(error), false),
+            };
+            let error = match read {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let mut random = [0; 8];
-            self.entropy.fill(&mut random);
-            let wait = error.again_after(attempts, u64::from_le_bytes(random));
-            let Some(wait) = wait.filter(|wait| waited + *wait <= WAITED_MAX) else {
-                return Err(error);
-            };
-            self.background.wait(wait).await;
-            waited += wait;
+            match attempts.again(&error, replayed, self.random()) {
+                Some(Duration::ZERO) => {}
+                Some(wait) => self.background.wait(wait).await,
+                None => return Err(error),
+            }
         }
-        self.stripe_once(call).await
     }
 
-    async fn stripe_once(&self, call: &Call) -> Result<Value, ApiError> {
-        api::read(&self.send_to_stripe(call).await?)
+    /// What spreads waits.
+    fn random(&self) -> u64 {
+        let mut random = [0; 8];
+        self.entropy.fill(&mut random);
+        u64::from_le_bytes(random)
     }
 
     /// Tells Stripe of usage: one attempt, whose outcome says what is to become of the report.
     pub(crate) async fn tell_stripe(&self, call: &Call) -> Outcome {
-        match self.send_to_stripe(call).await {
+        match self.send_to_stripe(call, Series::FIRST).await {
             Ok(answer) => api::outcome(&answer),
             Err(error) => {
                 tracing::warn!(%error, path = call.path(), "Stripe did not answer");
@@ -73,11 +74,15 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    async fn send_to_stripe(&self, call: &Call) -> Result<http::Response<bytes::Bytes>, ApiError> {
+    async fn send_to_stripe(
+        &self,
+        call: &Call,
+        series: Series,
+    ) -> Result<http::Response<bytes::Bytes>, ApiError> {
         let access = self.shared.stripe.as_ref();
         let access = access
             .ok_or_else(|| ApiError::KeyRefused("no ENV_STRIPE_SECRET_KEY is set".to_owned()))?;
-        let request = access.request(call)?;
+        let request = access.request(call, series)?;
         self.http.call(request).await.map_err(|error| ApiError::Unanswered(error.0))
     }
 

@@ -6,13 +6,11 @@ use driftlock_domain::stripe::api::{ApiError, Call};
 use driftlock_domain::stripe::delivery::OTHER_MODE;
 use driftlock_domain::stripe::event::Event;
 use driftlock_domain::stripe::file::{Orphan, Postponed};
-use driftlock_domain::stripe::meter::backoff;
 use driftlock_domain::stripe::object::{Dispute, Subject};
 
-use super::billing::ATTEMPTS_MAX;
 use super::reconcile::Failed;
 use crate::gateway::Gateway;
-use crate::ports::{Clock, Entropy, EventInbox, Platform};
+use crate::ports::{Clock, EventInbox, Platform};
 
 /// Orphans taken up in one round.
 const ORPHANS_MAX: usize = 100;
@@ -45,16 +43,14 @@ impl<P: Platform> Gateway<P> {
             Err(Lookup::NotPossible(why)) => Hopeless(why),
             Err(Lookup::Api(error)) => Later(error.to_string()),
         };
-        let mut random = [0; 8];
-        self.entropy.fill(&mut random);
         let now = self.clock.now();
-        let wait = backoff(orphan.attempts, u64::from_le_bytes(random));
-        let (error, until) = match error {
-            Later(why) if orphan.attempts < ATTEMPTS_MAX => (why, Some(now.plus(wait))),
-            Later(why) | Hopeless(why) => (why, None),
+        let postponed = match error {
+            Later(why) => Postponed::retried(why, [orphan.waiting_since], now, self.random()),
+            Hopeless(why) => Postponed::given_up(why, now),
         };
-        tracing::warn!(event = orphan.event, error, "whose event of Stripe's this is, is unknown");
-        self.inbox.postpone_orphan(&orphan.event, Postponed { error, until }).await
+        let (event, error) = (&orphan.event, &postponed.error);
+        tracing::warn!(event, error, "the customer of a Stripe event cannot be found");
+        self.inbox.postpone_orphan(event, postponed).await
     }
 
     async fn whose(&self, orphan: &Orphan) -> Result<Result<Owner, Lookup>, Fault> {

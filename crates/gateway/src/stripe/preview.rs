@@ -7,17 +7,19 @@ use crate::gateway::Gateway;
 use crate::ports::Platform;
 
 impl<P: Platform> Gateway<P> {
-    /// The preview of a subscription's next invoice, if Stripe can be asked and has one.
+    /// The preview of a subscription's next invoice, if Stripe can be asked and has one; `scope` is
+    /// another one each time, since usage changes what the same call answers.
     pub(crate) async fn invoice_preview(
         &self,
         customer: &str,
         subscription: &str,
-        idempotency_key: &str,
+        scope: &str,
     ) -> Result<Option<Value>, ApiError> {
         if !self.has_stripe() {
             return Ok(None);
         }
-        let call = Call::post("/v1/invoices/create_preview", idempotency_key)
+        let call = Call::post("/v1/invoices/create_preview")
+            .scoped(scope)
             .field("customer", customer)
             .field("subscription", subscription);
         match self.stripe(&call).await {

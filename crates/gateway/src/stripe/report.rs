@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
 use crate::gateway::Gateway;
-use crate::ports::{Alerts, Clock, Directory, Entropy, Page, Platform, UsageReports};
+use crate::ports::{Alerts, Clock, Directory, Page, Platform, UsageReports};
 
 /// Organizations of one page.
 const ORGANIZATIONS_MAX: usize = 500;
@@ -103,7 +103,7 @@ impl<P: Platform> Gateway<P> {
             tracing::error!(organization = %id, plan = organization.plan, "its plan is not configured");
             return Ok(0);
         };
-        self.reports.seal(id, rule, self.clock.now()).await?;
+        self.reports.seal(id, rule, self.clock.agreed()).await?;
         let mut told = 0;
         while told < reports_max {
             let taken = self.reports.take_report(id, self.clock.now()).await?;
@@ -136,19 +136,15 @@ impl<P: Platform> Gateway<P> {
     async fn tell(&self, customer: &str, report: &Report) -> Next {
         let event_name = &self.shared.config.stripe.meter_event_name;
         let event = MeterEvent { event_name, customer, sealed: &report.sealed };
-        // Stripe repeats what it answered to an idempotency key, a failure too: so each attempt has
-        // its own, also those of a series that begins anew. What makes a repetition one is the
-        // event's identifier.
+        // Each attempt has a key of its own, also after a lost answer: what makes a repetition one is
+        // the event's identifier. Of attempts that begin anew the first one's time differs.
         let Attempts { count, first_at } = report.attempts;
-        let series = first_at.unwrap_or_default().micros();
-        let key = format!("{}-{series}-{count}", report.sealed.identifier);
-        let call = Call::post("/v1/billing/meter_events", key);
+        let scope = format!("attempt {count} since {}", first_at.unwrap_or_default().micros());
+        let call = Call::post("/v1/billing/meter_events").scoped(scope);
         let call =
             event.form().into_iter().fold(call, |call, (name, value)| call.field(name, value));
         let outcome = self.tell_stripe(&call).await;
-        let mut random = [0; 8];
-        self.entropy.fill(&mut random);
-        report.attempts.next(outcome, self.clock.now(), u64::from_le_bytes(random))
+        report.attempts.next(outcome, self.clock.now(), self.random())
     }
 
     /// Whether Stripe has a report of unknown outcome.

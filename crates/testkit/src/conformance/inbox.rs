@@ -10,6 +10,7 @@ use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
 use driftlock_domain::stripe::file::{BillingCommit, Forgetting, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
+use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{Directory, Page};
 
 use super::Store;
@@ -31,7 +32,7 @@ fn delivery(event: &str, state: DeliveryState) -> Delivery {
     }
 }
 
-fn commit(revision: u64, done: &[&str]) -> BillingCommit {
+pub(super) fn commit(revision: u64, done: &[&str]) -> BillingCommit {
     BillingCommit {
         customer: CUSTOMER.into(),
         revision,
@@ -101,25 +102,54 @@ pub(super) async fn of_two_commits_from_one_reading_the_first_counts(store: impl
 }
 
 pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: impl Store) {
+    let day = Duration::from_secs(86_400);
+    let young =
+        Delivery { received_at: now().plus(day), ..delivery("evt_2", DeliveryState::Pending) };
     store.receive(delivery("evt_1", DeliveryState::Pending)).await.expect("kept");
-    let later = now().plus(Duration::from_secs(60));
-    let wait = Postponed { error: "nobody's".into(), until: Some(later) };
-    store.postpone(CUSTOMER, wait).await.expect("noted");
+    store.receive(young).await.expect("kept");
+    let file = store.customer(CUSTOMER).await.expect("read");
+    let mut since: Vec<_> = file.events.iter().map(|event| event.waiting_since).collect();
+    since.sort_unstable();
+    assert_eq!(since, [now(), now().plus(day)]);
+    let later = now().plus(2 * day);
+    let wait = |give_up_since| Postponed { error: "nobody's".into(), until: later, give_up_since };
+    // Hundreds of tries within seconds give up nothing: time does.
+    for _ in 0..400 {
+        store.postpone(CUSTOMER, wait(now().minus(day))).await.expect("noted");
+    }
     assert_eq!(store.due(now(), 9).await.expect("read"), [""; 0]);
     assert_eq!(store.due(later, 9).await.expect("read"), [CUSTOMER]);
     let entry = store.event("evt_1").await.expect("read").expect("there");
-    assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("nobody's")));
+    assert_eq!((entry.state, entry.attempts), (DeliveryState::Pending, 400));
+    assert_eq!(entry.error.as_deref(), Some("nobody's"));
 
-    let enough = Postponed { error: "nobody's".into(), until: None };
-    store.postpone(CUSTOMER, enough).await.expect("noted");
-    let dead = store.event("evt_1").await.expect("read").expect("there");
-    assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 2));
+    store.postpone(CUSTOMER, wait(now())).await.expect("noted");
+    let state = async |event| {
+        let entry = store.event(event).await.expect("read").expect("there");
+        (entry.state, entry.attempts)
+    };
+    assert_eq!(state("evt_1").await, (DeliveryState::Dead, 401));
+    assert_eq!(state("evt_2").await, (DeliveryState::Pending, 401), "it waits for less long");
+    store.postpone(CUSTOMER, wait(Timestamp::MAX)).await.expect("noted");
+    assert_eq!(state("evt_2").await.0, DeliveryState::Dead);
     assert_eq!(store.due(later, 9).await.expect("read"), [""; 0]);
 
-    let again = store.replay("evt_1", now()).await.expect("replayed").expect("there");
+    // Replayed by a person, it has all the time again.
+    let again = store.replay("evt_1", later).await.expect("replayed").expect("there");
     assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
-    assert_eq!(store.due(now(), 9).await.expect("read"), [CUSTOMER]);
+    assert_eq!(store.due(later, 9).await.expect("read"), [CUSTOMER]);
+    store.postpone(CUSTOMER, wait(now().plus(day))).await.expect("noted");
+    assert_eq!(state("evt_1").await, (DeliveryState::Pending, 1));
     assert!(store.replay("evt_9", now()).await.expect("answered").is_none());
+
+    let orphan = Delivery { customer: None, ..delivery("evt_3", DeliveryState::Pending) };
+    store.receive(orphan).await.expect("kept");
+    let found = store.orphans(now(), 9).await.expect("read");
+    assert_eq!(found[0].waiting_since, now());
+    store.postpone_orphan("evt_3", wait(now().minus(day))).await.expect("noted");
+    assert_eq!(state("evt_3").await, (DeliveryState::Pending, 1));
+    store.postpone_orphan("evt_3", wait(now())).await.expect("noted");
+    assert_eq!(state("evt_3").await, (DeliveryState::Dead, 2));
 }
 
 pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations(

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use driftlock_domain::config::Config;
 use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::ports::Clock;
-use driftlock_gateway::{Door, Gateway, LocalCells, Parts, Secrets, Shared};
+use driftlock_gateway::{AdminTokens, Door, Gateway, LocalCells, Parts, Secrets, Shared};
 use http::{Request, Response};
+use serde_json::Value;
 
 pub use lives::{Course, Telling, live};
 pub use platform::{Seeded, SimPlatform, SimStore, ToDouble};
@@ -24,6 +25,9 @@ use crate::stripe::{SECRET_KEY, StripeDouble};
 
 /// What deliveries are signed with.
 pub const WEBHOOK_SECRET: &str = "whsec_of_the_simulation_0123456789";
+
+/// The token of its admin API.
+const ADMIN_TOKEN: &str = "admin-token-of-the-simulation-0123456789";
 
 /// Whether the gateway asks Stripe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,7 @@ impl<S: SimStore> Sim<S> {
         let routes = config.route_table().expect("it is valid");
         let access = api::Access::new(SECRET_KEY, "http://stripe.invalid").expect("well-formed");
         let secrets = Secrets {
+            admin_tokens: AdminTokens::parse(ADMIN_TOKEN).expect("long enough"),
             webhook_secrets: Some(signature::Secrets::parse(WEBHOOK_SECRET).expect("well-formed")),
             stripe: (asking == Asking::Online).then_some(access),
             ..Secrets::default()
@@ -107,8 +112,26 @@ impl<S: SimStore> Sim<S> {
             .header("stripe-signature", signed)
             .body(Bytes::copy_from_slice(event))
             .expect("a request");
+        self.handle(request).await.status().as_u16()
+    }
+
+    /// A call of the admin API; the status and body of the answer.
+    pub async fn admin(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/admin/v1{path}"))
+            .header("host", "gateway")
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+            .body(if method == "GET" { Bytes::new() } else { body.to_string().into() })
+            .expect("a request");
+        let answer = self.handle(request).await;
+        let body = serde_json::from_slice(answer.body()).unwrap_or_default();
+        (answer.status().as_u16(), body)
+    }
+
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let peer = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
-        let answer: Response<Bytes> = self.gateway.handle(request, peer, Door::Public).await;
-        answer.status().as_u16()
+        self.gateway.handle(request, peer, Door::Public).await
     }
 }

@@ -120,6 +120,12 @@ impl StripeDouble {
         self.state().calls.clone()
     }
 
+    /// Customers that were made by calls.
+    #[must_use]
+    pub fn customers(&self) -> Vec<String> {
+        self.state().customers.keys().cloned().collect()
+    }
+
     /// Every meter event that it took.
     #[must_use]
     pub fn meter_events(&self) -> Vec<MeterEvent> {

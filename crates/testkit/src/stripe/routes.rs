@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use driftlock_domain::stripe::sample::{ApiShape, SampleSubscription};
+use driftlock_domain::stripe::sample::{ApiShape, Life, SampleSubscription};
 use driftlock_domain::time::Timestamp;
 use http::{Method, Request};
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ pub(super) fn route(
             find(all, "subscription", id)
         }
         (&Method::GET, ["v1", "invoices"]) => page(path, invoices(state, &query, shape), &query),
+        (&Method::GET, ["v1", "customers", id]) => customer_object(state, id, now),
         (&Method::GET, ["v1", "charges", id]) => {
             let customer = state.charges.get(*id).ok_or_else(|| Refused::unknown("charge", id))?;
             Ok(json!({ "id": id, "object": "charge", "customer": customer, "disputed": true }))
@@ -68,9 +69,26 @@ fn shape(request: &Request<Bytes>) -> ApiShape {
     }
 }
 
+/// A customer that something can be done with: one that was deleted can only be looked at.
 fn known(state: &State, customer: &str) -> Result<(), Refused> {
     let is_known = state.lives.contains_key(customer) || state.customers.contains_key(customer);
-    if is_known { Ok(()) } else { Err(Refused::unknown("customer", customer)) }
+    let is_usable = is_known && !is_deleted(state, customer);
+    if is_usable { Ok(()) } else { Err(Refused::unknown("customer", customer)) }
+}
+
+fn is_deleted(state: &State, customer: &str) -> bool {
+    let events = state.lives.get(customer).map(Life::events).unwrap_or_default();
+    events.iter().any(|event| event["type"] == "customer.deleted")
+}
+
+/// `GET /v1/customers/{id}`: Stripe goes on telling of one that was deleted.
+fn customer_object(state: &State, id: &str, now: Timestamp) -> Result<Value, Refused> {
+    if is_deleted(state, id) {
+        return Ok(json!({ "id": id, "object": "customer", "deleted": true }));
+    }
+    known(state, id)?;
+    let organization = state.customers.get(id).cloned().unwrap_or_default();
+    Ok(driftlock_domain::stripe::sample::customer(id, &organization, now, false))
 }
 
 fn subscriptions(state: &State, query: &HashMap<String, String>, shape: ApiShape) -> Vec<Value> {

@@ -249,7 +249,7 @@ impl OrganizationObject {
                 }
                 said(told(kept))
             }
-            Ask::Seal(rule) => said(told(store.seal(organization, rule, EdgeClock.now()))),
+            Ask::Seal(rule) => said(told(store.seal(organization, rule, EdgeClock.agreed()))),
             Ask::TakeReport => said(told(store.take_report(organization, EdgeClock.now()))),
             Ask::AnswerReport(identifier, next) => {
                 said(told(store.answer_report(&identifier, &next, EdgeClock.now())))

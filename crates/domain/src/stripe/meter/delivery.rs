@@ -9,6 +9,8 @@ use crate::time::Timestamp;
 
 /// How long a repeated identifier is known to Stripe (24 h), less what clocks and calls may take.
 const IDENTIFIER_LIFE: Duration = Duration::from_secs(24 * 3_600 - 600);
+/// How far the clocks of two attempts may differ: less than what [`IDENTIFIER_LIFE`] leaves of a day.
+const SKEW_MAX: Duration = Duration::from_secs(300);
 const BACKOFF_FIRST: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -61,6 +63,8 @@ impl Attempts {
     pub fn step(&self, now: Timestamp) -> Step {
         match self.first_at {
             Some(first) if now >= first.plus(IDENTIFIER_LIFE) => Step::Reconcile,
+            // The clock was ahead then, or is behind now: how old the identifier is, is unknown.
+            Some(first) if first > now.plus(SKEW_MAX) => Step::Reconcile,
             Some(_) | None => Step::Send,
         }
     }
@@ -119,6 +123,14 @@ mod tests {
         let retried = sent.and_one(now().plus(hours(23)));
         assert_eq!(retried.step(now().plus(hours(24))), Step::Reconcile, "the first one counts");
         assert_eq!(retried.count, 2);
+    }
+
+    #[test]
+    fn an_attempt_that_a_clock_put_into_the_future_is_not_repeated_blindly() {
+        let sent = Attempts::default().and_one(now().plus(hours(1)));
+        assert_eq!(sent.step(now()), Step::Reconcile, "after a restart with the clock set right");
+        let skewed = Attempts::default().and_one(now().plus(Duration::from_secs(200)));
+        assert_eq!(skewed.step(now()), Step::Send, "another node's clock");
     }
 
     #[test]

@@ -50,16 +50,24 @@ impl MeterEvent<'_> {
     }
 }
 
-/// The time that a bucket is stamped with: its last whole second, which lies inside the service
-/// period even for the last bucket of the last day, moved into what Stripe takes at `now`.
+/// The time that a bucket is stamped with: its last whole second, moved into the billing period, into
+/// the subscription's `service` (Stripe puts nothing on a bill that is stamped after a subscription
+/// ended, be it in the middle of an hour), and into what Stripe takes at `now`.
 ///
 /// # Errors
-/// [`Untimely`] when the period and what Stripe takes have no second in common.
-pub fn timestamp(hour: Timestamp, period: Period, now: Timestamp) -> Result<Timestamp, Untimely> {
-    let earliest = second_from(period.start).max(second_from(now.minus(PAST_MAX).plus(MARGIN)));
-    let latest = second_before(period.end).min(now.plus(FUTURE_MAX).minus(MARGIN).floor_to(1));
+/// [`Untimely`] when period, service and what Stripe takes have no second in common.
+pub fn timestamp(
+    hour: Timestamp,
+    period: Period,
+    service: Period,
+    now: Timestamp,
+) -> Result<Timestamp, Untimely> {
+    let billed =
+        Period { start: period.start.max(service.start), end: period.end.min(service.end) };
+    let earliest = second_from(billed.start).max(second_from(now.minus(PAST_MAX).plus(MARGIN)));
+    let latest = second_before(billed.end).min(now.plus(FUTURE_MAX).minus(MARGIN).floor_to(1));
     if earliest > latest {
-        let late = second_before(period.end) < earliest;
+        let late = second_before(billed.end) < earliest;
         return Err(if late { Untimely::TooLate } else { Untimely::TooEarly });
     }
     Ok(second_before(end(hour, period)).clamp(earliest, latest))

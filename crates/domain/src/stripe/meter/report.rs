@@ -25,7 +25,8 @@ impl SealRule {
     /// when nobody paid for units.
     #[must_use]
     pub fn bills(&self, bucket: &Bucket) -> bool {
-        self.service.start <= bucket.period.start && bucket.hour < self.service.end
+        let first = bucket.hour.max(bucket.period.start);
+        self.service.start <= bucket.period.start && first < self.service.end
     }
 }
 
@@ -89,7 +90,7 @@ impl Report {
         if !rule.bills(bucket) {
             return Self::unbilled(bucket);
         }
-        let (sealed, late) = match seal(bucket, rule.mode, before, rule.included, now) {
+        let (sealed, late) = match seal(bucket, rule, before, now) {
             Ok(sealed) => (sealed, None),
             Err(untimely) => {
                 let (identifier, timestamp) = (bucket.identifier(), bucket.hour);

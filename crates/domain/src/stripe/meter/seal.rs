@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Untimely, timestamp};
+use super::report::SealRule;
 use crate::id::OrganizationId;
 use crate::period::Period;
 use crate::time::Timestamp;
@@ -74,13 +75,12 @@ pub fn is_due(hour: Timestamp, period: Period, now: Timestamp) -> bool {
 /// [`Untimely`] when Stripe takes no time within the period any more.
 pub fn seal(
     bucket: &Bucket,
-    mode: ReportMode,
+    rule: SealRule,
     before: Reported,
-    included: u64,
     now: Timestamp,
 ) -> Result<Sealed, Untimely> {
-    let value = mode.value(bucket, before, included);
-    let timestamp = timestamp(bucket.hour, bucket.period, now)?;
+    let value = rule.mode.value(bucket, before, rule.included);
+    let timestamp = timestamp(bucket.hour, bucket.period, rule.service, now)?;
     Ok(Sealed { identifier: bucket.identifier(), value, timestamp })
 }
 

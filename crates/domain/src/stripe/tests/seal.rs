@@ -14,6 +14,9 @@ fn period() -> Period {
     Period { start: at("2026-03-05T10:20:00Z"), end: at("2026-04-05T10:20:00Z") }
 }
 
+const ALWAYS: Period = Period { start: Timestamp::from_micros(0), end: Timestamp::MAX };
+const TOTAL: SealRule = SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS };
+
 fn bucket(hour: &str, units: u64) -> Bucket {
     let organization = OrganizationId::from_bytes([7; 16]);
     Bucket { organization, period: period(), hour: at(hour), part: 0, units }
@@ -33,27 +36,52 @@ fn a_bucket_is_due_when_its_hour_or_its_period_is_over() {
 fn the_last_days_usage_is_stamped_inside_the_period() {
     let now = at("2026-04-05T10:21:00Z");
     let last = bucket("2026-04-05T10:00:00Z", 3);
-    let sealed = seal(&last, ReportMode::Total, Reported::default(), 0, now).expect("timely");
+    let sealed = seal(&last, TOTAL, Reported::default(), now).expect("timely");
     assert_eq!(sealed.timestamp, at("2026-04-05T10:19:59Z"));
     assert!(period().contains(sealed.timestamp));
     let next = Period { start: period().end, end: period().end.plus(30 * DAY) };
     let first = Bucket { period: next, ..last };
-    let sealed = seal(&first, ReportMode::Total, Reported::default(), 0, now.plus(HOUR));
+    let sealed = seal(&first, TOTAL, Reported::default(), now.plus(HOUR));
     assert_eq!(sealed.expect("timely").timestamp, at("2026-04-05T10:59:59Z"));
     assert_ne!(first.identifier(), last.identifier(), "an hour split at the turn is two buckets");
+}
+
+/// Cancelled at once in the middle of an hour: what was used before is on the last invoice only when it
+/// is stamped before the end of the service.
+#[test]
+fn usage_before_an_immediate_cancellation_is_stamped_inside_the_service() {
+    let end = at("2026-03-06T10:20:05Z");
+    let service = Period { start: period().start, end };
+    let rule = SealRule { service, ..TOTAL };
+    let used = bucket("2026-03-06T10:00:00Z", 3);
+    assert!(rule.bills(&used));
+    let sealed = seal(&used, rule, Reported::default(), at("2026-03-06T11:00:30Z"));
+    assert_eq!(sealed.expect("timely").timestamp, at("2026-03-06T10:20:04Z"));
+    let before = bucket("2026-03-06T09:00:00Z", 3);
+    let sealed = seal(&before, rule, Reported::default(), at("2026-03-06T11:00:30Z"));
+    assert_eq!(sealed.expect("timely").timestamp, at("2026-03-06T09:59:59Z"), "as ever");
+    assert!(!rule.bills(&bucket("2026-03-06T11:00:00Z", 3)), "after the end");
+    // A period that begins in the hour of the end, but after it.
+    let next = Period { start: at("2026-03-06T10:30:00Z"), end: period().end };
+    let rule = SealRule { service: Period { start: period().start, end }, ..TOTAL };
+    assert!(!rule.bills(&Bucket { period: next, ..used }), "it begins after the end");
+    // Reported late: still inside the service, or never.
+    let stamp = |now| timestamp(used.hour, period(), service, now);
+    assert!(stamp(end.plus(20 * DAY)).expect("timely") < end);
+    assert_eq!(stamp(end.plus(36 * DAY)), Err(Untimely::TooLate));
 }
 
 #[test]
 fn a_late_report_is_moved_into_what_stripe_takes_or_refused() {
     let early = bucket("2026-03-05T10:00:00Z", 1);
-    let stamp = |now| timestamp(early.hour, period(), now);
+    let stamp = |now| timestamp(early.hour, period(), ALWAYS, now);
     assert_eq!(stamp(at("2026-03-05T11:00:30Z")), Ok(at("2026-03-05T10:59:59Z")));
     let late = at("2026-04-20T00:00:00Z");
     let moved = stamp(late).expect("timely");
     assert!(moved >= late.minus(35 * DAY) && period().contains(moved));
     assert_eq!(stamp(period().end.plus(36 * DAY)), Err(Untimely::TooLate));
     assert_eq!(stamp(period().start.minus(HOUR)), Err(Untimely::TooEarly));
-    let ahead = timestamp(at("2026-03-05T12:00:00Z"), period(), at("2026-03-05T12:00:10Z"));
+    let ahead = timestamp(at("2026-03-05T12:00:00Z"), period(), ALWAYS, at("2026-03-05T12:00:10Z"));
     assert!(ahead.expect("timely") <= at("2026-03-05T12:05:10Z"));
 }
 
@@ -76,9 +104,8 @@ fn identifiers_are_stable_unique_and_short_enough() {
 fn the_form_is_stripes() {
     let sealed = seal(
         &bucket("2026-03-06T00:00:00Z", 25),
-        ReportMode::Total,
+        TOTAL,
         Reported::default(),
-        0,
         at("2026-03-06T01:01:00Z"),
     )
     .expect("timely");
@@ -96,7 +123,8 @@ fn values(units: &[u64], mode: ReportMode, included: impl Fn(usize) -> u64) -> V
     for (place, units) in units.iter().enumerate() {
         let bucket = bucket("2026-03-06T00:00:00Z", *units);
         let now = at("2026-03-06T01:01:00Z");
-        let sealed = seal(&bucket, mode, before, included(place), now).expect("timely");
+        let rule = SealRule { mode, included: included(place), service: ALWAYS };
+        let sealed = seal(&bucket, rule, before, now).expect("timely");
         before.units += units;
         before.value += sealed.value;
         values.push(sealed.value);
@@ -136,11 +164,16 @@ proptest! {
 
     #[test]
     fn a_stamp_is_inside_the_period_and_what_stripe_takes(
-        hours in 0_u64..745, late in 0_u64..80 * 86_400,
+        hours in 0_u64..745, late in 0_u64..80 * 86_400, served in 1_u64..745 * 3_600,
     ) {
         let hour = period().start.plus(HOUR * u32::try_from(hours).expect("small")).floor_to(3_600);
         let now = hour.plus(HOUR).plus(Duration::from_secs(late));
-        match timestamp(hour, period(), now) {
+        let end = period().start.plus(Duration::from_secs(served)).max(hour.plus(DAY / 86_400));
+        let service = Period { start: period().start, end };
+        if let Ok(stamp) = timestamp(hour, period(), service, now) {
+            prop_assert!(period().contains(stamp) && service.contains(stamp));
+        }
+        match timestamp(hour, period(), ALWAYS, now) {
             Ok(stamp) => {
                 prop_assert!(period().contains(stamp));
                 prop_assert!(stamp > now.minus(35 * DAY) && stamp < now.plus(Duration::from_secs(300)));

@@ -1,5 +1,5 @@
 //! `POST /admin/v1/organizations/{id}/checkout`: a link to Stripe's checkout for a plan. Makes the
-//! organization's customer at its first one.
+//! organization's customer at its first one, and another one after that was deleted at Stripe.
 
 use driftlock_domain::id::uuid_v7;
 use http::StatusCode;
@@ -11,7 +11,7 @@ use super::super::input;
 use super::failure::{browser_url, stripe_needed};
 use crate::ports::{Platform, id_entropy};
 use crate::reply;
-use crate::stripe::links::Checkout;
+use crate::stripe::links::{Checkout, Session};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,16 +49,15 @@ pub(in super::super) async fn checkout<P: Platform>(
         let resource = organization.id.to_string();
         call.audit("organization.customer", resource, &json!({ "stripe_customer_id": customer }))
     };
-    let customer = gateway.ensure_customer(&organization, audit).await?;
-    let key = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
+    let scope = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
     let wanted = Checkout {
         price,
         metered_price: stripe.metered_prices.get(&body.plan).map(String::as_str),
         success_url: &body.success_url,
         cancel_url: &body.cancel_url,
-        idempotency_key: &key,
+        scope: &scope,
     };
-    let (session, url) = gateway.checkout(&organization, &customer, &wanted).await?;
-    let answer = json!({ "id": session, "url": url, "stripe_customer_id": customer });
+    let Session { id, url, customer } = gateway.checkout(&organization, &wanted, audit).await?;
+    let answer = json!({ "id": id, "url": url, "stripe_customer_id": customer });
     Ok(reply::json::<P>(StatusCode::CREATED, &answer)?)
 }

@@ -1,6 +1,7 @@
 //! `POST /admin/v1/organizations/{id}/portal`: a link to Stripe's customer portal.
 
 use driftlock_domain::id::uuid_v7;
+use driftlock_domain::stripe::api::ApiError;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -29,7 +30,15 @@ pub(in super::super) async fn portal<P: Platform>(
     let customer = organization.stripe_customer_id.as_deref().ok_or_else(|| {
         Failure::conflict("The organization is no customer yet: a checkout makes it one.")
     })?;
-    let key = uuid_v7(call.at, id_entropy(&call.gateway.entropy)).to_string();
-    let url = call.gateway.portal(customer, &body.return_url, &key).await?;
+    let gateway = call.gateway;
+    let scope = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
+    let url = match gateway.portal(customer, &body.return_url, &scope).await {
+        Err(ApiError::Missing(_)) if gateway.is_deleted_customer(customer).await? => {
+            return Err(Failure::conflict(format!(
+                "Customer {customer} was deleted at Stripe: a checkout makes another one."
+            )));
+        }
+        other => other?,
+    };
     Ok(reply::json::<P>(StatusCode::CREATED, &json!({ "url": url }))?)
 }

@@ -1,0 +1,90 @@
+//! How long an event waits for what it lacks (a link to an organization, a Stripe that answers).
+//!
+//! Time decides, not the number of tries: every delivery of a customer tries all that wait, so a burst
+//! of deliveries makes hundreds of tries within seconds.
+
+use std::time::Duration;
+
+use super::file::Postponed;
+use crate::time::Timestamp;
+
+/// An event waits as long as Stripe itself goes on delivering one: three days since it was received,
+/// or since a person replayed it.
+pub const PATIENCE: Duration = Duration::from_secs(3 * 86_400);
+const WAIT_MIN: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+
+impl Postponed {
+    /// Events that wait since these instants are tried again later; those that have waited for
+    /// [`PATIENCE`] are given up. The youngest decides when, so that what may have changed with it is
+    /// seen soon. `random` spreads the tries.
+    #[must_use]
+    pub fn retried(
+        error: String,
+        waiting_since: impl IntoIterator<Item = Timestamp>,
+        now: Timestamp,
+        random: u64,
+    ) -> Self {
+        let youngest = waiting_since.into_iter().max().unwrap_or(now);
+        let until = now.plus(wait(now.since(youngest), random));
+        Self { error, until, give_up_since: now.minus(PATIENCE) }
+    }
+
+    /// It is given up at once: no later try can succeed.
+    #[must_use]
+    pub const fn given_up(error: String, now: Timestamp) -> Self {
+        Self { error, until: now, give_up_since: Timestamp::MAX }
+    }
+
+    /// Whether an event that waits since this instant is given up.
+    #[must_use]
+    pub fn gives_up(&self, waiting_since: Timestamp) -> bool {
+        waiting_since <= self.give_up_since
+    }
+}
+
+/// The wait after so much waiting: about as long again, so that tries grow rarer, and between half of
+/// that and all of it.
+fn wait(waited: Duration, random: u64) -> Duration {
+    let whole = waited.clamp(WAIT_MIN, WAIT_MAX);
+    let half = whole / 2;
+    let spread = u64::try_from(half.as_millis()).unwrap_or(u64::MAX);
+    half + Duration::from_millis(random % (spread + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn ago(secs: u64) -> Timestamp {
+        NOW.minus(Duration::from_secs(secs))
+    }
+
+    fn retried(since: &[Timestamp], random: u64) -> Postponed {
+        Postponed::retried("unlinked".into(), since.iter().copied(), NOW, random)
+    }
+
+    #[test]
+    fn an_event_waits_for_three_days_however_often_it_was_tried() {
+        let postponed = retried(&[ago(1)], 0);
+        assert!(!postponed.gives_up(ago(3 * 86_400 - 1)));
+        assert!(postponed.gives_up(ago(3 * 86_400)));
+        assert!(postponed.until > NOW);
+        let hopeless = Postponed::given_up("no charge".into(), NOW);
+        assert!(hopeless.gives_up(NOW) && hopeless.gives_up(NOW.plus(PATIENCE)));
+    }
+
+    #[test]
+    fn tries_grow_rarer_and_the_youngest_event_decides() {
+        for (waited, whole) in [(0, 2), (10, 10), (300, 300), (86_400, 900)] {
+            for random in [0, 1, 12_345, u64::MAX] {
+                let wait = retried(&[ago(200_000), ago(waited)], random).until.since(NOW);
+                let whole = Duration::from_secs(whole);
+                assert!(wait >= whole / 2 && wait <= whole, "{waited}: {wait:?}");
+            }
+        }
+        assert_ne!(retried(&[ago(300)], 1).until, retried(&[ago(300)], 9_999).until);
+    }
+}

@@ -1,0 +1,119 @@
+//! When an organization moves from one customer at Stripe to another.
+//!
+//! An event names the organization that a customer is for (`client_reference_id`, metadata). It moves
+//! the organization only if the customer that it has is not living: a stranger's event takes nothing
+//! away. What comes of a former customer afterwards has no effect.
+
+use driftlock_domain::audit::AuditRecord;
+use driftlock_domain::denial::Fault;
+use driftlock_domain::organization::{Organization, SubscriptionStatus};
+use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::api::Call;
+use driftlock_domain::stripe::delivery::DeliveryState;
+use driftlock_domain::stripe::event::Event;
+use driftlock_domain::stripe::file::CustomerFile;
+use driftlock_domain::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::gateway::Gateway;
+use crate::ports::{Clock, EventInbox, Platform};
+
+/// What a customer is to the organization that its events name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// Its own, or the organization has none yet.
+    Own,
+    /// It has another one, which is not living.
+    Successor,
+    /// It has another one, which is living.
+    Beside,
+    /// It was its own before, and is not living: its events were noted as done, without effect.
+    Former,
+}
+
+impl<P: Platform> Gateway<P> {
+    /// What a customer with this file and billing state is to an organization; the inner error says why
+    /// that is not known yet.
+    pub(super) async fn relation(
+        &self,
+        organization: &Organization,
+        customer: &str,
+        file: &CustomerFile,
+        standing: &Billing,
+    ) -> Result<Result<Relation, String>, Fault> {
+        let other = organization.stripe_customer_id.as_deref().filter(|other| *other != customer);
+        let Some(other) = other else { return Ok(Ok(Relation::Own)) };
+        if file.organization == Some(organization.id) && !is_living(standing) {
+            self.finish_without_effect(customer, file).await?;
+            return Ok(Ok(Relation::Former));
+        }
+        let lives = self.has_living_customer(organization, other).await?;
+        Ok(lives.map(|lives| if lives { Relation::Beside } else { Relation::Successor }))
+    }
+
+    /// Whether the customer that an organization has is living: it has a subscription that has not
+    /// ended, or an operator set one for the organization.
+    async fn has_living_customer(
+        &self,
+        organization: &Organization,
+        customer: &str,
+    ) -> Result<Result<bool, String>, Fault> {
+        let subscription = organization.subscription.as_ref();
+        if subscription.is_some_and(|found| !is_over(&found.status)) {
+            return Ok(Ok(true));
+        }
+        if self.has_stripe() {
+            let all = Call::get("/v1/subscriptions").field("status", "all");
+            let lives = |row: &Value| {
+                serde_json::from_value(row["status"].clone()).is_ok_and(|status| !is_over(&status))
+            };
+            let rows = self.rows_of(all, customer).await;
+            return Ok(rows.map(|rows| rows.iter().any(lives)).map_err(|error| error.to_string()));
+        }
+        let file = self.inbox.customer(customer).await?;
+        if file.events.iter().any(|event| event.state == DeliveryState::Pending) {
+            return Ok(Err(format!("events of its customer {customer} are processed first")));
+        }
+        Ok(Ok(is_living(&file.standing)))
+    }
+
+    async fn finish_without_effect(
+        &self,
+        customer: &str,
+        file: &CustomerFile,
+    ) -> Result<(), Fault> {
+        let pending = file.events.iter().filter(|event| event.state == DeliveryState::Pending);
+        for event in pending.filter_map(|filed| Event::parse(&filed.body).ok()) {
+            tracing::info!(customer, event = event.id, "event of a former customer has no effect");
+            self.inbox.finish(&event.id, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The audit row of a move to `customer` from the one that the organization has, if it is one.
+pub(super) fn moved(
+    (customer, linked): (&str, Option<&str>),
+    at: Timestamp,
+) -> Option<AuditRecord> {
+    let from = linked.filter(|linked| *linked != customer)?;
+    Some(AuditRecord {
+        at,
+        actor: "stripe".into(),
+        action: "billing.customer_changed".into(),
+        resource: customer.into(),
+        outcome: "ok".into(),
+        request_id: "".into(),
+        ip: "".into(),
+        details: json!({ "from": from, "to": customer }).to_string().into(),
+    })
+}
+
+fn is_living(standing: &Billing) -> bool {
+    !standing.customer_deleted && standing.status.as_ref().is_some_and(|status| !is_over(status))
+}
+
+/// Nothing follows any more.
+const fn is_over(status: &SubscriptionStatus) -> bool {
+    matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
+}
