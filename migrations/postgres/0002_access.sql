@@ -162,4 +162,4 @@ end $$;
 
 do $$ begin perform driftlock.protect(); end $$;
 
-insert into driftlock.migrations (version) values (2) on conflict do nothing;
+insert into driftlock.migrations (version) values (2) on conflict (version) do nothing;

@@ -59,7 +59,7 @@ begin
         where h.organization_id = chain.organization for update;
     if not found then
         insert into driftlock.audit_heads values (organization, 0, decode(repeat('00', 32), 'hex'))
-            on conflict do nothing;
+            on conflict (organization_id) do nothing;
         select * into head from driftlock.audit_heads h
             where h.organization_id = chain.organization for update;
     end if;
@@ -143,6 +143,21 @@ create or replace function public.driftlock_organizations(args jsonb) returns js
         select * from organizations where id > (args ->> 'after')::uuid
         order by id limit (args ->> 'limit')::integer) o $$;
 
+-- What the gateway reads as "it exists already" (SQLSTATE DL409): only what an id, key hash or customer
+-- of ours decides. A unique constraint that a project has beside ours stays the error that it is.
+create or replace function driftlock.exists_already(what text) returns void language plpgsql as $$
+begin
+    raise exception 'there is % already', what using errcode = 'DL409';
+end $$;
+
+create or replace function driftlock.customer_taken(o jsonb) returns void language plpgsql as $$
+begin
+    if exists (select from public.organizations h where h.id <> (o ->> 'id')::uuid
+               and h.stripe_customer_id = o ->> 'stripe_customer_id') then
+        perform driftlock.exists_already('an organization with this customer');
+    end if;
+end $$;
+
 create or replace function public.driftlock_create_organization(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare o jsonb := args -> 'organization';
@@ -155,6 +170,12 @@ begin
             o -> 'ledger');
     perform driftlock.append((o ->> 'id')::uuid, args -> 'audit');
     return 'null';
+exception when unique_violation then
+    if exists (select from organizations h where h.id = (o ->> 'id')::uuid) then
+        perform driftlock.exists_already('an organization of this id');
+    end if;
+    perform driftlock.customer_taken(o);
+    raise;
 end $$;
 
 -- Whether it was made: not when the row has another revision by now.
@@ -172,17 +193,28 @@ begin
     end if;
     perform driftlock.append((o ->> 'id')::uuid, args -> 'audit');
     return 'true';
+exception when unique_violation then
+    perform driftlock.customer_taken(o);
+    raise;
 end $$;
 
 create or replace function driftlock.insert_key(k jsonb, hash text) returns void
-    language sql set search_path = public, pg_temp as $$
+    language plpgsql set search_path = public, pg_temp as $$
+begin
     insert into api_keys (id, organization_id, key_hash, name, key_prefix, scopes,
         requests_per_minute, ip_allow, expires_at, revoked_at, last_used_at, created_at)
     values ((k ->> 'id')::uuid, (k ->> 'organization_id')::uuid, hash, k ->> 'name',
         k ->> 'prefix', driftlock.texts(k -> 'scopes'), (k ->> 'requests_per_minute')::integer,
         driftlock.texts(k -> 'ip_allow'), (k ->> 'expires_at')::timestamptz,
         (k ->> 'revoked_at')::timestamptz, (k ->> 'last_used_at')::timestamptz,
-        (k ->> 'created_at')::timestamptz) $$;
+        (k ->> 'created_at')::timestamptz);
+exception when unique_violation then
+    if exists (select from api_keys h
+               where h.id = (k ->> 'id')::uuid or h.key_hash = insert_key.hash) then
+        perform driftlock.exists_already('a key of this id or hash');
+    end if;
+    raise;
+end $$;
 
 create or replace function public.driftlock_create_key(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
@@ -339,4 +371,4 @@ create or replace function public.driftlock_checksums(args jsonb) returns jsonb
 
 do $$ begin perform driftlock.protect(); end $$;
 
-insert into driftlock.migrations (version) values (3) on conflict do nothing;
+insert into driftlock.migrations (version) values (3) on conflict (version) do nothing;

@@ -1,13 +1,13 @@
 -- The ledger: leases, settlement, receipts, idempotency. I4: used + reserved never exceeds the cap,
 -- since whoever leases or settles holds the row of the organization in `usage_ledgers`.
 
-create or replace function driftlock.route(label text) returns bigint language plpgsql as $$
+create or replace function driftlock.route(wanted text) returns bigint language plpgsql as $$
 declare id bigint;
 begin
-    select r.id into id from driftlock.routes r where r.label = route.label;
+    select r.id into id from driftlock.routes r where r.label = wanted;
     if not found then
-        insert into driftlock.routes (label) values (label) on conflict do nothing;
-        select r.id into strict id from driftlock.routes r where r.label = route.label;
+        insert into driftlock.routes (label) values (wanted) on conflict (label) do nothing;
+        select r.id into strict id from driftlock.routes r where r.label = wanted;
     end if;
     return id;
 end $$;
@@ -154,7 +154,7 @@ begin
     select * into l from driftlock.usage_ledgers u where u.organization_id = organization for update;
     if not found then
         insert into driftlock.usage_ledgers values (organization, 0, 0, 0, 0, null, 0, 0)
-            on conflict do nothing;
+            on conflict (organization_id) do nothing;
         select * into l from driftlock.usage_ledgers u
             where u.organization_id = organization for update;
     end if;
@@ -162,7 +162,8 @@ begin
         return l;
     end if;
     insert into driftlock.billing_periods (organization_id, starts_at, ends_at)
-        values (organization, starts, ends) on conflict do nothing;
+        values (organization, starts, ends)
+        on conflict (organization_id, starts_at, ends_at) do nothing;
     select id into strict period from driftlock.billing_periods p
         where p.organization_id = organization and p.starts_at = starts and p.ends_at = ends;
     if now >= starts then
@@ -259,7 +260,7 @@ create or replace function driftlock.thresholds(l driftlock.usage_ledgers, befor
         ('overage_started', case when l.cap is null or l.cap > l.included then l.included + 1.0 end),
         ('cap_reached', l.cap::numeric)) t(kind, units)
     where before < units and units <= l.used
-    on conflict do nothing $$;
+    on conflict (organization_id, kind, subject) do nothing $$;
 
 -- One settlement, as callers state it, and its place among them.
 do $$ begin
@@ -525,7 +526,7 @@ begin
             (id, organization_id, key_id, route_id, units, tally_id, at, request_id, voided)
         values ((args ->> 'usage')::uuid, organization, '00000000-0000-0000-0000-000000000000',
                 0, 0, 0, 0, '', true)
-        on conflict do nothing;
+        on conflict (id) do nothing;
         return 'null';
     end if;
     if e.voided then
@@ -772,4 +773,4 @@ end $$;
 
 do $$ begin perform driftlock.protect(); end $$;
 
-insert into driftlock.migrations (version) values (4) on conflict do nothing;
+insert into driftlock.migrations (version) values (4) on conflict (version) do nothing;

@@ -103,11 +103,11 @@ declare organization uuid := (args ->> 'organization')::uuid;
 begin
     insert into driftlock.routes (label)
     select x ->> 'route' from jsonb_array_elements(args -> 'sums' || (args -> 'receipts')) x
-    group by 1 order by 1 on conflict do nothing;
+    group by 1 order by 1 on conflict (label) do nothing;
     insert into driftlock.billing_periods (organization_id, starts_at, ends_at)
     select organization, (x ->> 'start')::bigint, (x ->> 'end')::bigint
     from jsonb_array_elements(args -> 'sums' || (args -> 'receipts')) x
-    group by 2, 3 order by 2, 3 on conflict do nothing;
+    group by 2, 3 order by 2, 3 on conflict (organization_id, starts_at, ends_at) do nothing;
 
     insert into usage_counters as c
         (organization_id, tally_id, hour, key_id, route_id, units, requests)
@@ -149,4 +149,4 @@ end $$;
 
 do $$ begin perform driftlock.protect(); end $$;
 
-insert into driftlock.migrations (version) values (6) on conflict do nothing;
+insert into driftlock.migrations (version) values (6) on conflict (version) do nothing;

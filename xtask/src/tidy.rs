@@ -4,6 +4,7 @@
 //! line and the reason. What the compiler or clippy can check is left to them.
 
 mod architecture;
+mod conflict;
 mod domain;
 mod source;
 
@@ -35,6 +36,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         breaches.extend(source::breaches(workspace.relative(&path), &text));
+        breaches.extend(conflict::breaches(workspace.relative(&path), &text));
+    }
+    for path in workspace.files("migrations", "sql")? {
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        breaches.extend(conflict::breaches(workspace.relative(&path), &text));
     }
     breaches.extend(domain::breaches(workspace)?);
     breaches.extend(architecture::breaches(workspace)?);

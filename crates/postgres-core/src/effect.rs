@@ -71,6 +71,10 @@ pub fn effect(function: &str) -> Effect {
     if reads || settles { Effect::Repeatable } else { Effect::Once }
 }
 
+/// The SQLSTATE by which our functions say that what was to be made exists already. A violated unique
+/// constraint itself (23505) may be a project's own: it is a refusal, never "exists already".
+pub const EXISTS_ALREADY: &str = "DL409";
+
 /// Whether an error of this SQLSTATE would come again with the same values: data exceptions,
 /// violated constraints, and what exceeds a limit of PostgreSQL.
 #[must_use]

@@ -27,7 +27,7 @@ use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
 
 pub use changes::{CHANGES, Change, POLLED_EVERY, Reader};
-pub use effect::{Effect, effect, is_refusal};
+pub use effect::{EXISTS_ALREADY, Effect, effect, is_refusal};
 pub use schema::{MIGRATIONS, Migration, changed};
 
 /// The way to the database's functions.

@@ -1,8 +1,7 @@
 //! What may be wrong with a database, and what an error of a call means.
 
 use driftlock_domain::denial::{Fault, FaultKind};
-use driftlock_postgres_core::is_refusal;
-use tokio_postgres::error::SqlState;
+use driftlock_postgres_core::{EXISTS_ALREADY, is_refusal};
 
 /// Why a store cannot be opened or migrated. No message holds the URL.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +104,7 @@ impl CallError {
         let Some(told) = error.as_db_error() else { return Self::unknown(full(error)) };
         let cause = format!("{} ({})", told.message(), told.code().code());
         match told.code() {
-            code if *code == SqlState::UNIQUE_VIOLATION => {
+            code if code.code() == EXISTS_ALREADY => {
                 Self::Refused(Fault::new(FaultKind::Conflict, cause))
             }
             code if is_refusal(code.code()) => {

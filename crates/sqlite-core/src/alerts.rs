@@ -11,8 +11,8 @@ use crate::sql::{Row, Sql, Statement, Value};
 pub const ALERTS: &str = "SELECT organization, kind, subject, at, details FROM alerts \
      WHERE organization = ?1 ORDER BY at DESC, kind, subject LIMIT ?2";
 
-const RAISE: &str = "INSERT OR IGNORE INTO alerts (organization, kind, subject, at, details) \
-     VALUES (?1, ?2, ?3, ?4, ?5)";
+const RAISE: &str = "INSERT INTO alerts (organization, kind, subject, at, details) \
+     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (organization, kind, subject) DO NOTHING";
 
 /// Enters an alert, if there is none of its kind and subject.
 #[must_use]

@@ -95,8 +95,9 @@ impl Books {
         self.append(sql, organization, pruned.record(organization, now))?;
         let AuditHead { seq, hash } = pruned.checkpoint;
         let id = organization.as_bytes();
-        let note = "INSERT OR REPLACE INTO audit_checkpoints (organization, seq, hash) \
-                    VALUES (?1, ?2, ?3)";
+        let note = "INSERT INTO audit_checkpoints (organization, seq, hash) \
+                    VALUES (?1, ?2, ?3) ON CONFLICT (organization) DO UPDATE SET \
+                    seq = excluded.seq, hash = excluded.hash";
         sql.execute(note, &[id.into(), seq.into(), (&hash.0).into()])?;
         let delete = "DELETE FROM audit_logs WHERE organization = ?1 AND seq <= ?2";
         sql.execute(delete, &[id.into(), seq.into()])?;

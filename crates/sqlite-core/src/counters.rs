@@ -72,11 +72,12 @@ impl Books {
         let counter = "INSERT INTO usage_counters \
                        (organization, period, hour, key, route, units, requests) \
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                       ON CONFLICT DO UPDATE SET \
+                       ON CONFLICT (organization, period, hour, key, route) DO UPDATE SET \
                        units = units + excluded.units, requests = requests + excluded.requests";
         let outbox = "INSERT INTO meter_outbox (organization, period, hour, units) \
                       VALUES (?1, ?2, ?3, ?4) \
-                      ON CONFLICT DO UPDATE SET units = units + excluded.units";
+                      ON CONFLICT (organization, period, hour) DO UPDATE SET \
+                      units = units + excluded.units";
         for (place, sum) in usage {
             let Place { organization, period, hour, key, route } = place;
             let values = [

@@ -111,9 +111,12 @@ pub(crate) fn store(
     answer: Option<&KeptAnswer>,
     at: Timestamp,
 ) -> Result<(), Fault> {
-    let insert = "INSERT OR REPLACE INTO idempotency_keys \
+    let insert = "INSERT INTO idempotency_keys \
                   (key, fingerprint, usage, at, answer_status, answer_headers, answer_body) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (key) DO UPDATE SET \
+                  fingerprint = excluded.fingerprint, usage = excluded.usage, at = excluded.at, \
+                  answer_status = excluded.answer_status, \
+                  answer_headers = excluded.answer_headers, answer_body = excluded.answer_body";
     let headers = answer.map(|answer| json(&answer.headers)).transpose()?;
     let [status, headers, body] = match (answer, &headers) {
         (Some(answer), Some(headers)) => columns(answer, headers),

@@ -7,6 +7,7 @@
 pub mod alerts;
 mod audit;
 mod book;
+pub mod conflict;
 mod counters;
 mod directory;
 mod idempotency;

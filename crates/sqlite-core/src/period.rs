@@ -167,8 +167,8 @@ fn period(
 ) -> Result<(PeriodId, Timestamp), Fault> {
     let (start, end) = (period.start.micros(), period.end.micros());
     let bounds = [organization.as_bytes().into(), start.into(), end.into()];
-    let insert = "INSERT OR IGNORE INTO billing_periods (organization, starts_at, ends_at) \
-                  VALUES (?1, ?2, ?3)";
+    let insert = "INSERT INTO billing_periods (organization, starts_at, ends_at) \
+                  VALUES (?1, ?2, ?3) ON CONFLICT (organization, starts_at, ends_at) DO NOTHING";
     sql.execute(insert, &bounds)?;
     let query = "SELECT id, (SELECT max(last_settled_at) FROM billing_periods \
                  WHERE organization = ?1) FROM billing_periods \

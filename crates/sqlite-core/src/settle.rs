@@ -49,7 +49,7 @@ impl Books {
         let period = book.lease.period_id();
         let insert = "INSERT INTO usage_events \
                       (id, organization, key, route, units, period, at, request_id) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING";
         let values = [
             usage.as_bytes().into(),
             organization.as_bytes().into(),
@@ -122,7 +122,8 @@ impl Books {
         if let Some(id) = self.routes.get(label) {
             return Ok(*id);
         }
-        sql.execute("INSERT OR IGNORE INTO routes (label) VALUES (?1)", &[label.into()])?;
+        let insert = "INSERT INTO routes (label) VALUES (?1) ON CONFLICT (label) DO NOTHING";
+        sql.execute(insert, &[label.into()])?;
         let id =
             sql.first("SELECT id FROM routes WHERE label = ?1", &[label.into()], |row| row.int(0))?;
         let id = id.ok_or_else(|| Fault::store("a route that was made is not there"))?;

@@ -39,7 +39,8 @@ pub fn cursor(sql: &impl Sql) -> Result<ShipCursor, Fault> {
 /// What the database says.
 pub fn set_cursor(sql: &impl Sql, cursor: &ShipCursor) -> Result<(), Fault> {
     let text = serde_json::to_string(cursor).map_err(Fault::store)?;
-    let put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB))";
+    let put = "INSERT INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB)) \
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     sql.execute(put, &[CURSOR.into(), text.into()]).map(drop)
 }
 

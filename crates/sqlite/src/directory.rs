@@ -16,7 +16,8 @@ impl Directory for SqliteStore {
     /// A write that goes the whole way of any other, to the disk. What is written differs each time,
     /// since SQLite leaves a page alone that would be as it was.
     async fn ready(&self) -> Result<(), Fault> {
-        let put = "INSERT OR REPLACE INTO meta (name, value) VALUES ('ready', randomblob(8))";
+        let put = "INSERT INTO meta (name, value) VALUES ('ready', randomblob(8)) \
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         self.writer().write(move |_, sql| sql.execute(put, &[]).map(drop)).await
     }
 

@@ -2,7 +2,7 @@
 //! <https://docs.postgrest.org/en/v12/references/errors.html>
 
 use driftlock_domain::denial::{Fault, FaultKind};
-use driftlock_postgres_core::is_refusal;
+use driftlock_postgres_core::{EXISTS_ALREADY, is_refusal};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub(crate) fn read(function: &str, status: StatusCode, body: &[u8]) -> Result<Va
     let store =
         |text: &str| Fault::store(format!("{text} ({function}: {status} {code} {message})"));
     Err(match (code.as_str(), status.as_u16()) {
-        ("23505", _) => {
+        (EXISTS_ALREADY, _) => {
             Failed::Final(Fault::new(FaultKind::Conflict, format!("{message} ({code})")))
         }
         (code, _) if is_refusal(code) => Failed::Final(Fault::new(
@@ -88,7 +88,7 @@ mod tests {
         let error = |code: &str| {
             format!(r#"{{"code":"{code}","message":"m","details":"Key (a)=(secret)","hint":null}}"#)
         };
-        let Err(Failed::Final(fault)) = of(409, &error("23505")) else { panic!("final") };
+        let Err(Failed::Final(fault)) = of(400, &error("DL409")) else { panic!("final") };
         assert_eq!(fault.kind, FaultKind::Conflict);
         let cause = |status, code| match of(status, &error(code)) {
             Err(failed) => failed.fault().cause,
@@ -102,7 +102,9 @@ mod tests {
         for (status, code) in [(500, "57014"), (503, "PGRST000"), (522, ""), (500, "40001")] {
             assert!(matches!(of(status, &error(code)), Err(Failed::Transient(_))), "{status}");
         }
-        for (status, code) in [(400, "22P02"), (409, "23503"), (400, "23514"), (500, "54000")] {
+        for (status, code) in
+            [(400, "22P02"), (409, "23503"), (409, "23505"), (400, "23514"), (500, "54000")]
+        {
             let Err(Failed::Final(fault)) = of(status, &error(code)) else { panic!("final") };
             assert_eq!(fault.kind, FaultKind::StoreRefused, "{code}");
         }

@@ -122,7 +122,7 @@ fn standing() -> String {
             '{{\"included\": 2000000000}}'
         from generate_series(0, {ORGANIZATIONS} - 1) o;
         insert into driftlock.routes (label) values ('POST /api/v1/anomalies/detect')
-            on conflict do nothing;
+            on conflict (label) do nothing;
         insert into driftlock.billing_periods (organization_id, starts_at, ends_at, last_settled_at)
         select id, driftlock.micros(date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'),
             driftlock.micros((date_trunc('month', now() at time zone 'UTC') + interval '1 month')

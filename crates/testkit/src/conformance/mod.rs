@@ -2,6 +2,7 @@
 
 mod audit;
 mod cells;
+mod constraints;
 mod directory;
 mod idempotency;
 mod inbox;
@@ -13,6 +14,8 @@ use driftlock_gateway::ports::{
     Alerts, AuditLog, Directory, EventInbox, Ledger, UsageRecords, UsageReports,
 };
 use futures_executor::block_on;
+
+pub use constraints::{Constrained, run_constrained};
 
 /// All ports of a store.
 pub trait Store:

@@ -1,17 +1,18 @@
 //! Stripe's events in D1. A commit is one batch; its first statement fails, and with it the batch,
 //! when another commit from the same reading came first.
 
-use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, Orphan, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
+use driftlock_sqlite_core::conflict::came_second;
 use driftlock_sqlite_core::{Row, Statement, inbox};
 use worker::D1PreparedStatement;
 
-use super::{D1Directory, conflict, outbox, prepare};
+use super::{D1Directory, outbox, prepare};
 
 impl EventInbox for D1Directory {
     async fn receive(&self, delivery: Delivery) -> Result<bool, Fault> {
@@ -61,13 +62,13 @@ impl EventInbox for D1Directory {
         for record in &commit.audit {
             batch.push(outbox::entry(&self.database, commit.organization, record)?);
         }
-        match self.database.batch(batch).await.map_err(conflict) {
+        match self.database.batch(batch).await {
             Ok(_) => {
                 self.ship(commit.organization).await;
                 Ok(true)
             }
-            Err(fault) if fault.kind == FaultKind::Conflict => Ok(false),
-            Err(fault) => Err(fault),
+            Err(error) if came_second(&error.to_string()) => Ok(false),
+            Err(error) => Err(Fault::store(error)),
         }
     }
 

@@ -331,7 +331,6 @@ fn prepare(
 
 fn conflict(error: worker::Error) -> Fault {
     let cause = error.to_string();
-    let kind =
-        if cause.contains("UNIQUE constraint") { FaultKind::Conflict } else { FaultKind::Store };
-    Fault::new(kind, cause)
+    let exists = core::conflict::exists_already(&cause);
+    Fault::new(if exists { FaultKind::Conflict } else { FaultKind::Store }, cause)
 }

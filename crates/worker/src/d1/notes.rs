@@ -19,7 +19,8 @@ impl D1Directory {
     pub(crate) async fn set_note(&self, name: &str, value: Option<&str>) -> Result<(), Fault> {
         let changed = match value {
             Some(value) => {
-                let put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB))";
+                let put = "INSERT INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB)) \
+                           ON CONFLICT (name) DO UPDATE SET value = excluded.value";
                 self.change(put, &[name.into(), value.into()]).await
             }
             None => self.change("DELETE FROM meta WHERE name = ?1", &[name.into()]).await,
@@ -35,7 +36,7 @@ impl D1Directory {
         now: Timestamp,
     ) -> Result<bool, Fault> {
         let claim = "INSERT INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB)) \
-                     ON CONFLICT DO UPDATE SET value = excluded.value \
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value \
                      WHERE CAST(meta.value AS INTEGER) <= ?3";
         let text = now.micros().to_string();
         let before = now.minus(every).micros();
@@ -49,8 +50,9 @@ impl D1Directory {
         usage: UsageId,
         at: Timestamp,
     ) -> Result<(), Fault> {
-        let put = "INSERT OR REPLACE INTO pending_voids (usage, organization, due_at) \
-                   VALUES (?1, ?2, ?3)";
+        let put = "INSERT INTO pending_voids (usage, organization, due_at) \
+                   VALUES (?1, ?2, ?3) ON CONFLICT (usage) DO UPDATE SET \
+                   organization = excluded.organization, due_at = excluded.due_at";
         let values = [usage.as_bytes().into(), organization.as_bytes().into(), at.micros().into()];
         self.change(put, &values).await.map(drop)
     }

@@ -28,7 +28,8 @@ pub(super) async fn migrate(database: &D1Database) -> Result<(), Fault> {
         for statement in statements(MIGRATIONS[version]) {
             batch.push(prepare(database, &statement, &[])?);
         }
-        let put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB))";
+        let put = "INSERT INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB)) \
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         let next = (version + 1).to_string();
         batch.push(prepare(database, put, &[VERSION.into(), next.into()])?);
         if let Err(error) = database.batch(batch).await

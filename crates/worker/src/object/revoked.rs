@@ -44,7 +44,7 @@ pub(super) fn note(sql: &impl Sql, record: &AuditRecord, now: Timestamp) -> Resu
     // Clocks of two machines differ: what has been told is no more in the future.
     let at = record.at.min(now).plus(grace);
     let put = "INSERT INTO revoked_keys (key, at) VALUES (?1, ?2) \
-               ON CONFLICT DO UPDATE SET at = min(at, excluded.at)";
+               ON CONFLICT (key) DO UPDATE SET at = min(at, excluded.at)";
     sql.execute(put, &[key.as_bytes().into(), at.micros().into()])?;
     let delete = "DELETE FROM revoked_keys WHERE at < ?1";
     sql.execute(delete, &[now.minus(KEPT).micros().into()])?;

@@ -39,6 +39,7 @@ fn note(sql: &impl Sql, name: &str) -> Result<i64, Fault> {
 }
 
 fn set_note(sql: &impl Sql, name: &str, value: i64) -> Result<(), Fault> {
-    let put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB))";
+    let put = "INSERT INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB)) \
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     sql.execute(put, &[name.into(), value.to_string().into()]).map(drop)
 }
