@@ -30,6 +30,8 @@ pub mod problem;
 pub mod quota;
 pub mod receipt;
 pub mod request;
+pub mod request_framing;
+pub mod response;
 pub mod rewrite;
 pub mod route;
 pub mod shipment;

@@ -164,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn headers_that_delimit_a_message_cannot_be_configured() {
+        for table in ["backend", "responses"] {
+            for name in ["content-length", "Transfer-Encoding", "connection"] {
+                let found = mistakes(&format!("[{table}.headers]\n{name} = \"1\"\n"));
+                assert!(found[0].contains(name) && found[0].contains("line 2"), "{found:?}");
+            }
+            let text = format!("[{table}.headers]\nx-content-length = \"1\"\n");
+            assert!(Config::parse(&text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn conflicting_routes_are_refused() {
         let text = "[[routes]]\nmethod = \"GET\"\npath = \"/api/a/{x}\"\n\n\
                     [[routes]]\nmethod = \"GET\"\npath = \"/api/a/{y}\"\n";

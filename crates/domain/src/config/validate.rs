@@ -7,6 +7,7 @@ use crate::cors::is_origin;
 use crate::filter::is_media_range;
 use crate::plan::Plan;
 use crate::quota::QuotaPolicy;
+use crate::response::is_framing;
 use crate::rewrite::Rewrite;
 use crate::stripe::prices::PriceMap;
 
@@ -190,8 +191,11 @@ impl Found {
         }
         for (name, value) in &backend.headers {
             let path = keys(&["backend", "headers", name]);
-            if http::HeaderName::try_from(name).is_err() {
+            let parsed = http::HeaderName::try_from(name);
+            if parsed.is_err() {
                 self.add(path, format!("`{name}` is no header name"));
+            } else if parsed.is_ok_and(|name| is_framing(&name)) {
+                self.add(path, format!("`{name}` is stated by the gateway itself; leave it out"));
             } else if http::HeaderValue::try_from(value).is_err() {
                 self.add(path, "a header's value is one line of visible characters");
             }
@@ -247,8 +251,11 @@ impl Found {
         self.within(&["cors", "max_age_secs"], cors.max_age_secs, 0, 86_400);
         for (name, value) in &responses.headers {
             let path = keys(&["responses", "headers", name]);
-            if http::HeaderName::try_from(name).is_err() {
+            let parsed = http::HeaderName::try_from(name);
+            if parsed.is_err() {
                 self.add(path, format!("`{name}` is no header name"));
+            } else if parsed.is_ok_and(|name| is_framing(&name)) {
+                self.add(path, format!("`{name}` is stated by the gateway itself; leave it out"));
             } else if http::HeaderValue::try_from(value).is_err() {
                 self.add(path, "a header's value is one line of visible characters");
             }
