@@ -281,8 +281,8 @@ pub enum Collected<B> {
     Whole(Bytes),
     /// It is greater, or takes longer: a body that yields what was read and then the rest.
     Unfinished(B),
-    /// It broke off: a body that yields what was read and then the error.
-    Broken(B),
+    /// It broke off, for this reason.
+    Broken(String),
 }
 
 /// The way to the backend.
@@ -292,7 +292,8 @@ pub trait Upstream: 'static {
     /// A backend's body, as the host passes it on.
     type ResponseBody: 'static;
 
-    /// Sends a request and waits for the response's head.
+    /// Sends a request and waits for the response's head. The host states how the request's body is
+    /// delimited, whatever its headers say.
     async fn send(
         &self,
         request: http::Request<Self::RequestBody>,

@@ -1,6 +1,11 @@
 //! Step 6: to the backend, with the gateway's headers and without the client's credentials.
+//!
+//! An answer whose end is not certain, or whose status is not a final one, stops here: what is passed on
+//! or settled has a body that ends where every reader finds its end.
 
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::headers::{Forward, from_backend, to_backend, trace_context};
+use driftlock_domain::response::ResponseFraming;
 use driftlock_domain::websocket::{Asked, asked, write_upgrade};
 use http::{Request, StatusCode, Version};
 
@@ -39,7 +44,10 @@ pub(crate) async fn forward<P: Platform>(
             SendError::Fault(fault) => Refusal::Fault(fault),
             SendError::Denied(denial) => denial.into(),
         })?;
+    let framing = ResponseFraming::of(&call.method, response.status(), response.headers())
+        .map_err(|malformed| Fault::new(FaultKind::BackendBroken, malformed.to_string()))?;
     from_backend(response.headers_mut());
+    framing.strip(response.headers_mut());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         write_upgrade(response.headers_mut());
     }

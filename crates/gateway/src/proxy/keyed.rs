@@ -11,12 +11,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use driftlock_domain::denial::Denial;
+use driftlock_domain::denial::{Denial, Fault, FaultKind};
 use driftlock_domain::filter::declared_length;
 use driftlock_domain::idempotency::{
     ANSWER_BYTES_MAX, ANSWER_WITHIN, Claim, Claimed, Fingerprint, Kept, KeptAnswer,
     PAYLOAD_BYTES_MAX, fingerprint, scoped,
 };
+use driftlock_domain::response::is_framing;
 use http::header::CONTENT_TYPE;
 use http::request::Parts as Head;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -133,7 +134,7 @@ async fn charge<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
 
 async fn settled<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Result<Settled<P>, Refusal> {
     let Answered { admitted, response } = forward::forward(admitted, forwarded(keyed)).await?;
-    let (response, answer) = collected(&admitted.gateway, &admitted.call, response).await;
+    let (response, answer) = collected(&admitted.gateway, &admitted.call, response).await?;
     settle::settle(Answered { admitted, response }, answer.map(Arc::new)).await
 }
 
@@ -156,13 +157,13 @@ async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) ->
         return Ok(respond::respond(settled));
     }
     let settled = Settled { receipt: Some(kept.usage), claim: in_flight, ..settled };
-    Ok(respond::respond(keep(settled, claim).await))
+    Ok(respond::respond(keep(settled, claim).await?))
 }
 
 /// Keeps the answer of a repetition, if this one can be kept.
-async fn keep<P: Platform>(settled: Settled<P>, claim: Claim) -> Settled<P> {
+async fn keep<P: Platform>(settled: Settled<P>, claim: Claim) -> Result<Settled<P>, Refusal> {
     let Settled { gateway, call, response, .. } = settled;
-    let (response, answer) = collected(&gateway, &call, response).await;
+    let (response, answer) = collected(&gateway, &call, response).await?;
     if let Some(answer) = answer {
         let kept = gateway.usage.keep_answer(call.organization(), &claim.key, &answer).await;
         if let Err(fault) = kept {
@@ -170,17 +171,19 @@ async fn keep<P: Platform>(settled: Settled<P>, claim: Claim) -> Settled<P> {
             tracing::warn!(request_id = &*call.id.text, cause = fault.cause, "answer not kept");
         }
     }
-    Settled { gateway, call, response, ..settled }
+    Ok(Settled { gateway, call, response, ..settled })
 }
 
 /// Reads an answer that is paid for, as far as it may be kept: what is to be kept, if that is all of it.
+///
+/// An answer that breaks off while it is read is a fault: nothing is charged yet.
 async fn collected<P: Platform>(
     gateway: &Gateway<P>,
     call: &Call,
     response: Response<ResponseBody<P>>,
-) -> (Response<ResponseBody<P>>, Option<KeptAnswer>) {
+) -> Result<(Response<ResponseBody<P>>, Option<KeptAnswer>), Refusal> {
     if call.route.stream || !settle::is_success(response.status()) {
-        return (response, None);
+        return Ok((response, None));
     }
     let (head, body) = response.into_parts();
     let read = gateway.upstream.collect_answer(body, ANSWER_BYTES_MAX, ANSWER_WITHIN).await;
@@ -193,9 +196,12 @@ async fn collected<P: Platform>(
             };
             (P::Upstream::response_body(bytes), Some(answer))
         }
-        Collected::Unfinished(body) | Collected::Broken(body) => (body, None),
+        Collected::Unfinished(body) => (body, None),
+        Collected::Broken(cause) => {
+            return Err(Fault::new(FaultKind::BackendBroken, cause).into());
+        }
     };
-    (Response::from_parts(head, body), answer)
+    Ok((Response::from_parts(head, body), answer))
 }
 
 fn replay<P: Platform>(answer: KeptAnswer) -> Response<ResponseBody<P>> {
@@ -203,7 +209,9 @@ fn replay<P: Platform>(answer: KeptAnswer) -> Response<ResponseBody<P>> {
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     for (name, value) in answer.headers {
         let name = HeaderName::try_from(name);
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value))
+            && !is_framing(&name)
+        {
             response.headers_mut().append(name, value);
         }
     }
@@ -232,9 +240,11 @@ fn fingerprint_of(head: &Head, payload: &[u8]) -> Fingerprint {
     ])
 }
 
+/// The headers that are kept with an answer. Its framing is not: whoever sends the kept body states
+/// that body's own length.
 fn listed(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let pair = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_vec())
     };
-    headers.iter().map(pair).collect()
+    headers.iter().filter(|(name, _)| !is_framing(name)).map(pair).collect()
 }

@@ -26,6 +26,11 @@ impl Socket {
         Self(stream)
     }
 
+    /// The connection below, for what concerns the socket itself.
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.0
+    }
+
     /// Writes what can be written at once.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)

@@ -42,19 +42,17 @@ pub(super) async fn response(
     let mut read = Pieces::default();
     while let Some(frame) = match timeout_at(until, body.frame()).await {
         Ok(frame) => frame,
-        Err(_) => return Collected::Unfinished(ResponseBody::prefixed(read.join(), Ok(body))),
+        Err(_) => return Collected::Unfinished(ResponseBody::prefixed(read.join(), body)),
     } {
         let frame = match frame {
             Ok(frame) => frame,
-            Err(broken) => {
-                return Collected::Broken(ResponseBody::prefixed(read.join(), Err(broken)));
-            }
+            Err(broken) => return Collected::Broken(broken.to_string()),
         };
         if let Ok(data) = frame.into_data() {
             read.push(data);
         }
         if read.len() > max {
-            return Collected::Unfinished(ResponseBody::prefixed(read.join(), Ok(body)));
+            return Collected::Unfinished(ResponseBody::prefixed(read.join(), body));
         }
     }
     Collected::Whole(read.join())

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use driftlock_domain::config;
+use driftlock_domain::response::UNTRUSTED_FOR;
 
 /// What is known of one backend.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Health {
     out_until: AtomicU64,
     /// What the last health check found.
     ill: AtomicBool,
+    /// Milliseconds since `began`; until then its connections rest after each answer.
+    untrusted_until: AtomicU64,
 }
 
 impl Health {
@@ -28,6 +31,7 @@ impl Health {
             failures: AtomicU32::new(0),
             out_until: AtomicU64::new(0),
             ill: AtomicBool::new(false),
+            untrusted_until: AtomicU64::new(0),
         }
     }
 
@@ -56,8 +60,8 @@ impl Health {
             return false;
         }
         let was_well = self.is_well();
-        let eject = u64::try_from(self.eject.as_millis()).unwrap_or(u64::MAX);
-        self.out_until.store(self.millis().saturating_add(eject).max(1), Ordering::Relaxed);
+        let until = self.millis().saturating_add(millis(self.eject));
+        self.out_until.store(until.max(1), Ordering::Relaxed);
         was_well
     }
 
@@ -69,9 +73,27 @@ impl Health {
         self.ill.swap(!well, Ordering::Relaxed) == well
     }
 
-    fn millis(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// It sent bytes that belong to no answer; whether that is news.
+    pub(super) fn sent_stray_bytes(&self) -> bool {
+        let was_trusted = self.is_trusted();
+        let until = self.millis().saturating_add(millis(UNTRUSTED_FOR));
+        self.untrusted_until.store(until, Ordering::Relaxed);
+        was_trusted
     }
+
+    /// Whether it sent nothing but answers of late.
+    pub(super) fn is_trusted(&self) -> bool {
+        let until = self.untrusted_until.load(Ordering::Relaxed);
+        until == 0 || self.millis() >= until
+    }
+
+    fn millis(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -106,6 +128,15 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(5), "its time is over");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn stray_bytes_are_news_once() {
+        let health = health(60_000);
+        assert!(health.is_trusted());
+        assert!(health.sent_stray_bytes() && !health.is_trusted());
+        assert!(!health.sent_stray_bytes(), "it was known");
+        assert!(health.is_well(), "it answers all the same");
     }
 
     #[test]

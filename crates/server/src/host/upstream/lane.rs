@@ -4,12 +4,14 @@
 //! request costs no wake-ups between tasks. It belongs to one exchange at a time. Invariant: an
 //! exchange that does not come to its end drops the connection, which closes it.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use driftlock_domain::response::{Reuse, is_stray};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -20,7 +22,7 @@ use tokio::time::{Instant, Sleep};
 use super::gate::Gate;
 use super::pool::Permit;
 use super::request_body::RequestBody;
-use super::transport::Transport;
+use super::transport::{Shared, Transport, Unread};
 
 /// How often a connection is driven in a row before others get their turn.
 const ROUNDS_MAX: usize = 4;
@@ -35,6 +37,12 @@ pub(super) struct Lane {
     waker: Waker,
     timer: Pin<Box<Sleep>>,
     ended: bool,
+    /// It ended because bytes came that no request had asked for.
+    ended_by_stray: bool,
+    socket: Shared,
+    is_plain: bool,
+    /// What the head of the last answer allows.
+    pub(super) reuse: Reuse,
     /// When it was put into the pool.
     pub(super) idle_since: Instant,
     /// The right to be in use; none while it lies in the pool.
@@ -47,6 +55,17 @@ pub(crate) struct Switched {
     /// What the backend sent after its consent.
     pub(crate) early: Bytes,
     _permit: Permit,
+}
+
+/// What a look at a connection finds that carries no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing came: it can carry another request.
+    Silent,
+    /// It is closed, or its last exchange did not come to its end.
+    Closed,
+    /// Bytes came that belong to no answer.
+    Stray,
 }
 
 /// Why a request has no response head.
@@ -64,6 +83,7 @@ impl Lane {
     pub(super) async fn new(stream: Transport, permit: Permit) -> Result<Self, hyper::Error> {
         let mut builder = Builder::new();
         builder.max_buf_size(BUFFER_MAX);
+        let (socket, is_plain) = (stream.socket(), stream.is_plain());
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         let gate = Arc::new(Gate::default());
         let waker = Waker::from(Arc::clone(&gate));
@@ -75,6 +95,10 @@ impl Lane {
             waker,
             timer: Box::pin(tokio::time::sleep_until(now)),
             ended: false,
+            ended_by_stray: false,
+            socket,
+            is_plain,
+            reuse: Reuse::Never,
             idle_since: now,
             permit: Some(permit),
         };
@@ -146,32 +170,62 @@ impl Lane {
         self.timer.as_mut().poll(&mut Context::from_waker(&self.waker))
     }
 
-    /// Leaves the task that drove it; whether it can carry another request.
-    pub(super) fn park(&mut self) -> bool {
+    /// Leaves the task that drove it, and looks at what follows its answer.
+    pub(super) fn park(&mut self) -> Found {
         self.gate.shut();
         self.step();
-        self.is_ready()
+        self.look()
     }
 
-    /// Whether it is still good after it lay in the pool. Costs nothing if nothing came in.
-    pub(super) fn is_alive(&mut self) -> bool {
+    /// Looks whether anything came since its last answer ended: in the HTTP library if that was woken,
+    /// and in any case in the socket, since the library learns of new bytes only later.
+    pub(super) fn look(&mut self) -> Found {
+        let mut unread = self.socket.unread();
+        // Only of a plain connection do the bytes in the socket say what they are.
+        if unread == Unread::Bytes && self.is_plain && !self.ended {
+            self.ended = true;
+            let is_stray = is_stray(&self.socket.take_unread());
+            return if is_stray { Found::Stray } else { Found::Closed };
+        }
         if self.gate.knocked() {
             self.step();
+            unread = self.socket.unread();
         }
-        self.is_ready()
+        if self.ended_by_stray {
+            return Found::Stray;
+        }
+        let is_ready = !self.ended && self.sender.is_ready();
+        if is_ready && unread == Unread::Nothing { Found::Silent } else { Found::Closed }
     }
 
-    fn is_ready(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+    /// Lets come what the backend still has to send.
+    pub(super) fn rest(&self) {
+        self.socket.acknowledge();
     }
 
     fn step(&mut self) {
-        if !self.ended {
-            let mut context = Context::from_waker(&self.waker);
-            // An error has reached the request in flight through its own channel.
-            self.ended = self.connection.as_mut().poll(&mut context).is_ready();
+        if self.ended {
+            return;
+        }
+        let mut context = Context::from_waker(&self.waker);
+        if let Poll::Ready(ended) = self.connection.as_mut().poll(&mut context) {
+            self.ended = true;
+            // The error of a request in flight goes to that request.
+            self.ended_by_stray = ended.is_err_and(|error| is_unexpected_message(&error));
         }
     }
+}
+
+/// The library has no question for this kind: of those without a source it is the only other one.
+fn is_unexpected_message(error: &hyper::Error) -> bool {
+    let is_another = error.is_parse()
+        || error.is_user()
+        || error.is_canceled()
+        || error.is_closed()
+        || error.is_incomplete_message()
+        || error.is_body_write_aborted()
+        || error.is_timeout();
+    error.source().is_none() && !is_another
 }
 
 fn no_head(mut error: TrySendError<Request<RequestBody>>) -> NoHead {

@@ -30,10 +30,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::request_framing::frame_request;
 use driftlock_domain::route::Route;
 use driftlock_gateway::ports::{BodyEnd, Collected, SendError, Upstream};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderName, HeaderValue, Request, Response};
+use http_body::Body;
 
 pub(crate) use address::{BackendUrl, MalformedBackendUrl};
 pub(crate) use backends::Backends;
@@ -79,6 +81,9 @@ impl Backend {
         mut request: Request<RequestBody>,
         route: &Route,
     ) -> Result<Response<ResponseBody>, Fault> {
+        let length = request.body().size_hint().exact();
+        let method = request.method().clone();
+        frame_request(&method, request.headers_mut(), length);
         let head_timeout = Duration::from_millis(route.head_timeout_ms);
         let idle = (!route.stream).then_some(self.0.body_idle);
         let asked = request.uri().clone();

@@ -1,26 +1,36 @@
 //! The connections of one core to the backend: a bounded number, the one used last first.
 //!
-//! Last in, first out keeps few connections busy and lets the others run into their idle timeout.
-//! Invariant: connections in use and idle together never exceed `connections_max`, since one is
-//! made only when none is idle, and every one in use has a permit.
+//! Last in, first out keeps few connections busy and lets the others run into their idle timeout. A
+//! connection whose last answer may have something behind it rests first
+//! (`driftlock_domain::response::Reuse`). Invariants: connections in use, idle and resting together never
+//! exceed `connections_max`; a connection is used again only after a look at its socket found nothing.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftlock_domain::config;
+use driftlock_domain::response::{REST, Reuse, UNTRUSTED_FOR};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::lane::Lane;
+use super::address::BackendUrl;
+use super::health::Health;
+use super::lane::{Found, Lane};
 
 /// See the module.
 pub(super) struct Pool {
     idle: RefCell<VecDeque<Box<Lane>>>,
+    /// The one that has rested longest first.
+    resting: RefCell<VecDeque<Box<Lane>>>,
     idle_max: usize,
     idle_timeout: Duration,
     in_use: Rc<Semaphore>,
+    /// Whose connections they are.
+    backend: BackendUrl,
+    health: Arc<Health>,
 }
 
 /// The right to use a connection.
@@ -33,14 +43,22 @@ impl Drop for Permit {
 }
 
 impl Pool {
-    /// An empty pool.
-    pub(super) fn new(backend: &config::Backend, idle_timeout: Duration) -> Self {
-        let in_use_max = backend.connections_max.min(Semaphore::MAX_PERMITS);
+    /// An empty pool for this backend.
+    pub(super) fn new(
+        config: &config::Backend,
+        idle_timeout: Duration,
+        backend: &BackendUrl,
+        health: Arc<Health>,
+    ) -> Self {
+        let in_use_max = config.connections_max.min(Semaphore::MAX_PERMITS);
         Self {
             idle: RefCell::default(),
-            idle_max: backend.idle_connections_max,
+            resting: RefCell::default(),
+            idle_max: config.idle_connections_max,
             idle_timeout,
             in_use: Rc::new(Semaphore::new(in_use_max)),
+            backend: backend.clone(),
+            health,
         }
     }
 
@@ -58,42 +76,107 @@ impl Pool {
 
     /// An idle connection that is still good. The permit is given back when there is none.
     pub(super) fn take(&self, permit: Permit) -> Result<Box<Lane>, Permit> {
+        self.end_rests();
         loop {
-            let Some(mut lane) = self.idle.borrow_mut().pop_back() else { return Err(permit) };
-            if lane.is_alive() {
+            let Some(mut lane) = self.idle.borrow_mut().pop_back() else { break };
+            if self.is_silent(&mut lane) {
                 lane.permit = Some(permit);
                 return Ok(lane);
+            }
+        }
+        self.make_room();
+        Err(permit)
+    }
+
+    /// Closes connections that are not in use until there is room for one more. The caller has a permit
+    /// for that one.
+    pub(super) fn make_room(&self) {
+        let (mut idle, mut resting) = (self.idle.borrow_mut(), self.resting.borrow_mut());
+        while idle.len() + resting.len() > self.in_use.available_permits() {
+            if resting.pop_front().is_none() {
+                idle.pop_front();
             }
         }
     }
 
     /// Puts a connection back after its exchange, or closes it.
     pub(super) fn give_back(&self, mut lane: Box<Lane>) {
-        if !lane.park() {
+        if lane.reuse == Reuse::Never {
             return;
         }
+        match lane.park() {
+            Found::Silent => {}
+            Found::Closed => return,
+            Found::Stray => return self.report_stray(),
+        }
+        let rests = lane.reuse == Reuse::AfterRest || !self.health.is_trusted();
         lane.idle_since = Instant::now();
         let permit = lane.permit.take();
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.idle_max {
-            idle.push_back(lane);
+        let (mut idle, mut resting) = (self.idle.borrow_mut(), self.resting.borrow_mut());
+        if idle.len() + resting.len() < self.idle_max {
+            if rests {
+                lane.rest();
+                resting.push_back(lane);
+            } else {
+                idle.push_back(lane);
+            }
         }
-        drop(idle);
+        drop((idle, resting));
         // Only now may another request make a connection.
         drop(permit);
     }
 
     /// Closes connections that were idle for too long, or that the backend closed.
     pub(super) fn sweep(&self) {
+        self.end_rests();
         let now = Instant::now();
         self.idle.borrow_mut().retain_mut(|lane| {
-            now.saturating_duration_since(lane.idle_since) < self.idle_timeout && lane.is_alive()
+            let is_recent = now.saturating_duration_since(lane.idle_since) < self.idle_timeout;
+            is_recent && self.is_silent(lane)
         });
     }
 
-    /// How many connections are idle.
+    /// Makes the connections that have rested ordinary idle ones.
+    fn end_rests(&self) {
+        let mut resting = self.resting.borrow_mut();
+        if resting.is_empty() {
+            return;
+        }
+        let (now, mut idle) = (Instant::now(), self.idle.borrow_mut());
+        while let Some(lane) = resting.pop_front() {
+            if now.saturating_duration_since(lane.idle_since) < REST {
+                resting.push_front(lane);
+                return;
+            }
+            idle.push_back(lane);
+        }
+    }
+
+    fn is_silent(&self, lane: &mut Lane) -> bool {
+        match lane.look() {
+            Found::Silent => true,
+            Found::Closed => false,
+            Found::Stray => {
+                self.report_stray();
+                false
+            }
+        }
+    }
+
+    fn report_stray(&self) {
+        if self.health.sent_stray_bytes() {
+            tracing::warn!(
+                backend = %self.backend,
+                rest_ms = REST.as_millis(),
+                for_secs = UNTRUSTED_FOR.as_secs(),
+                "backend sent bytes beyond its answer; its connections rest between requests"
+            );
+        }
+    }
+
+    /// How many connections are idle or resting.
     #[cfg(test)]
     pub(super) fn idle(&self) -> usize {
-        self.idle.borrow().len()
+        self.idle.borrow().len() + self.resting.borrow().len()
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct BackendBody {
 /// See [`ResponseBody::Prefixed`].
 pub(crate) struct Prefixed {
     read: Option<Bytes>,
-    rest: Result<ResponseBody, Option<Broken>>,
+    rest: ResponseBody,
 }
 
 /// See [`ResponseBody::Watched`].
@@ -86,7 +86,7 @@ impl ResponseBody {
         match body.poll_ready() {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) if body.lane.is_none() => Self::Full(Some(data)),
-                Ok(data) => Self::prefixed(data, Ok(Self::Backend(Box::new(body)))),
+                Ok(data) => Self::prefixed(data, Self::Backend(Box::new(body))),
                 Err(_trailers) => Self::Backend(Box::new(body)),
             },
             Poll::Ready(Some(Err(broken))) => {
@@ -97,10 +97,10 @@ impl ResponseBody {
         }
     }
 
-    /// What was read, and then the rest, or how it broke off.
-    pub(super) fn prefixed(read: Bytes, rest: Result<Self, Broken>) -> Self {
+    /// What was read, and then the rest.
+    pub(super) fn prefixed(read: Bytes, rest: Self) -> Self {
         let read = (!read.is_empty()).then_some(read);
-        Self::Prefixed(Box::new(Prefixed { read, rest: rest.map_err(Some) }))
+        Self::Prefixed(Box::new(Prefixed { read, rest }))
     }
 
     /// Whether it may go on for ever: a stream of events, or an export.
@@ -109,7 +109,7 @@ impl ResponseBody {
             Self::Full(_) => false,
             Self::Made(_) | Self::Switched(_) => true,
             Self::Backend(body) => body.idle.is_none(),
-            Self::Prefixed(body) => body.rest.as_ref().is_ok_and(Self::is_endless),
+            Self::Prefixed(body) => body.rest.is_endless(),
             Self::Watched(body) => body.body.is_endless(),
         }
     }
@@ -199,23 +199,15 @@ impl Prefixed {
         if let Some(bytes) = self.read.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        match &mut self.rest {
-            Ok(rest) => Pin::new(rest).poll_frame(context),
-            Err(broken) => Poll::Ready(broken.take().map(Err)),
-        }
+        Pin::new(&mut self.rest).poll_frame(context)
     }
 
     fn size_hint(&self) -> SizeHint {
         let read = self.read.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        let mut hint = SizeHint::new();
-        if let Ok(rest) = &self.rest {
-            let rest = rest.size_hint();
-            hint.set_lower(read + rest.lower());
-            if let Some(upper) = rest.upper() {
-                hint.set_upper(read + upper);
-            }
-        } else {
-            hint.set_lower(read);
+        let (mut hint, rest) = (SizeHint::new(), self.rest.size_hint());
+        hint.set_lower(read + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(read + upper);
         }
         hint
     }
@@ -273,9 +265,7 @@ impl Body for ResponseBody {
             Self::Backend(body) => body.broken.is_none() && body.incoming.is_end_stream(),
             Self::Made(_) => false,
             Self::Switched(_) => true,
-            Self::Prefixed(body) => {
-                body.read.is_none() && body.rest.as_ref().is_ok_and(Self::is_end_stream)
-            }
+            Self::Prefixed(body) => body.read.is_none() && body.rest.is_end_stream(),
             Self::Watched(body) => body.body.is_end_stream(),
         }
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::response::reuse;
 use driftlock_domain::websocket;
 use http::header::HOST;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -17,7 +18,7 @@ use super::address::BackendUrl;
 use super::health::Health;
 use super::lane::{Lane, NoHead};
 use super::pool::{Permit, Pool};
-use super::transport::Transport;
+use super::transport::{Shared, Transport};
 use super::{Failed, RequestBody, ResponseBody};
 use crate::host::listen::keepalive;
 use crate::host::socket::Socket;
@@ -47,9 +48,9 @@ impl Target {
         let timeouts = &config.timeouts;
         let idle_timeout = Duration::from_millis(timeouts.backend_idle_ms);
         Self {
+            pool: Rc::new(Pool::new(&config.backend, idle_timeout, &url, Arc::clone(&health))),
             url,
             tls,
-            pool: Rc::new(Pool::new(&config.backend, idle_timeout)),
             health,
             connect_timeout: Duration::from_millis(timeouts.backend_connect_ms),
         }
@@ -84,13 +85,14 @@ impl Target {
         let Some(permit) = permit else {
             return Err(Attempt { failed: Failed::NoPermit, unsent: Some(Box::new(request)) });
         };
+        let method = request.method().clone();
         if websocket::is_forwarded(request.headers()) {
             return Box::pin(self.switch(request, permit, head_timeout, idle)).await;
         }
         let permit = match self.pool.take(permit) {
             Err(permit) => permit,
             Ok(mut lane) => match lane.exchange(request, head_timeout).await {
-                Ok(response) => return self.answer(response, lane, idle),
+                Ok(response) => return self.answer(&method, response, lane, idle),
                 Err(NoHead::Unsent(unsent)) => {
                     request = *unsent;
                     lane.permit.take().ok_or(Failed::NoPermit)?
@@ -103,7 +105,7 @@ impl Target {
             Err(failed) => return Err(Attempt { failed, unsent: Some(Box::new(request)) }),
         };
         let response = lane.exchange(request, head_timeout).await?;
-        self.answer(response, lane, idle)
+        self.answer(&method, response, lane, idle)
     }
 
     /// Sends a handshake over a connection of its own: no other request is to find it changed.
@@ -114,13 +116,15 @@ impl Target {
         head_timeout: Duration,
         idle: Option<Duration>,
     ) -> Result<Response<ResponseBody>, Attempt> {
+        let method = request.method().clone();
+        self.pool.make_room();
         let mut lane = match self.connect(permit).await {
             Ok(lane) => lane,
             Err(failed) => return Err(Attempt { failed, unsent: Some(Box::new(request)) }),
         };
         let response = lane.exchange(request, head_timeout).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return self.answer(response, lane, idle);
+            return self.answer(&method, response, lane, idle);
         }
         let switched = lane.into_switched().ok_or(Failed::Switched)?;
         Ok(response.map(|_nothing| ResponseBody::Switched(Box::new(switched))))
@@ -138,23 +142,26 @@ impl Target {
         stream.set_nodelay(true).map_err(Failed::Connect)?;
         let socket = SockRef::from(&stream);
         socket.set_tcp_keepalive(&keepalive()).map_err(Failed::Connect)?;
+        let socket = Shared::new(Socket::new(stream));
         let (Some(tls), Some(name)) = (&self.tls, self.url.server_name()) else {
-            return Ok(Transport::Plain(Socket::new(stream)));
+            return Ok(Transport::Plain(socket));
         };
-        let secured = tls.connect(name, stream).await.map_err(Failed::Tls)?;
+        let secured = tls.connect(name, socket).await.map_err(Failed::Tls)?;
         Ok(Transport::Tls(Box::new(secured)))
     }
 
     fn answer(
         &self,
+        method: &Method,
         response: Response<hyper::body::Incoming>,
-        lane: Box<Lane>,
+        mut lane: Box<Lane>,
         idle: Option<Duration>,
     ) -> Result<Response<ResponseBody>, Attempt> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failed::Switched.into());
         }
         let (mut head, incoming) = response.into_parts();
+        lane.reuse = reuse(method, head.version, head.status, &head.headers);
         head.version = Version::HTTP_11;
         let body = ResponseBody::backend(incoming, lane, Rc::clone(&self.pool), idle);
         Ok(Response::from_parts(head, body))

@@ -1,19 +1,129 @@
-//! A connection's bytes: plain, or TLS.
+//! A connection's bytes: plain, or TLS. The pool can look at the socket while an HTTP library owns the
+//! connection.
 
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::host::socket::Socket;
 
+/// As much of unexpected bytes as is looked at.
+const LOOKED_AT_BYTES: usize = 16;
+
 /// See the module.
 pub(crate) enum Transport {
-    Plain(Socket),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Shared),
+    Tls(Box<TlsStream<Shared>>),
+}
+
+/// A socket with two owners: who reads and writes it, and the pool, which looks at it in between.
+#[derive(Clone)]
+pub(crate) struct Shared(Rc<RefCell<Socket>>);
+
+/// What lies unread in a socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    Nothing,
+    /// The other side has closed the connection, or reset it.
+    End,
+    Bytes,
+}
+
+impl Transport {
+    /// The socket below.
+    pub(super) fn socket(&self) -> Shared {
+        match self {
+            Self::Plain(socket) => socket.clone(),
+            Self::Tls(stream) => stream.get_ref().0.clone(),
+        }
+    }
+
+    /// Whether what is read from the socket is what the backend wrote.
+    pub(super) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+}
+
+impl Shared {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self(Rc::new(RefCell::new(socket)))
+    }
+
+    /// Asks the kernel, since the runtime learns of new bytes only between two polls of its tasks.
+    pub(super) fn unread(&self) -> Unread {
+        let socket = self.0.borrow();
+        match SockRef::from(socket.stream()).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Unread::End,
+            Ok(_) => Unread::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Unread::Nothing,
+            Err(_) => Unread::End,
+        }
+    }
+
+    /// Takes the first unread bytes. The connection is good for nothing afterwards.
+    pub(super) fn take_unread(&self) -> Vec<u8> {
+        let socket = self.0.borrow();
+        let mut bytes = [0; LOOKED_AT_BYTES];
+        let count = (&*SockRef::from(socket.stream())).read(&mut bytes).unwrap_or(0);
+        bytes[..count].to_vec()
+    }
+
+    /// Acknowledges at once what has come: a backend whose second write waits for the acknowledgement
+    /// of its first (Nagle's algorithm) sends it now, and not behind the next request.
+    pub(super) fn acknowledge(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            // It only makes stray bytes come earlier; without it they may come later.
+            let _ = SockRef::from(self.0.borrow().stream()).set_tcp_quickack(true);
+        }
+    }
+}
+
+impl AsyncRead for Shared {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Shared {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(context)
+    }
 }
 
 impl AsyncRead for Transport {

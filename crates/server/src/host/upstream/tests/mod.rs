@@ -1,6 +1,7 @@
 //! The way to the backend, against real sockets: a scripted backend, a client on a pipe.
 
 mod failures;
+mod reuse;
 mod secure;
 mod several;
 mod streaming;

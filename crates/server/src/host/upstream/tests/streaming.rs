@@ -169,3 +169,28 @@ fn an_answer_that_takes_too_long_is_passed_on_unfinished() {
         assert_eq!(bytes, "halfrest");
     });
 }
+
+#[test]
+fn a_chunked_body_passes_whatever_the_method() {
+    on_core(async {
+        for method in ["GET", "DELETE", "POST"] {
+            let backend = backend(&hasty(), |mut stream, _| async move {
+                let mut asked = String::new();
+                while !asked.ends_with("0\r\n\r\n") {
+                    asked += &head(&mut stream).await;
+                }
+                assert!(asked.contains("transfer-encoding: chunked\r\n"), "{asked}");
+                assert!(!asked.contains("content-length"), "{asked}");
+                assert!(asked.contains("4\r\nping\r\n"), "{asked}");
+                say(&mut stream, OK).await;
+            })
+            .await;
+            let mut client = client(&backend, route());
+            let request = "/api/x HTTP/1.1\r\nhost: c\r\ntransfer-encoding: chunked\r\n\r\n";
+            let request = format!("{method} {request}4\r\nping\r\n0\r\n\r\n");
+            client.write_all(request.as_bytes()).await.expect("written");
+            let answer = until(&mut client, "ok").await;
+            assert!(answer.ends_with("\r\n\r\nok"), "{method}: {answer}");
+        }
+    });
+}
