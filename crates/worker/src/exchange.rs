@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use driftlock_domain::denial::Fault;
+use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::filter::{Malformed, declared_length};
 use driftlock_domain::headers::request_id;
 use driftlock_gateway::Door;
@@ -18,6 +18,7 @@ use worker::{Delay, Env};
 use crate::background::RequestContext;
 use crate::headers;
 use crate::isolate::Isolate;
+use crate::js::thrown;
 use crate::platform::gateway;
 use crate::queued::write_later;
 use crate::refusal::{self, NotHandled};
@@ -47,7 +48,10 @@ pub(crate) async fn exchange(
     };
     drain(request, length).await;
     match response {
-        Ok(response) => answered(response),
+        Ok(response) => answered(response).or_else(|error| {
+            let fault = Fault::new(FaultKind::Internal, thrown(&error));
+            refusal::response(NotHandled::Unsendable(fault), own_id.as_ref())
+        }),
         Err(not_handled) => refusal::response(not_handled, own_id.as_ref()),
     }
 }

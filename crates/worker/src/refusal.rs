@@ -1,5 +1,5 @@
-//! Refusals of requests that do not get as far as the gateway: heads that are none, and an isolate that
-//! is not ready. They look as the gateway's own do.
+//! Refusals outside the gateway: heads that are none, an isolate that is not ready, and answers that the
+//! runtime refuses to send. They look as the gateway's own do.
 
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::filter::Malformed;
@@ -21,6 +21,8 @@ pub(crate) enum NotHandled {
     Head(Malformed),
     /// The isolate lacks what it needs to answer.
     NotReady(Fault),
+    /// The runtime refuses the answer that was made.
+    Unsendable(Fault),
 }
 
 /// The answer to a request that has, or brings, this id.
@@ -35,6 +37,10 @@ pub(crate) fn response(
         NotHandled::Head(malformed) => Problem::from(&Denial::Malformed(malformed)),
         NotHandled::NotReady(fault) => {
             tracing::error!(cause = fault.cause, "the request could not be served");
+            Problem::from(&fault)
+        }
+        NotHandled::Unsendable(fault) => {
+            tracing::error!(cause = fault.cause, "the runtime refused the answer");
             Problem::from(&fault)
         }
     };

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault, FaultKind};
+use driftlock_domain::response::{BodyFraming, ResponseFraming};
 use driftlock_domain::route::Route;
 use driftlock_domain::websocket;
 use driftlock_gateway::ports::{Background, BodyEnd, Collected, SendError, Upstream};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt, stream};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_ENCODING, HOST};
 use http::{HeaderMap, Request, Response, StatusCode};
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -161,6 +162,7 @@ impl Upstream for EdgeUpstream {
         route: &Route,
     ) -> Result<Response<AnswerBody>, SendError> {
         let (head, ClientBody { body, overrun }) = request.into_parts();
+        let method = head.method.clone();
         let asks_to_switch = websocket::is_forwarded(&head.headers);
         let fetched = self.fetch(Request::from_parts(head, body), &overrun, route).await;
         let fetched = fetched.map_err(|fault| match overrun.beyond() {
@@ -171,11 +173,13 @@ impl Upstream for EdgeUpstream {
         let status = StatusCode::from_u16(fetched.status())
             .map_err(|error| broken(format!("no status: {error}")))?;
         let headers = headers::read(&fetched.headers()).map_err(|error| broken(thrown(&error)))?;
+        let framing = ResponseFraming::of(&method, status, &headers)
+            .map_err(|malformed| broken(malformed.to_string()))?;
         let body = if status == StatusCode::SWITCHING_PROTOCOLS {
             let unasked = || broken("switched protocols without being asked".to_owned());
             ResponseBody::Socket(socket(&fetched).filter(|_| asks_to_switch).ok_or_else(unasked)?)
         } else {
-            ResponseBody::Stream(fetched.body(), length(&headers))
+            ResponseBody::Stream(fetched.body(), length(framing, &headers))
         };
         let context = Some(self.context.clone());
         let mut response = Response::new(AnswerBody { body, context });
@@ -247,10 +251,9 @@ impl Upstream for EdgeUpstream {
             match select(rest.next(), patience.as_mut()).await {
                 Either::Left((Some(Ok(chunk)), _)) => read.extend_from_slice(&chunk),
                 Either::Left((Some(Err(cause)), _)) => {
-                    let parts = [Ok(Bytes::from(read)), Err(cause)];
-                    return Collected::Broken(again(body::stream(stream::iter(parts))));
+                    return Collected::Broken(format!("the backend's answer broke off: {cause}"));
                 }
-                Either::Left((None, _)) => return Collected::Whole(read.into()),
+                Either::Left((None, _)) => return whole(read, length),
                 Either::Right(((), _)) => return unfinished(read, rest),
             }
             if read.len() > max {
@@ -276,6 +279,17 @@ impl Upstream for EdgeUpstream {
     }
 }
 
+/// A body that ended, if that is where its head said that it ends.
+fn whole(read: Vec<u8>, length: Option<u64>) -> Collected<AnswerBody> {
+    match length {
+        Some(length) if length != read.len() as u64 => {
+            let came = read.len();
+            Collected::Broken(format!("the backend's answer ended after {came} of {length} bytes"))
+        }
+        Some(_) | None => Collected::Whole(read.into()),
+    }
+}
+
 /// The WebSocket of a response that has one:
 /// <https://developers.cloudflare.com/workers/runtime-apis/response/#parameters>.
 fn socket(response: &web_sys::Response) -> Option<JsValue> {
@@ -284,11 +298,14 @@ fn socket(response: &web_sys::Response) -> Option<JsValue> {
 }
 
 /// The length of the body as it is read here: the runtime undoes a content coding.
-fn length(headers: &HeaderMap) -> Option<u64> {
-    if headers.contains_key(CONTENT_ENCODING) {
-        return None;
+fn length(framing: ResponseFraming, headers: &HeaderMap) -> Option<u64> {
+    match framing.body {
+        BodyFraming::Length(length) if !headers.contains_key(CONTENT_ENCODING) => Some(length),
+        BodyFraming::Length(_)
+        | BodyFraming::None
+        | BodyFraming::Chunked
+        | BodyFraming::UntilClose => None,
     }
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn internal(error: JsValue) -> Fault {
