@@ -67,6 +67,22 @@ pub(crate) const PROOFS: &[Proof] = &[
         guards: &["crates/server/src/host", "crates/gateway/src/proxy"],
     },
     Proof {
+        name: "backend-answers",
+        claim: "Among 50,000 answers to four customers by a backend that sends two framings, bodies \
+                behind HEAD, 204 and 304, answers that nobody asked for and truncated ones, no byte \
+                of one answer is in another, and usage is exactly what was delivered.",
+        package: "driftlock-e2e",
+        test: "backend_answers",
+        filter: &[],
+        settings: &[("DRIFTLOCK_BACKEND_ANSWERS", "50000")],
+        programs: &[],
+        guards: &[
+            "crates/domain/src/response",
+            "crates/gateway/src/proxy",
+            "crates/server/src/host/upstream",
+        ],
+    },
+    Proof {
         name: "stripe-lives",
         claim: "2,000 random histories of customers at Stripe, delivered in five orders each, with \
                 duplicates, losses and restarts, end in Stripe's own state.",
