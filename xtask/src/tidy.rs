@@ -3,8 +3,8 @@
 //! They are read off the text, which is crude and fast: a rule that is broken names the file, the
 //! line and the reason. What the compiler or clippy can check is left to them.
 
-mod architecture;
 mod conflict;
+mod documents;
 mod domain;
 mod source;
 
@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         breaches.extend(conflict::breaches(workspace.relative(&path), &text));
     }
     breaches.extend(domain::breaches(workspace)?);
-    breaches.extend(architecture::breaches(workspace)?);
+    breaches.extend(documents::breaches(workspace)?);
 
     println!("{}", sizes::summary(&sizes));
     breaches.iter().for_each(|breach| println!("tidy: {breach}"));
