@@ -33,7 +33,9 @@ pub(super) fn breaches(path: &Path, text: &str) -> Vec<String> {
     for form in ANY {
         for (at, _) in lower.match_indices(form) {
             let before = lower[..at].trim_end_matches(is_between);
-            let is_of_rows = before.ends_with("insert") || form == REPLACE;
+            // `insert or` before it makes it the longer form, which is found as such.
+            let is_of_rows =
+                before.ends_with("insert") || (form == REPLACE && !before.ends_with("insert or"));
             if is_of_rows && is_word(&lower, at) {
                 breach(at, form, concat!("use `on con", "flict (id) do …`"));
             }
