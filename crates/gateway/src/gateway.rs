@@ -17,6 +17,7 @@ use http::header::CONNECTION;
 use http::request::Parts as Head;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
+use crate::buffers::Buffers;
 use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
 use crate::proxy::Trail;
 use crate::shared::Shared;
@@ -154,12 +155,16 @@ impl<P: Platform> Gateway<P> {
         response
     }
 
-    /// Answers a head that the host could not read: `denial` says why. It counts against its address.
-    pub fn unread(&self, denial: Denial, peer: IpAddr) -> Response<Bytes> {
+    /// Answers a head that the host could not read: `refusal` says why. It counts against its address.
+    pub fn unread(&self, refusal: impl Into<Refusal>, peer: IpAddr) -> Response<Bytes> {
         let at = self.clock.now();
         let id = RequestId::of(&HeaderMap::new(), at, &self.entropy);
         let counted = self.shared.shield.count(peer, Count::All, at);
-        let mut response = Problem::from(&counted.err().unwrap_or(denial)).response(&id.text);
+        let problem = match (counted, refusal.into()) {
+            (Err(denial), _) | (Ok(()), Refusal::Denied(denial, _)) => Problem::from(&denial),
+            (Ok(()), Refusal::Fault(fault)) => Problem::from(&fault),
+        };
+        let mut response = problem.response(&id.text);
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id.value);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -191,6 +196,11 @@ impl<P: Platform> Gateway<P> {
                 Err(proxy::unrouted(self, &arrival, Denial::NotFound))
             }
         }
+    }
+
+    /// The budget for bytes in memory, for what the host buffers itself.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        self.shared.buffers()
     }
 
     /// A future that goes on in the background when whoever awaits it goes away.

@@ -6,6 +6,7 @@
 mod admin_token;
 mod api;
 mod audit;
+mod buffers;
 mod cells;
 mod cors;
 mod facts;
@@ -29,6 +30,7 @@ mod webhook;
 mod words;
 
 pub use admin_token::{AdminTokens, MalformedAdminToken};
+pub use buffers::{Buffers, Copies, Gathered, NoRoom, Share};
 pub use cells::LocalCells;
 pub use fleet_cells::FleetCells;
 pub use gateway::{Door, Gateway, Parts};

@@ -232,6 +232,24 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<
             rows as u64,
         ),
         (
+            "driftlock_buffered_bytes",
+            "Bytes of requests and answers that wait in memory until they are whole.",
+            "gauge",
+            gateway.shared.buffers.used(),
+        ),
+        (
+            "driftlock_buffered_bytes_max",
+            "The budget for them: limits.buffered_bytes_max.",
+            "gauge",
+            gateway.shared.buffers.bytes_max(),
+        ),
+        (
+            "driftlock_buffered_bytes_refusals_total",
+            "How often the budget had no room, and a request got 503 or an answer was not kept.",
+            "counter",
+            gateway.shared.buffers.refused(),
+        ),
+        (
             "driftlock_lease_failures_total",
             "Rounds of lease upkeep that failed.",
             "counter",

@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::admin_token::AdminTokens;
 use crate::audit::AuditQueue;
+use crate::buffers::Buffers;
 use crate::facts::{Ages, Facts};
 use crate::health::Readiness;
 use crate::keys::{KeyFacts, TouchedKeys};
@@ -25,6 +26,7 @@ use crate::schedule::Schedule;
 use crate::shield::Shield;
 use crate::stripe::in_flight::InFlight;
 use crate::stripe::meter::KnownMeter;
+use crate::webhook::Unverified;
 
 /// What the environment gives beside the configuration.
 #[derive(Debug, Default)]
@@ -59,6 +61,8 @@ pub struct Shared {
     /// Deliveries that are not Stripe's, apart from all else: whoever guesses keys from the address
     /// that Stripe's come through does not keep them out.
     pub(crate) webhook_shield: Shield,
+    pub(crate) unverified: Unverified,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) audit: AuditQueue,
     pub(crate) touched: TouchedKeys,
     pub(crate) schedule: Schedule,
@@ -121,6 +125,8 @@ impl Shared {
             shield: shield(limits.address_requests_per_minute),
             webhook_shield: shield(limits.address_requests_per_minute),
             admin_shield: shield(config.admin.failures_per_minute),
+            unverified: Unverified::default(),
+            buffers: Buffers::new(limits.buffered_bytes_max),
             audit: AuditQueue::new(&config.audit),
             touched: TouchedKeys::default(),
             schedule: Schedule::default(),
@@ -172,6 +178,11 @@ impl Shared {
     pub fn show_fleet(&self, gauges: Arc<FleetGauges>) {
         // A process has one fleet; what came first is what its cells count on.
         let _ = self.fleet.set(gauges);
+    }
+
+    /// The budget for bytes in memory.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
     }
 
     /// Whether a failure of this work is to be told: once in a while.

@@ -79,6 +79,18 @@ impl Shield {
         })
     }
 
+    /// Takes one request out of a count again, which turned out not to belong there.
+    pub(crate) fn give_back(&self, ip: IpAddr, count: Count) {
+        self.with(ip, |buckets| {
+            let (bucket, limit) = match count {
+                Count::All => (&mut buckets.all, self.all),
+                Count::Failed => (&mut buckets.failed, self.failed),
+                Count::Health => (&mut buckets.health, self.health),
+            };
+            *bucket = bucket.give_back(limit);
+        });
+    }
+
     /// Whether one more request without a valid key would pass; counts nothing.
     ///
     /// # Errors
@@ -129,6 +141,17 @@ mod tests {
         let wait = Duration::from_secs(20);
         let scope = LimitScope::Address;
         assert_eq!(shield.count(ip, Count::All, at(0)), Err(Denial::RateLimited { scope, wait }));
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_used_again() {
+        let shield = Shield::new(1, 3, 1_024);
+        let ip: IpAddr = "192.0.2.1".parse().expect("an address");
+        for _ in 0..5 {
+            assert!(shield.count(ip, Count::Failed, at(0)).is_ok());
+            assert!(shield.count(ip, Count::Failed, at(0)).is_err());
+            shield.give_back(ip, Count::Failed);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! An answer other than 2xx makes Stripe deliver again, for up to three days: so only what we have
 //! lost is refused with 5xx, and what will never be right with 4xx.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use driftlock_domain::denial::Denial;
@@ -22,6 +23,8 @@ use crate::{proxy, reply};
 
 /// The greatest delivery taken, in bytes.
 const BODY_BYTES_MAX: u64 = 512 << 10;
+/// Deliveries of addresses that have failed too often which are read at once.
+const UNVERIFIED_MAX: usize = 16;
 const SIGNATURE: &str = "stripe-signature";
 /// When Stripe may ask again while no secret is configured.
 const UNCONFIGURED_WAIT: Duration = Duration::from_secs(60);
@@ -44,13 +47,46 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
         return refused(&unconfigured());
     }
     proxy::screen(gateway, &arrival)?;
-    match receive(gateway, arrival).await? {
+    // Counted as one that failed before its body is read, so that an address has as many unverified
+    // bodies in memory as it may fail with. Beyond, a few of all such addresses together are read all
+    // the same: what is Stripe's passes, whoever else sends from behind the same address.
+    let counted = shared.webhook_shield.count(ip, Count::Failed, at);
+    let _slot = match &counted {
+        Ok(()) => None,
+        Err(denial) => Some(shared.unverified.enter().ok_or_else(|| denial.clone())?),
+    };
+    let received = receive(gateway, arrival).await;
+    // What is Stripe's does not count, so that no burst of it is too many; a fault of ours does not.
+    if let (Ok(()), Ok(Ok(_)) | Err(Refusal::Fault(_))) = (&counted, &received) {
+        shared.webhook_shield.give_back(ip, Count::Failed);
+    }
+    match received? {
         Ok(receipt) => Ok(reply::json::<P>(StatusCode::OK, &receipt)?),
         Err(problem) => {
-            // What is Stripe's does not count, so that no burst of it is too many.
-            shared.webhook_shield.count(ip, Count::Failed, at)?;
+            counted?;
             refused(&problem)
         }
+    }
+}
+
+/// Deliveries under way from addresses that have failed too often.
+#[derive(Debug, Default)]
+pub(crate) struct Unverified(AtomicUsize);
+
+/// One of them, until it is dropped.
+struct Slot<'a>(&'a Unverified);
+
+impl Unverified {
+    fn enter(&self) -> Option<Slot<'_>> {
+        let more = |count: usize| (count < UNVERIFIED_MAX).then_some(count + 1);
+        let entered = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        entered.is_ok().then(|| Slot(self))
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -80,8 +116,8 @@ async fn receive<P: Platform>(
         Ok(presented) => presented,
         Err(error) => return Ok(Err(unsigned(error))),
     };
-    let body = gateway.upstream.collect(body, BODY_BYTES_MAX).await?;
     let shared = &gateway.shared;
+    let body = gateway.upstream.collect(body, BODY_BYTES_MAX, &shared.buffers).await?;
     let Some(secrets) = &shared.webhook_secrets else { return Ok(Err(unconfigured())) };
     if let Err(error) = presented.verify(&body, secrets) {
         return Ok(Err(unsigned(error)));

@@ -2,11 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault, FaultKind};
-use driftlock_gateway::ports::BodyEnd;
+use driftlock_gateway::ports::{BodyEnd, Refusal};
+use driftlock_gateway::{Buffers, Copies, Gathered};
+use futures_util::future::select;
 use futures_util::stream::LocalBoxStream;
 use futures_util::{Stream, StreamExt, stream};
 use js_sys::Uint8Array;
@@ -14,6 +18,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, ReadableStream};
+use worker::Delay;
 
 use crate::js::thrown;
 
@@ -36,6 +41,12 @@ extern "C" {
     #[wasm_bindgen(constructor, js_class = "FixedLengthStream")]
     fn new(length: f64) -> FixedLengthPipe;
 }
+
+/// As much of an unwanted body is read before its request is answered. The runtime cannot read on after
+/// the answer, so that the bound is greater than the native host's.
+pub(crate) const UNWANTED_BYTES_MAX: usize = 4 << 20;
+/// And it is read for so long.
+pub(crate) const UNWANTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A client's body.
 pub(crate) enum RequestBody {
@@ -150,17 +161,59 @@ pub(crate) fn limited(source: ReadableStream, max: u64, overrun: Overrun) -> Rea
     self::stream(within)
 }
 
-/// Reads a client's stream of at most `max` bytes.
-pub(crate) async fn collect(source: ReadableStream, max: u64) -> Result<Bytes, Denial> {
+/// Reads the answer to a call of the gateway's own, of at most `max` bytes.
+pub(crate) async fn read(source: ReadableStream, max: usize) -> Result<Bytes, String> {
     let (mut chunks, mut whole) = (chunks(source), Vec::new());
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Denial::ClientAborted)?;
-        if (whole.len() + chunk.len()) as u64 > max {
-            return Err(Denial::BodyTooLarge(max));
+        let chunk = chunk?;
+        if whole.len() + chunk.len() > max {
+            return Err(format!("the answer exceeds {max} bytes"));
         }
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.into())
+}
+
+/// Reads a client's stream of at most `max` bytes. What is refused is read on and dropped, so that the
+/// client gets the refusal.
+pub(crate) async fn collect(
+    source: ReadableStream,
+    max: u64,
+    buffers: &Arc<Buffers>,
+) -> Result<Bytes, Refusal> {
+    let (mut chunks, mut body) = (chunks(source), Gathered::new(buffers, Copies::One));
+    let refusal = loop {
+        match chunks.next().await {
+            None => return Ok(body.join()),
+            Some(Err(_)) => return Err(Denial::ClientAborted.into()),
+            Some(Ok(chunk)) if (body.len() + chunk.len()) as u64 > max => {
+                break Denial::BodyTooLarge(max).into();
+            }
+            Some(Ok(chunk)) => {
+                if let Err((no_room, _)) = body.push(chunk) {
+                    break Fault::from(no_room).into();
+                }
+            }
+        }
+    };
+    drop(body);
+    drop_rest(chunks).await;
+    Err(refusal)
+}
+
+/// Reads what a client still sends of a refused body, up to [`UNWANTED_BYTES_MAX`] and for
+/// [`UNWANTED_WITHIN`]: the runtime closes a connection whose body nobody read, and the refusal is lost
+/// with it.
+async fn drop_rest(mut chunks: Chunks) {
+    let dropping = async {
+        let mut left = UNWANTED_BYTES_MAX;
+        while let Some(Ok(chunk)) = chunks.next().await
+            && let Some(fewer) = left.checked_sub(chunk.len())
+        {
+            left = fewer;
+        }
+    };
+    select(std::pin::pin!(dropping), std::pin::pin!(Delay::from(UNWANTED_WITHIN))).await;
 }
 
 /// Why a body that is made here breaks off.

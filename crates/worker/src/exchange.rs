@@ -1,21 +1,20 @@
 //! One request of the runtime's, answered.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::filter::{Malformed, declared_length};
 use driftlock_domain::headers::request_id;
 use driftlock_gateway::Door;
-use futures_util::future::select;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use js_sys::Reflect;
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ResponseInit};
-use worker::{Delay, Env};
+use worker::Env;
 
 use crate::background::RequestContext;
+use crate::body::{UNWANTED_BYTES_MAX, UNWANTED_WITHIN};
 use crate::headers;
 use crate::isolate::Isolate;
 use crate::js::thrown;
@@ -24,11 +23,14 @@ use crate::queued::write_later;
 use crate::refusal::{self, NotHandled};
 use crate::upstream::{AnswerBody, ClientBody, SOCKET};
 
+#[wasm_bindgen(module = "/src/glue.js")]
+extern "C" {
+    #[wasm_bindgen(catch, js_name = dropBody)]
+    async fn drop_body(body: &ReadableStream, bytes: u32, millis: u32) -> Result<(), JsValue>;
+}
+
 /// Targets of this length and more no `Uri` takes.
 const URI_BYTES_MAX: usize = u16::MAX as usize;
-/// A body that is not wanted is read up to this length, for this long.
-const DRAINED_BYTES_MAX: u64 = 64 << 10;
-const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Answers a request.
 ///
@@ -71,17 +73,17 @@ async fn handled(
     Ok(response)
 }
 
-/// Reads a small body that nobody wanted: the runtime closes the connection of an unread one, on
-/// which the client may be sending its next request already.
+/// Reads a body that nobody wanted, before the answer, since the runtime reads nothing after it: it
+/// closes the connection of an unread body, which loses the answer, or the client's next request.
 async fn drain(request: &web_sys::Request, length: Option<u64>) {
-    let small = length.is_some_and(|length| (1..=DRAINED_BYTES_MAX).contains(&length));
-    let unread = !request.body_used() && request.body().is_some_and(|body| !body.locked());
-    if small
-        && unread
-        && let Ok(read) = request.array_buffer()
-    {
-        let patience = std::pin::pin!(Delay::from(DRAINED_WITHIN));
-        select(std::pin::pin!(JsFuture::from(read)), patience).await;
+    let fits = length.is_none_or(|length| length <= UNWANTED_BYTES_MAX as u64);
+    let body = request.body().filter(|body| !request.body_used() && !body.locked());
+    if let Some(body) = body.filter(|_| fits) {
+        let millis = u32::try_from(UNWANTED_WITHIN.as_millis()).unwrap_or(u32::MAX);
+        // The bound is far below what is exact in a number of JavaScript's.
+        let bytes = u32::try_from(UNWANTED_BYTES_MAX).unwrap_or(u32::MAX);
+        // A client that went away needs no answer.
+        let _ = drop_body(&body, bytes, millis).await;
     }
 }
 

@@ -20,3 +20,21 @@ export function headers(text) {
   for (let at = 0; at + 1 < all.length; at += 2) made.append(all[at], all[at + 1]);
   return made;
 }
+
+/** Reads a body that nobody wants, up to so many bytes and for so long. */
+export async function dropBody(body, bytes, millis) {
+  const reader = body.getReader();
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(() => resolve({ done: true }), millis);
+  });
+  try {
+    for (let left = bytes; left > 0; ) {
+      const { done, value } = await Promise.race([reader.read(), late]);
+      if (done) return;
+      left -= value.byteLength;
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -17,7 +17,7 @@ use crate::upstream::global_fetch;
 use crate::{body, headers};
 
 /// The greatest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 8 << 20;
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// See the module; a call takes so long at most.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +56,10 @@ async fn call(
     let fetched = JsFuture::from(global_fetch(&request.map_err(failed)?)).await.map_err(failed)?;
     let fetched: web_sys::Response = fetched.dyn_into().map_err(failed)?;
     let read = match fetched.body() {
-        Some(stream) => body::collect(stream, ANSWER_BYTES_MAX).await,
+        Some(stream) => body::read(stream, ANSWER_BYTES_MAX).await,
         None => Ok(Bytes::new()),
     };
-    let read = read.map_err(|denial| NoAnswer(denial.to_string()))?;
-    let mut answer = Response::new(read);
+    let mut answer = Response::new(read.map_err(NoAnswer)?);
     *answer.status_mut() = StatusCode::from_u16(fetched.status())
         .map_err(|error| NoAnswer(format!("no status: {error}")))?;
     *answer.headers_mut() = headers::read(&fetched.headers()).map_err(failed)?;

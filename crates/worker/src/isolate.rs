@@ -54,7 +54,7 @@ impl Isolate {
     }
 
     fn new(text: &str, env: &Env) -> Result<Self, String> {
-        let config = Config::parse(text).map_err(|errors| {
+        let mut config = Config::parse(text).map_err(|errors| {
             let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
             lines.join("; ")
         })?;
@@ -94,6 +94,7 @@ impl Isolate {
         let stripe = stripe(env)?;
         let secrets = Secrets { admin_tokens, backend_headers, webhook_secrets, stripe };
         let has_stripe = secrets.stripe.is_some();
+        config.limits.buffered_bytes_max = config.limits.isolate_buffered_bytes_max;
         let hours = u64::from(config.stripe.reconcile_hours);
         let reconciled_every = Duration::from_secs(hours * 3_600);
         let shared = Shared::new(config, routes, secrets);
@@ -119,6 +120,10 @@ fn warn_of_ignored(config: &Config) {
         ),
         ("backend.eject_ms", backend.eject_ms == usual_backend.eject_ms),
         ("audit.flush_ms", config.audit.flush_ms == default.audit.flush_ms),
+        (
+            "limits.buffered_bytes_max",
+            config.limits.buffered_bytes_max == default.limits.buffered_bytes_max,
+        ),
     ];
     for (setting, _) in settings.iter().filter(|(_, is_default)| !is_default) {
         tracing::warn!(setting, "has no effect at the edge: see docs/workers.md");

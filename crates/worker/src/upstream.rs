@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use driftlock_domain::denial::{Denial, Fault, FaultKind};
 use driftlock_domain::response::{BodyFraming, ResponseFraming};
 use driftlock_domain::route::Route;
 use driftlock_domain::websocket;
-use driftlock_gateway::ports::{Background, BodyEnd, Collected, SendError, Upstream};
+use driftlock_gateway::ports::{Background, BodyEnd, Collected, Refusal, SendError, Upstream};
+use driftlock_gateway::{Buffers, Copies, Gathered};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt, stream};
 use http::header::{CONTENT_ENCODING, HOST};
@@ -187,11 +189,18 @@ impl Upstream for EdgeUpstream {
         Ok(response)
     }
 
-    async fn collect(&self, body: ClientBody, max: u64) -> Result<Bytes, Denial> {
+    async fn collect(
+        &self,
+        body: ClientBody,
+        max: u64,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Bytes, Refusal> {
         match body.body {
-            RequestBody::Stream(Some(stream)) => body::collect(stream, max).await,
+            RequestBody::Stream(Some(stream)) => body::collect(stream, max, buffers).await,
             RequestBody::Stream(None) => Ok(Bytes::new()),
-            RequestBody::Bytes(bytes) if bytes.len() as u64 > max => Err(Denial::BodyTooLarge(max)),
+            RequestBody::Bytes(bytes) if bytes.len() as u64 > max => {
+                Err(Denial::BodyTooLarge(max).into())
+            }
             RequestBody::Bytes(bytes) => Ok(bytes),
         }
     }
@@ -225,6 +234,7 @@ impl Upstream for EdgeUpstream {
         body: AnswerBody,
         max: usize,
         within: Duration,
+        buffers: &Arc<Buffers>,
     ) -> Collected<AnswerBody> {
         let (source, length) = match body.body {
             ResponseBody::Bytes(bytes) => return Collected::Whole(bytes),
@@ -241,23 +251,28 @@ impl Upstream for EdgeUpstream {
             let body = ResponseBody::Stream(Some(source), length);
             return Collected::Unfinished(AnswerBody { body, context: Some(self.context.clone()) });
         }
-        let (mut rest, mut read) = (body::chunks(source), Vec::new());
+        let (mut rest, mut read) = (body::chunks(source), Gathered::new(buffers, Copies::Two));
         let mut patience = std::pin::pin!(Delay::from(within));
-        let unfinished = |read: Vec<u8>, rest: body::Chunks| {
-            let read = stream::iter([Ok(Bytes::from(read))]);
+        let unfinished = |read: Gathered, last: Bytes, rest: body::Chunks| {
+            let read = stream::iter([Ok(read.join()), Ok(last)]);
             Collected::Unfinished(again(body::stream(read.chain(rest))))
         };
         loop {
             match select(rest.next(), patience.as_mut()).await {
-                Either::Left((Some(Ok(chunk)), _)) => read.extend_from_slice(&chunk),
+                Either::Left((Some(Ok(chunk)), _)) => {
+                    // Without room to keep it, it is passed on as a greater one is.
+                    if let Err((_, chunk)) = read.push(chunk) {
+                        return unfinished(read, chunk, rest);
+                    }
+                }
                 Either::Left((Some(Err(cause)), _)) => {
                     return Collected::Broken(format!("the backend's answer broke off: {cause}"));
                 }
-                Either::Left((None, _)) => return whole(read, length),
-                Either::Right(((), _)) => return unfinished(read, rest),
+                Either::Left((None, _)) => return whole(read.join(), length),
+                Either::Right(((), _)) => return unfinished(read, Bytes::new(), rest),
             }
             if read.len() > max {
-                return unfinished(read, rest);
+                return unfinished(read, Bytes::new(), rest);
             }
         }
     }
@@ -280,13 +295,13 @@ impl Upstream for EdgeUpstream {
 }
 
 /// A body that ended, if that is where its head said that it ends.
-fn whole(read: Vec<u8>, length: Option<u64>) -> Collected<AnswerBody> {
+fn whole(read: Bytes, length: Option<u64>) -> Collected<AnswerBody> {
     match length {
         Some(length) if length != read.len() as u64 => {
             let came = read.len();
             Collected::Broken(format!("the backend's answer ended after {came} of {length} bytes"))
         }
-        Some(_) | None => Collected::Whole(read.into()),
+        Some(_) | None => Collected::Whole(read),
     }
 }
 

@@ -51,6 +51,10 @@ pub struct Limits {
     pub address_connections_max: u32,
     /// Addresses remembered; the least recent are forgotten beyond.
     pub addresses_max: usize,
+    /// Bytes of requests and answers that a process holds in memory until they are whole; beyond, 503.
+    pub buffered_bytes_max: u64,
+    /// The same for an isolate of the Worker.
+    pub isolate_buffered_bytes_max: u64,
     /// How long a request waits for its fleet's rate limits; then its node's own stand alone.
     pub fleet_answer_ms: u64,
 }
@@ -62,6 +66,8 @@ impl Default for Limits {
             address_ceiling_per_minute: 6_000_000,
             address_connections_max: 10_000,
             addresses_max: 65_536,
+            buffered_bytes_max: 256 << 20,
+            isolate_buffered_bytes_max: 32 << 20,
             fleet_answer_ms: 50,
         }
     }

@@ -153,6 +153,17 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_holds_a_greatest_body() {
+        for name in ["buffered_bytes_max", "isolate_buffered_bytes_max"] {
+            let small = mistakes(&format!("[limits]\n{name} = 1048576\n"));
+            assert!(small[0].contains("line 2") && small[0].contains("4194304"), "{small:?}");
+            assert_eq!(Config::parse(&format!("[limits]\n{name} = 4194304\n")).map(drop), Ok(()));
+        }
+        let great = mistakes("[limits]\nisolate_buffered_bytes_max = 134217728\n");
+        assert!(great[0].contains("100663296"), "an isolate has no more: {great:?}");
+    }
+
+    #[test]
     fn every_mistake_is_told_at_once() {
         let text = "[metering]\ndefault_plan = \"gold\"\n\n[plans.tiny]\nbase_micros = 0\n\
                     included = 1\npolicy = \"allow\"\ncap_percent = 90\nrequests_per_minute = 0\n\

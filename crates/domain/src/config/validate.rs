@@ -5,6 +5,7 @@ use super::stripe::EVENTS_RETENTION_DAYS_MIN;
 use super::{Backend, Config, RouteConfig};
 use crate::cors::is_origin;
 use crate::filter::is_media_range;
+use crate::idempotency::PAYLOAD_BYTES_MAX;
 use crate::plan::Plan;
 use crate::quota::QuotaPolicy;
 use crate::response::is_framing;
@@ -15,6 +16,11 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const UNITS_MAX: u32 = 1_000_000;
 const BACKENDS_MAX: usize = 256;
 const HOUR_MS: u64 = 3_600_000;
+/// The greatest body that is read into memory, under an Idempotency-Key, four times: with its kept
+/// answer, its connection and other requests beside it.
+const BUFFERED_BYTES_LEAST: u64 = 4 * PAYLOAD_BYTES_MAX;
+/// An isolate has 128 MB, which its code and what it remembers need, too.
+const ISOLATE_BYTES_MAX: u64 = 96 << 20;
 
 pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
     let mut found = Found(Vec::new());
@@ -68,6 +74,12 @@ impl Found {
         let connections = limits.address_connections_max.into();
         self.within(&["limits", "address_connections_max"], connections, 1, u32::MAX.into());
         self.within(&["limits", "addresses_max"], wide(limits.addresses_max), 1_024, 16 << 20);
+        for (name, bytes_max, most) in [
+            ("buffered_bytes_max", limits.buffered_bytes_max, 1 << 40),
+            ("isolate_buffered_bytes_max", limits.isolate_buffered_bytes_max, ISOLATE_BYTES_MAX),
+        ] {
+            self.within(&["limits", name], bytes_max, BUFFERED_BYTES_LEAST, most);
+        }
         self.within(&["limits", "fleet_answer_ms"], limits.fleet_answer_ms, 1, 5_000);
         self.within(&["admin", "failures_per_minute"], admin.failures_per_minute.into(), 1, 6_000);
         self.within(&["filter", "headers_max"], wide(filter.headers_max), 16, 1_000);

@@ -19,6 +19,7 @@ pub use handover::{HandedOver, HandoverAsk};
 pub use inbox::EventInbox;
 pub use reports::{Alerts, ReportPage, UsageReports};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ use driftlock_domain::route::Route;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
 use futures_util::Stream;
+
+use crate::buffers::Buffers;
 
 /// A page of a list: rows after the cursor, in order of id (oldest first).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +282,7 @@ pub enum BodyEnd {
 pub enum Collected<B> {
     /// All of it.
     Whole(Bytes),
-    /// It is greater, or takes longer: a body that yields what was read and then the rest.
+    /// It is greater, takes longer, or finds no room: a body that yields what was read and then the rest.
     Unfinished(B),
     /// It broke off, for this reason.
     Broken(String),
@@ -299,8 +302,13 @@ pub trait Upstream: 'static {
         request: http::Request<Self::RequestBody>,
         route: &Route,
     ) -> Result<http::Response<Self::ResponseBody>, SendError>;
-    /// Reads a client's body of at most `max` bytes.
-    async fn collect(&self, body: Self::RequestBody, max: u64) -> Result<Bytes, Denial>;
+    /// Reads a client's body of at most `max` bytes; what it is read into holds its share of `buffers`.
+    async fn collect(
+        &self,
+        body: Self::RequestBody,
+        max: u64,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Bytes, Refusal>;
     /// A request body of these bytes.
     fn request_body(bytes: Bytes) -> Self::RequestBody;
     /// A client's body that fails once more than `max` bytes came.
@@ -310,12 +318,14 @@ pub trait Upstream: 'static {
     /// A response body that is made as it is read; a fault breaks it off.
     fn stream_body(parts: impl Stream<Item = Result<Bytes, Fault>> + 'static)
     -> Self::ResponseBody;
-    /// Reads a backend's body of at most `max` bytes, for so long at most.
+    /// Reads a backend's body of at most `max` bytes, for so long at most, as far as `buffers` have room
+    /// for it twice: it is settled, and answered.
     async fn collect_answer(
         &self,
         body: Self::ResponseBody,
         max: usize,
         within: Duration,
+        buffers: &Arc<Buffers>,
     ) -> Collected<Self::ResponseBody>;
     /// A body that tells how it ended, once.
     fn watch(body: Self::ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> Self::ResponseBody;

@@ -51,7 +51,7 @@ pub(super) async fn keyed<P: Platform>(
     }
     let key = scoped(call.organization(), &call.route.label, key);
     let read = async |call: Rc<Call>| -> Result<Keyed, Refusal> {
-        let payload = gateway.upstream.collect(body, max).await?;
+        let payload = gateway.upstream.collect(body, max, &gateway.shared.buffers).await?;
         let claim = Claim { key, fingerprint: fingerprint_of(&head, &payload) };
         Ok(Keyed { call, head, payload, claim })
     };
@@ -186,7 +186,8 @@ async fn collected<P: Platform>(
         return Ok((response, None));
     }
     let (head, body) = response.into_parts();
-    let read = gateway.upstream.collect_answer(body, ANSWER_BYTES_MAX, ANSWER_WITHIN).await;
+    let (max, within, buffers) = (ANSWER_BYTES_MAX, ANSWER_WITHIN, &gateway.shared.buffers);
+    let read = gateway.upstream.collect_answer(body, max, within, buffers).await;
     let (body, answer) = match read {
         Collected::Whole(bytes) => {
             let answer = KeptAnswer {

@@ -5,10 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftlock_domain::config::Timeouts;
 use driftlock_domain::framing::{AmbiguousFraming, Framing};
+use driftlock_gateway::{Buffers, Share};
 use tokio::time::Instant;
 
 /// How long a client may take.
@@ -21,6 +23,9 @@ pub(super) struct Patience {
     pub(super) request: Duration,
 }
 
+/// What a connection takes while a head comes over it in pieces, beside the head.
+const HEAD_BYTES: u64 = 16 << 10;
+
 /// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -30,6 +35,12 @@ pub(super) struct Activity {
     framing: RefCell<Framing>,
     /// An answer has been handed over that is not written to its last byte.
     unwritten: Cell<bool>,
+    /// The client sends nothing any more.
+    ended: Cell<bool>,
+    /// What a head that comes in pieces takes of the budget for bytes in memory.
+    room: RefCell<Option<(Share, u64)>>,
+    buffers: Arc<Buffers>,
+    is_crowded: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +74,8 @@ pub(super) enum Due {
     Later(Instant),
     /// The head did not come in time: 408.
     SlowHead,
+    /// There is no room for the head: 503.
+    Crowded,
     /// The connection is of no use any more.
     Close,
 }
@@ -84,12 +97,16 @@ impl Patience {
 }
 
 impl Activity {
-    pub(super) fn new(now: Instant) -> Rc<Self> {
+    pub(super) fn new(now: Instant, buffers: &Arc<Buffers>) -> Rc<Self> {
         Rc::new(Self {
             phase: Cell::new((Phase::Idle, now)),
             stalled: Cell::new(None),
             framing: RefCell::default(),
             unwritten: Cell::new(false),
+            ended: Cell::new(false),
+            room: RefCell::default(),
+            buffers: Arc::clone(buffers),
+            is_crowded: Cell::new(false),
         })
     }
 
@@ -126,8 +143,38 @@ impl Activity {
     /// Bytes came in. Those of a body that nobody wants any more are no head.
     pub(super) fn received(&self, bytes: &[u8]) {
         self.framing.borrow_mut().feed(bytes);
+        self.make_room(bytes.len() as u64);
         if self.phase.get().0 == Phase::Idle && self.between() == Phase::Head {
             self.phase.set((Phase::Head, Instant::now()));
+        }
+    }
+
+    /// The client has closed its writing half.
+    pub(super) fn input_ended(&self) {
+        self.ended.set(true);
+    }
+
+    /// Whether the client may still be sending a request: bytes of one are there, and more may come.
+    pub(super) fn is_being_sent(&self) -> bool {
+        !self.ended.get() && !self.framing.borrow().is_between_requests()
+    }
+
+    /// Whether a head found no room in memory.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded.get()
+    }
+
+    /// A head that is not complete stays in the library's buffer, which doubles as it grows.
+    fn make_room(&self, bytes: u64) {
+        let mut room = self.room.borrow_mut();
+        if !self.framing.borrow().is_within_head() {
+            *room = None;
+            return;
+        }
+        let (share, head) = room.get_or_insert_with(|| (self.buffers.share(), 0));
+        *head += bytes;
+        if share.resize(HEAD_BYTES + 2 * *head).is_err() {
+            self.is_crowded.set(true);
         }
     }
 
@@ -181,11 +228,30 @@ mod tests {
         request: Duration::from_secs(300),
     };
 
+    fn activity(start: Instant) -> Rc<Activity> {
+        Activity::new(start, &Buffers::new(1 << 20))
+    }
+
+    #[test]
+    fn a_head_in_pieces_takes_room_until_it_is_complete() {
+        let buffers = Buffers::new(HEAD_BYTES + 200);
+        let activity = Activity::new(Instant::now(), &buffers);
+        activity.received(b"GET / HTTP/1.1\r\n");
+        assert_eq!(buffers.used(), HEAD_BYTES + 32);
+        activity.received(b"\r\n");
+        assert_eq!((buffers.used(), activity.is_crowded()), (0, false), "it is complete");
+        activity.request_began().expect("one framing");
+        activity.received(&[b'x'; 101]);
+        assert!(activity.is_crowded() && activity.is_being_sent());
+        drop(activity);
+        assert_eq!((buffers.used(), buffers.refused()), (0, 1));
+    }
+
     #[test]
     fn idle_connections_are_closed_and_heads_hurried() {
         let start = Instant::now();
         let after = |secs| start + Duration::from_secs(secs);
-        let activity = Activity::new(start);
+        let activity = activity(start);
         assert_eq!(activity.due(start, PATIENCE), Due::Later(after(10)));
         assert_eq!(activity.due(after(70), PATIENCE), Due::Later(after(75)));
         assert_eq!(activity.due(after(75), PATIENCE), Due::Close);
@@ -198,7 +264,7 @@ mod tests {
     fn a_request_may_take_its_time_unless_its_client_stalls() {
         let start = Instant::now();
         let after = |secs| start + Duration::from_secs(secs);
-        let activity = Activity::new(start);
+        let activity = activity(start);
         activity.request_began().expect_err("no head was read");
         assert_eq!(activity.due(after(500), PATIENCE), Due::Later(after(510)));
         activity.stalled.set(Some(after(500)));
@@ -212,7 +278,7 @@ mod tests {
     fn an_answer_ends_in_time_unless_it_is_a_stream() {
         let start = Instant::now();
         let after = |secs| start + Duration::from_secs(secs);
-        let activity = Activity::new(start);
+        let activity = activity(start);
         activity.request_began().expect_err("no head was read");
         activity.answer_began(Length::Finite);
         assert_eq!(activity.due(after(10), PATIENCE), Due::Later(after(300)));
@@ -223,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_refused_body_is_no_slow_head() {
-        let activity = Activity::new(Instant::now());
+        let activity = activity(Instant::now());
         activity.received(b"POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\nhalf");
         activity.request_began().expect("one framing");
         let ended = Instant::now();
@@ -241,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_head_that_began_during_an_answer_is_hurried_after_it() {
-        let activity = Activity::new(Instant::now());
+        let activity = activity(Instant::now());
         activity.received(b"GET / HTTP/1.1\r\n\r\nGET ");
         activity.request_began().expect("one framing");
         assert!(!activity.is_unasked());

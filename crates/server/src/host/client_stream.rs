@@ -1,4 +1,4 @@
-//! A client's socket that notes what happens on it.
+//! A client's socket that notes what happens on it, and bounds what is read at once.
 //!
 //! It also finishes what the HTTP library begins when it cannot read a head: that answers with a
 //! bare status of its own, before any code of ours has seen a request. Such a head is recognized by
@@ -14,21 +14,26 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::Malformed;
+use driftlock_gateway::ports::Refusal;
 use http::Response;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
 use super::activity::Activity;
 use super::socket::Socket;
 
+/// The greatest piece that is read at once, in bytes. The library's buffer doubles when a read fills it:
+/// so it stays below 16 KiB for each connection, however much its client sends.
+const READ_MAX: u64 = (16 << 10) - 1;
+
 /// Who answers what could not be read.
 pub(super) trait Unread {
     /// The answer to a head that was refused so.
-    fn answer(&self, denial: Denial, peer: IpAddr) -> Response<Bytes>;
+    fn answer(&self, refusal: Refusal, peer: IpAddr) -> Response<Bytes>;
 }
 
 /// See the module.
 pub(super) struct ClientStream {
-    pub(super) stream: Socket,
+    stream: Take<Socket>,
     activity: Rc<Activity>,
     peer: IpAddr,
     unread: Rc<dyn Unread>,
@@ -43,20 +48,26 @@ impl ClientStream {
         peer: IpAddr,
         unread: Rc<dyn Unread>,
     ) -> Self {
-        Self { stream, activity, peer, unread, own: Bytes::new() }
+        Self { stream: stream.take(0), activity, peer, unread, own: Bytes::new() }
     }
 
-    /// Tells a client whose head does not come in time, as far as it takes that at once.
-    pub(super) fn time_out(&self) {
-        let answer = wire(&self.unread.answer(Denial::ClientTimeout, self.peer));
-        let _ = self.stream.try_write(&answer);
+    /// Answers a client whose head is not waited for any longer, as far as it takes that at once.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let answer = wire(&self.unread.answer(refusal, self.peer));
+        // A client that does not even take these few bytes need not have them.
+        let _ = self.stream.get_ref().try_write(&answer);
+    }
+
+    /// The connection itself.
+    pub(super) fn into_socket(self) -> Socket {
+        self.stream.into_inner()
     }
 
     /// Whether these bytes are the library's own refusal, which then another answer replaces.
     fn replaces(&mut self, bytes: &[u8]) -> bool {
         let denial = self.activity.is_unasked().then(|| refusal(bytes)).flatten();
         if let Some(denial) = denial {
-            self.own = wire(&self.unread.answer(denial, self.peer));
+            self.own = wire(&self.unread.answer(denial.into(), self.peer));
         }
         !self.own.is_empty()
     }
@@ -97,9 +108,12 @@ impl AsyncRead for ClientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        self.stream.set_limit(READ_MAX);
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.activity.received(&buffer.filled()[before..]);
+        } else if polled.is_ready() {
+            self.activity.input_ended();
         }
         polled
     }
@@ -114,7 +128,7 @@ impl AsyncWrite for ClientStream {
         if self.replaces(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let polled = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
         self.activity.wrote(polled.is_ready());
         polled
     }
@@ -127,28 +141,28 @@ impl AsyncWrite for ClientStream {
         if slices.first().is_some_and(|first| self.replaces(first)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let polled = Pin::new(self.stream.get_mut()).poll_write_vectored(context, slices);
         self.activity.wrote(polled.is_ready());
         polled
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.own.is_empty() {
             let this = &mut *self;
-            let polled = Pin::new(&mut this.stream).poll_write(context, &this.own);
+            let polled = Pin::new(this.stream.get_mut()).poll_write(context, &this.own);
             this.activity.wrote(polled.is_ready());
             this.own.advance(ready!(polled)?);
         }
         // The library flushes only once it has handed over everything that it has to write.
         self.activity.flushed();
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(self.stream.get_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(self.stream.get_mut()).poll_shutdown(context)
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct CoreSetup<'a> {
 }
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// A piece that the allocator keeps by itself, not among others of its size. It is never written to.
+const GREAT_BYTES: usize = 1 << 20;
 /// How long accepting rests when the process has no file descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -176,7 +178,14 @@ async fn upkeep(backend: Backend, clock: NativeClock) {
         tokio::time::sleep(UPKEEP_EVERY).await;
         backend.sweep();
         clock.follow_wall_clock();
+        give_memory_back();
     }
+}
+
+/// Has the allocator give freed memory back to the system. It does that a second after the memory was
+/// freed, but only when the next great piece is freed: after a flood that may be never.
+fn give_memory_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(GREAT_BYTES)));
 }
 
 /// What may take long, each beside the other and beside the jobs. A stop cuts it short: every step

@@ -31,6 +31,11 @@ impl Socket {
         &self.0
     }
 
+    /// The connection itself.
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.0
+    }
+
     /// Writes what can be written at once.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)

@@ -1,11 +1,13 @@
 //! A backend that answers 200 and nothing, over bodies that are bytes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::route::Route;
-use driftlock_gateway::ports::{BodyEnd, Collected, SendError, Upstream};
+use driftlock_gateway::Buffers;
+use driftlock_gateway::ports::{BodyEnd, Collected, Refusal, SendError, Upstream};
 use futures_util::Stream;
 use http::{Request, Response};
 
@@ -20,8 +22,8 @@ impl Upstream for Echo {
         Ok(Response::new(Bytes::new()))
     }
 
-    async fn collect(&self, body: Bytes, max: u64) -> Result<Bytes, Denial> {
-        if body.len() as u64 > max { Err(Denial::BodyTooLarge(max)) } else { Ok(body) }
+    async fn collect(&self, body: Bytes, max: u64, _: &Arc<Buffers>) -> Result<Bytes, Refusal> {
+        if body.len() as u64 > max { Err(Denial::BodyTooLarge(max).into()) } else { Ok(body) }
     }
 
     fn request_body(bytes: Bytes) -> Bytes {
@@ -41,7 +43,13 @@ impl Upstream for Echo {
         parts.map_while(Result::ok).flatten().collect()
     }
 
-    async fn collect_answer(&self, body: Bytes, max: usize, _: Duration) -> Collected<Bytes> {
+    async fn collect_answer(
+        &self,
+        body: Bytes,
+        max: usize,
+        _: Duration,
+        _: &Arc<Buffers>,
+    ) -> Collected<Bytes> {
         if body.len() > max { Collected::Unfinished(body) } else { Collected::Whole(body) }
     }
 

@@ -33,6 +33,12 @@ pub(super) enum Failure {
     Refusal(Refusal),
 }
 
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
 impl From<Denial> for Failure {
     fn from(denial: Denial) -> Self {
         Self::Refusal(denial.into())
@@ -94,7 +100,10 @@ impl<'a, P: Platform> AdminCall<'a, P> {
     /// Reads the body, once.
     pub(super) async fn body(&mut self) -> Result<Bytes, Failure> {
         match self.body.take() {
-            Some(body) => Ok(self.gateway.upstream.collect(body, BODY_BYTES_MAX).await?),
+            Some(body) => {
+                let buffers = &self.gateway.shared.buffers;
+                Ok(self.gateway.upstream.collect(body, BODY_BYTES_MAX, buffers).await?)
+            }
             None => Ok(Bytes::new()),
         }
     }

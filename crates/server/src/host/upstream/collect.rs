@@ -1,10 +1,12 @@
 //! Bodies read into memory, up to a bound.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use driftlock_domain::denial::Denial;
-use driftlock_gateway::ports::Collected;
+use bytes::Bytes;
+use driftlock_domain::denial::{Denial, Fault};
+use driftlock_gateway::ports::{Collected, Refusal};
+use driftlock_gateway::{Buffers, Copies, Gathered};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
@@ -13,17 +15,21 @@ use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 
 /// Reads a client's body of at most `max` bytes.
-pub(super) async fn request(body: RequestBody, max: u64) -> Result<Bytes, Denial> {
+pub(super) async fn request(
+    body: RequestBody,
+    max: u64,
+    buffers: &Arc<Buffers>,
+) -> Result<Bytes, Refusal> {
     let mut body = body.limited(max);
     if let Some(denial) = body.refused() {
-        return Err(denial);
+        return Err(denial.into());
     }
     let note = body.note();
-    let mut read = Pieces::default();
+    let mut read = Gathered::new(buffers, Copies::One);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| note.take().unwrap_or(Denial::ClientAborted))?;
         if let Ok(data) = frame.into_data() {
-            read.push(data);
+            read.push(data).map_err(|(no_room, _)| Fault::from(no_room))?;
         }
     }
     Ok(read.join())
@@ -34,12 +40,13 @@ pub(super) async fn response(
     mut body: ResponseBody,
     max: usize,
     within: Duration,
+    buffers: &Arc<Buffers>,
 ) -> Collected<ResponseBody> {
     if body.size_hint().lower() > max as u64 {
         return Collected::Unfinished(body);
     }
     let until = Instant::now() + within;
-    let mut read = Pieces::default();
+    let mut read = Gathered::new(buffers, Copies::Two);
     while let Some(frame) = match timeout_at(until, body.frame()).await {
         Ok(frame) => frame,
         Err(_) => return Collected::Unfinished(ResponseBody::prefixed(read.join(), body)),
@@ -48,39 +55,16 @@ pub(super) async fn response(
             Ok(frame) => frame,
             Err(broken) => return Collected::Broken(broken.to_string()),
         };
-        if let Ok(data) = frame.into_data() {
-            read.push(data);
+        if let Ok(data) = frame.into_data()
+            && let Err((_, data)) = read.push(data)
+        {
+            // Without room to keep it, it is passed on as a greater one is.
+            let rest = ResponseBody::prefixed(data, body);
+            return Collected::Unfinished(ResponseBody::prefixed(read.join(), rest));
         }
         if read.len() > max {
             return Collected::Unfinished(ResponseBody::prefixed(read.join(), body));
         }
     }
     Collected::Whole(read.join())
-}
-
-/// What was read so far. One piece, the common case, is not copied; more are, since a piece keeps
-/// the whole buffer alive that it was read into.
-#[derive(Default)]
-struct Pieces {
-    first: Bytes,
-    joined: BytesMut,
-}
-
-impl Pieces {
-    fn push(&mut self, piece: Bytes) {
-        if self.len() == 0 {
-            self.first = piece;
-            return;
-        }
-        self.joined.extend_from_slice(&std::mem::take(&mut self.first));
-        self.joined.extend_from_slice(&piece);
-    }
-
-    fn len(&self) -> usize {
-        self.first.len() + self.joined.len()
-    }
-
-    fn join(self) -> Bytes {
-        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
-    }
 }

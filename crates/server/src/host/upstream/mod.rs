@@ -29,10 +29,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::config::Config;
-use driftlock_domain::denial::{Denial, Fault};
+use driftlock_domain::denial::Fault;
 use driftlock_domain::request_framing::frame_request;
 use driftlock_domain::route::Route;
-use driftlock_gateway::ports::{BodyEnd, Collected, SendError, Upstream};
+use driftlock_gateway::Buffers;
+use driftlock_gateway::ports::{BodyEnd, Collected, Refusal, SendError, Upstream};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
@@ -163,8 +164,13 @@ impl Upstream for Backend {
         })
     }
 
-    async fn collect(&self, body: RequestBody, max: u64) -> Result<Bytes, Denial> {
-        collect::request(body, max).await
+    async fn collect(
+        &self,
+        body: RequestBody,
+        max: u64,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Bytes, Refusal> {
+        collect::request(body, max, buffers).await
     }
 
     fn request_body(bytes: Bytes) -> RequestBody {
@@ -188,8 +194,9 @@ impl Upstream for Backend {
         body: ResponseBody,
         max: usize,
         within: Duration,
+        buffers: &Arc<Buffers>,
     ) -> Collected<ResponseBody> {
-        collect::response(body, max, within).await
+        collect::response(body, max, within, buffers).await
     }
 
     fn watch(body: ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> ResponseBody {

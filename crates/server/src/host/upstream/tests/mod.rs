@@ -19,12 +19,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::host::unwanted::Unwanted;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const GET: &str = "GET /api/x HTTP/1.1\r\nhost: client\r\n\r\n";
 
 /// How long an answer's body may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Room for everything.
+fn buffers() -> Arc<Buffers> {
+    Buffers::new(1 << 30)
+}
 
 /// Runs a test as a core runs.
 fn on_core(test: impl Future<Output = ()>) {
@@ -101,7 +107,7 @@ async fn get(backend: &Backend) -> Result<(u16, String), &'static str> {
     let request = Request::get("/api/x").body(RequestBody::Full(None)).expect("a request");
     let response = backend.send(request, &route()).await.map_err(|error| code(&error))?;
     let status = response.status().as_u16();
-    match backend.collect_answer(response.into_body(), 1 << 20, PATIENCE).await {
+    match backend.collect_answer(response.into_body(), 1 << 20, PATIENCE, &buffers()).await {
         Collected::Whole(bytes) => Ok((status, String::from_utf8(bytes.to_vec()).expect("text"))),
         Collected::Unfinished(_) => Err("unfinished"),
         Collected::Broken(_) => Err("broken"),
@@ -127,8 +133,8 @@ fn client(backend: &Backend, route: Route) -> DuplexStream {
                 bytes_per_sec_min: 0,
                 total: Duration::from_secs(60),
             };
-            let request =
-                request.map(|body| RequestBody::incoming(body, pace).limited(route.body_bytes_max));
+            let request = RequestBody::of(request, pace, &Unwanted::new())
+                .map(|body| body.limited(route.body_bytes_max));
             Ok::<_, Infallible>(backend.send(request, &route).await.unwrap_or_else(|error| {
                 let body = Backend::response_body(code(&error).into());
                 let mut response = Response::new(body);

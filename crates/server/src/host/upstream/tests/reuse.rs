@@ -46,7 +46,7 @@ async fn ask(backend: &Backend, method: &str) -> (u16, String) {
     let sent = backend.send(request.expect("a request"), &route()).await;
     let response = sent.unwrap_or_else(|error| panic!("{}", code(&error)));
     let status = response.status().as_u16();
-    match backend.collect_answer(response.into_body(), 1 << 20, PATIENCE).await {
+    match backend.collect_answer(response.into_body(), 1 << 20, PATIENCE, &buffers()).await {
         Collected::Whole(bytes) => (status, String::from_utf8(bytes.to_vec()).expect("text")),
         Collected::Unfinished(_) | Collected::Broken(_) => panic!("no whole answer"),
     }

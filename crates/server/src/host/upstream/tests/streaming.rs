@@ -161,10 +161,10 @@ fn an_answer_that_takes_too_long_is_passed_on_unfinished() {
         let request = Request::get("/api/x").body(RequestBody::Full(None)).expect("a request");
         let response = backend.send(request, &route()).await.expect("an answer");
         let within = Duration::from_millis(30);
-        let read = backend.collect_answer(response.into_body(), 1_000, within).await;
+        let read = backend.collect_answer(response.into_body(), 1_000, within, &buffers()).await;
         let Collected::Unfinished(body) = read else { panic!("it waits for the rest") };
         rest.notify_one();
-        let read = backend.collect_answer(body, 1_000, PATIENCE).await;
+        let read = backend.collect_answer(body, 1_000, PATIENCE, &buffers()).await;
         let Collected::Whole(bytes) = read else { panic!("the rest did not come") };
         assert_eq!(bytes, "halfrest");
     });
