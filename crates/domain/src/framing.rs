@@ -13,6 +13,26 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AmbiguousFraming;
 
+/// As much of a request that is answered already is read and dropped, in bytes, so that the client gets
+/// to read the answer.
+pub const UNWANTED_BYTES_MAX: u64 = 256 << 10;
+
+/// What becomes of a connection whose request is answered before all of its body came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterAnswer {
+    /// The rest of the body is read and dropped, then the next request.
+    GoesOn,
+    /// The answer is the last one, and says so (RFC 9112, section 9.6).
+    Closes,
+}
+
+/// What becomes of a connection whose request is answered before its body came, of which at least so
+/// many bytes are to come.
+#[must_use]
+pub const fn after_answer(to_come: u64) -> AfterAnswer {
+    if to_come > UNWANTED_BYTES_MAX { AfterAnswer::Closes } else { AfterAnswer::GoesOn }
+}
+
 /// The longest name looked for, and its colon; a length and some space fits, too.
 const TEXT_MAX: usize = 24;
 
@@ -129,6 +149,18 @@ impl Framing {
             return Err(AmbiguousFraming);
         }
         Ok(())
+    }
+
+    /// Whether the bytes so far end within a head.
+    #[must_use]
+    pub const fn is_within_head(&self) -> bool {
+        matches!(self.place, Place::Name | Place::Length | Place::Coding | Place::Line)
+    }
+
+    /// Whether the bytes so far end where a request ends, and the host's library knows of all of them.
+    #[must_use]
+    pub const fn is_between_requests(&self) -> bool {
+        matches!(self.place, Place::Between) && self.complete == self.told
     }
 
     /// Whether a head has begun that the host's library has not told of.
@@ -344,6 +376,13 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_goes_on_after_a_body_that_is_soon_read() {
+        assert_eq!(after_answer(0), AfterAnswer::GoesOn);
+        assert_eq!(after_answer(UNWANTED_BYTES_MAX), AfterAnswer::GoesOn);
+        assert_eq!(after_answer(UNWANTED_BYTES_MAX + 1), AfterAnswer::Closes);
+    }
+
+    #[test]
     fn a_body_is_no_head_under_way() {
         let mut framing = Framing::default();
         for (bytes, under_way) in
@@ -352,10 +391,11 @@ mod tests {
             framing.feed(bytes.as_bytes());
             assert_eq!(framing.is_head_under_way(), under_way, "{bytes:?}");
         }
+        assert!(!framing.is_within_head() && !framing.is_between_requests());
         assert!(framing.head_read().is_ok() && !framing.is_head_under_way());
         framing.feed(b"abcd");
-        assert!(!framing.is_head_under_way());
+        assert!(!framing.is_head_under_way() && framing.is_between_requests());
         framing.feed(b"G");
-        assert!(framing.is_head_under_way());
+        assert!(framing.is_head_under_way() && framing.is_within_head());
     }
 }

@@ -97,4 +97,31 @@ pub(crate) const PROOFS: &[Proof] = &[
             "crates/testkit/src/sim",
         ],
     },
+    Proof {
+        name: "denials",
+        claim: "64 clients that send head and body apart, at their quota, read all of 20,000 denials, \
+                and no connection is reset.",
+        package: "driftlock-e2e",
+        test: "denials",
+        filter: &[],
+        settings: &[("DRIFTLOCK_CLIENTS", "64"), ("DRIFTLOCK_DENIALS", "20000")],
+        programs: &[],
+        guards: &["crates/server/src/host", "crates/gateway/src/proxy"],
+    },
+    Proof {
+        name: "memory",
+        claim: "With 2,000 half-sent deliveries, bodies under Idempotency-Keys or heads, the process \
+                takes no more memory than the budget above what it had, and gives it back.",
+        package: "driftlock-e2e",
+        test: "memory",
+        filter: &[],
+        settings: &[("DRIFTLOCK_HALVES", "2000"), ("DRIFTLOCK_BUDGET_BYTES", "268435456")],
+        programs: &[],
+        guards: &[
+            "crates/server/src/host",
+            "crates/gateway/src/buffers.rs",
+            "crates/gateway/src/proxy",
+            "crates/gateway/src/webhook.rs",
+        ],
+    },
 ];

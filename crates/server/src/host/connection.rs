@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::config::Config;
-use driftlock_domain::denial::{Denial, LimitScope};
-use driftlock_gateway::ports::Platform;
-use driftlock_gateway::{Door, Gateway};
+use driftlock_domain::denial::{Denial, Fault, LimitScope};
+use driftlock_gateway::ports::{Platform, Refusal};
+use driftlock_gateway::{Door, Gateway, NoRoom};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -29,6 +29,7 @@ use super::client_stream::{ClientStream, Unread, wire};
 use super::clients::Client;
 use super::socket::Socket;
 use super::tunnel;
+use super::unwanted::{self, Drained, Unwanted};
 use super::upstream::{Backend, Pace, RequestBody, ResponseBody, Switched};
 
 /// What all connections of a core have in common.
@@ -77,23 +78,26 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         door: Door,
         client: Client,
     ) {
-        let activity = Activity::new(Instant::now());
+        let activity = Activity::new(Instant::now(), self.gateway.buffers());
+        let unwanted = Unwanted::new();
         let unread: Rc<dyn Unread> = Rc::<Self>::clone(&self);
         let stream = ClientStream::new(Socket::new(stream), Rc::clone(&activity), peer, unread);
         let io = TokioIo::new(stream);
         let (gateway, noted) = (self.gateway.clone(), Rc::clone(&activity));
         let switched: Rc<Cell<Option<Box<Switched>>>> = Rc::default();
         let (pace, other_end) = (self.pace, Rc::clone(&switched));
+        let left = Rc::clone(&unwanted);
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Err(ambiguous) = noted.request_began() {
                 request.extensions_mut().insert(ambiguous);
             }
             let (gateway, activity) = (gateway.clone(), Rc::clone(&noted));
-            let other_end = Rc::clone(&other_end);
+            let (other_end, unwanted) = (Rc::clone(&other_end), Rc::clone(&left));
             // Boxed, so that an idle connection does not hold the room that a request takes.
             Box::pin(async move {
-                let request = request.map(|body| RequestBody::incoming(body, pace));
-                let response = gateway.handle(request, peer, door).await;
+                let request = RequestBody::of(request, pace, &unwanted);
+                let mut response = gateway.handle(request, peer, door).await;
+                unwanted.answered(response.headers_mut());
                 let endless = response.body().is_endless();
                 activity.answer_began(if endless { Length::Endless } else { Length::Finite });
                 let body = |body: ResponseBody| match body {
@@ -117,8 +121,16 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
                     told = true;
                 }
             }
-            if Pin::new(&mut connection).poll(context).is_ready() {
-                return Poll::Ready(Due::Close);
+            loop {
+                if Pin::new(&mut connection).poll(context).is_ready() {
+                    return Poll::Ready(Due::Close);
+                }
+                if unwanted.poll(context) == Drained::Nothing {
+                    break;
+                }
+            }
+            if activity.is_crowded() {
+                return Poll::Ready(Due::Crowded);
             }
             // Polled once it has a task to wake, and then when it woke it.
             while (!timed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
@@ -139,14 +151,27 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             // Whoever went on before it was agreed to speaks no WebSocket.
             if parts.read_buf.is_empty() {
                 let idle = self.websocket_idle;
-                tunnel::run(parts.io.into_inner().stream, *backend, idle, &client).await;
+                tunnel::run(parts.io.into_inner().into_socket(), *backend, idle, &client).await;
             }
             return;
         }
-        if over == Due::SlowHead {
-            // Whoever does not even take these few bytes need not have them.
-            connection.into_parts().io.into_inner().time_out();
+        let refusal = match over {
+            Due::SlowHead => Some(Denial::ClientTimeout.into()),
+            Due::Crowded => Some(Fault::from(NoRoom).into()),
+            Due::Close | Due::Later(_) => None,
+        };
+        let is_ended = unwanted.is_cut_off() || activity.is_being_sent();
+        if refusal.is_none() && !is_ended {
+            return;
         }
+        let stream = connection.into_parts().io.into_inner();
+        if let Some(refusal) = refusal {
+            stream.refuse(refusal);
+        }
+        // The head's room is given back: nothing of it is in memory any more.
+        drop(activity);
+        // Boxed, so that an idle connection does not hold its room.
+        Box::pin(unwanted::close(stream.into_socket().into_inner())).await;
     }
 }
 
@@ -164,8 +189,8 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
 }
 
 impl<P: Platform<Upstream = Backend>> Unread for Protocol<P> {
-    fn answer(&self, denial: Denial, peer: IpAddr) -> Response<Bytes> {
-        self.gateway.unread(denial, peer)
+    fn answer(&self, refusal: Refusal, peer: IpAddr) -> Response<Bytes> {
+        self.gateway.unread(refusal, peer)
     }
 }
 

@@ -23,6 +23,7 @@ mod socket;
 mod store_http;
 mod supabase;
 mod tunnel;
+mod unwanted;
 mod upstream;
 
 pub(crate) use clock::NativeClock;

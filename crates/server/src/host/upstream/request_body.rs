@@ -2,6 +2,8 @@
 //!
 //! What is wrong with a body is the client's doing, but it surfaces as an error of the backend's
 //! connection, which was writing it. So the body leaves a note, which the sender reads first.
+//!
+//! A body that is dropped before its end goes back to its connection, which reads on.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,9 +14,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::denial::Denial;
+use http::header::EXPECT;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+use crate::host::unwanted::Unwanted;
 
 /// See the module.
 pub(crate) enum RequestBody {
@@ -26,7 +32,12 @@ pub(crate) enum RequestBody {
 
 /// A body as it comes from a client.
 pub(crate) struct ClientBody {
-    incoming: Incoming,
+    /// Always there, until this is dropped.
+    incoming: Option<Incoming>,
+    /// Where the rest goes if this is dropped before its end.
+    unwanted: Rc<Unwanted>,
+    /// Whether the client sends nothing before it is told to.
+    awaits_consent: bool,
     /// How many bytes may come in all, and how many of them have not yet.
     max: u64,
     left: u64,
@@ -78,8 +89,24 @@ enum Turn {
 pub(crate) struct BrokenBody;
 
 impl RequestBody {
-    /// A client's body that comes at this pace at least.
-    pub(crate) fn incoming(incoming: Incoming, pace: Pace) -> Self {
+    /// A request with its body, which comes at this pace at least; if it is not read to its end, the
+    /// rest is `unwanted`.
+    pub(crate) fn of(
+        request: Request<Incoming>,
+        pace: Pace,
+        unwanted: &Rc<Unwanted>,
+    ) -> Request<Self> {
+        let awaits_consent =
+            request.version() > Version::HTTP_10 && request.headers().contains_key(EXPECT);
+        request.map(|incoming| Self::incoming(incoming, pace, unwanted, awaits_consent))
+    }
+
+    fn incoming(
+        incoming: Incoming,
+        pace: Pace,
+        unwanted: &Rc<Unwanted>,
+        awaits_consent: bool,
+    ) -> Self {
         if incoming.is_end_stream() {
             return Self::Full(None);
         }
@@ -87,8 +114,19 @@ impl RequestBody {
         let turn = Cell::new(Turn::Backend(began));
         let note = Note(Some(Rc::new(Progress { failed: RefCell::default(), turn })));
         let (max, waited, waiting) = (u64::MAX, Duration::ZERO, None);
-        let body = ClientBody { incoming, max, left: max, began, pace, waited, waiting, note };
-        Self::Client(Box::new(body))
+        let (incoming, unwanted) = (Some(incoming), Rc::clone(unwanted));
+        Self::Client(Box::new(ClientBody {
+            incoming,
+            unwanted,
+            awaits_consent,
+            max,
+            left: max,
+            began,
+            pace,
+            waited,
+            waiting,
+            note,
+        }))
     }
 
     /// The same body with a bound on its size.
@@ -104,8 +142,9 @@ impl RequestBody {
     pub(super) fn refused(&self) -> Option<Denial> {
         match self {
             Self::Full(_) => None,
-            Self::Client(body) => (body.incoming.size_hint().lower() > body.max)
-                .then_some(Denial::BodyTooLarge(body.max)),
+            Self::Client(body) => {
+                (body.size_hint().lower() > body.max).then_some(Denial::BodyTooLarge(body.max))
+            }
         }
     }
 
@@ -155,11 +194,16 @@ impl Note {
 
 impl ClientBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Denial>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+        self.awaits_consent = false;
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
             self.note.turn(Turn::Client);
             ready!(self.poll_silence(context));
             return Poll::Ready(Some(Err(Denial::ClientTimeout)));
         };
+        if !matches!(frame, Some(Ok(_))) {
+            self.incoming = None;
+        }
         let now = Instant::now();
         self.note.turn(Turn::Backend(now));
         if let Some(waiting) = self.waiting.take() {
@@ -173,6 +217,14 @@ impl ClientBody {
         }))
     }
 
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
     /// Ready once the client was silent for too long, or is too slow on the whole.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let waiting = self.waiting.get_or_insert_with(|| {
@@ -182,6 +234,19 @@ impl ClientBody {
             Waiting { since, timer: Box::pin(tokio::time::sleep_until(since + patience)) }
         });
         waiting.timer.as_mut().poll(context)
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        match self.incoming.take() {
+            Some(incoming) if self.awaits_consent => {
+                drop(incoming);
+                self.unwanted.leave_unasked();
+            }
+            Some(incoming) if !incoming.is_end_stream() => self.unwanted.leave(incoming),
+            Some(_) | None => {}
+        }
     }
 }
 
@@ -216,7 +281,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
-            Self::Client(body) => body.incoming.is_end_stream(),
+            Self::Client(body) => body.is_end_stream(),
         }
     }
 
@@ -225,7 +290,7 @@ impl Body for RequestBody {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Client(body) => body.incoming.size_hint(),
+            Self::Client(body) => body.size_hint(),
         }
     }
 }
