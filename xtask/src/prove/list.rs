@@ -98,6 +98,21 @@ pub(crate) const PROOFS: &[Proof] = &[
         ],
     },
     Proof {
+        name: "clients",
+        claim: "Java's HttpClient and curl --http2 call with their defaults, and Python's http.client \
+                reads every denial of an upload.",
+        package: "driftlock-e2e",
+        test: "clients",
+        filter: &[],
+        settings: &[],
+        programs: &[
+            ("java", "default-jre-headless"),
+            ("curl", "curl"),
+            ("python3", "python3-minimal"),
+        ],
+        guards: &["crates/server/src/host", "crates/domain/src/websocket.rs"],
+    },
+    Proof {
         name: "denials",
         claim: "64 clients that send head and body apart, at their quota, read all of 20,000 denials, \
                 and no connection is reset.",

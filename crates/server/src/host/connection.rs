@@ -39,10 +39,15 @@ pub(super) struct Protocol<P: Platform> {
     patience: Patience,
     pace: Pace,
     websocket_idle: Duration,
+    /// Connections that were turned away and still wait for what their clients send.
+    leaving: Cell<usize>,
 }
 
 /// When a client that has too many connections may try again.
 const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
+/// So many connections at most that were turned away are held for a second; they are beyond what their
+/// addresses may have.
+const LEAVING_MAX: usize = 64;
 /// Room for a request line's method and version, and for what ends the head.
 const HEAD_SLACK: usize = 1 << 10;
 /// The greatest piece of a request that is read at once, in bytes.
@@ -67,7 +72,8 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         let bytes_per_sec_min = config.timeouts.body_bytes_per_sec_min;
         let pace = Pace { idle: patience.body, bytes_per_sec_min, total: patience.request };
         let websocket_idle = Duration::from_millis(config.timeouts.websocket_idle_ms);
-        Rc::new(Self { gateway, http, patience, pace, websocket_idle })
+        let leaving = Cell::new(0);
+        Rc::new(Self { gateway, http, patience, pace, websocket_idle, leaving })
     }
 
     /// Serves one connection to its end.
@@ -176,15 +182,24 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
 }
 
 impl<P: Platform<Upstream = Backend>> Protocol<P> {
-    /// Tells a client that has too many connections, as far as it takes that at once. It is asked of
-    /// the system itself: of a connection just accepted the runtime does not know yet that it can be
-    /// written to.
-    pub(super) fn turn_away(&self, stream: &TcpStream, peer: IpAddr) {
+    /// Answers a client that has too many connections, as far as it takes that at once. The system
+    /// itself is asked to send: of a connection just accepted the runtime does not know yet that it can
+    /// be written to. Some of these connections wait for what the client sends meanwhile, so that the
+    /// answer is not lost.
+    pub(super) fn turn_away(self: &Rc<Self>, stream: TcpStream, peer: IpAddr) {
         let denial = Denial::RateLimited { scope: LimitScope::Address, wait: TURNED_AWAY_FOR };
-        let stream = SockRef::from(stream);
-        // A client that is gone, or takes nothing, is told nothing.
-        let _ = stream.send(&wire(&self.gateway.unread(denial, peer)));
-        let _ = stream.shutdown(Shutdown::Write);
+        // A client that is gone, or takes nothing, gets no answer.
+        let _ = SockRef::from(&stream).send(&wire(&self.gateway.unread(denial, peer)));
+        if self.leaving.get() >= LEAVING_MAX {
+            let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
+            return;
+        }
+        self.leaving.set(self.leaving.get() + 1);
+        let protocol = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            unwanted::close(stream).await;
+            protocol.leaving.set(protocol.leaving.get() - 1);
+        });
     }
 }
 

@@ -157,7 +157,7 @@ async fn accept<P: Platform<Upstream = Backend>>(
                 let presence =
                     crowd.as_ref().map_or(Some(Presence::UNCOUNTED), |it| it.enter(peer));
                 let Some(presence) = presence else {
-                    protocol.turn_away(&stream, peer);
+                    protocol.turn_away(stream, peer);
                     continue;
                 };
                 let client = clients.open(presence);
