@@ -17,7 +17,7 @@ use driftlock_gateway::{Door, Gateway, NoRoom};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
@@ -84,75 +84,31 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         door: Door,
         client: Client,
     ) {
-        let activity = Activity::new(Instant::now(), self.gateway.buffers());
-        let unwanted = Unwanted::new();
+        let state = Rc::new(State {
+            activity: Activity::new(Instant::now(), self.gateway.buffers()),
+            unwanted: Unwanted::new(),
+            switched: Cell::new(None),
+        });
         let unread: Rc<dyn Unread> = Rc::<Self>::clone(&self);
-        let stream = ClientStream::new(Socket::new(stream), Rc::clone(&activity), peer, unread);
-        let io = TokioIo::new(stream);
-        let (gateway, noted) = (self.gateway.clone(), Rc::clone(&activity));
-        let switched: Rc<Cell<Option<Box<Switched>>>> = Rc::default();
-        let (pace, other_end) = (self.pace, Rc::clone(&switched));
-        let left = Rc::clone(&unwanted);
+        let activity = Rc::clone(&state.activity);
+        let stream = ClientStream::new(Socket::new(stream), activity, peer, unread);
+        let (gateway, pace, noted) = (self.gateway.clone(), self.pace, Rc::clone(&state));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            if let Err(ambiguous) = noted.request_began() {
+            if let Err(ambiguous) = noted.activity.request_began() {
                 request.extensions_mut().insert(ambiguous);
             }
-            let (gateway, activity) = (gateway.clone(), Rc::clone(&noted));
-            let (other_end, unwanted) = (Rc::clone(&other_end), Rc::clone(&left));
+            let request = RequestBody::of(request, pace, &noted.unwanted);
+            let (gateway, state) = (gateway.clone(), Rc::clone(&noted));
             // Boxed, so that an idle connection does not hold the room that a request takes.
             Box::pin(async move {
-                let request = RequestBody::of(request, pace, &unwanted);
-                let mut response = gateway.handle(request, peer, door).await;
-                unwanted.answered(response.headers_mut());
-                let endless = response.body().is_endless();
-                activity.answer_began(if endless { Length::Endless } else { Length::Finite });
-                let body = |body: ResponseBody| match body {
-                    ResponseBody::Switched(switched) => {
-                        other_end.set(Some(switched));
-                        ResponseBody::Full(None)
-                    }
-                    body => body,
-                };
-                Ok::<_, Infallible>(response.map(|it| Answer { body: body(it), activity }))
+                let response = gateway.handle(request, peer, door).await;
+                Ok::<_, Infallible>(state.answer(response))
             })
         });
-        let mut connection = self.http.serve_connection(io, service);
-        let mut timer = Box::pin(tokio::time::sleep(self.patience.shortest()));
-        let (mut told, mut timed) = (false, false);
-        let over = poll_fn(|context| {
-            if !told {
-                client.runs_in(context.waker());
-                if client.is_draining() {
-                    Pin::new(&mut connection).graceful_shutdown();
-                    told = true;
-                }
-            }
-            loop {
-                if Pin::new(&mut connection).poll(context).is_ready() {
-                    return Poll::Ready(Due::Close);
-                }
-                if unwanted.poll(context) == Drained::Nothing {
-                    break;
-                }
-            }
-            if activity.is_crowded() {
-                return Poll::Ready(Due::Crowded);
-            }
-            // Polled once it has a task to wake, and then when it woke it.
-            while (!timed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
-                match activity.due(Instant::now(), self.patience) {
-                    Due::Later(at) => {
-                        timer.as_mut().reset(at);
-                        timed = false;
-                    }
-                    over => return Poll::Ready(over),
-                }
-            }
-            timed = true;
-            Poll::Pending
-        })
-        .await;
-        if let Some(backend) = switched.take() {
+        let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let drain = |connection: &mut _| Connection::graceful_shutdown(Pin::new(connection));
+        let over = self.until_over(&mut connection, drain, &client, &state).await;
+        if let Some(backend) = state.switched.take() {
             let parts = connection.into_parts();
             // Whoever went on before it was agreed to speaks no WebSocket.
             if parts.read_buf.is_empty() {
@@ -166,18 +122,86 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             Due::Crowded => Some(Fault::from(NoRoom).into()),
             Due::Close | Due::Later(_) => None,
         };
-        let is_ended = unwanted.is_cut_off() || activity.is_being_sent();
-        if refusal.is_none() && !is_ended {
-            return;
+        if refusal.is_some() || state.unwanted.is_cut_off() || state.activity.is_being_sent() {
+            let stream = connection.into_parts().io.into_inner();
+            if let Some(refusal) = refusal {
+                stream.refuse(refusal);
+            }
+            // What was read of a head is in memory no longer: its room is given back.
+            drop(state);
+            // Boxed, so that an idle connection does not hold its room.
+            Box::pin(unwanted::close(stream.into_socket().into_inner())).await;
         }
-        let stream = connection.into_parts().io.into_inner();
-        if let Some(refusal) = refusal {
-            stream.refuse(refusal);
-        }
-        // The head's room is given back: nothing of it is in memory any more.
-        drop(activity);
-        // Boxed, so that an idle connection does not hold its room.
-        Box::pin(unwanted::close(stream.into_socket().into_inner())).await;
+    }
+
+    /// Runs a connection until it ends, one of its times is over, or a head finds no room in memory.
+    async fn until_over<C: Future + Unpin>(
+        &self,
+        connection: &mut C,
+        drain: impl Fn(&mut C),
+        client: &Client,
+        state: &State,
+    ) -> Due {
+        let mut timer = Box::pin(tokio::time::sleep(self.patience.shortest()));
+        let (mut is_draining, mut timed) = (false, false);
+        poll_fn(|context| {
+            if !is_draining {
+                client.runs_in(context.waker());
+                if client.is_draining() {
+                    drain(connection);
+                    is_draining = true;
+                }
+            }
+            loop {
+                if Pin::new(&mut *connection).poll(context).is_ready() {
+                    return Poll::Ready(Due::Close);
+                }
+                if state.unwanted.poll(context) == Drained::Nothing {
+                    break;
+                }
+            }
+            if state.activity.is_crowded() {
+                return Poll::Ready(Due::Crowded);
+            }
+            // Polled once it has a task to wake, and then when it woke it.
+            while (!timed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
+                match state.activity.due(Instant::now(), self.patience) {
+                    Due::Later(at) => {
+                        timer.as_mut().reset(at);
+                        timed = false;
+                    }
+                    over => return Poll::Ready(over),
+                }
+            }
+            timed = true;
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// What a connection and its requests share.
+struct State {
+    activity: Rc<Activity>,
+    unwanted: Rc<Unwanted>,
+    /// The connection to the backend, once both speak another protocol.
+    switched: Cell<Option<Box<Switched>>>,
+}
+
+impl State {
+    /// Notes that an answer begins, and what that means for the connection.
+    fn answer(&self, mut response: Response<ResponseBody>) -> Response<Answer> {
+        self.unwanted.answered(response.headers_mut());
+        let endless = response.body().is_endless();
+        self.activity.answer_began(if endless { Length::Endless } else { Length::Finite });
+        let activity = Rc::clone(&self.activity);
+        response.map(|body| match body {
+            ResponseBody::Switched(switched) => {
+                self.switched.set(Some(switched));
+                Answer { body: ResponseBody::Full(None), activity }
+            }
+            body => Answer { body, activity },
+        })
     }
 }
 
