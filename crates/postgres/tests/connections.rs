@@ -1,7 +1,5 @@
 //! Connections: whom they trust, and how long they wait.
 
-use std::time::Duration;
-
 use driftlock_domain::config::Durability;
 use driftlock_domain::key::KeyHash;
 use driftlock_gateway::ports::{Directory, Page};
