@@ -291,6 +291,43 @@ exception when serialization_failure then
     return '"changed"';
 end $$;
 
+-- What Stripe was told of a period of these bounds, or will be; a correction's hour is -1.
+create or replace function driftlock.reported(organization uuid, period bigint,
+    out units bigint, out value bigint, out corrections bigint) language sql stable as $$
+    select coalesce(sum(r.units), 0), coalesce(sum(r.value) filter (where r.state <> 'dead'), 0),
+        count(*) filter (where r.hour = -1)
+    from driftlock.meter_reports r
+    where r.organization_id = reported.organization and r.period_id = reported.period $$;
+
+create or replace function public.driftlock_reported(args jsonb) returns jsonb
+    language sql stable security definer set search_path = public, pg_temp as $$
+    select jsonb_build_object('period_id', p.id) || to_jsonb(r)
+    from driftlock.billing_periods p, driftlock.reported(p.organization_id, p.id) r
+    where p.organization_id = (args ->> 'organization')::uuid
+      and p.starts_at = (args ->> 'start')::bigint and p.ends_at = (args ->> 'end')::bigint $$;
+
+-- Enters a correction of what was read; whether it was still so.
+create or replace function public.driftlock_correct(args jsonb) returns jsonb
+    language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    organization uuid := (args ->> 'organization')::uuid;
+    period bigint := (args ->> 'period_id')::bigint;
+    now bigint := (args ->> 'now')::bigint;
+begin
+    perform from driftlock.usage_ledgers u where u.organization_id = organization for update;
+    perform from driftlock.reported(organization, period) r
+        where r.units = (args ->> 'units')::bigint and r.value = (args ->> 'value')::bigint
+          and r.corrections = (args ->> 'corrections')::bigint;
+    if not found then
+        return 'false';
+    end if;
+    insert into driftlock.meter_reports (identifier, organization_id, period_id, hour, units, value,
+        timestamp, sealed_at, state, due_at)
+    values (args ->> 'identifier', organization, period, -1, 0, (args ->> 'correction')::bigint,
+        (args ->> 'timestamp')::bigint, now, 'pending', now);
+    return 'true';
+end $$;
+
 create or replace function driftlock.report(r driftlock.meter_reports) returns jsonb
     language sql stable as $$
     select jsonb_build_object('organization', r.organization_id, 'identifier', r.identifier,

@@ -42,6 +42,9 @@ pub enum AlertKind {
     MeterError,
     /// Stripe's sums and the ledger differ.
     UsageDrift,
+    /// Stripe was told of overage that is none any more, since more units are included: it is told a
+    /// negative quantity.
+    OverageOverreported,
 }
 
 /// One alert.
@@ -76,6 +79,7 @@ impl AlertKind {
             Self::SeveralSubscriptions => "several_subscriptions",
             Self::MeterError => "meter_error",
             Self::UsageDrift => "usage_drift",
+            Self::OverageOverreported => "overage_overreported",
         }
     }
 }
@@ -216,6 +220,8 @@ mod tests {
         }) {
             assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.as_str());
         }
-        assert_eq!(serde_json::to_value(AlertKind::UsageDrift).expect("JSON"), "usage_drift");
+        for kind in [AlertKind::UsageDrift, AlertKind::OverageOverreported] {
+            assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.as_str());
+        }
     }
 }

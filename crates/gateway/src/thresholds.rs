@@ -24,6 +24,12 @@ impl<P: Platform> Gateway<P> {
             let (organization, cause) = (after.id, fault.cause);
             tracing::error!(%organization, cause, "thresholds of new terms are told later");
         }
+        if old != new
+            && let Err(fault) = self.seal_usage(after).await
+        {
+            let (organization, cause) = (after.id, fault.cause);
+            tracing::error!(%organization, cause, "reported usage is corrected later");
+        }
     }
 
     fn terms(&self, organization: &Organization, now: Timestamp) -> Option<Terms> {

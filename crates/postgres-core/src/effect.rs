@@ -39,6 +39,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_report"
             | "driftlock_reports"
             | "driftlock_reports_in"
+            | "driftlock_reported"
             | "driftlock_report_sums"
             | "driftlock_open_buckets"
             | "driftlock_alerts"

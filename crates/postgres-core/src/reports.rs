@@ -9,7 +9,8 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{
-    Attempts, Bucket, Next, PeriodSums, Report, ReportState, Reported, SealRule, Sealed, is_due,
+    Attempts, Bucket, Next, PeriodSums, Report, ReportState, Reported, SealRule, Sealed, Told,
+    is_due,
 };
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{Alerts, Page, ReportPage, UsageReports};
@@ -34,14 +35,23 @@ struct Open {
     starts_at: i64,
     ends_at: i64,
     before_units: u64,
-    before_value: u64,
+    before_value: i64,
+}
+
+/// What Stripe was told of a period.
+#[derive(Deserialize)]
+struct ToldRow {
+    period_id: i64,
+    units: u64,
+    value: i64,
+    corrections: u32,
 }
 
 #[derive(Deserialize)]
 struct Row {
     organization: OrganizationId,
     identifier: String,
-    value: u64,
+    value: i64,
     timestamp: i64,
     units: u64,
     state: ReportState,
@@ -58,9 +68,9 @@ struct SumsRow {
     settled: u64,
     sealed: u64,
     open: u64,
-    acknowledged: u64,
-    outstanding: u64,
-    dead: u64,
+    acknowledged: i64,
+    outstanding: i64,
+    dead: i64,
 }
 
 #[derive(Deserialize)]
@@ -93,15 +103,15 @@ impl<C: Call> UsageReports for FunctionStore<C> {
             let args = json!({ "organization": uuid!(organization), "now": now.micros() });
             let open: Vec<Open> = read(self.call.call("driftlock_open_buckets", args).await?)?;
             let reports = sealed(organization, open, rule, now);
-            if reports.is_empty() {
-                return Ok(0);
-            }
             let count = reports.len() as u64;
+            if count == 0 {
+                return self.correct(organization, rule, now).await;
+            }
             let args = json!({
                 "organization": uuid!(organization), "now": now.micros(), "reports": reports,
             });
             if self.call.call("driftlock_seal", args).await?.is_null() {
-                return Ok(count);
+                return Ok(count + self.correct(organization, rule, now).await?);
             }
         }
         Err(Fault::store(format!("the buckets of {organization} do not come to rest")))
@@ -213,6 +223,36 @@ impl<C: Call> UsageReports for FunctionStore<C> {
     }
 }
 
+impl<C: Call> FunctionStore<C> {
+    /// Enters what corrects the reports of the period in force, if they are to be corrected; how many.
+    /// What changed since it was read is corrected the next time.
+    async fn correct(
+        &self,
+        organization: OrganizationId,
+        rule: SealRule,
+        now: Timestamp,
+    ) -> Result<u64, Fault> {
+        let Some(period) = rule.corrected(now) else { return Ok(0) };
+        let args = json!({
+            "organization": uuid!(organization), "start": period.start.micros(),
+            "end": period.end.micros(),
+        });
+        let told: Option<ToldRow> = read(self.call.call("driftlock_reported", args).await?)?;
+        let Some(row) = told else { return Ok(0) };
+        let ToldRow { period_id, units, value, corrections } = row;
+        let told = Told { units, value, corrections };
+        let Some(report) = Report::correction(organization, rule, told, now) else { return Ok(0) };
+        let args = json!({
+            "organization": uuid!(organization), "period_id": period_id, "now": now.micros(),
+            "units": int(units), "value": value, "corrections": corrections,
+            "identifier": report.sealed.identifier, "correction": report.sealed.value,
+            "timestamp": report.sealed.timestamp.secs(),
+        });
+        let entered: bool = read(self.call.call("driftlock_correct", args).await?)?;
+        Ok(u64::from(entered))
+    }
+}
+
 impl<C: Call> Alerts for FunctionStore<C> {
     async fn raise(&self, one: Alert) -> Result<(), Fault> {
         self.call.call("driftlock_raise", json!({ "alerts": [alert(&one)] })).await.map(drop)
@@ -261,7 +301,7 @@ fn sealed(
         reports.push(json!({
             "identifier": report.sealed.identifier, "period_id": open.period_id,
             "hour": open.hour, "bucket_units": int(open.units), "parts": open.parts,
-            "units": int(report.units), "value": int(report.sealed.value),
+            "units": int(report.units), "value": report.sealed.value,
             "timestamp": report.sealed.timestamp.secs(), "state": report.state,
             "error": report.error, "before_units": int(sum.units),
         }));

@@ -9,7 +9,8 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{
-    Attempts, Bucket, Next, PeriodSums, Report, ReportState, Reported, SealRule, Sealed, is_due,
+    Attempts, Bucket, CORRECTION_HOUR, Next, PeriodSums, Report, ReportState, Reported, SealRule,
+    Sealed, Told, is_due,
 };
 use driftlock_domain::time::Timestamp;
 
@@ -72,10 +73,37 @@ pub fn seal(
         };
         let before = sealed_before(sql, organization, open.period_id)?;
         let report = Report::of(&bucket, rule, before, now);
-        enter(sql, &report, &open, now)?;
+        enter(sql, &report, (open.period_id, open.hour), now)?;
+        close(sql, organization, &open, now)?;
         sealed += 1;
     }
-    Ok(sealed)
+    Ok(sealed + correct(sql, organization, rule, now)?)
+}
+
+/// Enters what corrects the reports of the period in force, if they are to be corrected; how many.
+fn correct(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    rule: SealRule,
+    now: Timestamp,
+) -> Result<u64, Fault> {
+    let Some(Period { start, end }) = rule.corrected(now) else { return Ok(0) };
+    let query = "SELECT p.id, coalesce(sum(r.units), 0), \
+                 coalesce(sum(CASE r.state WHEN 'dead' THEN 0 ELSE r.value END), 0), \
+                 coalesce(sum(r.hour = ?4), 0) \
+                 FROM billing_periods p LEFT JOIN meter_reports r \
+                 ON r.organization = p.organization AND r.period = p.id \
+                 WHERE p.organization = ?1 AND p.starts_at = ?2 AND p.ends_at = ?3 GROUP BY p.id";
+    let (start, end) = (start.micros().into(), end.micros().into());
+    let values = [organization.as_bytes().into(), start, end, CORRECTION_HOUR.into()];
+    let told = sql.first(query, &values, |row| {
+        let told = Told { units: row.number(1)?, value: row.int(2)?, corrections: row.number(3)? };
+        Ok((row.int(0)?, told))
+    })?;
+    let Some((period, told)) = told else { return Ok(0) };
+    let Some(report) = Report::correction(organization, rule, told, now) else { return Ok(0) };
+    enter(sql, &report, (period, CORRECTION_HOUR), now)?;
+    Ok(1)
 }
 
 fn open(row: Row<'_>) -> Result<Open, Fault> {
@@ -101,21 +129,25 @@ fn sealed_before(
     let query = "SELECT coalesce(sum(units), 0), coalesce(sum(value), 0) FROM meter_reports \
                  WHERE organization = ?1 AND period = ?2";
     let values = [organization.as_bytes().into(), period.into()];
-    let sums = sql.first(query, &values, |row| {
-        Ok(Reported { units: row.number(0)?, value: row.number(1)? })
-    })?;
+    let sums = sql
+        .first(query, &values, |row| Ok(Reported { units: row.number(0)?, value: row.int(1)? }))?;
     Ok(sums.unwrap_or_default())
 }
 
-fn enter(sql: &impl Sql, report: &Report, open: &Open, now: Timestamp) -> Result<(), Fault> {
+fn enter(
+    sql: &impl Sql,
+    report: &Report,
+    (period, hour): (i64, i64),
+    now: Timestamp,
+) -> Result<(), Fault> {
     let insert = "INSERT INTO meter_reports (identifier, organization, period, hour, units, value, \
                   timestamp, sealed_at, state, due_at, error) \
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?8, ?10)";
     let values = [
         (&*report.sealed.identifier).into(),
         report.organization.as_bytes().into(),
-        open.period_id.into(),
-        open.hour.into(),
+        period.into(),
+        hour.into(),
         report.units.into(),
         report.sealed.value.into(),
         report.sealed.timestamp.secs().into(),
@@ -123,11 +155,20 @@ fn enter(sql: &impl Sql, report: &Report, open: &Open, now: Timestamp) -> Result
         report.state.as_str().into(),
         report.error.as_deref().into(),
     ];
-    sql.execute(insert, &values)?;
+    sql.execute(insert, &values).map(drop)
+}
+
+/// Notes that a bucket is sealed as it was read.
+fn close(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    open: &Open,
+    now: Timestamp,
+) -> Result<(), Fault> {
     let update = "UPDATE meter_outbox SET sealed_units = ?4, parts = parts + 1, sealed_at = ?5 \
                   WHERE organization = ?1 AND period = ?2 AND hour = ?3";
     let values = [
-        report.organization.as_bytes().into(),
+        organization.as_bytes().into(),
         open.period_id.into(),
         open.hour.into(),
         open.units.into(),
@@ -274,7 +315,7 @@ fn report(row: Row<'_>) -> Result<Report, Fault> {
         organization: OrganizationId::from_bytes(row.bytes(0)?),
         sealed: Sealed {
             identifier: row.text(1)?.into_owned(),
-            value: row.number(2)?,
+            value: row.int(2)?,
             timestamp: Timestamp::from_secs(row.int(3)?),
         },
         units: row.number(4)?,
@@ -319,9 +360,9 @@ pub fn sums(
             settled: row.number(2)?,
             sealed: row.number(3)?,
             open: row.number(4)?,
-            acknowledged: row.number(5)?,
-            outstanding: row.number(6)?,
-            dead: row.number(7)?,
+            acknowledged: row.int(5)?,
+            outstanding: row.int(6)?,
+            dead: row.int(7)?,
         })
     })
 }

@@ -69,7 +69,7 @@ impl World {
         run(self.store.lease(id, node(1), &ask(None, 0, 100), now())).expect("leased");
         run(self.store.settle(settlement(1, 1), now())).expect("settled");
         let service = Period { start: Timestamp::default(), end: Timestamp::MAX };
-        let rule = SealRule { mode: ReportMode::Total, included: 0, service };
+        let rule = SealRule { mode: ReportMode::Total, included: 0, service, in_force: None };
         self.clock.advance(Duration::from_secs(3_600));
         assert_eq!(run(self.store.seal(id, rule, self.clock.now())).expect("sealed"), 1);
         self

@@ -10,7 +10,8 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::stripe::meter::{
-    Attempts, Bucket, Next, PeriodSums, Report, ReportState, Reported, SealRule, is_due,
+    Attempts, Bucket, CORRECTION_HOUR, Next, PeriodSums, Report, ReportState, Reported, SealRule,
+    Told, is_due,
 };
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::BUCKET_SECS;
@@ -61,6 +62,26 @@ impl Outbox {
         self.reports.values().filter(move |kept| kept.place == place).map(|kept| &kept.report)
     }
 
+    /// What Stripe was told of a period, or will be.
+    fn told(&self, organization: OrganizationId, period: PeriodId) -> Told {
+        let own = |kept: &&Kept| (kept.place.0, kept.place.1) == (organization, period);
+        let mut told = Told::default();
+        for kept in self.reports.values().filter(own) {
+            told.units += kept.report.units;
+            if kept.report.state != ReportState::Dead {
+                told.value += kept.report.sealed.value;
+            }
+            told.corrections += u32::from(kept.place.2 == Timestamp::from_secs(CORRECTION_HOUR));
+        }
+        told
+    }
+
+    fn enter(&mut self, report: Report, place: Place, now: Timestamp) {
+        let name = report.sealed.identifier.clone();
+        let kept = Kept { report, place, due_at: now, taken_until: Timestamp::default() };
+        self.reports.insert(name, kept);
+    }
+
     fn sum(&self, organization: OrganizationId, period: PeriodId) -> Reported {
         let own = |kept: &&Kept| (kept.place.0, kept.place.1) == (organization, period);
         let mut sum = Reported::default();
@@ -101,12 +122,20 @@ impl UsageReports for MemoryStore {
         let open = state.open_buckets(organization, now);
         for (place, bucket) in &open {
             let report = Report::of(bucket, rule, state.outbox.sum(organization, place.1), now);
-            let name = report.sealed.identifier.clone();
-            let taken_until = Timestamp::default();
-            let kept = Kept { report, place: *place, due_at: now, taken_until };
-            state.outbox.reports.insert(name, kept);
+            state.outbox.enter(report, *place, now);
         }
-        Ok(open.len() as u64)
+        let corrected = rule.corrected(now);
+        let in_force = state.periods_of(organization).find(|(_, is)| Some(*is) == corrected);
+        let correction = in_force.and_then(|(id, _)| {
+            let told = state.outbox.told(organization, id);
+            Some((id, Report::correction(organization, rule, told, now)?))
+        });
+        let sealed = open.len() + usize::from(correction.is_some());
+        if let Some((id, report)) = correction {
+            let place = (organization, id, Timestamp::from_secs(CORRECTION_HOUR));
+            state.outbox.enter(report, place, now);
+        }
+        Ok(sealed as u64)
     }
 
     async fn take_report(

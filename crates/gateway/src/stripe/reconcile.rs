@@ -45,8 +45,10 @@ impl Reconciliation {
         let sum = |of: fn(&Usage) -> u64| self.usage.iter().map(of).fold(0, u64::saturating_add);
         Compared {
             drift: sum(|usage| u64::try_from(usage.drift.unsigned_abs()).unwrap_or(u64::MAX)),
-            outstanding: sum(|usage| usage.sums.open.saturating_add(usage.sums.outstanding)),
-            dead: sum(|usage| usage.sums.dead),
+            outstanding: sum(|usage| {
+                usage.sums.open.saturating_add(usage.sums.outstanding.unsigned_abs())
+            }),
+            dead: sum(|usage| usage.sums.dead.unsigned_abs()),
             problems: self.problems.len() + self.unlinked.len(),
         }
     }
@@ -75,7 +77,7 @@ pub(crate) struct Usage {
     #[serde(flatten)]
     sums: PeriodSums,
     /// What Stripe has.
-    stripe: u64,
+    stripe: i64,
     /// What Stripe has beyond what it was told; negative when it misses some. What is on its way, and
     /// what was acknowledged within the lag of its sums, is neither.
     drift: i128,
@@ -161,6 +163,9 @@ impl<P: Platform> Gateway<P> {
                     .to_owned(),
             ));
         }
+        if let Some(current) = self.directory.organization(id).await? {
+            self.seal_usage(&current).await?;
+        }
         for sums in self.reports.report_sums(id, PERIODS).await? {
             match self.compare_period(id, customer, sums).await? {
                 Ok(usage) => {
@@ -187,7 +192,7 @@ impl<P: Platform> Gateway<P> {
         let compared = async {
             let (stripe, reports) = self.both_sides(organization, customer, window).await?;
             let told = reports.iter().filter(|report| report.state == ReportState::Done);
-            let told: u64 = told.map(|report| report.sealed.value).sum();
+            let told: i64 = told.map(|report| report.sealed.value).sum();
             let mut drift = meter::drift(stripe, &reports, self.clock.now());
             if let Some(part) = meter::settled_part(window, self.clock.now())
                 && drift == 0
@@ -212,7 +217,7 @@ impl<P: Platform> Gateway<P> {
         organization: OrganizationId,
         customer: &str,
         window: Period,
-    ) -> Result<(u64, Vec<Report>), Failed> {
+    ) -> Result<(i64, Vec<Report>), Failed> {
         let stripe = self.meter_sum(customer, window).await?;
         Ok((stripe, self.reports.reports(organization, window).await?))
     }

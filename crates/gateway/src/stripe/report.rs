@@ -3,6 +3,7 @@
 
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::period;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::{Organization, Subscription};
 use driftlock_domain::period::Period;
@@ -109,6 +110,9 @@ impl<P: Platform> Gateway<P> {
             let taken = self.reports.take_report(id, self.clock.now()).await?;
             let Some(report) = taken else { break };
             told += 1;
+            if report.sealed.value < 0 {
+                self.note_correction(&organization, rule, &report).await?;
+            }
             let next = match report.state {
                 ReportState::Reconcile => self.compare(id, &customer, &report).await?,
                 _ => self.tell(&customer, &report).await,
@@ -130,7 +134,47 @@ impl<P: Platform> Gateway<P> {
         let config = &self.shared.config;
         let plan = config.plan(&organization.plan)?;
         let included = Quota::in_force(plan, &organization.quota).included;
-        Some(SealRule { mode: config.stripe.report_usage, included, service })
+        let live = organization.subscription.as_ref().filter(|found| found.status.is_live());
+        let in_force = live.map(|_| period(organization, self.clock.agreed()));
+        Some(SealRule { mode: config.stripe.report_usage, included, service, in_force })
+    }
+
+    /// Seals what has done growing, and corrects what was reported under terms that are no more.
+    pub(crate) async fn seal_usage(&self, organization: &Organization) -> Result<(), Fault> {
+        let service = organization.subscription.as_ref().map(Subscription::service);
+        let rule = service.and_then(|service| self.seal_rule(organization, service));
+        let Some(rule) = rule.filter(|_| self.has_stripe()) else { return Ok(()) };
+        self.reports.seal(organization.id, rule, self.clock.agreed()).await.map(drop)
+    }
+
+    /// People are told of what is taken back, before it is.
+    async fn note_correction(
+        &self,
+        organization: &Organization,
+        rule: SealRule,
+        report: &Report,
+    ) -> Result<(), Fault> {
+        let plan = self.shared.config.plan(&organization.plan);
+        let quota = plan.map(|plan| Quota::in_force(plan, &organization.quota));
+        let units = report.sealed.value.unsigned_abs();
+        let price_micros = quota.and_then(|quota| quota.overage_micros);
+        let (identifier, id) = (&report.sealed.identifier, organization.id);
+        tracing::warn!(
+            organization = %id, identifier, units,
+            "reported overage exceeds the overage due, telling Stripe a negative quantity"
+        );
+        let details = json!({
+            "units": units,
+            "included": rule.included,
+            "period": rule.in_force,
+            "price_micros": price_micros,
+            "amount_micros": price_micros.map(|price| units.saturating_mul(price)),
+            "message": "Stripe was told of more overage than is due since more units are included; \
+                        a meter event of negative quantity takes it back.",
+        });
+        let (kind, subject) = (AlertKind::OverageOverreported, identifier.clone());
+        let at = self.clock.now();
+        self.alerts.raise(Alert { organization: id, kind, subject, at, details }).await
     }
 
     async fn tell(&self, customer: &str, report: &Report) -> Next {
@@ -171,7 +215,7 @@ impl<P: Platform> Gateway<P> {
             ReportState::Dead => false,
         };
         let uncertain: Vec<&Report> = all.iter().filter(open).collect();
-        let values: Vec<u64> = uncertain.iter().map(|other| other.sealed.value).collect();
+        let values: Vec<i64> = uncertain.iter().map(|other| other.sealed.value).collect();
         let own = uncertain.iter().position(|o| o.sealed.identifier == report.sealed.identifier);
         let found = reconcile(acknowledged, &values, told);
         Ok(match own.and_then(|at| found.get(at)) {
@@ -194,17 +238,17 @@ impl<P: Platform> Gateway<P> {
     }
 
     /// Stripe's own sum of a customer's usage over a window of whole minutes.
-    pub(super) async fn meter_sum(&self, customer: &str, window: Period) -> Result<u64, ApiError> {
+    pub(super) async fn meter_sum(&self, customer: &str, window: Period) -> Result<i64, ApiError> {
         let meter = self.meter().await?;
         let call = Call::get(format!("/v1/billing/meters/{meter}/event_summaries"))
             .field("customer", customer)
             .field("start_time", window.start.secs().to_string())
             .field("end_time", window.end.secs().to_string());
         let rows = self.stripe_list(&call).await?;
-        let mut sum = 0_u64;
+        let mut sum = 0_i64;
         for row in rows {
             let value = &row["aggregated_value"];
-            let units = value.as_u64().or_else(|| whole(value.as_f64()?));
+            let units = value.as_i64().or_else(|| whole(value.as_f64()?));
             let unreadable = || ApiError::Unreadable(format!("a sum of {value}"));
             sum = sum.saturating_add(units.ok_or_else(unreadable)?);
         }
@@ -239,12 +283,8 @@ impl<P: Platform> Gateway<P> {
 }
 
 /// A sum is told as a number that may have a fraction; units never do.
-fn whole(value: f64) -> Option<u64> {
-    let exact = value >= 0.0 && value.fract() == 0.0 && value <= 9_007_199_254_740_992.0;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it is a whole number in range"
-    )]
-    exact.then_some(value as u64)
+fn whole(value: f64) -> Option<i64> {
+    let exact = value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "it is a whole number in range")]
+    exact.then_some(value as i64)
 }

@@ -183,7 +183,7 @@ fn overage_mode_tells_stripe_of_what_is_beyond_the_included_units() {
     let _gateway = world.gateway("report_usage = \"overage\"");
     world.deliver();
     world.tell();
-    let told: Vec<u64> = world.double.meter_events().iter().map(|event| event.value).collect();
+    let told: Vec<i64> = world.double.meter_events().iter().map(|event| event.value).collect();
     assert_eq!(told, [25_000]);
     let rows = world.json(&["stripe", "reports", "--state", "done"]);
     assert_eq!(rows["data"][0]["units"], 275_000, "{rows}");
@@ -211,7 +211,7 @@ fn usage_that_stripe_refused_is_listed_and_told_again() {
     let report = rows["data"][0]["id"].as_str().expect("it is still there").to_owned();
     let told = world.json(&["stripe", "retry", &report]);
     assert_eq!(told["data"][0]["state"], "done", "{told}");
-    let values: Vec<u64> = world.double.meter_events().iter().map(|event| event.value).collect();
+    let values: Vec<i64> = world.double.meter_events().iter().map(|event| event.value).collect();
     assert_eq!(values, [5], "once");
     let done_already = done(&mut world.command(&["stripe", "retry", &report]));
     assert!(done_already.err.contains("Only a dead report"), "{done_already:?}");

@@ -240,7 +240,7 @@ async fn reports<S: SimStore>(Constrained { store, lift }: Constrained<S>) {
     store.settle(settlement(1, 1), now()).await.expect("settled");
     store.settle(settlement(1, 2), later).await.expect("settled");
     let service = Period { start: Timestamp::default(), end: Timestamp::MAX };
-    let rule = SealRule { mode: ReportMode::Total, included: 0, service };
+    let rule = SealRule { mode: ReportMode::Total, included: 0, service, in_force: None };
     let seal = async || store.seal(id, rule, later.plus(HOUR)).await;
     refused(seal().await, "another report");
     let window = Period { start: Timestamp::default(), end: later.plus(HOUR * 9) };

@@ -93,6 +93,7 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         inbox::invoices_come_in_pages_the_newest_first,
         reports::buckets_are_sealed_once_and_for_good,
         reports::overage_adds_up_whatever_is_raised,
+        reports::overage_told_under_other_terms_is_taken_back,
         reports::an_attempt_is_entered_before_it_is_made,
         reports::one_report_of_an_organization_is_told_at_a_time,
         reports::what_was_used_before_the_service_is_closed_and_never_told,

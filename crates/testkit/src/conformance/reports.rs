@@ -7,7 +7,9 @@ use driftlock_domain::entitlement::Terms;
 use driftlock_domain::lease::LeaseAsk;
 use driftlock_domain::organization::{OrganizationPatch, Subscription, SubscriptionStatus};
 use driftlock_domain::period::Period;
-use driftlock_domain::stripe::meter::{Next, PeriodSums, ReportMode, ReportState, SealRule};
+use driftlock_domain::stripe::meter::{
+    Next, PeriodSums, ReportMode, ReportState, SealRule, Sealed,
+};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::Settled;
 use driftlock_gateway::ports::Page;
@@ -16,7 +18,8 @@ use super::Store;
 use crate::make::{ask, audit, node, now, organization, organization_id, settlement, terms};
 
 const ALWAYS: Period = Period { start: Timestamp::from_micros(0), end: Timestamp::MAX };
-const TOTAL: SealRule = SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS };
+const TOTAL: SealRule =
+    SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS, in_force: None };
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// An organization that is a customer, with a lease.
@@ -57,7 +60,7 @@ async fn reporting(store: &impl Store, at: Timestamp) -> usize {
 }
 
 /// Takes all that is due and has it acknowledged; the values, in order of their hours.
-async fn tell_all(store: &impl Store, at: Timestamp) -> Vec<u64> {
+async fn tell_all(store: &impl Store, at: Timestamp) -> Vec<i64> {
     let mut told = Vec::new();
     while let Some(report) = store.take_report(organization_id(1), at).await.expect("taken") {
         let identifier = report.sealed.identifier;
@@ -118,6 +121,58 @@ pub(super) async fn overage_adds_up_whatever_is_raised(store: impl Store) {
     use_units(&store, 9, 12, end).await;
     store.seal(id, raised, end.plus(2 * HOUR)).await.expect("sealed");
     assert_eq!(tell_all(&store, end.plus(2 * HOUR)).await, [2], "52 - 35 = 17 in all");
+}
+
+pub(super) async fn overage_told_under_other_terms_is_taken_back(store: impl Store) {
+    let id = organization_id(1);
+    customer(&store, None).await;
+    use_units(&store, 1, 8, now()).await;
+    let (sealed_at, period) = (now().plus(HOUR), terms(None).period);
+    let before = SealRule {
+        mode: ReportMode::Overage,
+        included: 5,
+        service: Period { start: period.start, end: Timestamp::MAX },
+        in_force: Some(period),
+    };
+    assert_eq!(store.seal(id, before, sealed_at).await.expect("sealed"), 1);
+    assert_eq!(tell_all(&store, sealed_at).await, [3], "8 - 5");
+    assert_eq!(store.seal(id, before, sealed_at).await.expect("sealed"), 0, "it is right");
+
+    let raised = SealRule { included: 20, ..before };
+    let other = SealRule { in_force: None, ..raised };
+    assert_eq!(store.seal(id, other, sealed_at).await.expect("sealed"), 0, "not this period's");
+    assert_eq!(store.seal(id, raised, sealed_at).await.expect("sealed"), 1);
+    assert_eq!(store.seal(id, raised, sealed_at).await.expect("sealed"), 0, "once");
+    let sums = async || store.report_sums(id, 9).await.expect("read")[0];
+    let PeriodSums { sealed, acknowledged, outstanding, .. } = sums().await;
+    assert_eq!((sealed, acknowledged, outstanding), (8, 3, -3));
+    assert_eq!(reporting(&store, sealed_at).await, 1, "it waits to be sent");
+    let correction = store.take_report(id, sealed_at).await.expect("taken").expect("there");
+    let Sealed { identifier, value, timestamp } = correction.sealed;
+    assert_eq!((value, correction.units, timestamp), (-3, 0, sealed_at.floor_to(1)));
+    store.answer_report(id, &identifier, Next::Done, sealed_at).await.expect("answered");
+    assert_eq!((sums().await.acknowledged, sums().await.outstanding), (0, 0));
+
+    // What follows is told from there on, and corrected again if terms change again.
+    let later = sealed_at.plus(2 * HOUR);
+    use_units(&store, 2, 20, sealed_at).await;
+    store.seal(id, raised, later).await.expect("sealed");
+    assert_eq!(tell_all(&store, later).await, [8], "28 - 20");
+    let most = SealRule { included: 26, ..raised };
+    assert_eq!(store.seal(id, most, later).await.expect("sealed"), 1);
+    assert_eq!(tell_all(&store, later).await, [-6], "28 - 26 = 2 are overage still");
+    assert_eq!(sums().await.acknowledged, 2);
+    // A report that Stripe never took is nothing that it has too much of.
+    use_units(&store, 3, 10, later).await;
+    let last = later.plus(2 * HOUR);
+    store.seal(id, most, last).await.expect("sealed");
+    let refused = store.take_report(id, last).await.expect("taken").expect("there");
+    assert_eq!(refused.sealed.value, 10);
+    let dead = Next::DeadLetter { code: None, message: "no meter".into() };
+    store.answer_report(id, &refused.sealed.identifier, dead, last).await.expect("answered");
+    let all = SealRule { included: 36, ..most };
+    assert_eq!(store.seal(id, all, last).await.expect("sealed"), 0, "2 are due, and told");
+    assert_eq!((sums().await.acknowledged, sums().await.dead), (2, 10));
 }
 
 pub(super) async fn an_attempt_is_entered_before_it_is_made(store: impl Store) {
@@ -183,14 +238,15 @@ pub(super) async fn what_was_used_before_the_service_is_closed_and_never_told(st
     let end = start.plus(4 * HOUR);
     for mode in [ReportMode::Total, ReportMode::Overage] {
         let service = Period { start, end: Timestamp::MAX };
-        let rule = SealRule { mode, included: 0, service };
+        let rule = SealRule { mode, included: 0, service, in_force: None };
         store.seal(id, rule, end).await.expect("sealed");
     }
     assert_eq!(tell_all(&store, end).await, [7]);
     let sums = store.report_sums(id, 9).await.expect("read");
     let all = |of: fn(&PeriodSums) -> u64| sums.iter().map(of).sum::<u64>();
     assert_eq!((all(|sums| sums.settled), all(|sums| sums.sealed)), (12, 12), "closed, all of it");
-    assert_eq!((all(|sums| sums.acknowledged), all(|sums| sums.dead)), (7, 0), "not dead");
+    let told = |of: fn(&PeriodSums) -> i64| sums.iter().map(of).sum::<i64>();
+    assert_eq!((told(|sums| sums.acknowledged), told(|sums| sums.dead)), (7, 0), "not dead");
     assert_eq!(reporting(&store, end).await, 0);
     let window = Period { start: now().floor_to(3_600), end };
     let told = store.reports(id, window).await.expect("read");

@@ -21,7 +21,8 @@ const LIVES: u8 = 16;
 const STEPS: u64 = 40;
 const MINUTE: Duration = Duration::from_secs(60);
 const ALWAYS: Period = Period { start: Timestamp::from_micros(0), end: Timestamp::MAX };
-const TOTAL: SealRule = SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS };
+const TOTAL: SealRule =
+    SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS, in_force: None };
 
 /// Periods around the middle of a month, with bounds in the midst of hours, at their ends, and at the
 /// instant of a settlement.

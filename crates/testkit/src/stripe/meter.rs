@@ -23,8 +23,8 @@ pub struct MeterEvent {
     pub identifier: String,
     /// Whose.
     pub customer: String,
-    /// Units.
-    pub value: u64,
+    /// Units; negative where they are taken back.
+    pub value: i64,
     /// Its time.
     pub timestamp: Timestamp,
 }
@@ -40,7 +40,7 @@ impl Meter {
         &self.events
     }
 
-    pub(super) fn sum(&self, customer: &str, period: Period) -> u64 {
+    pub(super) fn sum(&self, customer: &str, period: Period) -> i64 {
         let own =
             |event: &&MeterEvent| event.customer == customer && period.contains(event.timestamp);
         self.events.iter().filter(own).map(|event| event.value).sum()
@@ -61,7 +61,7 @@ impl Meter {
         if identifier.len() > IDENTIFIER_CHARS_MAX {
             return Err(Refused::bad("Invalid identifier: at most 100 characters.".into()));
         }
-        let value: u64 = field("payload[value]")?
+        let value: i64 = field("payload[value]")?
             .parse()
             .map_err(|_| Refused::bad("Invalid value: a whole number.".into()))?;
         let secs: i64 = field("timestamp")?

@@ -134,7 +134,7 @@ impl StripeDouble {
 
     /// The sum of a customer's meter events whose time lies in a period.
     #[must_use]
-    pub fn metered(&self, customer: &str, period: Period) -> u64 {
+    pub fn metered(&self, customer: &str, period: Period) -> i64 {
         self.state().meter.sum(customer, period)
     }
 

@@ -203,7 +203,9 @@ fn preview(state: &State, form: &HashMap<String, String>) -> Result<Value, Refus
     let all = state.lives.values().flat_map(|life| life.subscriptions());
     let subscription = all.into_iter().find(|found| found.id == *id);
     let subscription = subscription.ok_or_else(|| Refused::unknown("subscription", id))?;
+    // A sum below nothing is billed as nothing.
     let units = state.meter.sum(&subscription.customer, subscription.period);
+    let units = u64::try_from(units).unwrap_or(0);
     let overage = i64::try_from(units.saturating_sub(250_000)).unwrap_or(i64::MAX);
     let usage = (overage * 35 + 50) / 100;
     let base = subscription.price.cents;

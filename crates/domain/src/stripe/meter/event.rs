@@ -62,6 +62,16 @@ pub fn timestamp(
     service: Period,
     now: Timestamp,
 ) -> Result<Timestamp, Untimely> {
+    stamp(second_before(end(hour, period)), period, service, now)
+}
+
+/// A whole second, moved likewise.
+pub(super) fn stamp(
+    second: Timestamp,
+    period: Period,
+    service: Period,
+    now: Timestamp,
+) -> Result<Timestamp, Untimely> {
     let billed =
         Period { start: period.start.max(service.start), end: period.end.min(service.end) };
     let earliest = second_from(billed.start).max(second_from(now.minus(PAST_MAX).plus(MARGIN)));
@@ -70,7 +80,7 @@ pub fn timestamp(
         let late = second_before(billed.end) < earliest;
         return Err(if late { Untimely::TooLate } else { Untimely::TooEarly });
     }
-    Ok(second_before(end(hour, period)).clamp(earliest, latest))
+    Ok(second.clamp(earliest, latest))
 }
 
 /// The first whole second at or after an instant.

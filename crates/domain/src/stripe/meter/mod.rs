@@ -6,6 +6,7 @@
 //! later it would count twice, so the row is compared with Stripe's own sums instead. What is
 //! left to the hosts: the outbox, the clock, the calls (one at a time per customer and meter).
 
+mod correction;
 mod delivery;
 mod event;
 mod outcome;
@@ -13,6 +14,7 @@ mod reconcile;
 mod report;
 mod seal;
 
+pub use correction::{CORRECTION_HOUR, Told};
 pub use delivery::{Attempts, Next, Step, backoff};
 pub use event::{MeterEvent, Untimely, timestamp};
 pub use outcome::{Answer, Outcome};

@@ -39,18 +39,16 @@ pub fn summary_window(sealed: &Sealed) -> Period {
 /// What Stripe's sum over a window says of the rows of unknown outcome in it, given the sum of
 /// those that were acknowledged; all in units.
 #[must_use]
-pub fn reconcile(acknowledged: u64, uncertain: &[u64], summary: u64) -> Vec<Found> {
-    let Some(rest) = summary.checked_sub(acknowledged) else {
-        return vec![Found::Unclear; uncertain.len()];
-    };
+pub fn reconcile(acknowledged: i64, uncertain: &[i64], summary: i64) -> Vec<Found> {
+    let rest = i128::from(summary) - i128::from(acknowledged);
     if uncertain.len() > UNCERTAIN_MAX {
         return vec![all_or_nothing(uncertain, rest); uncertain.len()];
     }
-    let sum = |subset: u32| -> u128 {
-        members(subset, uncertain.len()).map(|at| u128::from(uncertain[at])).sum()
+    let sum = |subset: u32| -> i128 {
+        members(subset, uncertain.len()).map(|at| i128::from(uncertain[at])).sum()
     };
     let subsets = 0..1_u32 << uncertain.len();
-    let fitting: Vec<u32> = subsets.filter(|subset| sum(*subset) == u128::from(rest)).collect();
+    let fitting: Vec<u32> = subsets.filter(|subset| sum(*subset) == rest).collect();
     let found = |at: usize| {
         let holding = fitting.iter().filter(|subset| **subset & (1 << at) != 0).count();
         match holding {
@@ -67,19 +65,19 @@ pub fn reconcile(acknowledged: u64, uncertain: &[u64], summary: u64) -> Vec<Foun
 /// it misses some. What was acknowledged within [`SUMMARY_LAG`] may be in the sum or not, and so may
 /// what is of unknown outcome.
 #[must_use]
-pub fn drift(summary: u64, reports: &[Report], now: Timestamp) -> i128 {
+pub fn drift(summary: i64, reports: &[Report], now: Timestamp) -> i128 {
     let (mut least, mut most) = (0_i128, 0_i128);
     for report in reports {
         let value = i128::from(report.sealed.value);
-        match report.state {
-            ReportState::Done => {
-                most += value;
-                least += if report.is_recent(now) { 0 } else { value };
-            }
-            ReportState::Pending if report.attempts.count == 0 => {}
-            ReportState::Pending | ReportState::Reconcile => most += value,
-            ReportState::Dead => {}
-        }
+        let is_certain = match report.state {
+            ReportState::Done => !report.is_recent(now),
+            ReportState::Pending if report.attempts.count == 0 => continue,
+            ReportState::Pending | ReportState::Reconcile => false,
+            ReportState::Dead => continue,
+        };
+        // What is uncertain is in the sum or not; a correction has a negative value.
+        most += if is_certain { value } else { value.max(0) };
+        least += if is_certain { value } else { value.min(0) };
     }
     let summary = i128::from(summary);
     if summary < least { summary - least } else { (summary - most).max(0) }
@@ -93,9 +91,11 @@ pub fn settled_part(window: Period, now: Timestamp) -> Option<Period> {
     (end > window.start).then_some(Period { start: window.start, end })
 }
 
-fn all_or_nothing(uncertain: &[u64], rest: u64) -> Found {
-    let all: u128 = uncertain.iter().map(|value| u128::from(*value)).sum();
-    match u128::from(rest) {
+fn all_or_nothing(uncertain: &[i64], rest: i128) -> Found {
+    let all: i128 = uncertain.iter().map(|value| i128::from(*value)).sum();
+    match rest {
+        // Values of both signs may add up to nothing although they are there.
+        0 if uncertain.iter().any(|value| *value < 0) => Found::Unclear,
         0 => Found::Missing,
         rest if rest == all => Found::Delivered,
         _ => Found::Unclear,
@@ -114,7 +114,7 @@ mod tests {
     fn a_row_is_delivered_or_missing_only_when_nothing_else_explains_the_sum() {
         use Found::{Delivered, Missing, Unclear};
         for (acknowledged, uncertain, summary, expected) in [
-            (0, &[5_u64][..], 5, vec![Delivered]),
+            (0, &[5_i64][..], 5, vec![Delivered]),
             (0, &[5], 0, vec![Missing]),
             (7, &[5], 12, vec![Delivered]),
             (7, &[5], 7, vec![Missing]),
@@ -125,6 +125,10 @@ mod tests {
             (0, &[1, 2, 4], 5, vec![Delivered, Missing, Delivered]),
             (0, &[1, 2, 3], 3, vec![Unclear, Unclear, Unclear]),
             (3, &[], 3, vec![]),
+            (3, &[-3], 0, vec![Delivered]),
+            (3, &[-3], 3, vec![Missing]),
+            (0, &[3, -3], 0, vec![Unclear, Unclear]),
+            (0, &[3, -3], 3, vec![Delivered, Missing]),
         ] {
             assert_eq!(reconcile(acknowledged, uncertain, summary), expected, "{uncertain:?}");
         }
@@ -132,14 +136,16 @@ mod tests {
 
     #[test]
     fn many_rows_are_all_there_or_none_is() {
-        let rows = [3_u64; 20];
+        let rows = [3_i64; 20];
         assert_eq!(reconcile(0, &rows, 60), [Found::Delivered; 20]);
         assert_eq!(reconcile(0, &rows, 0), [Found::Missing; 20]);
         assert_eq!(reconcile(0, &rows, 57), [Found::Unclear; 20]);
-        assert_eq!(reconcile(0, &[u64::MAX; 2], u64::MAX), [Found::Unclear; 2]);
+        assert_eq!(reconcile(0, &[i64::MAX; 2], i64::MAX), [Found::Unclear; 2]);
+        let both: Vec<i64> = (0..20).map(|at| if at % 2 == 0 { 3 } else { -3 }).collect();
+        assert_eq!(reconcile(0, &both, 0), [Found::Unclear; 20], "there, or not");
     }
 
-    fn report(value: u64, state: ReportState, done_at: Option<Timestamp>) -> Report {
+    fn report(value: i64, state: ReportState, done_at: Option<Timestamp>) -> Report {
         Report {
             organization: crate::id::OrganizationId::from_bytes([1; 16]),
             sealed: Sealed {
@@ -147,7 +153,7 @@ mod tests {
                 value,
                 timestamp: Timestamp::from_secs(1_800_000_000),
             },
-            units: value,
+            units: value.unsigned_abs(),
             state,
             attempts: super::super::Attempts::default(),
             done_at,
@@ -173,6 +179,24 @@ mod tests {
         }
         let later = now.plus(SUMMARY_LAG);
         assert_eq!(drift(100, &reports, later), -10, "the lag is over");
+    }
+
+    #[test]
+    fn a_correction_on_its_way_is_in_the_sum_or_not() {
+        let now = Timestamp::from_secs(1_800_100_000);
+        let ago = |secs| Some(now.minus(Duration::from_secs(secs)));
+        let told = report(3, ReportState::Done, ago(7_200));
+        for (correction, wanted) in [
+            (report(-3, ReportState::Done, ago(7_200)), [(0, 0), (3, 3), (-1, -1)]),
+            (report(-3, ReportState::Done, ago(60)), [(0, 0), (3, 0), (4, 1)]),
+            (report(-3, ReportState::Reconcile, None), [(0, 0), (3, 0), (-1, -1)]),
+            (report(-3, ReportState::Pending, None), [(3, 0), (0, -3), (4, 1)]),
+        ] {
+            for (summary, drift) in wanted {
+                let reports = [told.clone(), correction.clone()];
+                assert_eq!(super::drift(summary, &reports, now), drift, "{summary} {correction:?}");
+            }
+        }
     }
 
     #[test]

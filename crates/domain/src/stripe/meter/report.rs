@@ -18,6 +18,9 @@ pub struct SealRule {
     pub included: u64,
     /// When the subscription serves: only its own periods' usage is told.
     pub service: Period,
+    /// The period that `included` is in force in, while the subscription is live: what was reported in
+    /// it under other terms is corrected. Other periods are billed by the terms that they had.
+    pub in_force: Option<Period>,
 }
 
 impl SealRule {
@@ -75,11 +78,11 @@ pub struct PeriodSums {
     /// Of these in buckets that are still to be sealed.
     pub open: u64,
     /// Values of sealed buckets that Stripe acknowledged.
-    pub acknowledged: u64,
+    pub acknowledged: i64,
     /// Values of sealed buckets that are still to be told, or of unknown outcome.
-    pub outstanding: u64,
+    pub outstanding: i64,
     /// Values of those that a person has to look at.
-    pub dead: u64,
+    pub dead: i64,
 }
 
 impl Report {

@@ -46,8 +46,8 @@ pub struct Bucket {
 pub struct Reported {
     /// The units of the sealed buckets.
     pub units: u64,
-    /// The values that they were sealed with.
-    pub value: u64,
+    /// The values that they were sealed with, and those of corrections.
+    pub value: i64,
 }
 
 /// A bucket as it will be told, for good.
@@ -55,8 +55,8 @@ pub struct Reported {
 pub struct Sealed {
     /// The meter event's `identifier`; at most 100 characters.
     pub identifier: String,
-    /// Its value, in units.
-    pub value: u64,
+    /// Its value, in units; negative where it takes back what Stripe was told too much of.
+    pub value: i64,
     /// Its time, within the period.
     pub timestamp: Timestamp,
 }
@@ -68,8 +68,9 @@ pub fn is_due(hour: Timestamp, period: Period, now: Timestamp) -> bool {
 }
 
 /// Seals a bucket. In `overage` mode its value is what the overage of everything sealed so far
-/// exceeds what was reported, so that the values of a period add up to its overage exactly,
-/// whatever the order and whenever `included` was raised.
+/// exceeds what was reported, so that the values of a period add up to its overage exactly, whatever
+/// the order. Where `included` was raised below what was reported, a correction takes the rest back
+/// ([`super::correction`]).
 ///
 /// # Errors
 /// [`Untimely`] when Stripe takes no time within the period any more.
@@ -87,16 +88,25 @@ pub fn seal(
 impl ReportMode {
     /// What is told of a bucket, in units; see [`seal`].
     #[must_use]
-    pub(super) const fn value(self, bucket: &Bucket, before: Reported, included: u64) -> u64 {
+    pub(super) fn value(self, bucket: &Bucket, before: Reported, included: u64) -> i64 {
         match self {
-            Self::Total => bucket.units,
-            Self::Overage => before
-                .units
-                .saturating_add(bucket.units)
-                .saturating_sub(included)
-                .saturating_sub(before.value),
+            Self::Total => quantity(bucket.units),
+            Self::Overage => {
+                let units = before.units.saturating_add(bucket.units);
+                overage(units, included).saturating_sub(before.value).max(0)
+            }
         }
     }
+}
+
+/// Units beyond the included ones.
+pub(super) fn overage(units: u64, included: u64) -> i64 {
+    quantity(units.saturating_sub(included))
+}
+
+/// Units as a meter event's value. Nothing that is counted here comes near 2^63.
+fn quantity(units: u64) -> i64 {
+    i64::try_from(units).unwrap_or(i64::MAX)
 }
 
 impl Bucket {
@@ -132,7 +142,7 @@ impl Sealed {
     /// Whether Stripe is to be told at all; nothing is told of no overage.
     #[must_use]
     pub const fn is_to_be_sent(&self) -> bool {
-        self.value > 0
+        self.value != 0
     }
 }
 
