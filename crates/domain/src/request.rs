@@ -2,8 +2,13 @@
 //!
 //! What two parsers could read differently is refused rather than repaired: dot segments, empty
 //! segments, backslashes, path parameters, encoded slashes and control characters. What remains is
-//! normalised once (RFC 3986, section 6.2.2): needless percent-encoding is undone, the rest is in
-//! capitals, and that text is what is matched and what is forwarded.
+//! normalised once. A character that may stand in a path segment as it is (RFC 3986, section 3.3)
+//! stands there as it is: `%41` becomes `A`, and `%3A` becomes `:`. Every other one is encoded, in
+//! capitals. That text is what is matched and what is forwarded, so that two spellings of a path never
+//! lead to two routes.
+//!
+//! A plus sign is always encoded: some backends read a plain one as a space, and all of them read `%2B`
+//! as a plus sign.
 
 use std::borrow::Cow;
 
@@ -30,18 +35,47 @@ pub enum MalformedPath {
     EncodedDelimiter,
 }
 
-/// Bytes that all parsers read alike in a path.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        plain[byte as usize] = !matches!(
-            byte,
-            b'\\' | b';' | b'?' | b'#' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}'
-        );
+/// How a byte stands in a normal path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it is.
+    Plain,
+    /// Percent-encoded; unencoded it is taken, too.
+    Encoded,
+    /// Percent-encoded; unencoded it is refused.
+    EncodedOnly,
+    /// Not at all: parsers disagree about it, encoded or not.
+    Refused,
+}
+
+const FORMS: [Form; 256] = {
+    let mut forms = [Form::EncodedOnly; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        forms[byte as usize] = match byte {
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('..=b'*'
+            | b','
+            | b'='
+            | b':'
+            | b'@' => Form::Plain,
+            b'+' | b'[' | b']' => Form::Encoded,
+            b'/' | b'\\' | b';' | b'%' | 0..=0x1f | 0x7f => Form::Refused,
+            _ => Form::EncodedOnly,
+        };
         byte += 1;
     }
-    plain
+    forms
 };
 
 /// The path in its one form; borrowed when it was in it already.
@@ -52,11 +86,17 @@ pub fn normalize_path(path: &str) -> Result<Cow<'_, str>, MalformedPath> {
     if !path.starts_with('/') {
         return Err(MalformedPath::NotAbsolute);
     }
-    if !path.bytes().all(|b| PLAIN[usize::from(b)]) {
-        return Err(MalformedPath::Character);
+    let mut is_normal = true;
+    for byte in path.bytes() {
+        match FORMS[usize::from(byte)] {
+            Form::Plain => {}
+            Form::Refused if byte == b'/' => {}
+            Form::Refused if byte == b'%' => is_normal = false,
+            Form::Encoded => is_normal = false,
+            Form::Refused | Form::EncodedOnly => return Err(MalformedPath::Character),
+        }
     }
-    let normal =
-        if path.contains('%') { Cow::Owned(undo_encoding(path)?) } else { Cow::Borrowed(path) };
+    let normal = if is_normal { Cow::Borrowed(path) } else { Cow::Owned(normalized(path)?) };
     check_segments(&normal)?;
     Ok(normal)
 }
@@ -74,35 +114,41 @@ fn check_segments(path: &str) -> Result<(), MalformedPath> {
     Ok(())
 }
 
-fn undo_encoding(path: &str) -> Result<String, MalformedPath> {
+fn normalized(path: &str) -> Result<String, MalformedPath> {
     percent_encoding::percent_decode_str(path)
         .decode_utf8()
         .map_err(|_| MalformedPath::Encoding)?;
-    let mut normal = String::with_capacity(path.len());
+    let mut normal = String::with_capacity(path.len() + 8);
     let mut rest = path;
     while let Some((plain, encoded)) = rest.split_once('%') {
-        normal.push_str(plain);
+        plain.bytes().for_each(|byte| push(&mut normal, byte));
         let (digits, after) = encoded.split_at_checked(2).ok_or(MalformedPath::Encoding)?;
         if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(MalformedPath::Encoding);
         }
         let byte = u8::from_str_radix(digits, 16).map_err(|_| MalformedPath::Encoding)?;
-        match byte {
-            b'/' | b'\\' | b';' | b'%' | 0..=0x1f | 0x7f => {
-                return Err(MalformedPath::EncodedDelimiter);
-            }
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                normal.push(char::from(byte));
-            }
-            _ => {
-                normal.push('%');
-                normal.push_str(&digits.to_ascii_uppercase());
-            }
+        if FORMS[usize::from(byte)] == Form::Refused {
+            return Err(MalformedPath::EncodedDelimiter);
         }
+        push(&mut normal, byte);
         rest = after;
     }
-    normal.push_str(rest);
+    rest.bytes().for_each(|byte| push(&mut normal, byte));
     Ok(normal)
+}
+
+/// Adds a byte of a path in its one form; a slash of the path itself stays one.
+fn push(normal: &mut String, byte: u8) {
+    match FORMS[usize::from(byte)] {
+        Form::Plain | Form::Refused => normal.push(char::from(byte)),
+        Form::Encoded | Form::EncodedOnly => {
+            normal.push('%');
+            for digit in [byte >> 4, byte & 0xf] {
+                let digit = char::from_digit(digit.into(), 16).unwrap_or('0');
+                normal.push(digit.to_ascii_uppercase());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +164,14 @@ mod tests {
             ("/api/v1/%61nomalies", "/api/v1/anomalies"),
             ("/api/v1/anomalies/a%20b", "/api/v1/anomalies/a%20b"),
             ("/api/v1/anomalies/%c3%a9", "/api/v1/anomalies/%C3%A9"),
+            ("/api/run%3Anow", "/api/run:now"),
+            ("/api/run%3anow", "/api/run:now"),
+            ("/%21%24%26%27%28%29%2A%2C%3D%40", "/!$&'()*,=@"),
+            ("/a+b", "/a%2Bb"),
+            ("/a%2bb", "/a%2Bb"),
+            ("/a[1]", "/a%5B1%5D"),
+            ("/a%5b1%5d", "/a%5B1%5D"),
+            ("/%3f%23", "/%3F%23"),
             ("/", "/"),
         ] {
             assert_eq!(normalize_path(path).as_deref(), Ok(wanted));
@@ -144,6 +198,11 @@ mod tests {
             ("/api%2fv1", EncodedDelimiter),
             ("/api%5Cv1", EncodedDelimiter),
             ("/api/%252e", EncodedDelimiter),
+            ("/api/run%253Anow", EncodedDelimiter),
+            ("/api/v1%3bx=1", EncodedDelimiter),
+            ("/api/\"", Character),
+            ("/api/{id}", Character),
+            ("/api/a b", Character),
             ("/api/%", Encoding),
             ("/api/%4", Encoding),
             ("/api/%zz", Encoding),

@@ -1,13 +1,16 @@
 //! The table of routes: which template a path matches, and what the route wants.
 //!
 //! Templates are literal segments and `{name}` for one segment; a literal template wins over one
-//! with names. Anything not in the table is 404, a known path with another method 405.
+//! with names. Literal segments are compared in the form that paths are normalised to
+//! (`request.rs`), however the template spells them. Anything not in the table is 404, a known path
+//! with another method 405.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
 
+use crate::request::normalize_path;
 use crate::rewrite::Rewrite;
 
 /// One route to the backend.
@@ -132,8 +135,9 @@ impl RouteTable {
 
     fn insert(&mut self, route: Route) -> Result<(), RouteError> {
         let segments = segments(&route.template)?;
-        let routes = if segments.iter().all(Option::is_some) {
-            self.literal.entry(route.template.clone()).or_default()
+        let literal: Option<Vec<&str>> = segments.iter().map(Option::as_deref).collect();
+        let routes = if let Some(literal) = literal {
+            self.literal.entry(format!("/{}", literal.join("/"))).or_default()
         } else {
             let place = self.named.iter().position(|named| named.segments == segments);
             let place = place.unwrap_or_else(|| {
@@ -156,8 +160,8 @@ fn segments(template: &str) -> Result<Vec<Option<String>>, RouteError> {
     let segment = |text: &str| match text.strip_prefix('{').and_then(|text| text.strip_suffix('}'))
     {
         Some(name) if is_name(name) => Ok(None),
-        None if is_literal(text) => Ok(Some(text.to_owned())),
-        Some(_) | None => Err(malformed()),
+        None => literal(text).map(Some).ok_or_else(malformed),
+        Some(_) => Err(malformed()),
     };
     inner.split('/').map(segment).collect()
 }
@@ -166,13 +170,19 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn is_literal(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&b);
-    !text.is_empty() && text != "." && text != ".." && text.bytes().all(allowed)
+/// A literal segment in the form of normal paths.
+fn literal(text: &str) -> Option<String> {
+    let path = format!("/{text}");
+    let normal = normalize_path(&path).ok().filter(|_| !text.is_empty())?;
+    Some(normal[1..].to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::config::Config;
 
@@ -213,5 +223,87 @@ mod tests {
             Err(NoRoute::MethodNotAllowed(vec![Method::POST])),
             "a literal template wins over a name"
         );
+    }
+
+    fn table(templates: &[&str]) -> Result<RouteTable, RouteError> {
+        let config = Config::default();
+        let routes = templates.iter().map(|template| Route {
+            template: (*template).to_owned(),
+            method: Method::GET,
+            ..config.routes[0].to_route(&config.timeouts)
+        });
+        RouteTable::new(routes.collect())
+    }
+
+    fn label(table: &RouteTable, path: &str) -> Option<String> {
+        let path = normalize_path(path).ok()?;
+        table.find(&Method::GET, &path).ok().map(|route| route.label.to_string())
+    }
+
+    #[test]
+    fn an_encoded_character_leads_past_no_literal_template() {
+        let table = table(&["/{x}", "/run:now", "/caf%c3%a9", "/a+b/{x}"]).expect("a table");
+        for (path, wanted) in [
+            ("/run:now", "GET /run:now"),
+            ("/run%3Anow", "GET /run:now"),
+            ("/%72un%3anow", "GET /run:now"),
+            ("/run;now", ""),
+            ("/run%3Bnow", ""),
+            ("/run%253Anow", ""),
+            ("/run", "GET /{x}"),
+            ("/caf%C3%A9", "GET /caf%c3%a9"),
+            ("/a+b/1", "GET /a+b/{x}"),
+            ("/a%2Bb/1", "GET /a+b/{x}"),
+        ] {
+            assert_eq!(label(&table, path).unwrap_or_default(), wanted, "{path}");
+        }
+    }
+
+    #[test]
+    fn templates_that_only_differ_in_spelling_conflict() {
+        for other in ["/run%3Anow", "/r%75n:now"] {
+            let conflict = table(&["/run:now", other]).expect_err("they are one");
+            assert!(matches!(conflict, RouteError::Conflict(..)), "{other}");
+        }
+        for none in ["/run%2Fnow", "/a b", "/%zz", "/..", "/%2e", "", "/a//b", "/a;b"] {
+            let error = table(&[none]).expect_err(none);
+            assert_eq!(error, RouteError::Template(none.to_owned()));
+        }
+    }
+
+    /// A path that some templates spell, and the same path as a decoding backend reads it: any
+    /// character may be encoded, in any case.
+    fn spelled(path: &str, choices: &[u8]) -> String {
+        let mut choices = choices.iter().cycle();
+        let mut spelled = String::new();
+        for byte in path.bytes() {
+            match choices.next().map_or(0, |choice| choice % 3) {
+                _ if byte == b'/' => spelled.push('/'),
+                0 => spelled.push(char::from(byte)),
+                1 => spelled.push_str(&format!("%{byte:02x}")),
+                _ => spelled.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        spelled
+    }
+
+    proptest! {
+        #[test]
+        fn every_spelling_of_a_path_leads_to_the_same_route(
+            segments in prop::collection::vec("(run|a|[a-c:@!$&'()*+,=~._\\[\\]-]{1,4})", 1..4),
+            choices in prop::collection::vec(any::<u8>(), 1..16),
+        ) {
+            let templates =
+                ["/{x}", "/run:now", "/a+b", "/{x}/run", "/a@b/{x}", "/a/{x}/c=(1)", "/run/*"];
+            let table = table(&templates).expect("a table");
+            for path in templates.iter().map(|t| t.replace("{x}", &segments[0]))
+                .chain([format!("/{}", segments.join("/"))])
+            {
+                let other = spelled(&path, &choices);
+                prop_assert_eq!(label(&table, &path), label(&table, &other), "{} {}", path, other);
+                let forms = [&path, &other].map(|path| normalize_path(path).map(Cow::into_owned));
+                prop_assert_eq!(&forms[0], &forms[1], "what the backend is sent");
+            }
+        }
     }
 }

@@ -86,13 +86,17 @@ fn own_route(path: &str, template: &str, rewrite: Option<&str>) {
     }
 }
 
-/// Whether a template matches, the simple way.
+/// Whether a template matches, the simple way: as a backend that decodes would say.
 fn matches(template: &str, path: &str) -> bool {
     let (template, path): (Vec<_>, Vec<_>) =
         (template.split('/').collect(), path.split('/').collect());
     template.len() == path.len()
         && template.iter().zip(&path).all(|(known, segment)| {
-            if known.starts_with('{') { !segment.is_empty() } else { known == segment }
+            if known.starts_with('{') {
+                !segment.is_empty()
+            } else {
+                decode(known.as_bytes()) == decode(segment.as_bytes())
+            }
         })
 }
 

@@ -11,6 +11,7 @@ use driftlock_domain::denial::Denial;
 use driftlock_domain::headers::{self, TrustedWay};
 use driftlock_domain::id::uuid_v7;
 use driftlock_domain::problem::Problem;
+use driftlock_domain::request::normalize_path;
 use driftlock_domain::text::Text;
 use driftlock_domain::time::Timestamp;
 use http::header::CONNECTION;
@@ -133,7 +134,7 @@ impl<P: Platform> Gateway<P> {
         let arrival = Arrival { at, id: id.clone(), ip, trusted, head, body };
 
         let mut trail = Trail::default();
-        let origin = if door == Door::Public && arrival.head.uri.path().starts_with("/api/") {
+        let origin = if door == Door::Public && is_routed(arrival.head.uri.path()) {
             cors::origin(self, &arrival)
         } else {
             Ok(None)
@@ -182,12 +183,10 @@ impl<P: Platform> Gateway<P> {
             _ if path.starts_with("/admin/") && admin_here => {
                 Box::pin(api::admin::answer(self, arrival)).await
             }
-            _ if path.starts_with("/api/") && door == Door::Public => {
-                match cors::preflight(self, &arrival) {
-                    Some(answer) => answer,
-                    None => proxy::proxy(self, arrival, trail).await,
-                }
-            }
+            _ if is_routed(path) && door == Door::Public => match cors::preflight(self, &arrival) {
+                Some(answer) => answer,
+                None => proxy::proxy(self, arrival, trail).await,
+            },
             _ if webhook::is_webhook(path) && door == Door::Public => {
                 Box::pin(webhook::answer(self, arrival)).await
             }
@@ -210,6 +209,12 @@ impl<P: Platform> Gateway<P> {
     ) -> Uncancelled<P, T> {
         Uncancelled { gateway: self.clone(), work: Some(Box::pin(work)) }
     }
+}
+
+/// Whether a path is one of routes, however it is spelled.
+fn is_routed(path: &str) -> bool {
+    const ROUTED: &str = "/api/";
+    path.starts_with(ROUTED) || normalize_path(path).is_ok_and(|path| path.starts_with(ROUTED))
 }
 
 impl RequestId {
