@@ -97,7 +97,8 @@ impl Cors {
     /// Lets the page of this origin read the answer.
     pub fn allow(&self, headers: &mut HeaderMap, origin: HeaderValue) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        // A backend may have listed more.
+        headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         if matches!(self.origins, Origins::Listed(_)) {
             headers.append(VARY, VARIES);
         }

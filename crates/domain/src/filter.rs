@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
 use crate::config::Filter;
-use crate::framing::AmbiguousFraming;
+use crate::framing::RefusedHead;
+use crate::headers::misnamed_by_connection;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -31,6 +32,12 @@ pub enum Malformed {
     /// A character that has no place in a target.
     #[error("the target has a character that is not allowed there")]
     TargetCharacter,
+    /// A `#` in the target: what follows it is never sent, so that readers of it disagree.
+    #[error("the target has a #; a fragment is not sent, and a literal # is %23")]
+    Fragment,
+    /// `Connection` names a header that is meant for the whole way.
+    #[error("Connection names {0}, which is meant for the backend and not for this connection")]
+    Connection(&'static str),
     /// CONNECT or TRACE.
     #[error("this gateway neither tunnels nor traces")]
     Method,
@@ -66,8 +73,13 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
         return Err(Malformed::Host);
     }
     check_framing(&head.headers, head.version)?;
-    match head.extensions.get::<AmbiguousFraming>() {
-        Some(AmbiguousFraming) => Err(Malformed::Ambiguous),
+    // What it decides by here, the backend has to see.
+    if let Some(name) = misnamed_by_connection(&head.headers) {
+        return Err(Malformed::Connection(name));
+    }
+    match head.extensions.get::<RefusedHead>() {
+        Some(RefusedHead::Ambiguous) => Err(Malformed::Ambiguous),
+        Some(RefusedHead::Fragment) => Err(Malformed::Fragment),
         None => Ok(()),
     }
 }
@@ -221,6 +233,21 @@ mod tests {
         assert_eq!(verdict(|b| b.method("CONNECT").uri("a:80")), Err(Malformed::Method));
         for other in ["h2c", "TLS/1.2", "websocket"] {
             assert_eq!(verdict(|b| b.header("upgrade", other)), Ok(()), "{other}: a route decides");
+        }
+    }
+
+    #[test]
+    fn connection_names_nothing_that_is_decided_by() {
+        for named in
+            ["content-type", "close, Authorization", "keep-alive,\tHOST", "Idempotency-Key"]
+        {
+            let refused = verdict(|b| b.header("connection", named));
+            assert!(matches!(refused, Err(Malformed::Connection(_))), "{named}");
+        }
+        let second = verdict(|b| b.header("connection", "close").header("connection", "cookie"));
+        assert_eq!(second, Err(Malformed::Connection("cookie")));
+        for harmless in ["keep-alive", "close, TE", "x-organization-id", "", "transfer-encoding"] {
+            assert_eq!(verdict(|b| b.header("connection", harmless)), Ok(()), "{harmless}");
         }
     }
 

@@ -8,10 +8,15 @@
 //! where it begins; what cannot be followed ends the connection's requests. Of the bytes it keeps
 //! nothing but the start of a line that came in pieces.
 
-/// A head whose bytes framed the body more than once, or that is not where it has to be. As an
-/// extension of a request's head it tells the filter what the HTTP library does not.
+/// Why a head is refused by its bytes. As an extension of a request's head it tells the filter what
+/// the HTTP library does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AmbiguousFraming;
+pub enum RefusedHead {
+    /// The body is framed more than once, or the head is not where it has to be.
+    Ambiguous,
+    /// There is a `#` in the request line: the library drops the rest of the target.
+    Fragment,
+}
 
 /// As much of a request that is answered already is read and dropped, in bytes, so that the client gets
 /// to read the answer.
@@ -49,13 +54,18 @@ pub struct Framing {
     complete: u64,
     /// Heads that the host's library has told of.
     told: u64,
-    ambiguous: bool,
+    /// Whether the request line of this head has a `#`.
+    has_fragment: bool,
+    /// Why the last head is refused.
+    refused: Option<RefusedHead>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Before a head's first line; empty lines there count for nothing.
     Between,
+    /// In a head's first line.
+    RequestLine,
     /// In a line of the head that may be one of those looked for.
     Name,
     /// In the value of `Content-Length`.
@@ -105,7 +115,8 @@ impl Default for Framing {
             framings: 0,
             complete: 0,
             told: 0,
-            ambiguous: false,
+            has_fragment: false,
+            refused: None,
         }
     }
 }
@@ -119,6 +130,11 @@ impl Framing {
                 Place::Body(left) => self.skip(left, bytes.len(), Place::Body, Place::Between),
                 Place::Chunk(left) => self.skip(left, bytes.len(), Place::Chunk, Place::ChunkEnd),
                 Place::Line => self.skip_to_line_end(bytes, Place::Name),
+                Place::RequestLine => {
+                    let taken = self.skip_to_line_end(bytes, Place::Name);
+                    self.has_fragment |= memchr::memchr(b'#', &bytes[..taken]).is_some();
+                    taken
+                }
                 Place::SizeRest(size) => self.skip_to_line_end(bytes, after_size(size)),
                 Place::Trailer(Empty::No) => {
                     self.skip_to_line_end(bytes, Place::Trailer(Empty::Yes))
@@ -141,20 +157,23 @@ impl Framing {
     /// The host's library has read another head.
     ///
     /// # Errors
-    /// [`AmbiguousFraming`], after which the connection has to end.
-    pub fn head_read(&mut self) -> Result<(), AmbiguousFraming> {
+    /// [`RefusedHead`], after which the connection has to end.
+    pub fn head_read(&mut self) -> Result<(), RefusedHead> {
         self.told += 1;
-        let is_last = self.told == self.complete;
-        if self.told > self.complete || (self.ambiguous && is_last) {
-            return Err(AmbiguousFraming);
+        match self.refused {
+            Some(refused) if self.told == self.complete => Err(refused),
+            _ if self.told > self.complete => Err(RefusedHead::Ambiguous),
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the bytes so far end within a head.
     #[must_use]
     pub const fn is_within_head(&self) -> bool {
-        matches!(self.place, Place::Name | Place::Length | Place::Coding | Place::Line)
+        matches!(
+            self.place,
+            Place::RequestLine | Place::Name | Place::Length | Place::Coding | Place::Line
+        )
     }
 
     /// Whether the bytes so far end where a request ends, and the host's library knows of all of them.
@@ -167,7 +186,7 @@ impl Framing {
     #[must_use]
     pub const fn is_head_under_way(&self) -> bool {
         match self.place {
-            Place::Name | Place::Length | Place::Coding | Place::Line => true,
+            Place::RequestLine | Place::Name | Place::Length | Place::Coding | Place::Line => true,
             Place::Between
             | Place::Body(_)
             | Place::Size(_)
@@ -207,7 +226,9 @@ impl Framing {
             }
             (Place::ChunkEnd, b'\n') => (self.place, self.held) = (Place::Size(None), 0),
             (Place::Between, _) if self.held == 0 => {
-                (self.place, self.body, self.framings) = (Place::Line, Body::None, 0);
+                // Its first byte belongs to a method, or the head is none.
+                (self.place, self.body, self.framings) = (Place::RequestLine, Body::None, 0);
+                self.has_fragment = byte == b'#';
             }
             (Place::Trailer(_), _) => (self.place, self.held) = (Place::Trailer(Empty::No), 0),
             _ => self.place = Place::Lost,
@@ -264,13 +285,17 @@ impl Framing {
         }
         self.complete += 1;
         self.place = match self.body {
-            _ if self.framings > 1 => Place::Lost,
+            _ if self.framings > 1 || self.has_fragment => Place::Lost,
             Body::None | Body::Sized(0) => Place::Between,
             Body::Sized(length) => Place::Body(length),
             Body::Chunked => Place::Size(None),
             Body::Odd => Place::Lost,
         };
-        self.ambiguous = self.place == Place::Lost;
+        self.refused = match self.place {
+            Place::Lost if self.has_fragment => Some(RefusedHead::Fragment),
+            Place::Lost => Some(RefusedHead::Ambiguous),
+            _ => None,
+        };
     }
 
     fn size(&mut self, size: Option<u64>, byte: u8) {
@@ -380,6 +405,21 @@ mod tests {
         assert_eq!(after_answer(0), AfterAnswer::GoesOn);
         assert_eq!(after_answer(UNWANTED_BYTES_MAX), AfterAnswer::GoesOn);
         assert_eq!(after_answer(UNWANTED_BYTES_MAX + 1), AfterAnswer::Closes);
+    }
+
+    #[test]
+    fn a_fragment_ends_the_connection_s_requests() {
+        let first = "GET /a%23b?c HTTP/1.1\r\nReferer: /#top\r\n\r\n";
+        for line in ["GET /a#b HTTP/1.1", "GET /# HTTP/1.1", "GET /a?b#c HTTP/1.1", "#"] {
+            for piece in PIECES {
+                let mut framing = Framing::default();
+                let bytes = format!("{first}\r\n{line}\r\nHost: a\r\n\r\n{first}");
+                bytes.as_bytes().chunks(piece).for_each(|bytes| framing.feed(bytes));
+                assert_eq!(framing.head_read(), Ok(()), "a # elsewhere is none of a target");
+                assert_eq!(framing.head_read(), Err(RefusedHead::Fragment), "{line}, {piece}");
+                assert_eq!(framing.head_read(), Err(RefusedHead::Ambiguous), "what follows it");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 const HEADERS_MAX: usize = 100;
 
 /// # Panics
-/// If a head is passed that has two framings, or one refused that has none or a plain one.
+/// If a head is passed that has two framings or a fragment, or one refused that has none or a plain one.
 pub fn check(bytes: &[u8]) {
     let Some((piece, mut rest)) = bytes.split_first() else { return };
     let (mut whole, mut pieces) = (Framing::default(), Framing::default());
@@ -22,7 +22,9 @@ pub fn check(bytes: &[u8]) {
         let Ok(Status::Complete(length)) = head.parse(rest) else { return };
         let framings: Vec<_> = head.headers.iter().filter_map(framing).collect();
         let verdict = whole.head_read();
+        let has_fragment = [head.method, head.path].iter().flatten().any(|part| part.contains('#'));
         match framings[..] {
+            _ if has_fragment => assert!(verdict.is_err(), "a fragment is passed"),
             [] => assert!(verdict.is_ok(), "a head without a body is refused"),
             [Body::Odd] => {}
             [Body::Sized(_) | Body::Chunked] => assert!(verdict.is_ok(), "one framing is enough"),

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use driftlock_domain::config::Filter;
 use driftlock_domain::headers::{
-    CallerHeaders, Forward, TrustedWay, from_backend, to_backend, trace_context,
+    CallerHeaders, ClientHeaders, Forward, TrustedWay, from_backend, misnamed_by_connection,
+    to_backend, trace_context,
 };
 use driftlock_domain::id::{KeyId, OrganizationId};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -23,15 +25,19 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 /// What a client says for the gateway's ears alone.
-const NOT_FORWARDED: [&str; 7] = [
-    "authorization",
-    "cookie",
-    "host",
-    "expect",
+const NOT_FORWARDED: [&str; 6] =
+    ["authorization", "cookie", "host", "expect", "idempotency-replayed", "x-usage-receipt"];
+/// What only a trusted proxy may say.
+const UNTRUSTED: [&str; 6] = [
     "forwarded",
     "cf-connecting-ip",
-    "idempotency-replayed",
+    "cf-access-jwt-assertion",
+    "x-forwarded-user",
+    "remote-user",
+    "x-http-method-override",
 ];
+/// No `Connection` line takes these away.
+const END_TO_END: [&str; 3] = ["content-type", "content-length", "idempotency-key"];
 /// Of the gateway: exactly one each.
 const OURS: [&str; 7] = [
     "x-organization-id",
@@ -72,6 +78,12 @@ pub fn check(bytes: &[u8]) {
     for name in named_by_connection(&sent) {
         assert!(!answered.contains_key(&name), "{name} was for one connection");
     }
+    for name in answered.keys().map(dashed) {
+        assert!(!NOT_ANSWERED.contains(&&*name), "{name} in another spelling came back");
+    }
+    for name in END_TO_END {
+        assert_eq!(answered.get(name), sent.get(name), "{name}");
+    }
     assert!(answered.iter().all(|pair| is_sent(&sent, pair)), "an answer's header is invented");
 }
 
@@ -79,6 +91,7 @@ fn request(sent: &HeaderMap, trusted: TrustedWay) {
     let mut forwarded = sent.clone();
     let (organization, key) = (OrganizationId::from_bytes([7; 16]), KeyId::from_bytes([8; 16]));
     let forward = Forward {
+        client: &ClientHeaders::new(&Filter::default().untrusted_headers, ["x-backend-key"]),
         caller: &CallerHeaders::of(organization, key),
         request_id: &HeaderValue::from_static("request"),
         ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -86,7 +99,7 @@ fn request(sent: &HeaderMap, trusted: TrustedWay) {
     };
     to_backend(&mut forwarded, &forward);
     trace_context(&mut forwarded, || [9; 24]);
-    for name in HOP_BY_HOP.into_iter().chain(NOT_FORWARDED) {
+    for name in HOP_BY_HOP.into_iter().chain(NOT_FORWARDED).chain(["x-backend-key"]) {
         assert!(!forwarded.contains_key(name), "{name} passed");
     }
     for name in OURS {
@@ -101,11 +114,17 @@ fn request(sent: &HeaderMap, trusted: TrustedWay) {
     assert_eq!(parents.iter().count(), 1);
     assert!(parents.iter().all(|value| value.as_bytes().get(2) == Some(&b'-')));
     for (name, value) in &forwarded {
-        let dashed = name.as_str().replace('_', "-");
-        assert!(dashed == name.as_str() || !OURS.contains(&&*dashed), "{name} passed for {dashed}");
+        let canonical = dashed(name);
+        let is_misspelt = canonical != name.as_str();
+        let is_untrusted = UNTRUSTED.contains(&&*canonical);
+        assert!(!is_misspelt || !OURS.contains(&&*canonical), "{name} passed for {canonical}");
+        assert!(!(is_untrusted && (is_misspelt || trusted == TrustedWay::Direct)), "{name} passed");
         let own = OURS.contains(&name.as_str())
             || matches!(name.as_str(), "x-forwarded-host" | "traceparent");
         assert!(own || is_sent(sent, (name, value)), "{name} is invented");
+    }
+    for name in END_TO_END {
+        assert_eq!(forwarded.get(name), sent.get(name), "{name}");
     }
     for name in named_by_connection(sent) {
         let own = OURS.contains(&name.as_str()) || name == "traceparent";
@@ -119,8 +138,21 @@ fn is_sent(sent: &HeaderMap, (name, value): (&HeaderName, &HeaderValue)) -> bool
     sent.get_all(name).iter().any(|known| known == value)
 }
 
+/// The names that `Connection` may take away.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all("connection").iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    names.filter(|name| !is_end_to_end(name)).collect()
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    let mut alone = HeaderMap::new();
+    alone.insert("connection", HeaderValue::from(name.clone()));
+    misnamed_by_connection(&alone).is_some()
+}
+
+/// A name as a backend behind CGI reads it.
+fn dashed(name: &HeaderName) -> String {
+    name.as_str().replace(|char: char| !char.is_ascii_alphanumeric(), "-")
 }

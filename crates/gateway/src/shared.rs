@@ -7,6 +7,7 @@ use std::time::Duration;
 use driftlock_domain::address::Networks;
 use driftlock_domain::config::Config;
 use driftlock_domain::cors::Cors;
+use driftlock_domain::headers::ClientHeaders;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::key::KeyHash;
 use driftlock_domain::organization::Organization;
@@ -56,6 +57,8 @@ pub struct Shared {
     pub(crate) refused_addresses: Networks,
     pub(crate) trusted_proxies: Networks,
     pub(crate) refused_agents: Vec<String>,
+    /// Which headers of clients stop here.
+    pub(crate) client_headers: ClientHeaders,
     pub(crate) shield: Shield,
     pub(crate) admin_shield: Shield,
     /// Deliveries that are not Stripe's, apart from all else: whoever guesses keys from the address
@@ -121,6 +124,10 @@ impl Shared {
             response_headers: response_headers(&config),
             refused_addresses: Networks::new(&config.filter.denied_addresses),
             trusted_proxies: Networks::new(&config.filter.trusted_proxies),
+            client_headers: ClientHeaders::new(
+                &config.filter.untrusted_headers,
+                backend_headers.iter().map(|(name, _)| name.as_str()),
+            ),
             refused_agents: lowercase(&config.filter.denied_user_agents),
             shield: shield(limits.address_requests_per_minute),
             webhook_shield: shield(limits.address_requests_per_minute),

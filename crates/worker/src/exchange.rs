@@ -101,7 +101,10 @@ fn arrived(
     let headers::Head { method, url, headers } = head;
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let target = url[after_scheme..].find('/').map_or("/", |at| &url[after_scheme + at..]);
-    let target = target.split('#').next().unwrap_or(target);
+    // `Uri` would cut it off.
+    if target.contains('#') {
+        return Err(Malformed::Fragment);
+    }
     let mut arrived = Request::new(ClientBody::of(request));
     *arrived.method_mut() = Method::try_from(&*method).map_err(|_| Malformed::Method)?;
     *arrived.uri_mut() = Uri::try_from(target).map_err(|_| match target.len() {

@@ -102,7 +102,7 @@ fn judge(case: &Case, outcome: &Outcome) -> Option<String> {
             (right, format!("it forwarded without {texts:?}"))
         }
         Verdict::ForwardedWith(text) => {
-            let forged = ["org_forged", "key_forged", "203.0.113.9", "zz-zz"];
+            let forged = ["forged", "203.0.113.9", "zz-zz"];
             let right = is_one_of(&[200])
                 && requests.len() == 1
                 && bytes.to_lowercase().contains(text)

@@ -58,6 +58,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut all = framing();
     all.extend(pipelined());
     all.extend(heads());
+    all.extend(names());
     all.extend(chunks());
     all.extend(targets());
     all.extend(bounds());
@@ -215,6 +216,54 @@ fn heads() -> Vec<Case> {
     ]
 }
 
+/// Headers that a client may not send, and `Connection` lines that would take away what counts.
+fn names() -> Vec<Case> {
+    let with = |names: &[&str]| {
+        let lines = names.iter().map(|name| format!("{name}: forged\r\n"));
+        format!("{}Content-Length: 4\r\n", lines.collect::<String>())
+    };
+    let proxies = [
+        "Forwarded",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Scheme",
+        "X-Forwarded-Ssl",
+        "X-Forwarded-Uri",
+        "X-Forwarded-User",
+        "X-Forwarded-Anything",
+        "True-Client-IP",
+        "X-Client-IP",
+        "CF-Connecting-IP",
+        "CF-Access-Authenticated-User-Email",
+        "Remote-User",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-HTTP-Method-Override",
+        "Proxy",
+    ];
+    let spelled = [
+        "X.Organization.Id",
+        "X_Organization.Id",
+        "X.Api-Key_Id",
+        "X_Forwarded_User",
+        "Remote_User",
+        "X.Original.URL",
+        "Content_Length",
+        "Transfer_Encoding",
+    ];
+    let connection = |name: &str| format!("Connection: {name}\r\nContent-Length: 4\r\n");
+    let ours = ForwardedWith("x-organization-id: org_0");
+    vec![
+        post("forged headers of proxies", &with(&proxies), "abcd", ours),
+        post("ours in other spellings", &with(&spelled), "abcd", ours),
+        post("Connection names Content-Type", &connection("content-type"), "abcd", Refused(&[400])),
+        post("Connection names Host", &connection("close, Host"), "abcd", Refused(&[400])),
+        post("Connection names the length", &connection("Content-Length"), "abcd", Refused(&[400])),
+        post("Connection names the key", &connection("Authorization"), "abcd", Refused(&[400])),
+        post("Connection names nothing known", &connection("X-Any, TE"), "abcd", ours),
+    ]
+}
+
 fn chunks() -> Vec<Case> {
     let te = "Transfer-Encoding: chunked\r\n";
     vec![
@@ -248,6 +297,18 @@ fn targets() -> Vec<Case> {
         ),
         get("invalid percent-encoding", "/api/v1/anomalies/%zz", Refused(&[400])),
         get("%ff", "/api/v1/anomalies/%ff", Refused(&[400])),
+        get("%3a", "/api/v1/anomalies/a%3ab", RefusedOr("/api/v1/anomalies/a:b")),
+        get("plus", "/api/v1/anomalies/a+b", RefusedOr("/api/v1/anomalies/a%2Bb")),
+        get("fragment", "/api/v1/anomalies#b", Refused(&[400])),
+        get("fragment behind a query", "/api/v1/anomalies?a=b#c", Refused(&[400])),
+        case(
+            "fragment, pipelined",
+            format!(
+                "{POST}{KEYED}Content-Length: 4\r\n\r\nabcdGET /api/v1/health#smuggled HTTP/1.1\r\n\
+                 {KEYED}\r\nGET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+            ),
+            ThenRefused(&[400]),
+        ),
         get("absolute form", "http://other/api/v1/health", Refused(&[400])),
         case("OPTIONS *", format!("OPTIONS * HTTP/1.1\r\n{KEYED}\r\n"), Answered(&[400, 405])),
         case(

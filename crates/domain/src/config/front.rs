@@ -28,6 +28,35 @@ impl Default for Cors {
     }
 }
 
+/// Requests with an `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idempotency {
+    /// Headers in which a repetition may differ from the first request: they say who sends it and by
+    /// which way, not what is asked for. `x-forwarded-*` is every name that begins so.
+    pub ignored_headers: Vec<String>,
+}
+
+impl Default for Idempotency {
+    fn default() -> Self {
+        let headers = [
+            "user-agent",
+            "accept-encoding",
+            "traceparent",
+            "tracestate",
+            "x-request-id",
+            "x-forwarded-*",
+            "forwarded",
+            "via",
+            "cdn-loop",
+            "cf-*",
+            "x-amzn-trace-id",
+            "x-cloud-trace-context",
+        ];
+        Self { ignored_headers: headers.map(str::to_owned).to_vec() }
+    }
+}
+
 /// What every answer carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

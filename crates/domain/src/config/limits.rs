@@ -23,7 +23,44 @@ pub struct Filter {
     pub denied_addresses: Vec<IpNet>,
     /// Texts that a refused `User-Agent` holds, in any case.
     pub denied_user_agents: Vec<String>,
+    /// Headers that a backend could take for the word of a proxy: from anybody but a trusted proxy
+    /// they are dropped. `x-forwarded-*` is every name that begins so; `_` and `.` count as `-`.
+    pub untrusted_headers: Vec<String>,
 }
+
+/// What proxies, and the access controls in front of a service, are known to write.
+const UNTRUSTED_HEADERS: [&str; 30] = [
+    "forwarded",
+    "x-forwarded-*",
+    "x-real-ip",
+    "x-client-ip",
+    "client-ip",
+    "true-client-ip",
+    "x-cluster-client-ip",
+    "fastly-client-ip",
+    "cf-connecting-ip*",
+    "cf-access-*",
+    "remote-*",
+    "x-remote-*",
+    "x-authenticated-*",
+    "x-auth-request-*",
+    "x-goog-authenticated-user-*",
+    "x-goog-iap-*",
+    "x-amzn-oidc-*",
+    "x-ms-client-principal*",
+    "ssl-client-*",
+    "x-ssl-client-*",
+    "x-client-cert*",
+    "x-original-*",
+    "x-rewrite-*",
+    "x-envoy-*",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-host",
+    "x-scheme",
+    "proxy",
+];
 
 impl Default for Filter {
     fn default() -> Self {
@@ -35,6 +72,7 @@ impl Default for Filter {
             client_ip_header: FORWARDED_FOR.to_owned(),
             denied_addresses: Vec::new(),
             denied_user_agents: Vec::new(),
+            untrusted_headers: UNTRUSTED_HEADERS.map(str::to_owned).to_vec(),
         }
     }
 }

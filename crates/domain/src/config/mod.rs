@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backend::{Backend, BackendHeaderError, Timeouts, Urls};
 pub use error::ConfigError;
-pub use front::{Cors, Responses};
+pub use front::{Cors, Idempotency, Responses};
 pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering, OnOutage};
 pub use plans::Plans;
 pub use routes::RouteConfig;
@@ -40,6 +40,8 @@ pub struct Config {
     pub cors: Cors,
     /// What every answer carries.
     pub responses: Responses,
+    /// Requests with an `Idempotency-Key`.
+    pub idempotency: Idempotency,
     /// Abuse limits.
     pub limits: Limits,
     /// Facts about keys and organizations.
@@ -66,6 +68,7 @@ impl Default for Config {
             filter: Filter::default(),
             cors: Cors::default(),
             responses: Responses::default(),
+            idempotency: Idempotency::default(),
             limits: Limits::default(),
             keys: Keys::default(),
             metering: Metering::default(),
@@ -184,6 +187,18 @@ mod tests {
             let text = format!("[{table}.headers]\nx-content-length = \"1\"\n");
             assert!(Config::parse(&text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_header_name_is_refused() {
+        for list in ["[filter]\nuntrusted_headers", "[idempotency]\nignored_headers"] {
+            let found = mistakes(&format!("{list} = [\"x-*\", \"*\", \"a b\"]\n"));
+            assert_eq!(found.len(), 2, "{found:?}");
+            assert!(found[0].contains("line 2") && found[0].contains("`*`"), "{found:?}");
+            assert!(found[1].contains("`a b`"), "{found:?}");
+        }
+        let needed = mistakes("[filter]\nuntrusted_headers = [\"content-*\"]\n");
+        assert!(needed[0].contains("`content-*`") && needed[0].contains("content-type"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::stripe::EVENTS_RETENTION_DAYS_MIN;
 use super::{Backend, Config, RouteConfig};
 use crate::cors::is_origin;
 use crate::filter::is_media_range;
+use crate::headers::{HeaderNames, is_name_pattern};
 use crate::idempotency::PAYLOAD_BYTES_MAX;
 use crate::plan::Plan;
 use crate::quota::QuotaPolicy;
@@ -272,6 +273,15 @@ impl Found {
                 self.add(path, "a header's value is one line of visible characters");
             }
         }
+        self.name_patterns(&["filter", "untrusted_headers"], &filter.untrusted_headers);
+        let ignored = &config.idempotency.ignored_headers;
+        self.name_patterns(&["idempotency", "ignored_headers"], ignored);
+        for (index, pattern) in filter.untrusted_headers.iter().enumerate() {
+            if let Some(name) = needed_by_backends(pattern) {
+                let message = format!("`{pattern}` would drop {name} of every request");
+                self.add(item("filter", "untrusted_headers", index), message);
+            }
+        }
         let told_in = &filter.client_ip_header;
         if http::HeaderName::try_from(told_in).is_err() {
             let message = format!("`{told_in}` is no header name; CF-Connecting-IP would be one");
@@ -285,6 +295,19 @@ impl Found {
         }
     }
 
+    fn name_patterns(&mut self, path: &[&str], patterns: &[String]) {
+        for (index, pattern) in patterns.iter().enumerate() {
+            if !is_name_pattern(pattern) {
+                let message = format!(
+                    "`{pattern}` is no header name; `forwarded` or `x-forwarded-*` would be right"
+                );
+                let mut path = keys(path);
+                path.push(Step::Index(index));
+                self.add(path, message);
+            }
+        }
+    }
+
     fn table(&mut self, config: &Config) {
         if config.routes.is_empty() {
             self.add(keys(&["routes"]), "no route is left: every request would be 404");
@@ -293,6 +316,17 @@ impl Found {
             self.add(keys(&["routes"]), error.to_string());
         }
     }
+}
+
+/// Without these a backend cannot read a body.
+fn needed_by_backends(pattern: &str) -> Option<&'static str> {
+    if !is_name_pattern(pattern) {
+        return None;
+    }
+    let dropped = HeaderNames::new([pattern]);
+    ["content-type", "content-length", "content-encoding"]
+        .into_iter()
+        .find(|name| dropped.contains(name))
 }
 
 fn is_http_url(url: &str) -> bool {

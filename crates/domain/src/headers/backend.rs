@@ -1,35 +1,38 @@
-//! From the backend: what is the gateway's to say is dropped.
+//! From the backend: what is the gateway's to say is dropped, in any spelling.
 
 use http::HeaderMap;
 
-use super::{is_hop_by_hop, remove_named_by_connection, remove_where};
+use super::names::canonical;
+use super::{is_end_to_end, is_hop_by_hop, remove_named_by_connection, remove_where};
 
 /// Cleans a backend's headers before they are answered.
 pub fn from_backend(headers: &mut HeaderMap) {
     remove_named_by_connection(headers);
-    remove_where(headers, |name| is_hop_by_hop(name) || is_ours(name) || is_cors(name));
+    remove_where(headers, |name| {
+        let canonical = canonical(name);
+        is_hop_by_hop(&canonical)
+            || is_ours(&canonical)
+            || (canonical != name && is_end_to_end(&canonical))
+            || (canonical.starts_with("access-control-") && name != EXPOSED)
+    });
 }
+
+/// Which of its headers pages may read, a backend alone knows.
+const EXPOSED: &str = "access-control-expose-headers";
 
 /// Names that only the gateway speaks with, and what tells too much of the backend.
 fn is_ours(name: &str) -> bool {
-    matches!(
-        name,
-        "x-usage-receipt"
-            | "ratelimit"
-            | "ratelimit-policy"
-            | "x-ratelimit-limit"
-            | "x-ratelimit-remaining"
-            | "x-ratelimit-reset"
-            | "x-request-id"
-            | "idempotency-replayed"
-            | "server"
-            | "x-powered-by"
-            | "alt-svc"
-    )
-}
-
-fn is_cors(name: &str) -> bool {
-    name.starts_with("access-control-")
+    name.starts_with("ratelimit")
+        || name.starts_with("x-ratelimit-")
+        || matches!(
+            name,
+            "x-usage-receipt"
+                | "x-request-id"
+                | "idempotency-replayed"
+                | "server"
+                | "x-powered-by"
+                | "alt-svc"
+        )
 }
 
 #[cfg(test)]
@@ -57,5 +60,40 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-type", "location"]);
+    }
+
+    #[test]
+    fn another_spelling_is_no_way_round() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "x_usage_receipt",
+            "x.usage-receipt",
+            "ratelimit_policy",
+            "x_ratelimit_limit",
+            "x_request_id",
+            "access_control_allow_origin",
+            "access_control_expose_headers",
+            "content_type",
+            "transfer_encoding",
+            "access-control-expose-headers",
+            "x_custom",
+        ] {
+            headers.insert(name, HeaderValue::from_static("x"));
+        }
+        from_backend(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["access-control-expose-headers", "x_custom"]);
+    }
+
+    #[test]
+    fn connection_takes_away_nothing_that_is_meant_for_the_client() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("content-type, x-hop, close"));
+        headers.insert("content-type", HeaderValue::from_static("text/plain"));
+        headers.insert("x-hop", HeaderValue::from_static("1"));
+        from_backend(&mut headers);
+        let left: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(left, ["content-type"]);
     }
 }

@@ -1,20 +1,24 @@
 //! To the backend: who asks, from where, under which id.
 //!
 //! Whatever a client sent under the names that the gateway speaks with is removed first; so are
-//! its credentials, which are the gateway's business alone.
+//! its credentials, which are the gateway's business alone, and what a backend could take for the
+//! word of a proxy.
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{is_hop_by_hop, remove_named_by_connection, remove_where};
+use super::names::{HeaderNames, canonical};
+use super::{is_end_to_end, is_hop_by_hop, remove_named_by_connection, remove_where};
 use crate::id::{KeyId, OrganizationId};
 use crate::text;
 
 /// What the gateway tells the backend of a request.
 #[derive(Debug)]
 pub struct Forward<'a> {
+    /// Which of the client's headers stop here.
+    pub client: &'a ClientHeaders,
     /// Who calls.
     pub caller: &'a CallerHeaders,
     /// The request's id.
@@ -45,21 +49,57 @@ impl CallerHeaders {
 pub enum TrustedWay {
     /// The peer is the client: the way begins here.
     Direct,
-    /// The peer is a trusted proxy: its `X-Forwarded-Proto` and `-Host` are passed on.
+    /// The peer is a trusted proxy: what it says of the client and of the way is passed on.
     Proxied,
+}
+
+/// Which headers of clients stop at the gateway.
+#[derive(Debug, Clone, Default)]
+pub struct ClientHeaders {
+    untrusted: HeaderNames,
+    configured: HeaderNames,
+}
+
+impl ClientHeaders {
+    /// `untrusted` is `filter.untrusted_headers`; `configured` are the names of `backend.headers`,
+    /// which the gateway sets itself.
+    pub fn new<S: AsRef<str>>(
+        untrusted: &[String],
+        configured: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self { untrusted: HeaderNames::new(untrusted), configured: HeaderNames::new(configured) }
+    }
+
+    /// Removes them: what is left is the client's own, and reaches the backend.
+    pub fn remove_from(&self, headers: &mut HeaderMap, trusted: TrustedWay) {
+        remove_named_by_connection(headers);
+        remove_where(headers, |name| self.stops(name, trusted));
+    }
+
+    fn stops(&self, name: &str, trusted: TrustedWay) -> bool {
+        let canonical = canonical(name);
+        // A proxy writes a header as it is usually written; another spelling is the client's.
+        let is_misspelt = canonical != name;
+        is_hop_by_hop(&canonical)
+            || is_met_here(&canonical)
+            || is_ours(&canonical)
+            || self.configured.contains_canonical(&canonical)
+            || (is_misspelt && is_end_to_end(&canonical))
+            || (self.untrusted.contains_canonical(&canonical)
+                && (is_misspelt || trusted == TrustedWay::Direct))
+    }
 }
 
 /// Rewrites a client's headers for the backend.
 pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
-    remove_named_by_connection(headers);
-    let host = headers.remove(HOST);
-    let told = match forward.trusted {
-        TrustedWay::Proxied => (headers.remove(FORWARDED_PROTO), headers.remove(FORWARDED_HOST)),
+    // Before anything is removed: a client cannot take away what a proxy said of it.
+    let last = |name| headers.get_all(name).iter().next_back().cloned();
+    let (proto, forwarded_host) = match forward.trusted {
+        TrustedWay::Proxied => (last(FORWARDED_PROTO), last(FORWARDED_HOST)),
         TrustedWay::Direct => (None, None),
     };
-    headers.remove(AUTHORIZATION);
-    headers.remove(COOKIE);
-    remove_where(headers, |name| is_hop_by_hop(name) || is_forged(name) || is_met_here(name));
+    let host = headers.remove(HOST);
+    forward.client.remove_from(headers, forward.trusted);
 
     headers.insert(ORGANIZATION, forward.caller.organization.clone());
     headers.insert(KEY, forward.caller.key.clone());
@@ -68,25 +108,19 @@ pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
     headers.insert(FORWARDED_FOR, ip.clone());
     headers.insert(REAL_IP, ip);
     headers.insert(FORWARDED_BY, HeaderValue::from_static("driftlock-gateway"));
-    let (proto, forwarded_host) = told;
     headers.insert(FORWARDED_PROTO, proto.unwrap_or(HeaderValue::from_static("http")));
     if let Some(host) = forwarded_host.or(host) {
         headers.insert(FORWARDED_HOST, host);
     }
 }
 
-/// The gateway sends `100 Continue` itself, once a request may go on.
+/// What is meant for the gateway alone. It sends `100 Continue` itself, once a request may go on.
 fn is_met_here(name: &str) -> bool {
-    name == "expect"
+    matches!(name, "authorization" | "cookie" | "expect" | "host")
 }
 
-/// A backend behind CGI or WSGI sees no difference between `x_organization_id` and ours.
-fn is_forged(name: &str) -> bool {
-    is_forgeable(name) || (name.contains('_') && is_forgeable(&name.replace('_', "-")))
-}
-
-/// Names that the gateway speaks with, and others that a backend might believe.
-fn is_forgeable(name: &str) -> bool {
+/// Names that the gateway speaks with, to the backend or to the client.
+fn is_ours(name: &str) -> bool {
     matches!(
         name,
         "x-organization-id"
@@ -97,8 +131,7 @@ fn is_forgeable(name: &str) -> bool {
             | "x-forwarded-host"
             | "x-real-ip"
             | "x-forwarded-by"
-            | "forwarded"
-            | "cf-connecting-ip"
+            | "x-usage-receipt"
             | "idempotency-replayed"
     )
 }
@@ -126,7 +159,9 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
+        let untrusted = crate::config::Filter::default().untrusted_headers;
         let forward = Forward {
+            client: &ClientHeaders::new(&untrusted, ["x-api-key"]),
             caller: &CallerHeaders::of(
                 OrganizationId::from_bytes([1; 16]),
                 KeyId::from_bytes([2; 16]),
@@ -171,11 +206,80 @@ mod tests {
 
     #[test]
     fn connection_cannot_take_ours_away() {
-        let named = [("connection", "x-organization-id, x-secret, close"), ("x-secret", "1")];
+        let named = [
+            ("connection", "x-organization-id, x-secret, content-type, close"),
+            ("x-secret", "1"),
+            ("content-type", "text/plain"),
+        ];
         let found = rewritten(&named, TrustedWay::Direct);
         assert!(found.contains_key("x-organization-id"));
+        assert!(found.contains_key("content-type"), "a rule was applied to it");
         assert!(!found.contains_key("x-secret"));
         assert!(!found.contains_key("connection"));
+        let named = [
+            ("connection", "x-forwarded-proto, x-forwarded-host, host"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "a"),
+            ("host", "b"),
+        ];
+        let found = rewritten(&named, TrustedWay::Proxied);
+        assert_eq!(found["x-forwarded-proto"], "https");
+        assert_eq!(found["x-forwarded-host"], "a");
+        assert_eq!(rewritten(&named, TrustedWay::Direct)["x-forwarded-host"], "b");
+    }
+
+    /// Headers that some backend takes for a proxy's word, and other spellings of them.
+    const UNTRUSTED: [&str; 18] = [
+        "forwarded",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-scheme",
+        "x-forwarded-ssl",
+        "x-forwarded-uri",
+        "x-forwarded-user",
+        "true-client-ip",
+        "x-client-ip",
+        "cf-connecting-ip",
+        "cf-access-jwt-assertion",
+        "cf-access-authenticated-user-email",
+        "remote-user",
+        "x-remote-user",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-http-method-override",
+        "proxy",
+    ];
+
+    #[test]
+    fn a_stranger_does_not_speak_as_a_proxy() {
+        let sent = UNTRUSTED.map(|name| (name, "forged"));
+        let direct = rewritten(&sent, TrustedWay::Direct);
+        let proxied = rewritten(&sent, TrustedWay::Proxied);
+        for name in UNTRUSTED {
+            assert!(!direct.contains_key(name), "{name} of a stranger");
+            assert_eq!(proxied[name], "forged", "{name} of a trusted proxy");
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_dropped_whoever_sent_them() {
+        let sent = [
+            ("x.organization.id", "org_evil"),
+            ("x_forwarded_user", "root"),
+            ("x_api_key", "the backend's own key"),
+            ("x.api.key", "the backend's own key"),
+            ("content_length", "1"),
+            ("content_type", "text/html"),
+            ("transfer_encoding", "chunked"),
+            ("x.http_method.override", "DELETE"),
+            ("x_custom", "passes"),
+        ];
+        for trusted in [TrustedWay::Direct, TrustedWay::Proxied] {
+            let found = rewritten(&sent, trusted);
+            let left: Vec<_> = found.keys().filter(|name| found[*name] != "passes").collect();
+            assert_eq!(left.len(), 7, "only what the gateway adds: {left:?}");
+            assert_eq!(found["x_custom"], "passes");
+        }
     }
 
     #[test]

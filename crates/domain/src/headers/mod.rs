@@ -3,11 +3,13 @@
 mod backend;
 mod forward;
 mod limits;
+mod names;
 mod trace;
 
 pub use backend::from_backend;
-pub use forward::{CallerHeaders, Forward, TrustedWay, to_backend};
+pub use forward::{CallerHeaders, ClientHeaders, Forward, TrustedWay, to_backend};
 pub use limits::write_limits;
+pub use names::{HeaderNames, is_name_pattern};
 pub use trace::{request_id, trace_context};
 
 use http::header::CONNECTION;
@@ -30,19 +32,50 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Removes whatever `Connection` names.
+/// Headers that are never about one connection, so that no `Connection` line may take them away: the
+/// gateway decides by them, and the other side has to see what the gateway decided by (RFC 9110,
+/// section 7.6.1).
+const END_TO_END: [&str; 11] = [
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "idempotency-key",
+    "origin",
+    "set-cookie",
+    "user-agent",
+];
+
+/// Whether a header is one that the gateway decides by.
+pub(crate) fn is_end_to_end(name: &str) -> bool {
+    END_TO_END.contains(&name)
+}
+
+/// The first header that `Connection` names although it is meant for the whole way.
+#[must_use]
+pub fn misnamed_by_connection(headers: &HeaderMap) -> Option<&'static str> {
+    named_by_connection(headers)
+        .find_map(|name| END_TO_END.into_iter().find(|known| name.as_str() == *known))
+}
+
+/// Removes whatever `Connection` names, except what is meant for the whole way.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect();
+        let named: Vec<HeaderName> =
+            named_by_connection(headers).filter(|name| !is_end_to_end(name.as_str())).collect();
         for name in named {
             headers.remove(name);
         }
     }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 /// Removes headers by name, in one walk over the few that there are rather than a search for each

@@ -19,6 +19,7 @@ pub(crate) async fn forward<P: Platform>(
     let Forwarded { mut head, body, .. } = request;
     let (gateway, call) = (&admitted.gateway, &admitted.call);
     let told = Forward {
+        client: &gateway.shared.client_headers,
         caller: &call.key.headers,
         request_id: &call.id.value,
         ip: call.ip,

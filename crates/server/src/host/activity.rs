@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftlock_domain::config::Timeouts;
-use driftlock_domain::framing::{AmbiguousFraming, Framing};
+use driftlock_domain::framing::{Framing, RefusedHead};
 use driftlock_gateway::{Buffers, Share};
 use tokio::time::Instant;
 
@@ -113,8 +113,8 @@ impl Activity {
     /// A head is complete.
     ///
     /// # Errors
-    /// [`AmbiguousFraming`], when its bytes frame the body more than once.
-    pub(super) fn request_began(&self) -> Result<(), AmbiguousFraming> {
+    /// [`RefusedHead`], by its bytes.
+    pub(super) fn request_began(&self) -> Result<(), RefusedHead> {
         self.phase.set((Phase::Busy, self.phase.get().1));
         self.framing.borrow_mut().head_read()
     }

@@ -94,8 +94,8 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         let stream = ClientStream::new(Socket::new(stream), activity, peer, unread);
         let (gateway, pace, noted) = (self.gateway.clone(), self.pace, Rc::clone(&state));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            if let Err(ambiguous) = noted.activity.request_began() {
-                request.extensions_mut().insert(ambiguous);
+            if let Err(refused) = noted.activity.request_began() {
+                request.extensions_mut().insert(refused);
             }
             let request = RequestBody::of(request, pace, &noted.unwanted);
             let (gateway, state) = (gateway.clone(), Rc::clone(&noted));
