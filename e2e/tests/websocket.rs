@@ -99,6 +99,38 @@ fn with(act: impl FnOnce(&Gateway, &Receiver<HeaderMap>, &Organization<'_>, &Key
     act(&gateway, &seen, &organization, &key);
 }
 
+/// A connection cannot be kept: its repetition is told the receipt of the first.
+#[test]
+fn an_idempotency_key_opens_one_connection() {
+    with(|gateway, seen, organization, key| {
+        let head = format!(
+            "GET {LIVE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nIdempotency-Key: one\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            key.secret
+        );
+        let handshake = || {
+            let mut stream = TcpStream::connect(gateway.address()).expect("it listens");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            stream.write_all(head.as_bytes()).expect("it reads");
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("it answers");
+                answer.push(byte[0]);
+            }
+            (stream, String::from_utf8_lossy(&answer).into_owned())
+        };
+        let (_open, first) = handshake();
+        assert!(first.starts_with("HTTP/1.1 101 ") && first.contains("x-usage-receipt"), "{first}");
+        let (_refused, again) = handshake();
+        assert!(again.starts_with("HTTP/1.1 409 "), "{again}");
+        assert_eq!(organization.units(), 1);
+        seen.recv_timeout(PATIENCE).expect("the first");
+        assert!(seen.try_recv().is_err(), "the backend saw one handshake");
+    });
+}
+
 #[test]
 fn messages_pass_both_ways_and_the_connection_is_charged_once() {
     with(|gateway, seen, organization, key| {

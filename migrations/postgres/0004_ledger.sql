@@ -661,17 +661,6 @@ begin
     return 'null';
 end $$;
 
-create or replace function public.driftlock_keep_answer(args jsonb) returns jsonb
-    language plpgsql security definer set search_path = public, pg_temp as $$
-begin
-    update driftlock.idempotency_keys set answer_status = (args -> 'answer' ->> 'status')::integer,
-        answer_headers = args -> 'answer' -> 'headers',
-        answer_body = decode(args -> 'answer' ->> 'body', 'hex')
-    where key = decode(args ->> 'key', 'hex');
-    delete from driftlock.idempotency_claims where key = decode(args ->> 'key', 'hex');
-    return 'null';
-end $$;
-
 -- Makes the partitions of usage events from this month to the one after next, and drops those in which
 -- everything is from before `oldest`. Who comes second leaves it to the first.
 create or replace function driftlock.keep_partitions(now bigint, oldest bigint) returns void

@@ -83,6 +83,9 @@ pub enum Denial {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyMismatch,
+    /// The request was charged before, and its answer was not kept.
+    #[error("the answer of {0} was not kept")]
+    IdempotencyAnswerNotKept(UsageId),
     /// The address is on the operator's list of those refused.
     #[error("the address is refused")]
     AddressRefused,
@@ -123,6 +126,7 @@ impl Denial {
             Self::IdempotencyMalformed(_) => "idempotency-key-malformed",
             Self::IdempotencyInFlight(_) => "idempotency-key-in-flight",
             Self::IdempotencyMismatch => "idempotency-key-reused",
+            Self::IdempotencyAnswerNotKept(_) => "idempotency-answer-not-kept",
             Self::AddressRefused => "address-refused",
             Self::UserAgentRefused => "user-agent-refused",
             Self::OriginNotAllowed => "origin-not-allowed",

@@ -1,15 +1,16 @@
 //! Idempotency-Key: one key is charged at most once (I3).
 //!
 //! A key is scoped to organization and route. What is stored is a digest of the three, so that the
-//! customer's own text never lies about in the database, and a fingerprint of the request, so that
-//! a key reused for another payload is found out.
+//! customer's own text is never in the database, and a fingerprint of everything in the request that
+//! its answer may depend on, so that a key that is used again for another request is found out.
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::headers::HeaderNames;
 use crate::id::{OrganizationId, UsageId};
 
 /// The longest key taken, in characters.
@@ -27,7 +28,7 @@ pub const KEPT_SECS: u64 = 24 * 3_600;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IdempotencyKey(pub [u8; 32]);
 
-/// SHA-256 over method, path, query, content type and body.
+/// SHA-256 over method, target, headers and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -47,7 +48,8 @@ pub struct Kept {
     pub fingerprint: Fingerprint,
     /// Its receipt.
     pub usage: UsageId,
-    /// The answer; absent when it was too great or took too long.
+    /// The answer; absent when it was too great, took too long or was a stream. Then a repetition is
+    /// refused, and told the receipt.
     pub answer: Option<KeptAnswer>,
 }
 
@@ -133,10 +135,33 @@ pub fn scoped(organization: OrganizationId, route: &str, key: &str) -> Idempoten
     IdempotencyKey(digest(&[organization.as_bytes(), route.as_bytes(), key.as_bytes()]))
 }
 
-/// What the key stands for: method, path, query, content type, body.
+/// What the key stands for. `target` is path and query, `headers` are those of the client that reach
+/// the backend, and a repetition may differ in the `ignored` ones.
 #[must_use]
-pub fn fingerprint(parts: [&[u8]; 5]) -> Fingerprint {
+pub fn fingerprint(
+    method: &Method,
+    target: &str,
+    headers: &HeaderMap,
+    ignored: &HeaderNames,
+    body: &[u8],
+) -> Fingerprint {
+    let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
+    names.retain(|name| !is_of_the_key_or_framing(name) && !ignored.contains(name));
+    // Lines of different names may come in any order; those of one name stay in theirs.
+    names.sort_unstable();
+    let mut parts = vec![method.as_str().as_bytes(), target.as_bytes()];
+    for name in names {
+        for value in headers.get_all(name) {
+            parts.extend([name.as_bytes(), value.as_bytes()]);
+        }
+    }
+    parts.push(body);
     Fingerprint(digest(&parts))
+}
+
+/// The key itself may be quoted or not, and a body may come in chunks or with a length.
+fn is_of_the_key_or_framing(name: &str) -> bool {
+    matches!(name, "idempotency-key" | "content-length" | "transfer-encoding")
 }
 
 /// Each part goes in with its length, so that no two lists of parts run into one another.
@@ -179,11 +204,73 @@ mod tests {
         assert_eq!(parse(&twice), Err(MalformedIdempotencyKey));
     }
 
+    fn request(target: &str, headers: &[(&'static str, &'static str)], body: &str) -> Fingerprint {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let ignored = HeaderNames::new(crate::config::Idempotency::default().ignored_headers);
+        fingerprint(&Method::POST, target, &map, &ignored, body.as_bytes())
+    }
+
+    #[test]
+    fn whatever_the_answer_may_depend_on_counts() {
+        let one = [("content-type", "text/plain"), ("x-question", "a"), ("x-question", "b")];
+        let first = request("/a?b", &one, "c");
+        assert_eq!(first, request("/a?b", &one, "c"));
+        let moved = [("x-question", "a"), ("content-type", "text/plain"), ("x-question", "b")];
+        assert_eq!(first, request("/a?b", &moved, "c"), "lines of other names in another order");
+        let swapped = [("content-type", "text/plain"), ("x-question", "b"), ("x-question", "a")];
+        let joined = [("content-type", "text/plain"), ("x-question", "a, b")];
+        let added = [one[0], one[1], one[2], ("accept", "*/*")];
+        for other in [&swapped[..], &joined, &one[..2], &added, &[]] {
+            assert_ne!(first, request("/a?b", other, "c"), "{other:?}");
+        }
+        for (target, body) in [("/a?c", "c"), ("/a", "c"), ("/a?b", "d"), ("/a?b", "")] {
+            assert_ne!(first, request(target, &one, body), "{target} {body}");
+        }
+        assert_ne!(request("/a?", &[], ""), request("/a", &[], ""));
+        let (none, map) = (HeaderNames::default(), HeaderMap::new());
+        let by = |method: &Method| fingerprint(method, "/a", &map, &none, b"");
+        assert_ne!(by(&Method::GET), by(&Method::HEAD));
+    }
+
+    #[test]
+    fn who_sends_it_and_by_which_way_does_not_count() {
+        let first = request("/a", &[("accept", "*/*")], "");
+        for other in [
+            ("user-agent", "x/2"),
+            ("accept-encoding", "br"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("tracestate", "a=b"),
+            ("x-request-id", "second"),
+            ("x-forwarded-port", "443"),
+            ("x_forwarded_port", "443"),
+            ("forwarded", "for=192.0.2.1"),
+            ("cf-ray", "1"),
+            ("content-length", "0"),
+            ("idempotency-key", "\"a\""),
+        ] {
+            assert_eq!(first, request("/a", &[("accept", "*/*"), other], ""), "{other:?}");
+        }
+    }
+
     #[test]
     fn parts_do_not_run_into_one_another() {
-        assert_ne!(
-            fingerprint([b"ab", b"c", b"", b"", b""]),
-            fingerprint([b"a", b"bc", b"", b"", b""])
-        );
+        type Sent = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+        let pairs: [Sent; 6] = [
+            ("/a", &[("ab", "c")], "d"),
+            ("/a", &[("a", "bc")], "d"),
+            ("/a", &[("ab", "cd")], ""),
+            ("/a", &[], "abcd"),
+            ("/aab", &[], "cd"),
+            ("/a", &[("ab", "c"), ("d", "")], ""),
+        ];
+        for (index, (target, headers, body)) in pairs.iter().enumerate() {
+            for (other_target, other_headers, other_body) in &pairs[index + 1..] {
+                let other = request(other_target, other_headers, other_body);
+                assert_ne!(request(target, headers, body), other, "{index}");
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::authority::NOTICE;
 use crate::denial::{Denial, Fault, FaultKind, LimitScope};
 use crate::filter::Malformed;
+use crate::id::UsageId;
 use crate::key::KeyDenial;
 use crate::time::secs_ceil;
 
@@ -35,6 +36,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// The methods of a 405.
     pub allow: Option<String>,
+    /// The receipt of the request that this one repeats.
+    pub receipt: Option<UsageId>,
 }
 
 impl Problem {
@@ -46,7 +49,7 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let (code, detail) = (Cow::Borrowed(code), detail.into());
-        Self { status, code, title, detail, retry_after: None, allow: None }
+        Self { status, code, title, detail, retry_after: None, allow: None, receipt: None }
     }
 
     /// With a time after which trying again may help.
@@ -59,13 +62,16 @@ impl Problem {
     /// The response; `instance` is the request's id.
     #[must_use]
     pub fn response(&self, instance: &str) -> Response<Bytes> {
-        let body = json!({
+        let mut body = json!({
             "type": format!("{TYPE_BASE}{}", self.code),
             "title": self.title,
             "status": self.status.as_u16(),
             "detail": self.detail,
             "instance": instance,
         });
+        if let Some(receipt) = self.receipt {
+            body["receipt"] = receipt.to_string().into();
+        }
         let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -152,7 +158,8 @@ impl From<&Denial> for Problem {
             }
             Denial::IdempotencyMalformed(_)
             | Denial::IdempotencyInFlight(_)
-            | Denial::IdempotencyMismatch => idempotency(denial),
+            | Denial::IdempotencyMismatch
+            | Denial::IdempotencyAnswerNotKept(_) => idempotency(denial),
             Denial::AddressRefused | Denial::UserAgentRefused => Self::new(
                 StatusCode::FORBIDDEN,
                 code,
@@ -260,8 +267,22 @@ fn idempotency(denial: &Denial) -> Problem {
             StatusCode::UNPROCESSABLE_ENTITY,
             code,
             "The idempotency key was used for another request",
-            "This Idempotency-Key belongs to a request with another path or payload. Use a new one.",
+            "This Idempotency-Key belongs to a request with another target, body or header. Use a new \
+             one, or repeat the first request as it was.",
         ),
+        Denial::IdempotencyAnswerNotKept(usage) => {
+            let detail = format!(
+                "The first request with this Idempotency-Key succeeded and was charged once, under \
+                 the receipt {usage}. Its answer was too large to keep, or a stream, so it cannot be \
+                 replayed. Nothing was sent to the backend, and nothing was charged. To ask again, \
+                 use a new Idempotency-Key."
+            );
+            let title = "The answer was not kept";
+            Problem {
+                receipt: Some(*usage),
+                ..Problem::new(StatusCode::CONFLICT, code, title, detail)
+            }
+        }
         other => Problem::new(
             StatusCode::BAD_REQUEST,
             code,
@@ -356,6 +377,17 @@ mod tests {
         assert_eq!(body["type"], "https://driftlock.net/problems/quota-exceeded");
         assert_eq!(body["instance"], "req-1");
         assert_eq!(body["status"], 429);
+    }
+
+    #[test]
+    fn an_answer_that_was_not_kept_is_named_by_its_receipt() {
+        let usage = UsageId::from_bytes([1; 16]);
+        let response = Problem::from(&Denial::IdempotencyAnswerNotKept(usage)).response("r");
+        assert_eq!(response.status(), 409);
+        let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(body["type"], "https://driftlock.net/problems/idempotency-answer-not-kept");
+        assert_eq!(body["receipt"], usage.to_string());
+        assert!(!response.headers().contains_key("retry-after"), "it would be refused again");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Idempotency-Key: bounded, one text per key, and quoted or bare the same.
 
+use driftlock_domain::headers::HeaderNames;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::idempotency::{KEY_CHARS_MAX, fingerprint, parse, scoped};
+
+use http::{HeaderMap, Method};
 
 use crate::lines::header;
 
@@ -27,9 +30,14 @@ pub fn check(bytes: &[u8]) {
     assert_ne!(own, scoped(organization, "POST /", &format!("a{key}")));
     assert_ne!(own, scoped(organization, "POST /a", &format!("{key}x")));
     assert_ne!(own, scoped(OrganizationId::from_bytes([2; 16]), "POST /a", &key));
-    // Parts that run into each other are other parts.
     let (one, two) = key.split_at(key.len() / 2);
-    let both = fingerprint([one.as_bytes(), two.as_bytes(), b"", b"", b""]);
-    let moved = fingerprint([key.as_bytes(), b"", b"", b"", b""]);
-    assert!(two.is_empty() || both != moved);
+    let none = HeaderNames::default();
+    let of = |target, headers: &HeaderMap, body: &str| {
+        fingerprint(&Method::POST, target, headers, &none, body.as_bytes())
+    };
+    let (none_sent, sent) = (HeaderMap::new(), header("x-question", two.as_bytes()));
+    let both = of(one, &none_sent, two);
+    // Parts that run into each other are other parts.
+    assert!(two.is_empty() || both != of(&key, &none_sent, ""));
+    assert!(sent.is_none_or(|sent| both != of(one, &sent, "")));
 }

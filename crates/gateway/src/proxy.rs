@@ -18,7 +18,6 @@ mod settle;
 mod trail;
 
 use driftlock_domain::idempotency;
-use http::Method;
 
 pub(crate) use filter::{filter, screen};
 pub(crate) use route::unrouted;
@@ -39,7 +38,6 @@ pub(crate) async fn proxy<P: Platform>(
     let (call, request) = entitle::entitle(gateway, arrival, route, caller, path)?;
 
     if call.route.units > 0
-        && call.method == Method::POST
         && let Some(key) = idempotency::parse(&request.head.headers).map_err(call::denied)?
     {
         // Boxed, since its room would be copied around with the requests that need none.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use driftlock_domain::address::Networks;
 use driftlock_domain::config::Config;
 use driftlock_domain::cors::Cors;
-use driftlock_domain::headers::ClientHeaders;
+use driftlock_domain::headers::{ClientHeaders, HeaderNames};
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::key::KeyHash;
 use driftlock_domain::organization::Organization;
@@ -59,6 +59,8 @@ pub struct Shared {
     pub(crate) refused_agents: Vec<String>,
     /// Which headers of clients stop here.
     pub(crate) client_headers: ClientHeaders,
+    /// In which headers a repetition under an idempotency key may differ.
+    pub(crate) ignored_headers: HeaderNames,
     pub(crate) shield: Shield,
     pub(crate) admin_shield: Shield,
     /// Deliveries that are not Stripe's, apart from all else: whoever guesses keys from the address
@@ -128,6 +130,7 @@ impl Shared {
                 &config.filter.untrusted_headers,
                 backend_headers.iter().map(|(name, _)| name.as_str()),
             ),
+            ignored_headers: HeaderNames::new(&config.idempotency.ignored_headers),
             refused_agents: lowercase(&config.filter.denied_user_agents),
             shield: shield(limits.address_requests_per_minute),
             webhook_shield: shield(limits.address_requests_per_minute),

@@ -15,7 +15,7 @@ use driftlock_gateway::ports::UsageRecords;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{self, bytes, exact, read, uuid};
+use crate::args::{bytes, exact, read, uuid};
 use crate::{Call, FunctionStore};
 
 /// How long single usage events, and so receipts, are kept; sums stay.
@@ -111,16 +111,6 @@ impl<C: Call> UsageRecords for FunctionStore<C> {
     ) -> Result<(), Fault> {
         let args = json!({ "key": hex::encode(key.0), "usage": uuid!(usage) });
         self.call.call("driftlock_free_key", args).await.map(drop)
-    }
-
-    async fn keep_answer(
-        &self,
-        _organization: OrganizationId,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        let args = json!({ "key": hex::encode(key.0), "answer": args::answer(answer)? });
-        self.call.call("driftlock_keep_answer", args).await.map(drop)
     }
 
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {

@@ -1,4 +1,5 @@
-//! Idempotency records: made by the settlement, completed by the answer, dropped after 24 hours.
+//! Idempotency records: made by the settlement along with the answer, dropped after 24 hours. One
+//! without an answer says that it was not kept.
 
 use std::time::Duration;
 
@@ -26,18 +27,6 @@ pub fn kept(sql: &impl Sql, key: &IdempotencyKey, now: Timestamp) -> Result<Opti
     let query = "SELECT fingerprint, usage, answer_status, answer_headers, answer_body \
                  FROM idempotency_keys WHERE key = ?1 AND at >= ?2";
     sql.first(query, &[(&key.0).into(), oldest(now).micros().into()], record)
-}
-
-/// Adds an answer to what settling kept without one.
-///
-/// # Errors
-/// What the database says.
-pub fn keep_answer(sql: &impl Sql, key: &IdempotencyKey, answer: &KeptAnswer) -> Result<(), Fault> {
-    let update = "UPDATE idempotency_keys SET answer_status = ?2, answer_headers = ?3, \
-                  answer_body = ?4 WHERE key = ?1";
-    let headers = json(&answer.headers)?;
-    let [status, headers, body] = columns(answer, &headers);
-    sql.execute(update, &[(&key.0).into(), status, headers, body]).map(drop)
 }
 
 /// How many bytes of answers are kept.

@@ -28,7 +28,7 @@ pub use directory::{
     ORGANIZATION_BY_ID, ORGANIZATIONS, REVISION, REVOKE_KEY, TOUCH_KEY, insert_key,
     insert_organization, update_organization,
 };
-pub use idempotency::{PURGED_MAX, drop_answers, keep_answer, kept, kept_bytes, purge_kept};
+pub use idempotency::{PURGED_MAX, drop_answers, kept, kept_bytes, purge_kept};
 pub use rows::{key, organization};
 pub use schema::{MIGRATIONS, statements};
 pub use sql::{Cell, Columns, Rest, Row, Sql, Statement, Value};

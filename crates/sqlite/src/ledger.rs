@@ -2,7 +2,7 @@
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
@@ -59,16 +59,6 @@ impl UsageRecords for SqliteStore {
     ) -> Result<Option<Kept>, Fault> {
         let key = *key;
         self.readers().read(move |sql| core::kept(sql, &key, now)).await
-    }
-
-    async fn keep_answer(
-        &self,
-        _organization: OrganizationId,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        let (key, answer) = (*key, answer.clone());
-        self.writer().write(move |_, sql| core::keep_answer(sql, &key, &answer)).await
     }
 
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {

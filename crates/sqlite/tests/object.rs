@@ -17,8 +17,8 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
 use driftlock_sqlite_core::{
-    Books, Cell, Columns, MIGRATIONS, Row, Sql, Value, checkpoint, drop_answers, entries,
-    keep_answer, kept, kept_bytes, receipt,
+    Books, Cell, Columns, MIGRATIONS, Row, Sql, Value, checkpoint, drop_answers, entries, kept,
+    kept_bytes, receipt,
 };
 use driftlock_testkit::make::{node, now, organization_id, settlement, usage};
 use rusqlite::types::ValueRef;
@@ -259,9 +259,9 @@ fn the_oldest_answers_make_room_and_their_keys_stay_charged() {
         let claim = Claim { key: key(number), fingerprint: Fingerprint([number; 32]) };
         let at = now().plus(Duration::from_secs(number.into()));
         let made = settlement(ORGANIZATION, number.into());
-        object.settle_as(month, at, Settlement { claim: Some(claim), ..made });
         let answer = KeptAnswer { status: 200, headers: Vec::new(), body: vec![1; 100] };
-        keep_answer(&object.sql, &key(number), &answer).expect("SQLite writes");
+        let answer = Some(answer.into());
+        object.settle_as(month, at, Settlement { claim: Some(claim), answer, ..made });
     }
     assert_eq!(kept_bytes(&object.sql).expect("SQLite reads"), 1_000);
     assert_eq!(drop_answers(&object.sql, 350).expect("SQLite writes"), 300);

@@ -13,7 +13,7 @@ use driftlock_domain::cell::{Admitted, Charge, Hold};
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::key::{KeyRecord, PresentedKey};
 use driftlock_domain::lease::Sharing;
 use driftlock_domain::period::Period;
@@ -132,15 +132,6 @@ impl UsageRecords for Expired {
         _: Timestamp,
     ) -> Result<Option<Kept>, Fault> {
         Ok(None)
-    }
-
-    async fn keep_answer(
-        &self,
-        _: OrganizationId,
-        _: &IdempotencyKey,
-        _: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        Ok(())
     }
 
     async fn purge_kept(&self, _: Timestamp) -> Result<u64, Fault> {

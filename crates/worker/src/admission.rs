@@ -112,10 +112,8 @@ impl Admission for EdgeAdmission {
         let answer = self.objects.ask(organization, &Ask::Admit(charge.clone())).await;
         let (admitted, kept): (Admitted, Option<Kept>) =
             answer.map_err(Refusal::Fault)?.map_err(Refusal::from)?;
-        if let Some(hold) = &charge.hold
-            && let Some(key) = hold.claim
-        {
-            self.key.admitted(key, hold.usage, kept);
+        if charge.hold.as_ref().is_some_and(|hold| hold.claim.is_some()) {
+            self.key.admitted(kept);
         }
         Ok(admitted)
     }
@@ -143,7 +141,7 @@ impl Admission for EdgeAdmission {
     }
 
     fn finish(&self, organization: OrganizationId, key: IdempotencyKey, usage: UsageId) {
-        if self.key.in_flight().is_some() {
+        if self.key.is_in_flight() {
             self.later(organization, Ask::Finish(key, usage));
         }
     }

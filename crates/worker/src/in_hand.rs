@@ -4,8 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use driftlock_domain::id::UsageId;
-use driftlock_domain::idempotency::{Claimed, IdempotencyKey, Kept};
+use driftlock_domain::idempotency::{Claimed, Kept};
 
 /// See the module; clones are the same one.
 #[derive(Clone, Default)]
@@ -15,15 +14,15 @@ pub(crate) struct KeyInHand(Rc<Inner>);
 struct Inner {
     /// What admission found; taken by whoever asks.
     found: RefCell<Option<Claimed>>,
-    /// The claim that admission made, until it is ended.
-    in_flight: Cell<Option<(IdempotencyKey, UsageId)>>,
+    /// Whether the object still counts the key as in flight.
+    in_flight: Cell<bool>,
 }
 
 impl KeyInHand {
     /// Admission claimed the key, and found this of it.
-    pub(crate) fn admitted(&self, key: IdempotencyKey, usage: UsageId, kept: Option<Kept>) {
+    pub(crate) fn admitted(&self, kept: Option<Kept>) {
         self.0.found.replace(Some(kept.into()));
-        self.0.in_flight.set(Some((key, usage)));
+        self.0.in_flight.set(true);
     }
 
     /// What admission found, once: later it may be otherwise.
@@ -31,12 +30,12 @@ impl KeyInHand {
         self.0.found.take()
     }
 
-    pub(crate) fn in_flight(&self) -> Option<(IdempotencyKey, UsageId)> {
+    pub(crate) fn is_in_flight(&self) -> bool {
         self.0.in_flight.get()
     }
 
     /// The object knows that the claim is over.
     pub(crate) fn ended(&self) {
-        self.0.in_flight.set(None);
+        self.0.in_flight.set(false);
     }
 }

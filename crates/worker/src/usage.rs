@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{OrganizationId, UsageId};
-use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
@@ -68,18 +68,6 @@ impl UsageRecords for EdgeUsage {
             return Ok(found);
         }
         self.kept(organization, &claim.key, now).await.map(Claimed::from)
-    }
-
-    async fn keep_answer(
-        &self,
-        organization: OrganizationId,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        let ask = Ask::KeepAnswer(*key, answer.clone(), self.key.in_flight());
-        self.objects.told::<()>(organization, &ask).await?;
-        self.key.ended();
-        Ok(())
     }
 
     async fn purge_kept(&self, _now: Timestamp) -> Result<u64, Fault> {

@@ -8,7 +8,7 @@ use driftlock_domain::cell::{Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault, FaultKind, LimitScope};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::UsageId;
-use driftlock_domain::idempotency::{IdempotencyKey, KeptAnswer};
+use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::key::KeyDenial;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{Next, ReportState, SealRule};
@@ -38,8 +38,6 @@ pub(crate) enum Ask {
     Receipt(UsageId),
     /// What is kept of an idempotency key.
     Kept(IdempotencyKey),
-    /// Adds an answer to what settling kept without one; then the key is no longer in flight for this claim.
-    KeepAnswer(IdempotencyKey, KeptAnswer, Option<(IdempotencyKey, UsageId)>),
     /// Seals the buckets that have done growing.
     Seal(SealRule),
     /// Takes the report that is due longest.

@@ -45,6 +45,44 @@ pub(super) fn another_payload_is_422(target: &Target) {
     assert_eq!(organization.units(), 1);
 }
 
+/// A backend may answer by any header that reaches it, so that all of them are part of the request.
+pub(super) fn another_header_is_422_unless_it_only_says_who_sends_it(target: &Target) {
+    let organization = Organization::new(target);
+    let (key, token) = (organization.key(), unique("idem"));
+    let keyed = |headers: &[(&str, &str)]| {
+        let call = key.call("POST", DETECT).header("idempotency-key", &token);
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(name, value));
+        call.json(&two_lines()).send()
+    };
+    let first = keyed(&[("x-question", "1"), ("x-more", "2")]);
+    first.expect(200);
+    for other in [
+        &[("x-question", "2"), ("x-more", "2")][..],
+        &[("x-question", "1")],
+        &[("x-question", "1"), ("x-more", "2"), ("x-more", "3")],
+        &[("x-question", "1"), ("x-more", "2"), ("accept-language", "de")],
+    ] {
+        keyed(other).free().problem(422, "idempotency-key-reused");
+    }
+    for same in [
+        &[("x-more", "2"), ("x-question", "1")][..],
+        &[
+            ("x-question", "1"),
+            ("x-more", "2"),
+            ("user-agent", "another/2"),
+            ("x-request-id", "another"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-organization-id", "org_of_nobody"),
+        ],
+    ] {
+        let again = keyed(same);
+        assert_eq!(again.expect(200).required(REPLAYED), "true", "{same:?}");
+        assert_eq!(again.receipt(), first.receipt());
+    }
+    assert_eq!(organization.units(), 1);
+}
+
 pub(super) fn a_malformed_key_is_400(target: &Target) {
     let organization = Organization::new(target);
     let key = organization.key();

@@ -90,6 +90,7 @@ pub const CASES: &[Case] = cases! {
     Together concurrency::a_cap_holds_to_the_unit;
     Together idempotency::a_repetition_is_replayed_and_charged_once;
     Together idempotency::another_payload_is_422;
+    Together idempotency::another_header_is_422_unless_it_only_says_who_sends_it;
     Together idempotency::a_malformed_key_is_400;
     Together idempotency::concurrent_repetitions_are_charged_once;
     Together idempotency::an_answer_that_is_not_2xx_frees_the_key;

@@ -9,7 +9,7 @@ use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, KEPT_SECS, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, KEPT_SECS, Kept};
 use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant};
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::receipt::Receipt;
@@ -164,20 +164,6 @@ impl UsageRecords for MemoryStore {
         usage: UsageId,
     ) -> Result<(), Fault> {
         self.state().claims.end(key, usage);
-        Ok(())
-    }
-
-    async fn keep_answer(
-        &self,
-        _organization: OrganizationId,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        let mut state = self.state();
-        let Some((kept, _)) = state.kept.get_mut(key) else { return Ok(()) };
-        kept.answer = Some(answer.clone());
-        let usage = kept.usage;
-        state.claims.end(key, usage);
         Ok(())
     }
 

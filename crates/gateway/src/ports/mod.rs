@@ -28,7 +28,7 @@ use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
@@ -203,7 +203,8 @@ pub trait UsageRecords {
     ) -> Result<Option<UsageSummary>, Fault>;
     /// A receipt.
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault>;
-    /// What is kept of an idempotency key, unless it is older than its 24 hours.
+    /// What is kept of an idempotency key, unless it is older than its 24 hours. A settlement without
+    /// an answer is kept without one.
     async fn kept(
         &self,
         organization: OrganizationId,
@@ -231,13 +232,6 @@ pub trait UsageRecords {
     ) -> Result<(), Fault> {
         Ok(())
     }
-    /// Adds an answer to what settling kept without one.
-    async fn keep_answer(
-        &self,
-        organization: OrganizationId,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault>;
     /// Drops a portion of what is kept no longer: idempotency records older than 24 hours, and
     /// what else a store purges. How many rows; 0 once there is no more.
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault>;

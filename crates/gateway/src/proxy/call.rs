@@ -16,8 +16,8 @@ use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey};
 use driftlock_domain::route::Route;
 use driftlock_domain::text;
 use driftlock_domain::time::Timestamp;
-use http::request::Parts as Head;
 use http::{Method, Response};
+use http::request::Parts as Head;
 
 use crate::gateway::{Gateway, RequestBody, RequestId, ResponseBody};
 use crate::keys::KeyFacts;
@@ -91,13 +91,8 @@ pub(crate) struct Answered<P: Platform> {
 
 /// An answer whose usage, if it has any, is in the ledger.
 pub(crate) struct Settled<P: Platform> {
-    pub(crate) gateway: Gateway<P>,
-    pub(crate) call: Rc<Call>,
     pub(crate) limits: LimitsNow,
     pub(crate) receipt: Option<UsageId>,
-    /// Held until what is answered is known.
-    #[expect(dead_code, reason = "it is kept for what its drop does")]
-    pub(crate) claim: Option<Claimed<P>>,
     pub(crate) response: Response<ResponseBody<P>>,
 }
 
@@ -132,23 +127,12 @@ impl<P: Platform> Held<P> {
         Some(Claim { key: self.key?, fingerprint: self.fingerprint? })
     }
 
-    /// The units are used (or refused): only the idempotency key remains.
-    pub(crate) fn used(mut self) -> Option<Claimed<P>> {
+    /// The units are used: only the idempotency key goes back.
+    pub(crate) fn used(mut self) {
         self.live = false;
-        self.claimed()
-    }
-
-    /// The units go back, the idempotency key stays in flight.
-    pub(crate) fn give_back(mut self) -> Option<Claimed<P>> {
-        self.live = false;
-        self.gateway.admission.release(self.organization, self.hold, None);
-        self.claimed()
-    }
-
-    fn claimed(&self) -> Option<Claimed<P>> {
-        let (gateway, usage) = (self.gateway.clone(), self.hold.usage);
-        let organization = self.organization;
-        self.key.map(|key| Claimed { gateway, organization, key, usage })
+        if let Some(key) = self.key {
+            self.gateway.admission.finish(self.organization, key, self.hold.usage);
+        }
     }
 }
 
@@ -157,20 +141,6 @@ impl<P: Platform> Drop for Held<P> {
         if self.live {
             self.gateway.admission.release(self.organization, self.hold, self.key);
         }
-    }
-}
-
-/// An idempotency key in flight; dropped, it no longer is.
-pub(crate) struct Claimed<P: Platform> {
-    gateway: Gateway<P>,
-    organization: OrganizationId,
-    key: IdempotencyKey,
-    usage: UsageId,
-}
-
-impl<P: Platform> Drop for Claimed<P> {
-    fn drop(&mut self) {
-        self.gateway.admission.finish(self.organization, self.key, self.usage);
     }
 }
 

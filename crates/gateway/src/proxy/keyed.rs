@@ -1,11 +1,12 @@
-//! A metered request under an idempotency key (I3): charged at most once, replayed when repeated.
+//! A metered request under an idempotency key, of any method (I3): charged at most once, replayed
+//! when repeated.
 //!
 //! The key is claimed together with rate limits and quota, before the payload is read: what is denied
 //! costs no memory, and one key has one payload in memory at most. What was kept of an earlier request
 //! is looked up after that. With a key a client's disconnect cancels nothing once the payload is read:
-//! everything goes on in the background. The answer is read before it is paid for, so that one commit charges
-//! and keeps it. A repetition is replayed; one whose answer was too great, or took too long, goes to
-//! the backend again, uncharged, under the same receipt.
+//! everything goes on in the background. The answer is read before it is paid for, so that one commit
+//! charges and keeps it. What cannot be kept (too great, too slow, a stream) is charged and passed on;
+//! its repetition is refused with the receipt of the first. A repetition never reaches the backend.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use driftlock_domain::idempotency::{
     PAYLOAD_BYTES_MAX, fingerprint, scoped,
 };
 use driftlock_domain::response::is_framing;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::request::Parts as Head;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -29,6 +30,7 @@ use crate::gateway::{Answer, Gateway, ResponseBody};
 use crate::ports::{Clock, Collected, Platform, Refusal, Upstream, UsageRecords};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const EVENTS: &[u8] = b"text/event-stream";
 
 /// A request whose payload is in memory, and what it claims.
 struct Keyed {
@@ -52,7 +54,7 @@ pub(super) async fn keyed<P: Platform>(
     let key = scoped(call.organization(), &call.route.label, key);
     let read = async |call: Rc<Call>| -> Result<Keyed, Refusal> {
         let payload = gateway.upstream.collect(body, max, &gateway.shared.buffers).await?;
-        let claim = Claim { key, fingerprint: fingerprint_of(&head, &payload) };
+        let claim = Claim { key, fingerprint: fingerprint_of(gateway, &call, &head, &payload) };
         Ok(Keyed { call, head, payload, claim })
     };
     match admit(gateway, Rc::clone(&call), Some(key)).await {
@@ -70,7 +72,7 @@ pub(super) async fn keyed<P: Platform>(
                 let admitted = admit_uncharged(gateway, Rc::clone(&call)).await?;
                 let keyed = read(call).await?;
                 is_same(&keyed, kept.fingerprint)?;
-                gateway.uncancelled(repeat(admitted, keyed, kept)).await
+                repeat(admitted, kept)
             }
         },
         Err(refusal) => Err(refusal),
@@ -84,7 +86,7 @@ async fn run<P: Platform>(mut admitted: Admitted<P>, keyed: Keyed) -> Answer<P> 
     }
     match claim(&admitted, &keyed).await? {
         None => charge(admitted, keyed).await,
-        Some(kept) => repeat(admitted, keyed, kept).await,
+        Some(kept) => repeat(admitted, kept),
     }
 }
 
@@ -138,51 +140,29 @@ async fn settled<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Result<Set
     settle::settle(Answered { admitted, response }, answer.map(Arc::new)).await
 }
 
-async fn repeat<P: Platform>(admitted: Admitted<P>, keyed: Keyed, kept: Kept) -> Answer<P> {
+/// The answer that was kept. The units that were held for the repetition, and its claim, go back.
+fn repeat<P: Platform>(admitted: Admitted<P>, kept: Kept) -> Answer<P> {
     let Admitted { gateway, call, limits, held } = admitted;
-    if let Some(answer) = kept.answer {
-        drop(held);
-        let mut response = replay::<P>(answer);
-        respond::head(response.headers_mut(), &limits, Some(kept.usage));
-        let row = call.audit(gateway.clock.now(), "request", "replayed");
-        gateway.shared.audit.push(call.organization(), row);
-        return Ok(response);
-    }
-    let in_flight = held.and_then(super::call::Held::give_back);
-    let uncharged = Admitted { gateway, call, limits, held: None };
-    let claim = keyed.claim;
-    let answered = forward::forward(uncharged, forwarded(keyed)).await?;
-    let settled = settle::settle(answered, None).await?;
-    if !settled.response.status().is_success() {
-        return Ok(respond::respond(settled));
-    }
-    let settled = Settled { receipt: Some(kept.usage), claim: in_flight, ..settled };
-    Ok(respond::respond(keep(settled, claim).await?))
+    drop(held);
+    let Some(answer) = kept.answer else {
+        let denial = Denial::IdempotencyAnswerNotKept(kept.usage);
+        return Err(Refusal::Denied(denial, Some(limits)));
+    };
+    let mut response = replay::<P>(answer);
+    respond::head(response.headers_mut(), &limits, Some(kept.usage));
+    let row = call.audit(gateway.clock.now(), "request", "replayed");
+    gateway.shared.audit.push(call.organization(), row);
+    Ok(response)
 }
 
-/// Keeps the answer of a repetition, if this one can be kept.
-async fn keep<P: Platform>(settled: Settled<P>, claim: Claim) -> Result<Settled<P>, Refusal> {
-    let Settled { gateway, call, response, .. } = settled;
-    let (response, answer) = collected(&gateway, &call, response).await?;
-    if let Some(answer) = answer {
-        let kept = gateway.usage.keep_answer(call.organization(), &claim.key, &answer).await;
-        if let Err(fault) = kept {
-            // The charge stands: a repetition goes to the backend again, uncharged.
-            tracing::warn!(request_id = &*call.id.text, cause = fault.cause, "answer not kept");
-        }
-    }
-    Ok(Settled { gateway, call, response, ..settled })
-}
-
-/// Reads an answer that is paid for, as far as it may be kept: what is to be kept, if that is all of it.
-///
-/// An answer that breaks off while it is read is a fault: nothing is charged yet.
+/// Reads an answer that is to be paid for, as far as it may be kept: what is to be kept, if that is
+/// all of it. One that breaks off is not paid for.
 async fn collected<P: Platform>(
     gateway: &Gateway<P>,
     call: &Call,
     response: Response<ResponseBody<P>>,
 ) -> Result<(Response<ResponseBody<P>>, Option<KeptAnswer>), Refusal> {
-    if call.route.stream || !settle::is_success(response.status()) {
+    if !response.status().is_success() || call.route.stream || is_event_stream(response.headers()) {
         return Ok((response, None));
     }
     let (head, body) = response.into_parts();
@@ -205,6 +185,11 @@ async fn collected<P: Platform>(
     Ok((Response::from_parts(head, body), answer))
 }
 
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+}
+
 fn replay<P: Platform>(answer: KeptAnswer) -> Response<ResponseBody<P>> {
     let mut response = Response::new(P::Upstream::response_body(Bytes::from(answer.body)));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
@@ -220,25 +205,32 @@ fn replay<P: Platform>(answer: KeptAnswer) -> Response<ResponseBody<P>> {
     response
 }
 
-/// The payload is whole: its length is known, however the client sent it.
+/// The payload is whole: its length is known, however the client sent it. A request without a body
+/// stays one.
 fn forwarded<P: Platform>(keyed: Keyed) -> Forwarded<P> {
     let Keyed { mut head, payload, .. } = keyed;
     let length = payload.len();
-    head.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    let is_framed =
+        [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
+    if is_framed || length > 0 {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let body_bytes_max = length as u64;
     Forwarded { head, body: P::Upstream::request_body(payload), body_bytes_max }
 }
 
-fn fingerprint_of(head: &Head, payload: &[u8]) -> Fingerprint {
-    let query = head.uri.query().unwrap_or_default().as_bytes();
-    let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    fingerprint([
-        head.method.as_str().as_bytes(),
-        head.uri.path().as_bytes(),
-        query,
-        content_type,
-        payload,
-    ])
+/// Of what reaches the backend, and is the client's own.
+fn fingerprint_of<P: Platform>(
+    gateway: &Gateway<P>,
+    call: &Call,
+    head: &Head,
+    payload: &[u8],
+) -> Fingerprint {
+    let shared = &gateway.shared;
+    let mut headers = head.headers.clone();
+    shared.client_headers.remove_from(&mut headers, call.trusted);
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    fingerprint(&head.method, target, &headers, &shared.ignored_headers, payload)
 }
 
 /// The headers that are kept with an answer. Its framing is not: whoever sends the kept body states

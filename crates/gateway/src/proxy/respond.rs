@@ -12,7 +12,7 @@ use crate::ports::Platform;
 const RECEIPT: HeaderName = HeaderName::from_static("x-usage-receipt");
 
 pub(crate) fn respond<P: Platform>(settled: Settled<P>) -> Response<ResponseBody<P>> {
-    let Settled { mut response, limits, receipt, .. } = settled;
+    let Settled { mut response, limits, receipt } = settled;
     head(response.headers_mut(), &limits, receipt);
     response
 }

@@ -25,16 +25,16 @@ pub(crate) async fn settle<P: Platform>(
     let at = gateway.clock.now();
     let Some(held) = held.filter(|_| is_success(status)) else {
         gateway.shared.audit.push(call.organization(), call.audit(at, "request", status.as_str()));
-        return Ok(Settled { gateway, call, limits, receipt: None, claim: None, response });
+        return Ok(Settled { limits, receipt: None, response });
     };
     // A handover in between: the unit belongs to a period that another kind of ledger counts.
     counts_here::<P>(call.ledger, at)?;
     let receipt = held.hold.usage;
     let settlement = Settlement { answer, ..settlement(&gateway, &call, &held, status, at) };
     let work = commit(gateway.clone(), held, settlement);
-    let claim = gateway.uncancelled(work).await?;
+    gateway.uncancelled(work).await?;
     let response = response.map(|body| watched(&gateway, &call, body));
-    Ok(Settled { gateway, call, limits, receipt: Some(receipt), claim, response })
+    Ok(Settled { limits, receipt: Some(receipt), response })
 }
 
 /// Whether an answer is one that is paid for.
@@ -47,10 +47,13 @@ async fn commit<P: Platform>(
     gateway: Gateway<P>,
     held: Held<P>,
     settlement: Settlement,
-) -> Result<Option<super::call::Claimed<P>>, Refusal> {
+) -> Result<(), Refusal> {
     let settled = gateway.admission.settle(settlement).await;
     match settled {
-        Ok(usage::Settled::Committed { .. } | usage::Settled::Repeated { .. }) => Ok(held.used()),
+        Ok(usage::Settled::Committed { .. } | usage::Settled::Repeated { .. }) => {
+            held.used();
+            Ok(())
+        }
         Ok(usage::Settled::Refused) => {
             let cause = "the reservation had lapsed and no unit was left";
             Err(Fault::new(FaultKind::Store, cause).into())

@@ -35,7 +35,6 @@ const SERVICE: &[&str] = &[
     "driftlock_hand_over",
     "driftlock_head",
     "driftlock_invoices",
-    "driftlock_keep_answer",
     "driftlock_kept",
     "driftlock_key",
     "driftlock_key_by_hash",

@@ -71,9 +71,11 @@ pub(super) async fn a_charge_and_its_answer_are_one_commit(store: impl Store) {
 }
 
 pub(super) async fn an_answer_is_kept_for_24_hours(store: impl Store) {
-    claimed(&store, 1).await;
     let (organization, answer) = (organization_id(1), answer());
-    store.keep_answer(organization, &CLAIM.key, &answer).await.expect("kept");
+    store.lease(organization, node(1), &ask(None, 0, 1), now()).await.expect("leased");
+    let kept = Some(Arc::new(answer.clone()));
+    let one = Settlement { claim: Some(CLAIM), answer: kept, ..settlement(1, 1) };
+    store.settle(one, now()).await.expect("settled");
     let last = now().plus(Duration::from_secs(KEPT_SECS));
     let kept = store.kept(organization, &CLAIM.key, last).await.expect("read");
     assert_eq!(kept.expect("still there").answer, Some(answer));
@@ -81,6 +83,27 @@ pub(super) async fn an_answer_is_kept_for_24_hours(store: impl Store) {
     assert_eq!(store.kept(organization, &CLAIM.key, after).await, Ok(None));
     assert_eq!(store.purge_kept(last).await, Ok(0));
     assert_eq!(store.purge_kept(after).await, Ok(1));
+}
+
+pub(super) async fn that_an_answer_was_not_kept_is_kept(store: impl Store) {
+    let organization = organization_id(1);
+    assert_eq!(claim(&store, usage(now(), 1), now()).await, Claimed::Own);
+    let (one, settled) = claimed(&store, 1).await;
+    assert!(matches!(settled, Settled::Committed { .. }));
+    // Sent again, since whether it was committed was not known: an answer comes too late.
+    let late = Settlement { answer: Some(Arc::new(answer())), ..one.clone() };
+    assert!(matches!(store.settle(late, now()).await, Ok(Settled::Repeated { .. })));
+    let last = now().plus(Duration::from_secs(KEPT_SECS));
+    for at in [now(), last] {
+        let Claimed::Kept(kept) = claim(&store, usage(now(), 2), at).await else {
+            panic!("it is kept")
+        };
+        let found = store.kept(organization, &CLAIM.key, at).await.expect("read");
+        assert_eq!(found.as_ref(), Some(&kept));
+        assert_eq!((kept.usage, kept.answer), (one.usage, None), "the receipt of the first");
+    }
+    let after = last.plus(Duration::from_secs(1));
+    assert_eq!(store.kept(organization, &CLAIM.key, after).await, Ok(None));
 }
 
 pub(super) async fn voiding_frees_the_key(store: impl Store) {

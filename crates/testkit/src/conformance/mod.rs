@@ -79,6 +79,7 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         idempotency::a_key_belongs_to_one_settlement,
         idempotency::a_charge_and_its_answer_are_one_commit,
         idempotency::an_answer_is_kept_for_24_hours,
+        idempotency::that_an_answer_was_not_kept_is_kept,
         idempotency::voiding_frees_the_key,
         idempotency::claiming_finds_what_was_kept,
         audit::chains_hold_across_all_writers,

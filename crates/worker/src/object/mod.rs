@@ -242,13 +242,6 @@ impl OrganizationObject {
             }
             Ask::Receipt(usage) => said(told(store.receipt(usage).await)),
             Ask::Kept(key) => said(told(store.kept(organization, &key, EdgeClock.now()).await)),
-            Ask::KeepAnswer(key, answer, claimed) => {
-                let kept = store.keep_answer(organization, &key, &answer).await;
-                if let (Ok(()), Some((key, usage))) = (&kept, claimed) {
-                    cells.finish(organization, key, usage);
-                }
-                said(told(kept))
-            }
             Ask::Seal(rule) => said(told(store.seal(organization, rule, EdgeClock.agreed()))),
             Ask::TakeReport => said(told(store.take_report(organization, EdgeClock.now()))),
             Ask::AnswerReport(identifier, next) => {

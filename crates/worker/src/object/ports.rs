@@ -3,7 +3,7 @@
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
-use driftlock_domain::idempotency::{IdempotencyKey, Kept, KeptAnswer};
+use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
@@ -57,15 +57,6 @@ impl UsageRecords for ObjectStore {
         now: Timestamp,
     ) -> Result<Option<Kept>, Fault> {
         core::kept(self.sql(), key, now)
-    }
-
-    async fn keep_answer(
-        &self,
-        _organization: OrganizationId,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        self.add_answer(key, answer)
     }
 
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault> {

@@ -12,7 +12,6 @@ use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{KeyId, OrganizationId};
-use driftlock_domain::idempotency::{IdempotencyKey, KeptAnswer};
 use driftlock_domain::period::Period;
 use driftlock_domain::shipment::{ShipCursor, Shipment};
 use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, ReportState, SealRule};
@@ -162,21 +161,6 @@ impl ObjectStore {
     /// Whether there are receipts from before an instant.
     pub(super) fn has_receipts(&self, before: Timestamp) -> Result<bool, Fault> {
         shipment::has_receipts(self.sql(), before)
-    }
-
-    /// Adds an answer to what settling kept, within the room there is for answers.
-    pub(super) fn add_answer(
-        &self,
-        key: &IdempotencyKey,
-        answer: &KeptAnswer,
-    ) -> Result<(), Fault> {
-        let known = self.0.kept_bytes.get();
-        let bytes = self.write(|_, sql| {
-            core::keep_answer(sql, key, answer)?;
-            make_room(sql, known, answer.body.len() as u64)
-        })?;
-        self.0.kept_bytes.set(Some(bytes));
-        Ok(())
     }
 
     /// Settles all of these in one transaction; the outcome of each.
