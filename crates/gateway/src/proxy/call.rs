@@ -16,8 +16,8 @@ use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey};
 use driftlock_domain::route::Route;
 use driftlock_domain::text;
 use driftlock_domain::time::Timestamp;
-use http::{Method, Response};
 use http::request::Parts as Head;
+use http::{Method, Response};
 
 use crate::gateway::{Gateway, RequestBody, RequestId, ResponseBody};
 use crate::keys::KeyFacts;
