@@ -81,25 +81,31 @@ function isProblem({ answer, receipt }, kind) {
   assert.equal(receipt, null, kind);
 }
 
+/** What is right to see; the runtime refuses the others before the gateway sees their heads. */
+const BODIES = {
+  whole: "whole",
+  "both, the length too small": "chunked",
+  "both, the length too great": "chunked",
+};
+
 test("an answer with two framings is whole or none, and is charged accordingly", () =>
   withWorker(async (url, { id, key }) => {
     let charged = 0;
-    for (const kind of Object.keys(ANSWERS)) {
-      if (kind.startsWith("half") || kind.startsWith("status")) continue;
-      for (const idempotency of [undefined, `key of ${kind}`]) {
-        const headers = idempotency ? { "idempotency-key": `"${idempotency}"` } : {};
+    const kinds = Object.keys(ANSWERS).filter((kind) => !/^(half|status)/.test(kind));
+    for (const kind of kinds) {
+      const right = BODIES[kind];
+      for (const idempotency of [undefined, `"key of ${kind}"`]) {
         for (const repeated of [false, true]) {
+          const headers = idempotency ? { "idempotency-key": idempotency } : {};
           const seen = await ask(url, key, kind, headers);
-          console.log(kind, idempotency, repeated, seen.answer.status, seen.body, seen.receipt);
-          const isReplay = seen.answer.headers.get("idempotency-replayed") === "true";
-          if (seen.answer.status === 200) {
-            charged += isReplay ? 0 : 1;
-            const right = kind.startsWith("both") ? "chunked" : kind === "whole" ? "whole" : "ok";
-            assert.equal(seen.body, right, kind);
-            assert.equal(isReplay, Boolean(idempotency) && repeated, kind);
-          } else {
+          if (right === undefined) {
             isProblem(seen, kind);
+            continue;
           }
+          const isReplay = Boolean(idempotency) && repeated;
+          assert.deepEqual([seen.answer.status, seen.body], [200, right], kind);
+          assert.equal(seen.answer.headers.get("idempotency-replayed"), isReplay ? "true" : null);
+          charged += isReplay ? 0 : 1;
         }
       }
     }
