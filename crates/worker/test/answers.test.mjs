@@ -1,4 +1,4 @@
-// Answers of backends that HTTP/1.1 has no room for: what is charged was delivered whole, and an answer
+// Malformed answers of backends: what is charged was delivered whole, and an answer
 // that cannot be passed on is a problem document.
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -123,7 +123,7 @@ test("an answer that breaks off under a key is refused before it is charged", ()
     assert.equal(await units(url, id), 1);
   }));
 
-test("a status that there is none of is a problem", () =>
+test("a status outside 200 to 599 is a problem document", () =>
   withWorker(async (url, { id, key }) => {
     for (const kind of ["status 700", "status 199"]) {
       isProblem(await ask(url, key, kind), kind);

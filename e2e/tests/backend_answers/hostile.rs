@@ -1,5 +1,5 @@
-//! A backend that mixes honest answers with those that HTTP/1.1 has no room for. The request says what
-//! it wants to be answered with; every byte of an answer names the request that it belongs to.
+//! A backend that mixes honest answers with malformed ones. The request names the kind of answer that it
+//! wants; the body of an answer consists of the request's token.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -28,9 +28,9 @@ pub(crate) enum Kind {
     BothLong,
     /// Two lengths that differ.
     Lengths,
-    /// A coding that nobody asked for.
+    /// A coding that the gateway did not ask for.
     Gzip,
-    /// A status that there is none of.
+    /// Status 700, which does not exist.
     Status700,
     /// 204, and then a body in a second write.
     Late204,

@@ -1,6 +1,6 @@
-//! A backend whose answers have two framings, bodies where there can be none, or others behind them that
-//! nobody asked for: no byte of one answer is in another, whoever asked, and what is charged is what
-//! was delivered.
+//! A backend whose answers have two framings, a body where there can be none, or a second answer behind
+//! them that no request asked for. No byte of one answer is in another, and what is charged is what was
+//! delivered.
 //!
 //! `DRIFTLOCK_BACKEND_ANSWERS` sets how many answers are read; 600 unless set. `DRIFTLOCK_SEED` sets the
 //! order.
@@ -56,9 +56,9 @@ fn no_byte_of_one_answer_is_in_another_and_what_is_charged_was_delivered() {
             let mut random = Random(seed.wrapping_mul(1_000).wrapping_add(connection + 1));
             let (mut client, mut counts) = (Client::new(gateway.address()), Counts::default());
             while next.fetch_add(1, Ordering::Relaxed) < answers {
-                // The backend is known for stray bytes before it sends an answer that nobody asked for
-                // in a second write behind a body: where the first such write comes late, HTTP/1.1
-                // leaves no way to tell.
+                // The gateway has seen stray bytes of this backend before an unrequested answer comes in
+                // a second write behind a body: a trusted backend's first one can meet the next request,
+                // and HTTP/1.1 leaves no way to tell them apart.
                 let may_be_unasked = counts.seen.contains_key(&Kind::Surplus);
                 let wanted = Wanted::draw(&mut random, may_be_unasked);
                 counts.exchange(&mut client, &wanted, &keys[wanted.customer]);

@@ -69,8 +69,8 @@ pub(crate) const PROOFS: &[Proof] = &[
     Proof {
         name: "backend-answers",
         claim: "Among 50,000 answers to four customers by a backend that sends two framings, bodies \
-                behind HEAD, 204 and 304, answers that nobody asked for and truncated ones, no byte \
-                of one answer is in another, and usage is exactly what was delivered.",
+                behind HEAD, 204 and 304, unrequested answers and truncated ones, no byte of one \
+                answer is in another, and usage is exactly what was delivered.",
         package: "driftlock-e2e",
         test: "backend_answers",
         filter: &[],

@@ -45,13 +45,13 @@ pub enum Clarity {
 /// An answer that cannot be passed on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedResponse {
-    /// The status is none of a final answer.
+    /// The status is not that of a final answer.
     #[error("the backend answered with status {0}; a final status is 200 to 599")]
     Status(u16),
     /// `Content-Length` is no number, or several different ones.
     #[error("the backend's Content-Length is {0}; one decimal number is right")]
     ContentLength(Shown),
-    /// `Transfer-Encoding` is something else than `chunked`, which nobody asked for.
+    /// `Transfer-Encoding` is not `chunked`. The gateway asks for no other coding.
     #[error("the backend's Transfer-Encoding is {0}; `chunked`, or none, is right")]
     TransferEncoding(Shown),
 }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_that_are_none() {
+    fn a_final_status_is_200_to_599() {
         for status in [100, 103, 199, 600, 700, 999] {
             let found = of(&Method::GET, status, &[]);
             assert_eq!(found, Err(MalformedResponse::Status(status)));

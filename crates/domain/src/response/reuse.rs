@@ -1,10 +1,11 @@
 //! Whether a backend's connection may carry another request after an answer.
 //!
 //! HTTP/1.1 matches answers to requests by their order alone. A byte that the backend sends beyond the
-//! end of an answer therefore becomes the start of the next answer on that connection, whoever asked.
+//! end of an answer therefore becomes the start of the next answer on that connection, which may be
+//! another customer's.
 //! So a connection is used again only if the end of the answer was certain, nothing follows it, and no
 //! side said that it closes. After an answer that has no body whatever its head says (HEAD, 204, 304),
-//! programs are known to write one all the same, in a second write. Such a connection rests first, and
+//! some programs write one, in a second write. Such a connection rests first, and
 //! what arrives meanwhile ends it.
 //!
 //! What no client of HTTP/1.1 can exclude: a byte that arrives later than [`REST`] after the answer's
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_close_is_taken_at_its_word() {
+    fn a_connection_that_one_side_closes_is_not_used_again() {
         let (length, one) = (("content-length", "3"), Version::HTTP_10);
         for (version, lines, reuse) in [
             (Version::HTTP_11, &[length, ("connection", "close")][..], Reuse::Never),
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_of_an_idle_connection_s_end_is_not_stray() {
+    fn a_408_on_an_idle_connection_is_not_stray() {
         assert!(!is_stray(b"HTTP/1.1 408 Request Timeout\r\n"));
         assert!(!is_stray(b"HTTP/1.0 408"));
         assert!(!is_stray(b""));

@@ -136,7 +136,7 @@ mod tests {
         assert!(health.is_trusted());
         assert!(health.sent_stray_bytes() && !health.is_trusted());
         assert!(!health.sent_stray_bytes(), "it was known");
-        assert!(health.is_well(), "it answers all the same");
+        assert!(health.is_well(), "it still answers");
     }
 
     #[test]

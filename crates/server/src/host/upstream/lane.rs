@@ -198,7 +198,7 @@ impl Lane {
         if is_ready && unread == Unread::Nothing { Found::Silent } else { Found::Closed }
     }
 
-    /// Lets come what the backend still has to send.
+    /// Acknowledges what came, so that the backend sends at once what waits for that.
     pub(super) fn rest(&self) {
         self.socket.acknowledge();
     }

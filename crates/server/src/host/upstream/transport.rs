@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// Takes the first unread bytes. The connection is good for nothing afterwards.
+    /// Takes the first unread bytes. The connection cannot be used afterwards.
     pub(super) fn take_unread(&self) -> Vec<u8> {
         let socket = self.0.borrow();
         let mut bytes = [0; LOOKED_AT_BYTES];

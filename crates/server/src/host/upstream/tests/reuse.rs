@@ -8,7 +8,7 @@ use driftlock_domain::response::REST;
 
 const STOLEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nstolen";
 
-/// A backend that answers so, and the connections to it: the test writes to them what nobody asked for.
+/// A backend with these answers, and the connections to it: the test writes stray bytes to them.
 #[derive(Clone, Default)]
 struct Backends(Rc<RefCell<Vec<std::net::TcpStream>>>);
 
@@ -66,7 +66,7 @@ fn after_an_answer_without_a_body_a_connection_rests() {
             assert_eq!(ask(&backend, method).await, (status, String::new()));
             assert_eq!(ask(&backend, "GET").await, (200, "ok".into()));
             assert_eq!(peers.count(), 2, "{answer:?}: the first connection was not used at once");
-            // The body that follows all the same reaches no other answer.
+            // The body that follows does not reach another answer.
             peers.write(0, "stolen");
             tokio::time::sleep(2 * REST).await;
             for _ in 0..3 {
@@ -92,7 +92,7 @@ fn a_connection_that_has_rested_is_used_again() {
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for_is_found_before_the_runtime_knows_of_it() {
+fn an_unrequested_answer_is_found_before_the_runtime_knows_of_it() {
     on_core(async {
         let peers = Backends::default();
         let backend = peers.answering(&hasty(), &[OK]).await;
@@ -100,7 +100,7 @@ fn an_answer_that_nobody_asked_for_is_found_before_the_runtime_knows_of_it() {
         peers.write(0, STOLEN);
         assert_eq!(ask(&backend, "GET").await, (200, "ok".into()));
         assert_eq!(peers.count(), 2);
-        assert!(!backend.0.targets[0].health.is_trusted(), "it is known for it now");
+        assert!(!backend.0.targets[0].health.is_trusted(), "the backend is not trusted now");
         // From here on every connection rests after its answer.
         assert_eq!(ask(&backend, "GET").await, (200, "ok".into()));
         assert_eq!(peers.count(), 3);
