@@ -291,7 +291,7 @@ exception when serialization_failure then
     return '"changed"';
 end $$;
 
--- What Stripe was told of a period of these bounds, or will be; a correction's hour is -1.
+-- Sums over the reports of a period; a correction's hour is -1.
 create or replace function driftlock.reported(organization uuid, period bigint,
     out units bigint, out value bigint, out corrections bigint) language sql stable as $$
     select coalesce(sum(r.units), 0), coalesce(sum(r.value) filter (where r.state <> 'dead'), 0),

@@ -9,8 +9,8 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{
-    Attempts, Bucket, Next, PeriodSums, Report, ReportState, Reported, SealRule, Sealed, Told,
-    is_due,
+    Attempts, Bucket, Next, PeriodSums, Report, ReportState, ReportTotals, Reported, SealRule,
+    Sealed, is_due,
 };
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{Alerts, Page, ReportPage, UsageReports};
@@ -38,9 +38,9 @@ struct Open {
     before_value: i64,
 }
 
-/// What Stripe was told of a period.
+/// Sums over the reports of a period.
 #[derive(Deserialize)]
-struct ToldRow {
+struct TotalsRow {
     period_id: i64,
     units: u64,
     value: i64,
@@ -237,11 +237,13 @@ impl<C: Call> FunctionStore<C> {
             "organization": uuid!(organization), "start": period.start.micros(),
             "end": period.end.micros(),
         });
-        let told: Option<ToldRow> = read(self.call.call("driftlock_reported", args).await?)?;
-        let Some(row) = told else { return Ok(0) };
-        let ToldRow { period_id, units, value, corrections } = row;
-        let told = Told { units, value, corrections };
-        let Some(report) = Report::correction(organization, rule, told, now) else { return Ok(0) };
+        let totals: Option<TotalsRow> = read(self.call.call("driftlock_reported", args).await?)?;
+        let Some(row) = totals else { return Ok(0) };
+        let TotalsRow { period_id, units, value, corrections } = row;
+        let totals = ReportTotals { units, value, corrections };
+        let Some(report) = Report::correction(organization, rule, totals, now) else {
+            return Ok(0);
+        };
         let args = json!({
             "organization": uuid!(organization), "period_id": period_id, "now": now.micros(),
             "units": int(units), "value": value, "corrections": corrections,

@@ -7,7 +7,7 @@ const FAILED: &str = "UNIQUE constraint failed: ";
 /// What identifies organizations and keys.
 const IDENTITIES: [&str; 4] =
     ["organizations.id", "organizations.stripe_customer_id", "api_keys.id", "api_keys.key_hash"];
-/// Each revision of a customer's standing is made once.
+/// Each revision of a customer's billing state is made once.
 const REVISIONS: &str = "billing_revisions.customer, billing_revisions.revision";
 
 /// Whether a database's message says that an organization or key exists already.

@@ -9,8 +9,8 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{
-    Attempts, Bucket, CORRECTION_HOUR, Next, PeriodSums, Report, ReportState, Reported, SealRule,
-    Sealed, Told, is_due,
+    Attempts, Bucket, CORRECTION_HOUR, Next, PeriodSums, Report, ReportState, ReportTotals,
+    Reported, SealRule, Sealed, is_due,
 };
 use driftlock_domain::time::Timestamp;
 
@@ -96,12 +96,13 @@ fn correct(
                  WHERE p.organization = ?1 AND p.starts_at = ?2 AND p.ends_at = ?3 GROUP BY p.id";
     let (start, end) = (start.micros().into(), end.micros().into());
     let values = [organization.as_bytes().into(), start, end, CORRECTION_HOUR.into()];
-    let told = sql.first(query, &values, |row| {
-        let told = Told { units: row.number(1)?, value: row.int(2)?, corrections: row.number(3)? };
-        Ok((row.int(0)?, told))
+    let totals = sql.first(query, &values, |row| {
+        let totals =
+            ReportTotals { units: row.number(1)?, value: row.int(2)?, corrections: row.number(3)? };
+        Ok((row.int(0)?, totals))
     })?;
-    let Some((period, told)) = told else { return Ok(0) };
-    let Some(report) = Report::correction(organization, rule, told, now) else { return Ok(0) };
+    let Some((period, totals)) = totals else { return Ok(0) };
+    let Some(report) = Report::correction(organization, rule, totals, now) else { return Ok(0) };
     enter(sql, &report, (period, CORRECTION_HOUR), now)?;
     Ok(1)
 }

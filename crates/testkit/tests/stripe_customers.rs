@@ -112,7 +112,7 @@ fn a_failure_of_stripes_does_not_last_for_a_day() {
         assert_eq!(world.customer().as_deref(), answer["stripe_customer_id"].as_str());
         let (again, other) = checkout(&process);
         assert_eq!((again, &other["stripe_customer_id"]), (201, &answer["stripe_customer_id"]));
-        assert_ne!(other["id"], answer["id"], "each call makes a session of its own");
+        assert_ne!(other["id"], answer["id"], "each call makes another session");
     }
 }
 
@@ -150,11 +150,11 @@ fn after_its_customer_was_deleted_an_organization_buys_with_a_new_one() {
     let mut old = world.life(3, None);
     world.deliver(&process, &old, 0);
     assert_eq!(world.status(), Some(SubscriptionStatus::Active));
-    let told = old.events().len();
+    let delivered = old.events().len();
     old.wait(Duration::from_secs(60));
     old.delete_customer();
     world.clock.advance(old.now().since(world.clock.now()));
-    world.deliver(&process, &old, told);
+    world.deliver(&process, &old, delivered);
     assert_eq!(world.status(), Some(SubscriptionStatus::Canceled));
     let path = format!("/organizations/{}/portal", organization_id(1));
     let body = json!({ "return_url": "https://app.example.com/" });
@@ -170,7 +170,7 @@ fn after_its_customer_was_deleted_an_organization_buys_with_a_new_one() {
     let new = world.life(4, Some(customer.clone()));
     world.deliver(&process, &new, 0);
     assert_eq!(world.status(), Some(SubscriptionStatus::Active));
-    // What comes late of the old one changes nothing, and waits for nobody.
+    // What comes late of the old one changes nothing and does not wait.
     let paid = |event: &&Value| event["type"] == "invoice.paid";
     let mut late = old.events().iter().find(paid).expect("it paid").clone();
     late["id"] = "evt_late".into();
@@ -184,7 +184,7 @@ fn after_its_customer_was_deleted_an_organization_buys_with_a_new_one() {
     assert_eq!(world.in_state(DeliveryState::Dead), 0);
 }
 
-/// A payment link or a pricing table makes a customer of its own, and names the organization.
+/// A payment link or a pricing table makes another customer and names the organization.
 #[test]
 fn a_new_customer_with_the_right_reference_takes_over_from_one_that_is_gone() {
     for asking in BOTH {
@@ -222,12 +222,12 @@ fn a_strangers_checkout_takes_no_organization_from_its_living_customer() {
         assert_eq!(world.customer().as_deref(), Some(own.customer()), "{asking:?}");
         assert_eq!(world.in_state(DeliveryState::Pending), stranger.events().len());
         // Not even while a payment of it fails.
-        let told = own.events().len();
+        let delivered = own.events().len();
         own.wait(Duration::from_secs(31 * 86_400));
         own.renew();
         own.fail();
         world.clock.advance(own.now().since(world.clock.now()));
-        world.deliver(&process, &own, told);
+        world.deliver(&process, &own, delivered);
         assert_eq!(world.status(), Some(SubscriptionStatus::PastDue), "{asking:?}");
         run(process.gateway.process_due_events());
         assert_eq!(world.customer().as_deref(), Some(own.customer()), "{asking:?}");

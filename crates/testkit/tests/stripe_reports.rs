@@ -1,4 +1,4 @@
-//! What Stripe is told of usage when terms change, a subscription is cancelled at once, or a clock leapt.
+//! What is reported to Stripe when terms change, a subscription is cancelled at once, or a clock leapt.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ struct World {
     settled: u64,
 }
 
-/// Plans of few units, whose overage is told.
+/// Plans of few units, whose overage is reported.
 fn terms() -> Config {
     let mut config = config();
     config.stripe.report_usage = ReportMode::Overage;
@@ -107,8 +107,8 @@ impl World {
         run(self.process.gateway.report_usage());
     }
 
-    /// What Stripe was told, in order.
-    fn told(&self) -> Vec<i64> {
+    /// The values of all meter events, in order.
+    fn reported(&self) -> Vec<i64> {
         self.double.meter_events().iter().map(|event| event.value).collect()
     }
 
@@ -129,15 +129,15 @@ fn an_upgrade_takes_back_what_was_told_of_overage() {
     world.use_units(8);
     world.wait(HOUR + MINUTE);
     world.report();
-    assert_eq!(world.told(), [3], "8 of 5");
+    assert_eq!(world.reported(), [3], "8 of 5");
     let upgrade = world.life.params().upgrade.clone();
     world.life.change_price(&upgrade);
     world.deliver();
     // No unit is used any more: the round of reports finds it all the same.
     world.report();
-    assert_eq!(world.told(), [3, -3], "8 of 20");
+    assert_eq!(world.reported(), [3, -3], "8 of 20");
     assert_eq!(world.at_stripe(), 0, "the invoice bills nothing of it");
-    let last = world.double.meter_events().pop().expect("told");
+    let last = world.double.meter_events().pop().expect("reported");
     assert!(world.period().contains(last.timestamp));
     let alerts = world.alerts(AlertKind::OverageOverreported);
     assert_eq!(alerts.len(), 1, "{alerts:?}");
@@ -148,19 +148,19 @@ fn an_upgrade_takes_back_what_was_told_of_overage() {
     assert_eq!(alerts[0].details["amount_micros"], json!(3 * 1_800), "at growth's price of a unit");
     assert_eq!(world.alerts(AlertKind::MeterError), []);
 
-    // Told once, and nothing is left to be looked at.
+    // Reported once, and nothing is left to be looked at.
     world.wait(3 * HOUR);
     world.report();
-    assert_eq!(world.told().len(), 2);
+    assert_eq!(world.reported().len(), 2);
     let (status, found) = run(world.process.admin("POST", "/stripe/reconcile", &json!({})));
     assert_eq!((status, &found["ok"]), (200, &json!(true)), "{found}");
     assert_eq!(found["usage"][0]["drift"], json!(0), "{found}");
 
-    // What is used from then on is told beyond the 20 that are included now.
+    // What is used from then on is reported beyond the 20 that are included now.
     world.use_units(15);
     world.wait(HOUR + MINUTE);
     world.report();
-    assert_eq!((world.told(), world.at_stripe()), (vec![3, -3, 3], 3), "23 of 20");
+    assert_eq!((world.reported(), world.at_stripe()), (vec![3, -3, 3], 3), "23 of 20");
     assert_eq!(world.alerts(AlertKind::OverageOverreported).len(), 1);
 }
 
@@ -181,7 +181,7 @@ fn a_correction_whose_answer_was_lost_counts_once() {
         world.wait(30 * MINUTE);
         world.report();
     }
-    assert_eq!((world.told(), world.at_stripe()), (vec![3, -3], 0));
+    assert_eq!((world.reported(), world.at_stripe()), (vec![3, -3], 0));
     assert_eq!(world.alerts(AlertKind::OverageOverreported).len(), 1);
 }
 
@@ -203,7 +203,7 @@ fn an_upgrade_with_the_new_period_leaves_the_old_one_alone() {
     world.use_units(1);
     world.wait(HOUR + MINUTE);
     world.report();
-    assert_eq!(world.told(), [3]);
+    assert_eq!(world.reported(), [3]);
     assert_eq!(world.double.metered(world.life.customer(), first), 3);
 }
 
@@ -226,17 +226,17 @@ fn usage_before_an_immediate_cancellation_is_on_the_last_bill() {
     assert_eq!(world.double.metered(world.life.customer(), service), 3);
 }
 
-/// Stripe refuses what is stamped more than five minutes ahead of its own clock.
+/// Stripe refuses what is stamped more than five minutes ahead of its clock.
 #[test]
 fn after_a_leap_of_the_clock_usage_is_reported_when_its_hour_is_really_over() {
     let mut world = World::new(&config());
     world.use_units(3);
     world.clock.leap_and_return(2 * HOUR);
     world.report();
-    assert_eq!(world.told(), [0_i64; 0], "by the wall clock the hour goes on");
+    assert_eq!(world.reported(), [0_i64; 0], "by the wall clock the hour goes on");
     world.clock.advance(HOUR + MINUTE);
     world.report();
-    assert_eq!(world.told(), [3]);
+    assert_eq!(world.reported(), [3]);
     let all = Period { start: world.period().start, end: world.clock.now() };
     let reports = run(world.store.reports(organization_id(1), all)).expect("read");
     assert!(reports.iter().all(|report| report.error.is_none()), "{reports:?}");

@@ -73,7 +73,7 @@ impl Attempts {
             self.series = self.series.next(random);
         }
         if replayed {
-            // It tells of an earlier attempt, and nothing of this one.
+            // The failure is an earlier attempt's; this attempt had no effect.
             return Some(Duration::ZERO);
         }
         self.failed += 1;

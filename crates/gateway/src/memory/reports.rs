@@ -10,8 +10,8 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::stripe::meter::{
-    Attempts, Bucket, CORRECTION_HOUR, Next, PeriodSums, Report, ReportState, Reported, SealRule,
-    Told, is_due,
+    Attempts, Bucket, CORRECTION_HOUR, Next, PeriodSums, Report, ReportState, ReportTotals,
+    Reported, SealRule, is_due,
 };
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::BUCKET_SECS;
@@ -62,18 +62,18 @@ impl Outbox {
         self.reports.values().filter(move |kept| kept.place == place).map(|kept| &kept.report)
     }
 
-    /// What Stripe was told of a period, or will be.
-    fn told(&self, organization: OrganizationId, period: PeriodId) -> Told {
+    /// Sums over the reports of a period.
+    fn totals(&self, organization: OrganizationId, period: PeriodId) -> ReportTotals {
         let own = |kept: &&Kept| (kept.place.0, kept.place.1) == (organization, period);
-        let mut told = Told::default();
+        let mut totals = ReportTotals::default();
         for kept in self.reports.values().filter(own) {
-            told.units += kept.report.units;
+            totals.units += kept.report.units;
             if kept.report.state != ReportState::Dead {
-                told.value += kept.report.sealed.value;
+                totals.value += kept.report.sealed.value;
             }
-            told.corrections += u32::from(kept.place.2 == Timestamp::from_secs(CORRECTION_HOUR));
+            totals.corrections += u32::from(kept.place.2 == Timestamp::from_secs(CORRECTION_HOUR));
         }
-        told
+        totals
     }
 
     fn enter(&mut self, report: Report, place: Place, now: Timestamp) {
@@ -127,8 +127,8 @@ impl UsageReports for MemoryStore {
         let corrected = rule.corrected(now);
         let in_force = state.periods_of(organization).find(|(_, is)| Some(*is) == corrected);
         let correction = in_force.and_then(|(id, _)| {
-            let told = state.outbox.told(organization, id);
-            Some((id, Report::correction(organization, rule, told, now)?))
+            let totals = state.outbox.totals(organization, id);
+            Some((id, Report::correction(organization, rule, totals, now)?))
         });
         let sealed = open.len() + usize::from(correction.is_some());
         if let Some((id, report)) = correction {

@@ -13,13 +13,13 @@ use crate::ports::{Directory, Platform};
 pub(crate) struct Checkout<'a> {
     /// The plan's price.
     pub(crate) price: &'a str,
-    /// The price that usage is billed by, if it is one of its own.
+    /// The price that usage is billed by, if it is a separate one.
     pub(crate) metered_price: Option<&'a str>,
     /// Where the browser goes afterwards.
     pub(crate) success_url: &'a str,
     /// Where it goes when the customer changes their mind.
     pub(crate) cancel_url: &'a str,
-    /// What tells this checkout from another one for the same.
+    /// What distinguishes this checkout from another one with the same parameters.
     pub(crate) scope: &'a str,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Session {
 
 impl<P: Platform> Gateway<P> {
     /// A Checkout Session of mode `subscription`. Makes the organization's customer if it has none, and
-    /// another one if it was deleted at Stripe; `audit` tells of either.
+    /// another one if it was deleted at Stripe; `audit` makes the audit row of either.
     pub(crate) async fn checkout(
         &self,
         organization: &Organization,
@@ -114,7 +114,7 @@ impl<P: Platform> Gateway<P> {
         Ok(Session { id: member(&session, "id")?, url: member(&session, "url")?, customer })
     }
 
-    /// A Customer Portal session's URL; `scope` tells it from another one.
+    /// A Customer Portal session's URL; `scope` distinguishes it from another one.
     pub(crate) async fn portal(
         &self,
         customer: &str,

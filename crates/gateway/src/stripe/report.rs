@@ -147,7 +147,7 @@ impl<P: Platform> Gateway<P> {
         self.reports.seal(organization.id, rule, self.clock.agreed()).await.map(drop)
     }
 
-    /// People are told of what is taken back, before it is.
+    /// Raises the alert of a correction, before the correction is sent.
     async fn note_correction(
         &self,
         organization: &Organization,
@@ -169,7 +169,7 @@ impl<P: Platform> Gateway<P> {
             "period": rule.in_force,
             "price_micros": price_micros,
             "amount_micros": price_micros.map(|price| units.saturating_mul(price)),
-            "message": "Stripe was told of more overage than is due since more units are included; \
+            "message": "More overage was reported than is due since more units are included; \
                         a meter event of negative quantity takes it back.",
         });
         let (kind, subject) = (AlertKind::OverageOverreported, identifier.clone());

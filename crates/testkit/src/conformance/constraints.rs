@@ -151,7 +151,7 @@ async fn what_follows_from_events<S: SimStore>(
         organization: organization_id(2),
         ..commit(0, &[])
     };
-    refused(store.commit(other()).await, "a customer's standing");
+    refused(store.commit(other()).await, "a customer's billing state");
     assert_eq!(store.customer("cus_2").await.expect("read").revision, 0);
     lift();
     assert!(store.commit(other()).await.expect("committed"));

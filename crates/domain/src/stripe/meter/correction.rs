@@ -1,8 +1,8 @@
-//! Taking back what Stripe was told too much of.
+//! Taking back usage that was reported to Stripe and is no overage any more.
 //!
-//! In `overage` mode Stripe is told what lies beyond the included units as they are used. When more
-//! units are included later in the same period (an upgrade), Stripe has been told of overage that is
-//! none any more, and would bill it. The rule: the difference is told as a meter event of negative
+//! In `overage` mode the units beyond the included ones are reported as they are used. When more units
+//! are included later in the same period (an upgrade), Stripe has reports of overage that is none any
+//! more, and would bill it. The rule: the difference is reported as a meter event of negative
 //! quantity, in the same period, at once. Stripe adds it up with the others ("You can also fix
 //! incorrectly recorded usage data by recording negative quantities",
 //! <https://docs.stripe.com/billing/subscriptions/usage-based/meters/configure>).
@@ -23,9 +23,9 @@ use crate::time::Timestamp;
 /// Stands where a report has its bucket's hour: a correction is of no hour.
 pub const CORRECTION_HOUR: i64 = -1;
 
-/// What Stripe was told of the period in force.
+/// Sums over the reports of the period in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct ReportTotals {
     /// The units of the sealed buckets.
     pub units: u64,
     /// The values of all reports but dead ones, which Stripe does not have.
@@ -44,24 +44,24 @@ impl SealRule {
 }
 
 impl Report {
-    /// The report that takes back what Stripe was told beyond the overage of the period in force, if
+    /// The report that takes back what was reported beyond the overage of the period in force, if
     /// there is anything to take back.
     #[must_use]
     pub fn correction(
         organization: OrganizationId,
         rule: SealRule,
-        told: Told,
+        reported: ReportTotals,
         now: Timestamp,
     ) -> Option<Self> {
         let period = rule.corrected(now)?;
-        let value = overage(told.units, rule.included).saturating_sub(told.value);
+        let value = overage(reported.units, rule.included).saturating_sub(reported.value);
         let timestamp = stamp(now.floor_to(1), period, rule.service, now).ok()?;
         let identifier = format!(
             "dl-{}-{}-{}-correction-{}",
             hex::encode(organization.as_bytes()),
             period.start.secs(),
             period.end.secs(),
-            told.corrections
+            reported.corrections
         );
         (value < 0).then(|| Self {
             organization,
@@ -91,34 +91,38 @@ mod tests {
         SealRule { mode: ReportMode::Overage, included, service, in_force: Some(period) }
     }
 
-    fn correction(rule: SealRule, told: Told) -> Option<Report> {
-        Report::correction(ID, rule, told, now())
+    fn correction(rule: SealRule, reported: ReportTotals) -> Option<Report> {
+        Report::correction(ID, rule, reported, now())
     }
 
-    const fn told(units: u64, value: i64, corrections: u32) -> Told {
-        Told { units, value, corrections }
+    const fn reported(units: u64, value: i64, corrections: u32) -> ReportTotals {
+        ReportTotals { units, value, corrections }
     }
 
     #[test]
     fn what_more_included_units_cover_is_taken_back_once() {
-        let all = correction(rule(20), told(8, 3, 0)).expect("3 too many");
+        let all = correction(rule(20), reported(8, 3, 0)).expect("3 too many");
         assert_eq!((all.sealed.value, all.units), (-3, 0));
         assert_eq!(all.sealed.timestamp, now().floor_to(1));
         assert!(all.sealed.identifier.ends_with("-correction-0"));
         assert!(all.sealed.identifier.len() <= 100 && all.sealed.is_to_be_sent());
         assert_eq!(super::super::organization_of(&all.sealed.identifier), Some(ID));
-        assert_eq!(correction(rule(20), told(8, 0, 1)), None, "once");
-        let part = correction(rule(6), told(8, 3, 0)).expect("1 too many");
+        assert_eq!(correction(rule(20), reported(8, 0, 1)), None, "once");
+        let part = correction(rule(6), reported(8, 3, 0)).expect("1 too many");
         assert_eq!(part.sealed.value, -1, "2 of them are overage still");
-        let again = correction(rule(7), told(8, 2, 1)).expect("1 too many");
+        let again = correction(rule(7), reported(8, 2, 1)).expect("1 too many");
         assert_ne!(again.sealed.identifier, part.sealed.identifier);
-        assert_eq!(correction(rule(5), told(8, 3, 0)), None, "as it was told");
-        assert_eq!(correction(rule(2), told(8, 3, 0)), None, "the next bucket tells the rest");
+        assert_eq!(correction(rule(5), reported(8, 3, 0)), None, "as it was reported");
+        assert_eq!(
+            correction(rule(2), reported(8, 3, 0)),
+            None,
+            "the next bucket reports the rest"
+        );
     }
 
     #[test]
     fn only_the_period_in_force_of_a_live_subscription_in_overage_mode_is_corrected() {
-        let wrong = told(8, 3, 0);
+        let wrong = reported(8, 3, 0);
         assert_eq!(correction(SealRule { mode: ReportMode::Total, ..rule(20) }, wrong), None);
         assert_eq!(correction(SealRule { in_force: None, ..rule(20) }, wrong), None);
         let service = Period { end: now(), ..rule(20).service };

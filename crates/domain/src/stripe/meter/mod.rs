@@ -14,7 +14,7 @@ mod reconcile;
 mod report;
 mod seal;
 
-pub use correction::{CORRECTION_HOUR, Told};
+pub use correction::{CORRECTION_HOUR, ReportTotals};
 pub use delivery::{Attempts, Next, Step, backoff};
 pub use event::{MeterEvent, Untimely, timestamp};
 pub use outcome::{Answer, Outcome};
