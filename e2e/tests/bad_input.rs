@@ -160,13 +160,54 @@ fn a_read_only_database_is_refused_by_name() {
     let database = folder.path().join("shut.db");
     std::fs::write(&database, "").expect("written");
     std::fs::set_permissions(&database, PermissionsExt::from_mode(0o444)).expect("it is ours");
-    std::fs::write(folder.path().join("shut.db.lock"), "").expect("written");
     open_to_all(folder.path());
     let root = std::fs::metadata("/proc/self").expect("a process").uid() == 0;
-    let lock = folder.path().join("shut.db.lock");
-    std::fs::set_permissions(&lock, PermissionsExt::from_mode(0o666)).expect("it is ours");
     // Permissions do not bind root: the gateway then runs as nobody.
     let (status, said) = refused(&database, root.then_some("65534"));
     assert!(!status.success());
     assert!(said.contains("shut.db") && said.contains("read-only"), "{said}");
+}
+
+/// Two processes on one file once doubled the cap: 1,000 acknowledged of 500.
+#[test]
+fn a_second_process_by_another_name_of_the_file_is_refused_and_the_cap_is_exact() {
+    const CAP: u64 = 40;
+    let backend = Backend::start();
+    let gateway = Gateway::start("", &backend.url);
+    let target = gateway.target();
+    let quota = json!({ "quota": { "included": CAP, "policy": "block" } });
+    let organization = Organization::with(&target, quota);
+    let key = organization.key();
+    key.detect().expect(200);
+    let names = tempfile::tempdir_in(gateway.folder()).expect("a folder");
+    let link = names.path().join("link.db");
+    std::fs::hard_link(gateway.folder().join("a.db"), &link).expect("linked");
+    let _ = std::fs::remove_file(gateway.folder().join("a.db.lock"));
+    for name in [link, gateway.folder().join("a.db")] {
+        let (status, said) = refused(&name, None);
+        assert!(!status.success(), "a second process serves {}", name.display());
+        let owner = format!("process {}", gateway.process_id());
+        assert!(said.contains(&owner) && said.contains("stop that process first"), "{said}");
+    }
+    let succeeded = (1..2 * CAP).filter(|_| key.detect().status == 200).count();
+    assert_eq!(succeeded as u64 + 1, CAP, "successes");
+    assert_eq!(organization.units(), CAP, "units");
+}
+
+#[test]
+fn a_gateway_whose_database_is_moved_charges_nothing_and_is_not_ready() {
+    let backend = Backend::start();
+    let gateway = Gateway::start("", &backend.url);
+    let target = gateway.target();
+    let (_organization, key) = charged(&target);
+    key.detect().expect(200);
+    let database = gateway.folder().join("a.db");
+    std::fs::rename(&database, gateway.folder().join("b.db")).expect("moved");
+    let answer = exchange(&gateway, &key, "POST", DETECT);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    eventually("it is not ready", || {
+        let status = target.request("GET", "/readyz").send().status;
+        (status == 503).then_some(())
+    });
+    assert!(gateway.log().contains("lost the database file while serving it"), "{}", gateway.log());
 }

@@ -5,6 +5,23 @@ CREATE TABLE meta (
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Which process serves this file, and where the file's history stands: one row, which every commit of
+-- the native gateway writes. Times are microseconds since 1970.
+CREATE TABLE store_owner (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    owner         BLOB NOT NULL, -- 16 random bytes, new each time the file is opened
+    machine       TEXT NOT NULL,
+    boot          TEXT NOT NULL,
+    pid           INTEGER NOT NULL,
+    path          TEXT NOT NULL,
+    renewed_until INTEGER,       -- NULL after a clean stop
+    commits       INTEGER NOT NULL,
+    head          BLOB NOT NULL, -- of the hash chain over all commits
+    settlements   INTEGER NOT NULL,
+    units         INTEGER NOT NULL,
+    committed_at  INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE organizations (
     id                  BLOB PRIMARY KEY,
     name                TEXT NOT NULL,

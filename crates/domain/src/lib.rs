@@ -35,6 +35,7 @@ pub mod response;
 pub mod rewrite;
 pub mod route;
 pub mod shipment;
+pub mod store_file;
 pub mod stripe;
 pub mod text;
 pub mod time;

@@ -27,6 +27,17 @@ pub struct Books {
     pub(crate) heads: HashMap<OrganizationId, AuditHead>,
     pub(crate) routes: HashMap<String, i64>,
     pub(crate) counters: Counters,
+    /// What the group has settled so far.
+    pub(crate) group: Group,
+}
+
+/// Settlements of one commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Group {
+    /// How many requests.
+    pub settlements: u64,
+    /// Their units.
+    pub units: u64,
 }
 
 #[derive(Debug)]
@@ -45,11 +56,17 @@ impl Books {
         self.write_counters(sql)
     }
 
+    /// What the group settled; the next group begins with nothing.
+    pub fn take_group(&mut self) -> Group {
+        std::mem::take(&mut self.group)
+    }
+
     /// After a rollback: nothing of the group remains.
     pub fn forget(&mut self) {
         self.books.clear();
         self.heads.clear();
         self.routes.clear();
         self.counters = Counters::default();
+        self.group = Group::default();
     }
 }

@@ -22,7 +22,7 @@ mod sql;
 mod usage;
 
 pub use audit::{checkpoint, entries, head};
-pub use book::Books;
+pub use book::{Books, Group};
 pub use directory::{
     CALLER_BY_HASH, KEY_BY_HASH, KEY_BY_ID, KEY_COLUMNS, KEY_EXISTS, KEYS_OF_ORGANIZATION,
     ORGANIZATION_BY_ID, ORGANIZATIONS, REVISION, REVOKE_KEY, TOUCH_KEY, insert_key,

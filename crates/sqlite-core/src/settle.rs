@@ -73,6 +73,8 @@ impl Books {
         let place = Place { organization: *organization, period, hour: hour(at), key: *key, route };
         self.counters.count(place, *units, Change::Add);
         self.counters.settled(period, at);
+        self.group.settlements += 1;
+        self.group.units += u64::from(*units);
         if let Some(claim) = &settlement.claim {
             idempotency::store(sql, claim, *usage, settlement.answer.as_deref(), at)?;
         }

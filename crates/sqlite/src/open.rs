@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use driftlock_domain::config::Durability;
+use driftlock_domain::store_file::commitment::Incomplete;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// How a store is opened.
@@ -16,20 +18,40 @@ pub struct Options {
     pub pages_max: Option<u32>,
     /// Threads that read.
     pub readers: usize,
+    /// The number that the operator read in [`OpenError::Incomplete`], to serve the database without
+    /// what is missing.
+    pub accept_missing: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Fsync, pages_max: None, readers: 2 }
+        Self { durability: Durability::Fsync, pages_max: None, readers: 2, accept_missing: None }
     }
 }
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open.
-    #[error("the database belongs to another process, which holds {}: stop it first", .0.display())]
-    Locked(PathBuf),
+    /// Another process has it open, under this name or another.
+    #[error(
+        "the database {path} is served by {owner}: stop that process first. One file has one gateway; \
+         several gateways need PostgreSQL (docs/fleet.md)",
+        path = .path.display(),
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// The process, its machine and the path under which it opened the file.
+        owner: String,
+    },
+    /// Commits are missing, or may be.
+    #[error("the database {path} is incomplete: {incomplete}; {}", advice(.incomplete), path = .path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        incomplete: Incomplete,
+    },
     /// It cannot be written to.
     #[error("the database {} is read-only: check its permissions and its folder's", .0.display())]
     ReadOnly(PathBuf),
@@ -62,6 +84,15 @@ pub enum OpenError {
     Sqlite(PathBuf, rusqlite::Error),
 }
 
+/// What the operator can do.
+fn advice(incomplete: &Incomplete) -> String {
+    format!(
+        "restore the missing file or a backup; or, to serve the database without what is missing, run \
+         `driftlock migrate --accept-missing-commits {}` once",
+        incomplete.acceptance()
+    )
+}
+
 impl OpenError {
     /// What SQLite's error means for someone who opens `path`.
     pub(crate) fn of(path: &Path, error: rusqlite::Error) -> Self {
@@ -91,7 +122,14 @@ pub(crate) fn writing(path: &Path, options: Options) -> rusqlite::Result<Connect
         connection.pragma_update(None, "max_page_count", pages)?;
     }
     connection.busy_timeout(Duration::from_secs(5))?;
+    keep_log_on_close(&connection, true)?;
     Ok(connection)
+}
+
+/// Whether closing the database leaves its write-ahead log as it is: so that a database that is refused
+/// keeps a log that may still be mended.
+pub(crate) fn keep_log_on_close(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
 /// Files up to this size are checked whole at every start, which takes less than a second; of greater

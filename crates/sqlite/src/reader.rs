@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use driftlock_domain::denial::{Fault, FaultKind};
 use futures_channel::oneshot;
 
+use crate::guard::FileGuard;
 use crate::open::{OpenError, reading};
 use crate::sql::Native;
 
@@ -20,10 +21,11 @@ type Job = Box<dyn FnOnce(&Native<'_>) + Send>;
 pub(crate) struct Readers {
     jobs: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
+    guard: FileGuard,
 }
 
 impl Readers {
-    pub(crate) fn start(path: &Path, count: usize) -> Result<Self, OpenError> {
+    pub(crate) fn start(path: &Path, count: usize, guard: FileGuard) -> Result<Self, OpenError> {
         let (sender, receiver) = sync_channel::<Job>(QUEUE_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
         let mut threads = Vec::new();
@@ -39,7 +41,7 @@ impl Readers {
             let thread = std::thread::Builder::new().name("sqlite-reader".into()).spawn(work);
             threads.push(thread.map_err(|error| OpenError::Io(path.to_owned(), error))?);
         }
-        Ok(Self { jobs: Some(sender), threads })
+        Ok(Self { jobs: Some(sender), threads, guard })
     }
 
     /// Reads on one of the threads.
@@ -47,6 +49,7 @@ impl Readers {
         &self,
         work: impl FnOnce(&Native<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
+        self.guard.check()?;
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |sql| {
             // The one who asked may have gone away meanwhile.

@@ -5,6 +5,7 @@ use std::path::Path;
 use driftlock_sqlite_core::MIGRATIONS;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::claim;
 use crate::open::OpenError;
 
 /// The version that this program knows.
@@ -14,17 +15,27 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// brings it to; 0 for a file that is not there. Nothing is changed.
 ///
 /// # Errors
-/// [`OpenError`], also when a later version of the gateway made it.
+/// [`OpenError`], also when a later version of the gateway made it, or commits are missing in it.
 ///
 /// [`SqliteStore::open`]: crate::SqliteStore::open
 pub fn versions(path: &Path) -> Result<(i64, i64), OpenError> {
-    if !path.exists() {
-        return Ok((0, VERSION));
-    }
+    let path = &match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, VERSION)),
+        Err(error) => return Err(OpenError::Io(path.to_owned(), error)),
+    };
     let failed = |error| OpenError::of(path, error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let found = version(&connection.map_err(failed)?).map_err(failed)?;
-    is_known(found, path).map(|()| (found, VERSION))
+    let connection = connection.map_err(failed)?;
+    let found = version(&connection).map_err(failed)?;
+    is_known(found, path)?;
+    claim::inspect(&connection, path)?;
+    Ok((found, VERSION))
+}
+
+/// Whether this program knows the version of a database's schema.
+pub(crate) fn known(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    is_known(version(connection).map_err(|error| OpenError::of(path, error))?, path)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

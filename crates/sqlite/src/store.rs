@@ -7,7 +7,8 @@ use driftlock_domain::id::NodeId;
 use driftlock_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::open::{OpenError, Options, check, writing};
+use crate::claim::{self, Holder};
+use crate::open::{OpenError, Options, check, keep_log_on_close, writing};
 use crate::own::{Owned, own};
 use crate::reader::Readers;
 use crate::schema;
@@ -34,14 +35,23 @@ impl SqliteStore {
     /// [`OpenError`] says what is wrong with it, and what to do.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let owned = own(path)?;
+        // SQLite keeps its log beside the name that it is given: behind all links, that is one.
+        let path = owned.path();
         let failed = |error| OpenError::of(path, error);
         let mut connection = writing(path, options).map_err(failed)?;
         check(&connection, path)?;
+        schema::known(&connection, path)?;
+        let process = claim::this_process(path)?;
+        let stated = claim::examine(&connection, path, &process, options.accept_missing)?;
+        keep_log_on_close(&connection, false).map_err(failed)?;
         let migrated_from = schema::migrate(&mut connection, path)?;
         let node = node(&connection, path)?;
-        let writer = WriterHandle::start(connection)
+        let (durability, inode) = (options.durability, owned.inode());
+        let holder = Holder::take(&connection, path, process, durability, stated, inode)?;
+        let guard = holder.guard();
+        let writer = WriterHandle::start(connection, holder)
             .map_err(|error| OpenError::Io(path.to_owned(), error))?;
-        let readers = Readers::start(path, options.readers)?;
+        let readers = Readers::start(path, options.readers, guard)?;
         Ok(Self(Arc::new(Inner { readers, writer, node, migrated_from, _owned: owned })))
     }
 

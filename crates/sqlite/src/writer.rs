@@ -4,15 +4,17 @@
 //! leaves after the commit. A lone request does not wait for company; where there was company just
 //! now, the next group gathers for a moment, since a commit costs many times what a row does.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::store_file::owner::RENEW_AFTER;
 use driftlock_sqlite_core::{Books, Sql};
 use futures_channel::oneshot;
 use rusqlite::Connection;
 
+use crate::claim::Holder;
 use crate::sql::Native;
 
 /// Commands that may wait; beyond, callers are told that the gateway is overloaded.
@@ -24,6 +26,9 @@ const COMPANY: usize = 8;
 /// For how long a group gathers: about as long as a commit takes on a fast disk.
 const GATHERING: Duration = Duration::from_micros(200);
 
+/// How often an idle writer looks whether the file is still in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 type Reply = Box<dyn FnOnce(Result<(), Fault>) + Send>;
 type Command = Box<dyn FnOnce(&mut Writer<'_>) -> Result<Reply, Fault> + Send>;
 
@@ -31,6 +36,8 @@ type Command = Box<dyn FnOnce(&mut Writer<'_>) -> Result<Reply, Fault> + Send>;
 struct Writer<'a> {
     sql: Native<'a>,
     books: Books,
+    holder: Holder,
+    committed_at: Instant,
 }
 
 /// The way to the writing thread.
@@ -41,10 +48,14 @@ pub(crate) struct WriterHandle {
 }
 
 impl WriterHandle {
-    pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(crate) fn start(connection: Connection, holder: Holder) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         let work = move || {
-            Writer { sql: Native::new(&connection), books: Books::default() }.run(&receiver);
+            let holder = Writer::new(&connection, holder).run(&receiver);
+            match connection.close() {
+                Ok(()) => holder.closed(),
+                Err((_, error)) => tracing::warn!(%error, "cannot close the database cleanly"),
+            }
         };
         let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(work)?;
         Ok(Self { commands: Some(sender), thread: Some(thread) })
@@ -84,10 +95,24 @@ impl Drop for WriterHandle {
     }
 }
 
-impl Writer<'_> {
-    fn run(mut self, commands: &Receiver<Command>) {
+impl<'a> Writer<'a> {
+    fn new(connection: &'a Connection, holder: Holder) -> Self {
+        let (sql, books) = (Native::new(connection), Books::default());
+        Self { sql, books, holder, committed_at: Instant::now() }
+    }
+
+    /// Runs commands until nobody can send any more, then gives the file up.
+    fn run(mut self, commands: &Receiver<Command>) -> Holder {
         let mut company = 0;
-        while let Ok(first) = commands.recv() {
+        loop {
+            let first = match commands.recv_timeout(LOOK_EVERY) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             if company >= COMPANY {
                 std::thread::sleep(GATHERING);
             }
@@ -98,14 +123,33 @@ impl Writer<'_> {
                 group.push(next);
             }
             company = group.len();
-            let mut replies = Vec::with_capacity(company);
-            let outcome = self.commit(group, &mut replies).inspect_err(|fault| {
-                self.forget();
+            self.run_group(group);
+        }
+        if let Err(fault) = self.holder.release(&self.sql) {
+            tracing::warn!(cause = fault.cause, "cannot note in the database that it was closed");
+            self.forget();
+        }
+        self.holder
+    }
+
+    fn run_group(&mut self, group: Vec<Command>) {
+        let mut replies = Vec::with_capacity(group.len());
+        let outcome = self.commit(group, &mut replies).inspect_err(|fault| {
+            self.forget();
+            // That the file is lost was logged once.
+            if self.holder.is_whole() {
                 tracing::error!(cause = fault.cause, "a group of writes was rolled back");
-            });
-            for reply in replies {
-                reply(outcome.clone());
             }
+        });
+        for reply in replies {
+            reply(outcome.clone());
+        }
+    }
+
+    /// Between requests: notices that the file is lost, and renews the claim on it.
+    fn look(&mut self) {
+        if self.holder.look() && self.committed_at.elapsed() >= RENEW_AFTER {
+            self.run_group(Vec::new());
         }
     }
 
@@ -116,7 +160,12 @@ impl Writer<'_> {
             replies.push(command(self)?);
         }
         self.books.before_commit(&self.sql)?;
-        self.sql.execute("COMMIT", &[]).map(|_| ())
+        let settled = self.books.take_group();
+        self.holder.before_commit(&self.sql, settled)?;
+        self.sql.execute("COMMIT", &[])?;
+        self.holder.committed();
+        self.committed_at = Instant::now();
+        Ok(())
     }
 
     /// After a failure: nothing of the group remains.

@@ -20,8 +20,8 @@ fn a_second_owner_is_told_who_the_first_is() {
     let path = folder.path().join("a.db");
     let first = open(&path).expect("opens");
     let refused = open(&path).expect_err("it is owned");
-    assert!(matches!(refused, OpenError::Locked(_)), "{refused}");
-    assert!(refused.to_string().contains("a.db.lock"), "{refused}");
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
+    assert!(refused.to_string().contains("served by this process"), "{refused}");
     let node = first.node();
     drop(first);
     assert_eq!(open(&path).expect("it was given up").node(), node, "the node keeps its id");
@@ -44,8 +44,7 @@ fn links_to_a_file_lead_to_one_owner() {
     ] {
         let owner = open(&place(first)).expect("opens, although a link led to nothing at first");
         let refused = open(&place(second)).expect_err("it is owned");
-        assert!(matches!(refused, OpenError::Locked(_)), "{first}, {second}: {refused}");
-        assert!(refused.to_string().contains("data/a.db.lock"), "{refused}");
+        assert!(matches!(refused, OpenError::Locked { .. }), "{first}, {second}: {refused}");
         drop(owner);
     }
 }
@@ -73,7 +72,6 @@ fn damaged_pages_are_found_at_the_start() {
     }
     drop(store);
     let sound = std::fs::read(&path).expect("read");
-    drop(open(&path).expect("it is sound"));
     // Whichever page it is that a disk lost, but the first with its header.
     let pages = sound.len() / 4_096;
     for page in 1..pages {

@@ -64,6 +64,11 @@ impl Gateway {
         assert!(done.expect("prlimit (of util-linux) is needed").success());
     }
 
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }

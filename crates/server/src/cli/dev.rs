@@ -47,7 +47,7 @@ impl Dev {
             .with_context(|| format!("cannot make the folder {}", self.data.display()))?;
         let token = token::load_or_make(&self.data)?;
         let tokens = AdminTokens::parse(&token).context("the token in the data folder")?;
-        let store = store::open_file(&self.data.join("gateway.db"), &config)?;
+        let store = store::open_file(&self.data.join("gateway.db"), &config, None)?;
         let backend = Backend::start(self.backend_listen, &self.data.join("anomalies.db"))?;
         let outcome = self.serve(config, &backend, &store, tokens, &token);
         backend.stop()?;

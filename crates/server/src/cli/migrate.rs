@@ -15,6 +15,9 @@ pub(super) struct Migrate {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Accept an embedded database although commits are missing in it: the number that the refusal names
+    #[arg(long, value_name = "NUMBER")]
+    accept_missing_commits: Option<u64>,
 }
 
 /// What was done.
@@ -30,7 +33,9 @@ impl Migrate {
         let environment = store::environment()?;
         let Done { from, to, applied, notices } = match environment.required_store()? {
             StoreUrl::Sqlite(path) => {
-                let (from, to) = store::open_file(path, &Config::default())?.migrated();
+                let (from, to) =
+                    store::open_file(path, &Config::default(), self.accept_missing_commits)?
+                        .migrated();
                 let applied = (from + 1..=to).map(|number| format!("{number:04}")).collect();
                 Done { from, to, applied, notices: Vec::new() }
             }

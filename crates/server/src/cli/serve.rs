@@ -30,6 +30,9 @@ pub(super) struct Serve {
     /// Cores that serve; all unless given
     #[arg(long)]
     workers: Option<NonZeroUsize>,
+    /// Serve an embedded database although commits are missing in it: the number that the refusal names
+    #[arg(long, value_name = "NUMBER")]
+    accept_missing_commits: Option<u64>,
 }
 
 /// The admin listener's default address.
@@ -49,7 +52,7 @@ impl Serve {
         );
         let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
         let backends = Backends::new(&urls, &config.backend, &backend_headers)?;
-        let store = store::open(&environment, &config)?;
+        let store = store::open(&environment, &config, self.accept_missing_commits)?;
         let fleet = store::fleet(&environment, &config)?;
         let webhook_secrets = environment.webhook_secrets;
         let tokens = environment.admin_tokens.unwrap_or_default();

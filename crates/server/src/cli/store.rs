@@ -46,9 +46,13 @@ pub(super) enum Store {
 }
 
 /// Opens the store that the environment names.
-pub(super) fn open(environment: &Environment, config: &Config) -> Result<Store> {
+pub(super) fn open(
+    environment: &Environment,
+    config: &Config,
+    accept_missing: Option<u64>,
+) -> Result<Store> {
     match environment.required_store()? {
-        StoreUrl::Sqlite(path) => open_file(path, config).map(Store::Embedded),
+        StoreUrl::Sqlite(path) => open_file(path, config, accept_missing).map(Store::Embedded),
         StoreUrl::Postgres(url) => {
             let durability = config.metering.durability;
             let store = driftlock_postgres::open(url, Timing::Database, durability);
@@ -118,14 +122,21 @@ fn open_fleet(url: &RedisUrl, config: &Config) -> Result<FleetRedis> {
     Ok(runtime.block_on(FleetRedis::open(url.clone(), answer_max))?)
 }
 
-pub(super) fn open_file(path: &Path, config: &Config) -> Result<SqliteStore> {
+/// Opens the embedded store; `accept_missing` is the number that the operator read in the refusal of an
+/// incomplete database.
+pub(super) fn open_file(
+    path: &Path,
+    config: &Config,
+    accept_missing: Option<u64>,
+) -> Result<SqliteStore> {
     if config.metering.on_outage == OnOutage::Journal {
         bail!(
             "metering.on_outage = \"journal\" is for ENV_DATABASE_URL=postgres://…: the embedded store \
              is never away"
         );
     }
-    let options = Options { durability: config.metering.durability, ..Options::default() };
+    let durability = config.metering.durability;
+    let options = Options { durability, accept_missing, ..Options::default() };
     Ok(SqliteStore::open(path, options)?)
 }
 
