@@ -58,7 +58,9 @@ begin
     select * into head from driftlock.audit_heads h
         where h.organization_id = chain.organization for update;
     if not found then
-        insert into driftlock.audit_heads values (organization, 0, decode(repeat('00', 32), 'hex'))
+        -- The hash before the first entry names the organization.
+        insert into driftlock.audit_heads values (organization, 0,
+            sha256(convert_to('driftlock audit chain ', 'UTF8') || uuid_send(organization)))
             on conflict (organization_id) do nothing;
         select * into head from driftlock.audit_heads h
             where h.organization_id = chain.organization for update;
@@ -66,13 +68,14 @@ begin
     first := head.seq;
     hashes := array[head.hash];
     for tail in
-        select int8send(r.at) || int8send(octet_length(r.actor)) || convert_to(r.actor, 'UTF8')
+        select int8send(r.at) || sha256(
+            int8send(octet_length(r.actor)) || convert_to(r.actor, 'UTF8')
             || int8send(octet_length(r.action)) || convert_to(r.action, 'UTF8')
             || int8send(octet_length(r.resource)) || convert_to(r.resource, 'UTF8')
             || int8send(octet_length(r.outcome)) || convert_to(r.outcome, 'UTF8')
             || int8send(octet_length(r.request_id)) || convert_to(r.request_id, 'UTF8')
             || int8send(octet_length(r.ip)) || convert_to(r.ip, 'UTF8')
-            || int8send(octet_length(r.details)) || convert_to(r.details, 'UTF8')
+            || int8send(octet_length(r.details)) || convert_to(r.details, 'UTF8'))
         from jsonb_to_recordset(records) as r(at bigint, actor text, action text, resource text,
             outcome text, request_id text, ip text, details text)
     loop

@@ -24,7 +24,8 @@ impl<C: Call> FunctionStore<C> {
     async fn end(&self, function: &'static str, of: OrganizationId) -> Result<AuditHead, Fault> {
         let args = json!({ "organization": uuid!(of) });
         let head: Option<Head> = read(self.call.call(function, args).await?)?;
-        Ok(head.map_or(AuditHead::EMPTY, |Head { seq, hash }| AuditHead { seq, hash }))
+        let found = head.map(|Head { seq, hash }| AuditHead { seq, hash });
+        Ok(found.unwrap_or_else(|| AuditHead::empty(of)))
     }
 }
 

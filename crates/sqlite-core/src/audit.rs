@@ -117,7 +117,7 @@ pub fn checkpoint(sql: &impl Sql, organization: OrganizationId) -> Result<AuditH
     let found = sql.first(query, &[organization.as_bytes().into()], |row| {
         Ok(AuditHead { seq: row.number(0)?, hash: AuditHash(row.bytes(1)?) })
     })?;
-    Ok(found.unwrap_or(AuditHead::EMPTY))
+    Ok(found.unwrap_or_else(|| AuditHead::empty(organization)))
 }
 
 /// The end of an organization's chain.
@@ -130,7 +130,7 @@ pub fn head(sql: &impl Sql, organization: OrganizationId) -> Result<AuditHead, F
     let head = sql.first(query, &[organization.as_bytes().into()], |row| {
         Ok(AuditHead { seq: row.number(0)?, hash: AuditHash(row.bytes(1)?) })
     })?;
-    Ok(head.unwrap_or(AuditHead::EMPTY))
+    Ok(head.unwrap_or_else(|| AuditHead::empty(organization)))
 }
 
 /// Entries with a number above `after`, in order; at most `limit`.

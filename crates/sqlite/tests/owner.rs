@@ -43,7 +43,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 fn another_process() {
     let path = PathBuf::from(std::env::var_os(process::FILE).expect("started by a test"));
     match open(&path) {
-        Err(error) => println!("REFUSED {error}"),
+        Err(error) => eprintln!("REFUSED {error}"),
         Ok(store) => {
             lease(&store);
             for number in 0..3 {
@@ -57,7 +57,7 @@ fn another_process() {
 /// What another process is told that opens the file by this name.
 fn refusal(path: &Path) -> String {
     let output = process::run("another_process", path);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("REFUSED"), "it was let in: {text}");
     text
 }

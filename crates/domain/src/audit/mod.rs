@@ -2,23 +2,27 @@
 //!
 //! Each entry's hash covers its number, all its fields and the hash before it, so that changing,
 //! dropping or reordering a row is found by walking the chain; cutting the tail off is found
-//! against a head that an export stated.
+//! against a head that an export stated. The hash before the first entry is computed from the
+//! organization's id, so that no chain can be passed off as another organization's.
 
 mod retention;
 mod revocation;
+mod verify;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::id::OrganizationId;
 use crate::time::Timestamp;
 
-pub use retention::Pruned;
+pub use retention::{Pruned, Retention};
 pub use revocation::{KEY_REVOKE, KEY_ROTATE};
+pub use verify::{Problem, Verdict, Verifier};
 
-/// The hash before the first entry.
-pub const GENESIS: AuditHash = AuditHash([0; 32]);
+/// What the hash before the first entry covers beside the organization's id.
+const GENESIS: &[u8] = b"driftlock audit chain ";
 
 /// SHA-256 of an entry; 64 hex digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,107 +73,46 @@ pub struct AuditHead {
     pub hash: AuditHash,
 }
 
-/// What walking a chain found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Whether every link holds.
-    pub ok: bool,
-    /// Entries walked.
-    pub entries: u64,
-    /// The end that was reached.
-    pub head: AuditHead,
-    /// Where the walk began: what retention removed last, or before the first entry.
-    pub checkpoint: AuditHead,
-    /// The first entry that does not follow from the one before it.
-    pub first_bad_seq: Option<u64>,
-}
-
 impl AuditHead {
-    /// The end of an empty chain.
-    pub const EMPTY: Self = Self { seq: 0, hash: GENESIS };
+    /// The end of an organization's empty chain.
+    #[must_use]
+    pub fn empty(organization: OrganizationId) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(GENESIS);
+        hasher.update(organization.as_bytes());
+        Self { seq: 0, hash: AuditHash(hasher.finalize().into()) }
+    }
 
     /// Appends a record.
     #[must_use]
     pub fn append(&mut self, record: AuditRecord) -> AuditEntry {
         let seq = self.seq + 1;
-        let hash = entry_hash(seq, &record, &self.hash);
+        let hash = entry_hash(seq, record.at, &content_hash(&record), &self.hash);
         let entry = AuditEntry { seq, record, prev_hash: self.hash, hash };
         *self = Self { seq, hash };
         entry
     }
 }
 
-/// Walks a chain, entry by entry, so that a log of any length is verified in constant memory.
-#[derive(Debug)]
-pub struct Verifier {
-    checkpoint: AuditHead,
-    /// The checkpoint that the entries name last.
-    named: Option<AuditHead>,
-    head: AuditHead,
-    entries: u64,
-    first_bad_seq: Option<u64>,
-    stated: Option<AuditHead>,
-    stated_met: bool,
-}
-
-impl Verifier {
-    /// Starts after `from` ([`AuditHead::EMPTY`], or a retention checkpoint); a `stated` head must
-    /// be met on the way.
-    #[must_use]
-    pub fn new(from: AuditHead, stated: Option<AuditHead>) -> Self {
-        let stated_met = stated.is_none_or(|head| head == from);
-        Self {
-            checkpoint: from,
-            named: None,
-            head: from,
-            entries: 0,
-            first_bad_seq: None,
-            stated,
-            stated_met,
-        }
-    }
-
-    /// Takes the next entry in order of number.
-    pub fn step(&mut self, entry: &AuditEntry) {
-        self.entries += 1;
-        let follows = entry.seq == self.head.seq + 1
-            && entry.prev_hash == self.head.hash
-            && entry.hash == entry_hash(entry.seq, &entry.record, &entry.prev_hash);
-        if !follows && self.first_bad_seq.is_none() {
-            self.first_bad_seq = Some(entry.seq);
-        }
-        self.named = retention::named(&entry.record).or(self.named);
-        self.head = AuditHead { seq: entry.seq, hash: entry.hash };
-        if self.stated == Some(self.head) {
-            self.stated_met = true;
-        }
-    }
-
-    /// The verdict at the end of the walk.
-    #[must_use]
-    pub fn finish(self) -> Verdict {
-        let missing = match self.stated {
-            Some(stated) if !self.stated_met => Some(stated.seq),
-            Some(_) | None => None,
-        };
-        let whole = self.checkpoint == AuditHead::EMPTY || self.named == Some(self.checkpoint);
-        let moved = (!whole).then_some(self.checkpoint.seq);
-        let first_bad_seq = self.first_bad_seq.or(moved).or(missing);
-        let (ok, Self { checkpoint, entries, head, .. }) = (first_bad_seq.is_none(), self);
-        Verdict { ok, entries, head, checkpoint, first_bad_seq }
-    }
-}
-
-fn entry_hash(seq: u64, record: &AuditRecord, prev: &AuditHash) -> AuditHash {
+/// The hash of all of a record but its time.
+fn content_hash(record: &AuditRecord) -> AuditHash {
     let mut hasher = Sha256::new();
-    hasher.update(prev.0);
-    hasher.update(seq.to_be_bytes());
-    hasher.update(record.at.micros().to_be_bytes());
     let AuditRecord { at: _, actor, action, resource, outcome, request_id, ip, details } = record;
     for field in [actor, action, resource, outcome, request_id, ip, details] {
         hasher.update((field.len() as u64).to_be_bytes());
         hasher.update(field.as_bytes());
     }
+    AuditHash(hasher.finalize().into())
+}
+
+/// The content goes in as its hash: so the time of an entry that was removed can be proven by its
+/// hashes alone.
+fn entry_hash(seq: u64, at: Timestamp, content: &AuditHash, prev: &AuditHash) -> AuditHash {
+    let mut hasher = Sha256::new();
+    hasher.update(prev.0);
+    hasher.update(seq.to_be_bytes());
+    hasher.update(at.micros().to_be_bytes());
+    hasher.update(content.0);
     AuditHash(hasher.finalize().into())
 }
 
@@ -276,67 +219,3 @@ mod text {
 }
 
 pub use text::MalformedHead;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(outcome: &str) -> AuditRecord {
-        AuditRecord {
-            at: Timestamp::from_secs(1),
-            actor: "admin".into(),
-            action: "key.create".into(),
-            resource: "key_1".into(),
-            outcome: outcome.into(),
-            request_id: "r".into(),
-            ip: "".into(),
-            details: "{}".into(),
-        }
-    }
-
-    fn chain(length: usize) -> Vec<AuditEntry> {
-        let mut head = AuditHead::EMPTY;
-        (0..length).map(|i| head.append(record(&i.to_string()))).collect()
-    }
-
-    fn verify(entries: &[AuditEntry], stated: Option<AuditHead>) -> Verdict {
-        let mut verifier = Verifier::new(AuditHead::EMPTY, stated);
-        entries.iter().for_each(|entry| verifier.step(entry));
-        verifier.finish()
-    }
-
-    #[test]
-    fn an_untouched_chain_holds() {
-        let entries = chain(5);
-        let verdict = verify(&entries, None);
-        assert!(verdict.ok);
-        assert_eq!((verdict.entries, verdict.head.seq), (5, 5));
-        let head = format!("{}:{}", verdict.head.seq, verdict.head.hash);
-        assert_eq!(head.parse(), Ok(verdict.head));
-    }
-
-    #[test]
-    fn changing_dropping_and_reordering_are_found() {
-        let mut changed = chain(5);
-        changed[2].record.outcome = "denied".into();
-        assert_eq!(verify(&changed, None).first_bad_seq, Some(3));
-        let mut dropped = chain(5);
-        dropped.remove(1);
-        assert_eq!(verify(&dropped, None).first_bad_seq, Some(3));
-        let mut swapped = chain(5);
-        swapped.swap(1, 2);
-        assert_eq!(verify(&swapped, None).first_bad_seq, Some(3));
-    }
-
-    #[test]
-    fn a_cut_or_rewritten_log_is_found_against_a_stated_head() {
-        let entries = chain(5);
-        let head = verify(&entries, None).head;
-        assert!(!verify(&entries[..4], Some(head)).ok);
-        let mut rewritten = AuditHead::EMPTY;
-        let forged: Vec<_> = (0..5).map(|_| rewritten.append(record("forged"))).collect();
-        assert!(verify(&forged, None).ok, "a whole rewrite is consistent in itself");
-        assert!(!verify(&forged, Some(head)).ok, "but does not meet the stated head");
-        assert!(verify(&entries, Some(head)).ok);
-    }
-}

@@ -35,7 +35,11 @@ impl AuditLog for MemoryStore {
 
     async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
         let state = self.state();
-        Ok(state.checkpoints.get(&organization).copied().unwrap_or(AuditHead::EMPTY))
+        Ok(state
+            .checkpoints
+            .get(&organization)
+            .copied()
+            .unwrap_or_else(|| AuditHead::empty(organization)))
     }
 
     async fn prune(
@@ -63,6 +67,9 @@ impl State {
 
     fn head(&self, organization: OrganizationId) -> AuditHead {
         let last = self.audit.get(&organization).and_then(|entries| entries.last());
-        last.map_or(AuditHead::EMPTY, |entry| AuditHead { seq: entry.seq, hash: entry.hash })
+        last.map_or_else(
+            || AuditHead::empty(organization),
+            |entry| AuditHead { seq: entry.seq, hash: entry.hash },
+        )
     }
 }

@@ -47,6 +47,9 @@ pub(super) struct Verify {
     /// A head that an export stated: SEQ:HASH
     #[arg(long)]
     head: Option<String>,
+    /// The shortest retention that was ever configured, if it is not the one of now
+    #[arg(long, value_name = "DAYS")]
+    retention_days: Option<u32>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -69,15 +72,18 @@ impl Audit {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Export(export) => export.run(),
-            Self::Verify(Verify { organization, head, remote }) => {
-                let head = head.map_or_else(String::new, |head| format!("?head={head}"));
-                let path = format!("/organizations/{organization}/audit/verify{head}");
+            Self::Verify(Verify { organization, head, retention_days, remote }) => {
+                let days = retention_days.map(|days| format!("retention_days={days}"));
+                let query: Vec<String> =
+                    head.map(|head| format!("head={head}")).into_iter().chain(days).collect();
+                let query = query.join("&");
+                let path = format!("/organizations/{organization}/audit/verify?{query}");
                 let verdict =
                     remote.patient_api()?.patiently("verifying the log", |api| api.get(&path))?;
                 if remote.json {
                     output::json(&verdict)?;
                 } else {
-                    let names = ["ok", "entries", "checkpoint", "head", "first_bad_seq"];
+                    let names = ["ok", "entries", "checkpoint", "head", "first_bad_seq", "problem"];
                     output::fields(&names.map(|name| (name, name)), &verdict)?;
                 }
                 Ok(if verdict["ok"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })

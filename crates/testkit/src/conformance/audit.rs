@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord, Verdict, Verifier};
+use driftlock_domain::audit::{
+    AuditEntry, AuditHead, AuditRecord, Problem, Pruned, Retention, Verdict, Verifier,
+};
+use driftlock_domain::id::OrganizationId;
 
 use super::Store;
 use crate::make::{ask, audit, node, now, organization, organization_id, settlement};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 async fn busy(store: &impl Store) -> Vec<AuditEntry> {
     let id = organization_id(1);
@@ -19,11 +24,12 @@ async fn busy(store: &impl Store) -> Vec<AuditEntry> {
 }
 
 fn verdict(entries: &[AuditEntry], stated: Option<AuditHead>) -> Verdict {
-    verdict_from(AuditHead::EMPTY, entries, stated)
+    verdict_from(AuditHead::empty(organization_id(1)), entries, stated)
 }
 
 fn verdict_from(from: AuditHead, entries: &[AuditEntry], stated: Option<AuditHead>) -> Verdict {
-    let mut verifier = Verifier::new(from, stated);
+    let retention = Retention { days: 3, now: now().plus(DAY * 10) };
+    let mut verifier = Verifier::new(organization_id(1), from, stated, Some(retention));
     entries.iter().for_each(|entry| verifier.step(entry));
     verifier.finish()
 }
@@ -57,14 +63,16 @@ pub(super) async fn tampering_is_found(store: impl Store) {
 }
 
 pub(super) async fn old_entries_go_and_the_rest_holds(store: impl Store) {
-    const DAY: Duration = Duration::from_secs(86_400);
     let id = organization_id(1);
     let day = |days: u32| now().plus(DAY * days);
     let row = |days| (id, AuditRecord { at: day(days), ..audit("a") });
     store.append((0..6).map(row).collect()).await.expect("written");
     let other = organization_id(2);
     store.append(vec![(other, audit("b"))]).await.expect("written");
-    assert_eq!(store.checkpoint(id).await.expect("read"), AuditHead::EMPTY);
+    let empty = AuditHead::empty(id);
+    assert_eq!(store.checkpoint(id).await.expect("read"), empty);
+    let unknown = organization_id(9);
+    assert_eq!(store.head(unknown).await.expect("read"), AuditHead::empty(unknown));
     let early = store.prune(id, day(0), day(6)).await.expect("nothing to do");
     assert_eq!(early, 0, "everything is young enough");
     let whole = store.head(id).await.expect("read");
@@ -88,4 +96,31 @@ pub(super) async fn old_entries_go_and_the_rest_holds(store: impl Store) {
     let checkpoint = store.checkpoint(id).await.expect("read");
     assert!(verdict_from(checkpoint, &rest, None).ok);
     assert_eq!(store.entries(other, 0, 9).await.expect("read").len(), 1, "others keep theirs");
+}
+
+/// Whoever may write to the store swaps the logs of two organizations, or deletes the oldest rows and
+/// appends an entry that says that retention did.
+pub(super) async fn forged_beginnings_are_found(store: impl Store) {
+    let (id, other) = (organization_id(1), organization_id(2));
+    let rows = |of: OrganizationId| {
+        (0..6).map(move |days| (of, AuditRecord { at: now().plus(DAY * days), ..audit("a") }))
+    };
+    store.append(rows(id).chain(rows(other)).collect()).await.expect("written");
+    let swapped = store.entries(other, 0, 100).await.expect("read");
+    assert_eq!(verdict(&swapped, None).first_bad_seq, Some(1), "the first entry's organization");
+    store.prune(other, now().plus(DAY * 3), now().plus(DAY * 6)).await.expect("pruned");
+    let checkpoint = store.checkpoint(other).await.expect("read");
+    let swapped = store.entries(other, 0, 100).await.expect("read");
+    let found = verdict_from(checkpoint, &swapped, None);
+    assert_eq!(found.problem, Some(Problem::BeginningMissing), "it is the other's to remove");
+
+    let entries = store.entries(id, 0, 100).await.expect("read");
+    let forged = Pruned::of(&entries, now().plus(DAY * 5)).expect("old enough to say so");
+    let entry = forged.record(id, now().plus(DAY * 6));
+    store.append(vec![(id, entry)]).await.expect("written");
+    let rest = store.entries(id, forged.checkpoint.seq, 100).await.expect("read");
+    for stated in [None, Some(forged.checkpoint)] {
+        let found = verdict_from(forged.checkpoint, &rest, stated);
+        assert_eq!(found.problem, Some(Problem::RemovedTooEarly), "kept for three days");
+    }
 }

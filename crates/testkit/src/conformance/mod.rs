@@ -85,6 +85,7 @@ pub fn run<S: Store>(make: impl Fn() -> S) -> usize {
         audit::chains_hold_across_all_writers,
         audit::tampering_is_found,
         audit::old_entries_go_and_the_rest_holds,
+        audit::forged_beginnings_are_found,
         inbox::an_event_is_kept_once,
         inbox::of_two_commits_from_one_reading_the_first_counts,
         inbox::an_operators_link_counts_and_a_customer_is_one_organizations,

@@ -153,11 +153,11 @@ mod tests {
     #[test]
     fn retention_during_a_verification_is_no_tampering() {
         let log = Busy::new(2);
-        let verdict = ready(verify::verdict(&log, ORGANIZATION, None)).expect("an answer");
+        let verdict = ready(verify::verdict(&log, ORGANIZATION, None, None)).expect("an answer");
         let verdict = verdict.expect("nothing was stated");
         assert!(verdict.ok, "{verdict:?}");
         assert_eq!((verdict.checkpoint.seq, verdict.entries), (2, 10));
-        assert!(ready(verify::verdict(&Busy::new(99), ORGANIZATION, None)).is_err());
+        assert!(ready(verify::verdict(&Busy::new(99), ORGANIZATION, None, None)).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! `GET /admin/v1/organizations/{id}/audit/verify?head=SEQ:HASH`.
+//! `GET /admin/v1/organizations/{id}/audit/verify?head=SEQ:HASH&retention_days=DAYS`.
 
-use driftlock_domain::audit::{AuditHead, Verdict, Verifier};
+use driftlock_domain::audit::{AuditHead, Retention, Verdict, Verifier};
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use http::StatusCode;
@@ -8,14 +9,20 @@ use http::StatusCode;
 use super::super::call::{AdminCall, Failure, Reply};
 use super::super::input::Query;
 use super::{BEGINNINGS_MAX, Extent, Next, extent, next, removed};
-use crate::ports::{AuditLog, Platform};
+use crate::ports::{AuditLog, Clock, Platform};
 use crate::reply;
 
 pub(in super::super) async fn verify<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
-    let stated: Option<AuditHead> = Query::of(&call.head.uri, &["head"])?.get("head")?;
+    let query = Query::of(&call.head.uri, &["head", "retention_days"])?;
+    let stated: Option<AuditHead> = query.get("head")?;
+    let days: Option<u32> = query.get("retention_days")?;
+    let days = days.unwrap_or(call.gateway.shared.config.audit.retention_days);
+    // An object removes what it has copied to its project as soon as its storage runs short.
+    let retention = (P::LEDGER == LedgerKind::Leases)
+        .then(|| Retention { days, now: call.gateway.clock.now() });
     let organization = call.organization(id).await?;
     call.gateway.show_queued_audit().await;
-    match verdict(&call.gateway.audit, organization.id, stated).await? {
+    match verdict(&call.gateway.audit, organization.id, stated, retention).await? {
         Ok(verdict) => Ok(reply::json::<P>(StatusCode::OK, &verdict)?),
         Err(TooOld { stated, first }) => Err(Failure::invalid(format!(
             "`head`: entry {stated} was removed by retention, which kept {first} and later ones: \
@@ -37,6 +44,7 @@ pub(super) async fn verdict(
     log: &impl AuditLog,
     organization: OrganizationId,
     stated: Option<AuditHead>,
+    retention: Option<Retention>,
 ) -> Result<Result<Verdict, TooOld>, Fault> {
     for _ in 0..BEGINNINGS_MAX {
         let extent = extent(log, organization).await?;
@@ -44,7 +52,7 @@ pub(super) async fn verdict(
         if let Some(stated) = stated.filter(|stated| stated.seq + 1 < first) {
             return Ok(Err(TooOld { stated: stated.seq, first }));
         }
-        if let Some(verdict) = walk(log, organization, extent, stated).await? {
+        if let Some(verdict) = walk(log, organization, extent, stated, retention).await? {
             return Ok(Ok(verdict));
         }
     }
@@ -56,8 +64,10 @@ async fn walk(
     organization: OrganizationId,
     extent: Extent,
     stated: Option<AuditHead>,
+    retention: Option<Retention>,
 ) -> Result<Option<Verdict>, Fault> {
-    let (mut verifier, mut after) = (Verifier::new(extent.checkpoint, stated), 0);
+    let mut verifier = Verifier::new(organization, extent.checkpoint, stated, retention);
+    let mut after = 0;
     loop {
         let Next::Entries(entries) = next(log, organization, extent, after).await? else {
             return Ok(None);
