@@ -39,5 +39,6 @@ pub mod store_file;
 pub mod stripe;
 pub mod text;
 pub mod time;
+pub mod trusted_time;
 pub mod usage;
 pub mod websocket;

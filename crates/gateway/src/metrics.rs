@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use bytes::Bytes;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::time::Timestamp;
+use driftlock_domain::trusted_time::ClockStatus;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 
@@ -259,6 +260,7 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<
     for (name, help, kind, value) in numbers {
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
     }
+    text.push_str(&clock_text(gateway.clock.status()));
     if let Some(fleet) = gateway.shared.fleet.get() {
         text.push_str(&fleet.text());
     }
@@ -270,6 +272,24 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     Ok(response)
+}
+
+fn clock_text(status: ClockStatus) -> String {
+    let ClockStatus { leaps, wall_ahead_micros, is_confirmed } = status;
+    #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+    let ahead_secs = wall_ahead_micros as f64 / 1e6;
+    format!(
+        "# HELP driftlock_clock_leaps_total Leaps of the system clock.\n\
+         # TYPE driftlock_clock_leaps_total counter\n\
+         driftlock_clock_leaps_total {leaps}\n\
+         # HELP driftlock_clock_ahead_seconds How far the system clock is ahead of the gateway's time.\n\
+         # TYPE driftlock_clock_ahead_seconds gauge\n\
+         driftlock_clock_ahead_seconds {ahead_secs}\n\
+         # HELP driftlock_clock_confirmed 0 while nothing is removed or sealed, since the clock may be wrong.\n\
+         # TYPE driftlock_clock_confirmed gauge\n\
+         driftlock_clock_confirmed {}\n",
+        u8::from(is_confirmed),
+    )
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::stripe::meter::KnownMeter;
 use crate::webhook::Unverified;
 
 /// What the environment gives beside the configuration.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Secrets {
     /// The admin API's tokens.
     pub admin_tokens: AdminTokens,

@@ -34,6 +34,8 @@ pub(crate) struct Holder {
     next: History,
     side: SideFile,
     guard: FileGuard,
+    /// The time of the last commit before this process.
+    last_commit: Option<Timestamp>,
 }
 
 /// Waits until no other machine serves the file, and compares its history with what is stated
@@ -163,11 +165,16 @@ impl Holder {
         let guard = FileGuard::new(path, inode).map_err(io(path.into()))?;
         // Into the main file: a process that finds it under another name reads who the owner is.
         checkpoint(connection).map_err(failed)?;
-        Ok(Self { owner, history, next: history, side, guard })
+        let last_commit = (before.commits > 0).then_some(before.at);
+        Ok(Self { owner, history, next: history, side, guard, last_commit })
     }
 
     pub(crate) fn guard(&self) -> FileGuard {
         self.guard.clone()
+    }
+
+    pub(crate) fn last_commit(&self) -> Option<Timestamp> {
+        self.last_commit
     }
 
     /// Whether the file is still this process's, as far as is known.

@@ -25,6 +25,7 @@ struct Inner {
     writer: WriterHandle,
     node: NodeId,
     migrated_from: i64,
+    last_commit: Option<Timestamp>,
     _owned: Owned,
 }
 
@@ -48,11 +49,18 @@ impl SqliteStore {
         let node = node(&connection, path)?;
         let (durability, inode) = (options.durability, owned.inode());
         let holder = Holder::take(&connection, path, process, durability, stated, inode)?;
-        let guard = holder.guard();
+        let (guard, last_commit) = (holder.guard(), holder.last_commit());
         let writer = WriterHandle::start(connection, holder)
             .map_err(|error| OpenError::Io(path.to_owned(), error))?;
         let readers = Readers::start(path, options.readers, guard)?;
-        Ok(Self(Arc::new(Inner { readers, writer, node, migrated_from, _owned: owned })))
+        Ok(Self(Arc::new(Inner {
+            readers,
+            writer,
+            node,
+            migrated_from,
+            last_commit,
+            _owned: owned,
+        })))
     }
 
     /// The node that this file's leases are held by.
@@ -65,6 +73,12 @@ impl SqliteStore {
     #[must_use]
     pub fn migrated(&self) -> (i64, i64) {
         (self.0.migrated_from, schema::VERSION)
+    }
+
+    /// When the last commit before this opening was made, by that machine's clock.
+    #[must_use]
+    pub fn last_commit(&self) -> Option<Timestamp> {
+        self.0.last_commit
     }
 
     pub(crate) fn readers(&self) -> &Readers {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use driftlock_domain::time::Timestamp;
+use driftlock_domain::trusted_time::ClockStatus;
 use driftlock_gateway::ports::Clock;
 
 /// Virtual time; clones are the same clock.
@@ -42,6 +43,12 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.micros.load(Ordering::SeqCst))
+    }
+
+    fn status(&self) -> ClockStatus {
+        let wall_ahead_micros = self.0.wall_ahead_micros.load(Ordering::SeqCst);
+        let is_confirmed = wall_ahead_micros.unsigned_abs() <= 600_000_000;
+        ClockStatus { leaps: u64::from(!is_confirmed), wall_ahead_micros, is_confirmed }
     }
 
     fn wall(&self) -> Timestamp {

@@ -1,8 +1,10 @@
 //! The time and unpredictable bytes, as the platform gives them.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use driftlock_domain::time::Timestamp;
+use driftlock_domain::trusted_time::ClockStatus;
 use driftlock_gateway::ports::{Clock, Entropy};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -13,6 +15,18 @@ pub(crate) struct EdgeClock;
 
 thread_local! {
     static LATEST: Cell<Timestamp> = const { Cell::new(Timestamp::from_micros(0)) };
+    static IS_HELD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A time that is ahead of the platform's clock by more is wrong: the clock leapt and came back.
+const AHEAD_MAX: Duration = Duration::from_secs(600);
+
+impl EdgeClock {
+    /// Whether jobs of this isolate may do what cannot be undone; the cron decides at each run, since
+    /// there is no monotonic clock here.
+    pub(crate) fn hold(is_held: bool) {
+        IS_HELD.set(is_held);
+    }
 }
 
 impl Clock for EdgeClock {
@@ -26,6 +40,11 @@ impl Clock for EdgeClock {
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
         let millis = js_sys::Date::now() as i64;
         Timestamp::from_micros(millis * 1_000)
+    }
+
+    fn status(&self) -> ClockStatus {
+        let is_ahead = self.now().since(self.wall()) > AHEAD_MAX;
+        ClockStatus { is_confirmed: !IS_HELD.get() && !is_ahead, ..ClockStatus::STEADY }
     }
 }
 

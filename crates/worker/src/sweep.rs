@@ -9,6 +9,7 @@ use std::time::Duration;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::time::Timestamp;
+use driftlock_domain::trusted_time::Run;
 use driftlock_gateway::Gateway;
 use driftlock_gateway::ports::Clock;
 use worker::Env;
@@ -37,6 +38,8 @@ const REPORTED_UP_TO: &str = "usage_reported_up_to";
 /// When everything was compared with Stripe, and when somebody began to.
 const RECONCILED: &str = "reconciled_at";
 const RECONCILING: &str = "reconciling_since";
+/// The run before, and until when nothing is removed since the clock leapt.
+const LAST_RUN: &str = "clock_last_run";
 
 /// See the module.
 ///
@@ -47,6 +50,7 @@ pub(crate) async fn sweep(env: &Env, context: RequestContext) -> Result<(), Faul
     let objects = platform::objects(env)?;
     let (gateway, directory) = platform::gateway(&isolate, env, context)?;
 
+    log("checking the clock", check_clock(&directory).await);
     log("bringing audit rows to their chains", directory.ship_all().await);
     log("voiding what nobody was answered", directory.void_due(&objects).await);
     gateway.process_due_events().await;
@@ -57,6 +61,22 @@ pub(crate) async fn sweep(env: &Env, context: RequestContext) -> Result<(), Faul
     }
     log("looking after organizations", look_after(&gateway, &directory).await);
     log("forgetting Stripe's old events", gateway.forget_old_events(FORGOTTEN).await);
+    Ok(())
+}
+
+/// Without a note of the run before nothing is removed in this one.
+async fn check_clock(directory: &EdgeDirectory) -> Result<(), Fault> {
+    EdgeClock::hold(true);
+    let last = directory.note(LAST_RUN).await?.and_then(|text| text.parse().ok());
+    let run = Run::after(last, EdgeClock.wall());
+    directory.set_note(LAST_RUN, Some(&run.to_string())).await?;
+    if !run.is_confirmed() {
+        tracing::warn!(
+            held_until = %run.held_until,
+            "the clock leapt or the cron did not run: nothing is removed or sealed for an hour",
+        );
+    }
+    EdgeClock::hold(!run.is_confirmed());
     Ok(())
 }
 

@@ -19,7 +19,10 @@ import {
 
 const DAY_MS = 86_400_000;
 /** When they are old. */
-const LATER_MS = 100 * DAY_MS;
+const LEAP_MS = 100 * DAY_MS;
+/** When the clock counts as right after it leapt: runs of the cron are never an hour apart. */
+const STEPS_MS = [50, 100].map((minutes) => LEAP_MS + minutes * 60_000);
+const LATER_MS = STEPS_MS[1];
 
 test("old events go once nothing hangs on them, and come again in vain", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-events-"));
@@ -51,7 +54,9 @@ test("old events go once nothing hangs on them, and come again in vain", async (
 
     await cron(80 * DAY_MS);
     assert.equal((await kept()).length, all.length, "they are too young");
-    await cron(LATER_MS);
+    await cron(LEAP_MS);
+    assert.equal((await kept()).length, all.length, "a clock that leapt removes nothing for an hour");
+    for (const step of STEPS_MS) await cron(step);
     const left = (await kept()).map((event) => event.id);
     assert.ok(left.length > 0 && left.length < all.length, `${left.length} of ${all.length}`);
 

@@ -36,6 +36,7 @@ use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::route::Route;
 use driftlock_domain::time::Timestamp;
+use driftlock_domain::trusted_time::ClockStatus;
 use driftlock_domain::usage::{Grouping, Settled, Settlement, UsageSummary};
 use futures_util::Stream;
 
@@ -336,8 +337,8 @@ pub enum SendError {
 
 /// The time, for two purposes that must not be mixed.
 pub trait Clock {
-    /// The time by which everything is ordered here: it never goes backwards, so after the wall clock
-    /// was set forward by mistake it stays ahead.
+    /// The time by which everything is ordered and decided here. It never goes backwards, and it
+    /// follows a wall clock that leaps only once the leap is confirmed.
     fn now(&self) -> Timestamp;
     /// The wall clock as it is set at this moment; it may go backwards. Use it only to judge a time
     /// that an outside party states or checks (a signature's `t`, the time of a meter event).
@@ -346,6 +347,10 @@ pub trait Clock {
     /// by either.
     fn agreed(&self) -> Timestamp {
         self.now().min(self.wall())
+    }
+    /// What is known of the clock: whether its time may be used for what cannot be undone.
+    fn status(&self) -> ClockStatus {
+        ClockStatus::STEADY
     }
 }
 

@@ -72,7 +72,7 @@ impl Dev {
             backends,
             listen: self.listen,
             admin: self.admin_listen.map_or(AdminListen::Default(ADMIN), AdminListen::At),
-            clock: NativeClock::new(),
+            clock: NativeClock::new(store.last_commit()),
             fleet,
             workers: None,
         };

@@ -64,7 +64,7 @@ impl Serve {
             backends,
             listen: self.listen,
             admin: self.admin_listen.map_or(AdminListen::Default(ADMIN), AdminListen::At),
-            clock: NativeClock::new(),
+            clock: NativeClock::new(store.last_commit()),
             fleet,
             workers: self.workers,
         };

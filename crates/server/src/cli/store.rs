@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use driftlock_domain::config::{Config, OnOutage};
+use driftlock_domain::time::Timestamp;
 use driftlock_postgres::{PostgresStore, Timing};
 use driftlock_redis::{FleetRedis, RedisUrl};
 use driftlock_sqlite::{Options, SqliteStore};
@@ -43,6 +44,16 @@ pub(super) enum Store {
     Fleet(PostgresStore),
     /// A Supabase project.
     Project(SupabaseStore<StoreHttp>),
+}
+
+impl Store {
+    /// When the store's last commit before this start was, where the store knows.
+    pub(super) fn last_commit(&self) -> Option<Timestamp> {
+        match self {
+            Self::Embedded(store) => store.last_commit(),
+            Self::Fleet(_) | Self::Project(_) => None,
+        }
+    }
 }
 
 /// Opens the store that the environment names.

@@ -1,126 +1,190 @@
-//! A wall clock that never goes backwards, read without a lock by every core.
+//! The process's clock: trusted time, read without a lock by every core.
 //!
-//! The time is the monotonic clock plus an offset that only ever grows: a wall clock that was set
-//! forward (or a machine that slept) is followed, one that was set back is not, since periods,
-//! receipts and audit rows must stay in order. Invariant: of two readings, the later one is not
-//! less, whichever cores took them.
+//! The time is the monotonic clock plus an offset; `driftlock_domain::trusted_time` decides, once a
+//! second, what a wall clock that leaps does to the offset. Invariant: of two readings, the later
+//! one is not less, whichever cores took them, until the host begins anew
+//! ([`NativeClock::go_back`]).
 //!
 //! What an outside party states a time for is judged by the system's wall clock itself
 //! ([`Clock::wall`]): it is right again as soon as somebody corrects it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use driftlock_domain::time::Timestamp;
+use driftlock_domain::trusted_time::{Change, ClockStatus, Reading, TrustedTime};
 use driftlock_gateway::ports::Clock;
-
-/// A wall clock that is ahead by less is drift that time synchronization slews away.
-const AHEAD_TOLERATED: Duration = Duration::from_secs(1);
+use tokio::sync::Notify;
 
 /// The process's clock; clones are the same one.
 #[derive(Debug, Clone)]
-pub(crate) struct NativeClock(Arc<Anchor>);
+pub(crate) struct NativeClock(Arc<Shared>);
 
 #[derive(Debug)]
-struct Anchor {
-    started: Instant,
-    /// Microseconds since the epoch at `started`; only grows.
+struct Shared {
+    /// Microseconds that the time is ahead of the monotonic clock.
     offset_micros: AtomicI64,
+    time: Mutex<TrustedTime>,
+    must_go_back: Notify,
 }
 
 impl NativeClock {
-    /// A clock that shows the wall clock's time.
-    pub(crate) fn new() -> Self {
-        let offset_micros = AtomicI64::new(wall_micros(SystemTime::now()));
-        Self(Arc::new(Anchor { started: Instant::now(), offset_micros }))
+    /// A clock that shows the wall clock's time; `last_commit` is the store's, where it is known.
+    pub(crate) fn new(last_commit: Option<Timestamp>) -> Self {
+        let time = TrustedTime::start(reading(), last_commit);
+        if !time.is_confirmed() {
+            let last_commit = last_commit.map(|at| at.to_string());
+            tracing::warn!(
+                last_commit,
+                "the system clock does not fit the store's last commit: nothing is removed or sealed \
+                 until the clock is corrected, or for an hour",
+            );
+        }
+        Self(Arc::new(Shared {
+            offset_micros: AtomicI64::new(time.offset_micros()),
+            time: Mutex::new(time),
+            must_go_back: Notify::new(),
+        }))
     }
 
-    /// Follows a wall clock that was set forward; called about once a second.
+    /// Compares the wall clock with the monotonic one; called about once a second.
     pub(crate) fn follow_wall_clock(&self) {
-        self.follow(SystemTime::now(), Instant::now());
+        self.observe(reading());
     }
 
-    fn follow(&self, wall: SystemTime, now: Instant) {
-        let since_start = micros(now.saturating_duration_since(self.0.started));
-        let offset = wall_micros(wall).saturating_sub(since_start);
-        let known = self.0.offset_micros.load(Ordering::Relaxed);
-        if offset.saturating_sub(known) > micros(AHEAD_TOLERATED) {
-            self.0.offset_micros.fetch_max(offset, Ordering::AcqRel);
+    /// Ready when the time must go back: then the host begins anew.
+    pub(crate) async fn must_go_back(&self) {
+        self.0.must_go_back.notified().await;
+    }
+
+    /// Takes the wall clock's time, also an earlier one: nothing may remember the time before.
+    pub(crate) fn go_back(&self) {
+        let mut time = self.time();
+        time.set_back(reading());
+        self.0.offset_micros.store(time.offset_micros(), Ordering::Release);
+    }
+
+    fn observe(&self, reading: Reading) {
+        let mut time = self.time();
+        let change = time.observe(reading);
+        self.0.offset_micros.store(time.offset_micros(), Ordering::Release);
+        drop(time);
+        match change {
+            None => {}
+            Some(Change::Leapt(by_micros, followed_after)) => tracing::error!(
+                leap_secs = by_micros / 1_000_000,
+                followed_after_secs = followed_after.map(|time| time.as_secs()),
+                "the system clock leapt: the gateway keeps its own time",
+            ),
+            Some(Change::CameBack) => tracing::warn!("the system clock is right again"),
+            Some(Change::Followed(by_micros)) => tracing::warn!(
+                leap_secs = by_micros / 1_000_000,
+                "the system clock stands after its leap: the gateway follows it",
+            ),
+            Some(Change::MustGoBack(by_micros)) => {
+                tracing::error!(
+                    leap_secs = by_micros / 1_000_000,
+                    "the system clock was set back and stands: restarting inside the process",
+                );
+                self.0.must_go_back.notify_one();
+            }
+            Some(Change::Confirmed) => tracing::info!("the system clock counts as right"),
         }
     }
 
-    fn at(&self, now: Instant) -> Timestamp {
-        let since_start = micros(now.saturating_duration_since(self.0.started));
+    fn time(&self) -> MutexGuard<'_, TrustedTime> {
+        self.0.time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self, monotonic: Duration) -> Timestamp {
         let offset = self.0.offset_micros.load(Ordering::Acquire);
-        Timestamp::from_micros(offset.saturating_add(since_start))
+        Timestamp::from_micros(offset.saturating_add(micros(monotonic)))
     }
 }
 
 impl Clock for NativeClock {
     fn now(&self) -> Timestamp {
-        self.at(Instant::now())
+        self.at(monotonic())
     }
 
     fn wall(&self) -> Timestamp {
-        Timestamp::from_micros(wall_micros(SystemTime::now()))
+        reading().wall
     }
+
+    fn status(&self) -> ClockStatus {
+        self.time().status()
+    }
+}
+
+fn reading() -> Reading {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros);
+    Reading { wall: Timestamp::from_micros(wall), monotonic: monotonic() }
+}
+
+/// The monotonic clock. On Linux it counts the time for which the machine was suspended, so that
+/// waking up is no leap.
+fn monotonic() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    #[cfg(target_os = "linux")]
+    let id = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let id = ClockId::Monotonic;
+    let time = clock_gettime(id);
+    let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(secs.unwrap_or(0), nanos.unwrap_or(0))
 }
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// A wall clock before 1970 counts as 1970.
-fn wall_micros(wall: SystemTime) -> i64 {
-    wall.duration_since(UNIX_EPOCH).map_or(0, micros)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parts(clock: &NativeClock) -> (Instant, SystemTime) {
-        let offset = clock.0.offset_micros.load(Ordering::Relaxed);
-        let micros = u64::try_from(offset).expect("after 1970");
-        (clock.0.started, UNIX_EPOCH + Duration::from_micros(micros))
+    /// The clocks so many seconds later, with the wall clock off by so many.
+    fn later(secs: u64, wrong_secs: u64) -> Reading {
+        let Reading { wall, monotonic } = reading();
+        let running = Duration::from_secs(secs);
+        let wall = wall.plus(running).plus(Duration::from_secs(wrong_secs));
+        Reading { wall, monotonic: monotonic + running }
     }
 
     #[test]
-    fn follows_a_wall_clock_set_forward() {
-        let clock = NativeClock::new();
-        let (started, wall) = parts(&clock);
-        let before = clock.at(started);
-        clock.follow(wall + Duration::from_secs(3_600), started);
-        assert_eq!(clock.at(started), before.plus(Duration::from_secs(3_600)));
+    fn a_leap_that_stands_is_followed_and_no_other() {
+        let clock = NativeClock::new(None);
+        let (start, days) = (reading(), 40 * 86_400);
+        clock.observe(later(1, days));
+        let shown = clock.at(start.monotonic);
+        assert!(shown.since(start.wall) < Duration::from_secs(3_600), "{shown:?}");
+        assert_eq!(clock.status().leaps, 1);
+        clock.observe(later(3_700, days));
+        let shown = clock.at(start.monotonic);
+        assert!(shown.since(start.wall) > Duration::from_secs(days - 60), "{shown:?}");
     }
 
     #[test]
-    fn leaves_drift_alone() {
-        let clock = NativeClock::new();
-        let (started, wall) = parts(&clock);
-        let before = clock.at(started);
-        clock.follow(wall + Duration::from_millis(900), started);
-        assert_eq!(clock.at(started), before);
+    fn the_wall_clock_is_shown_as_it_is_whatever_the_time_is() {
+        let clock = NativeClock::new(None);
+        clock.observe(later(1, 7_200));
+        clock.observe(later(400, 7_200));
+        let (before, wall, after) = (reading().wall, clock.wall(), reading().wall);
+        assert!(before <= wall && wall <= after, "{before} {wall} {after}");
+        assert!(clock.now().since(wall) >= Duration::from_secs(7_000));
     }
 
     #[test]
-    fn after_a_leap_that_was_taken_back_only_the_order_stays_ahead() {
-        let clock = NativeClock::new();
-        clock.follow(SystemTime::now() + Duration::from_secs(3_600), Instant::now());
-        let before = wall_micros(SystemTime::now());
-        let wall = clock.wall();
-        let after = wall_micros(SystemTime::now());
-        assert!(before <= wall.micros() && wall.micros() <= after, "{before} {wall:?} {after}");
-        assert!(clock.now().since(wall) >= Duration::from_secs(3_599));
-    }
-
-    #[test]
-    fn never_goes_backwards() {
-        let clock = NativeClock::new();
-        let (started, wall) = parts(&clock);
-        let before = clock.at(started);
-        clock.follow(wall - Duration::from_secs(3_600), started);
-        assert_eq!(clock.at(started), before);
+    fn it_goes_back_only_when_the_host_begins_anew() {
+        let clock = NativeClock::new(None);
+        clock.observe(later(1, 7_200));
+        clock.observe(later(400, 7_200));
+        let ahead = clock.now();
+        clock.observe(later(500, 0));
+        clock.observe(later(900, 0));
+        assert!(clock.now() >= ahead && !clock.status().is_confirmed);
+        clock.go_back();
+        assert!(ahead.since(clock.now()) > Duration::from_secs(7_000));
+        assert!(clock.status().is_confirmed);
     }
 }

@@ -1,5 +1,6 @@
 //! The native host's choice of adapters: a store, cells in memory, a fleet's limits, sockets.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use driftlock_gateway::{FleetCells, Gateway, LocalCells, Parts, Secrets, Shared}
 use driftlock_postgres::{Change, PostgresStore};
 use driftlock_redis::{FleetRedis, Lane};
 use driftlock_sqlite::SqliteStore;
+use futures_util::future::{Either, select};
 
 use super::background::NativeBackground;
 use super::clock::NativeClock;
@@ -119,7 +121,8 @@ impl<S: NativeStore> Platform for Native<S> {
 }
 
 /// Serves over an open store until `stop` is ready, then drains; see [`serve::run`]. With a journal
-/// behind it, some metered requests go on while the store is away.
+/// behind it, some metered requests go on while the store is away. When the clock must go back, it
+/// drains and begins anew.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -128,13 +131,39 @@ pub(crate) fn serve<S: NativeStore>(
     store: &S,
     journal: Option<Journal>,
     secrets: Secrets,
+    mut ready: impl FnMut(Addresses),
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let ledger = Outage::new(store.clone(), journal);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let must_go_back = Cell::new(false);
+        let until = async {
+            let clock = std::pin::pin!(setup.clock.must_go_back());
+            let ended = select(stop.as_mut(), clock).await;
+            must_go_back.set(matches!(ended, Either::Right(_)));
+        };
+        serve_once(setup, store, ledger.clone(), secrets.clone(), &mut ready, until)?;
+        if !must_go_back.get() {
+            return Ok(());
+        }
+        setup.clock.go_back();
+    }
+}
+
+/// Serves until `stop` is ready. All that it remembers of the time ends with it, so that the clock may
+/// go back before the next call.
+fn serve_once<S: NativeStore>(
+    setup: &Setup,
+    store: &S,
+    ledger: Outage<S>,
+    secrets: Secrets,
     ready: impl FnOnce(Addresses),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let routes = setup.config.route_table().expect("a validated configuration has a route table");
     let shared = Shared::new(setup.config.clone(), routes, secrets);
     store.follow(&shared, &setup.clock);
-    let ledger = Outage::new(store.clone(), journal);
     if let Some(gauges) = ledger.gauges() {
         shared.show_journal(gauges);
     }
