@@ -51,6 +51,12 @@ fn no_byte_of_one_answer_is_in_another_and_what_is_charged_was_delivered() {
         .collect();
     let (next, keys) = (AtomicU64::new(0), &keys);
     let mut all = Counts::default();
+    // Each customer's units are leased before many requests come at once.
+    let mut random = Random(seed);
+    for (customer, key) in keys.iter().enumerate() {
+        let first = Wanted { customer, ..Wanted::honest(&mut random) };
+        all.exchange(&mut Client::new(gateway.address()), &first, key);
+    }
     thread::scope(|scope| {
         let run = |connection: u64| {
             let mut random = Random(seed.wrapping_mul(1_000).wrapping_add(connection + 1));
@@ -128,6 +134,18 @@ impl Wanted {
             bytes: 2 + random.below(BODY_BYTES_MAX) as usize,
             nodelay: random.below(2) as u8,
             idempotency,
+        }
+    }
+
+    fn honest(random: &mut Random) -> Self {
+        Self {
+            customer: 0,
+            kind: Kind::Honest,
+            method: "POST",
+            token: format!("{:016x}", random.next()),
+            bytes: 100,
+            nodelay: 1,
+            idempotency: None,
         }
     }
 
