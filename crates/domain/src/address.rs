@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 /// Entries of `X-Forwarded-For` that are looked at: no chain of proxies is longer.
 const HOPS_MAX: usize = 32;
@@ -37,6 +38,38 @@ pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &Networks, told_in:
         }
     }
     nearest
+}
+
+/// The one address that Cloudflare gives to all Workers of zones that are not the gateway's own:
+/// <https://developers.cloudflare.com/fundamentals/reference/http-headers/#cf-connecting-ip-in-worker-subrequests>.
+pub const OTHER_ZONES_WORKERS: IpAddr =
+    IpAddr::V6(Ipv6Addr::new(0x2a06, 0x98c0, 0x3600, 0, 0, 0, 0, 0x103));
+/// The header in which Cloudflare names the zone of such a Worker. A Worker cannot change it.
+const WORKER_ZONE: &str = "cf-worker";
+
+/// Who an abuse limit counts requests of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A client address; see [`abuse_key`].
+    Address(IpAddr),
+    /// The Workers of one zone, by the first bytes of the SHA-256 of its name.
+    WorkerZone([u8; 16]),
+}
+
+impl Source {
+    /// The source of a request of this client address. All foreign Workers share one address, so
+    /// they are counted by their zone: one zone that misbehaves must not use up the others' limit.
+    #[must_use]
+    pub fn of(ip: IpAddr, headers: &HeaderMap) -> Self {
+        if ip != OTHER_ZONES_WORKERS {
+            return Self::Address(abuse_key(ip));
+        }
+        let zone = headers.get(WORKER_ZONE).map_or(&b""[..], |zone| zone.as_bytes());
+        let digest = Sha256::digest(zone.to_ascii_lowercase());
+        let mut name = [0; 16];
+        name.copy_from_slice(&digest[..16]);
+        Self::WorkerZone(name)
+    }
 }
 
 /// What abuse is counted by: an IPv4 address, or an IPv6 network of 64 bits, which is the least
@@ -162,6 +195,29 @@ mod tests {
         assert_eq!(named("10.0.0.1", &[("x-forwarded-for", "192.0.2.9")]), ip("10.0.0.1"));
         let twice = [("cf-connecting-ip", "192.0.2.7"), ("cf-connecting-ip", "192.0.2.8")];
         assert_eq!(named("10.0.0.1", &twice), ip("10.0.0.1"));
+    }
+
+    #[test]
+    fn foreign_workers_are_counted_by_their_zone() {
+        let of = |address: &str, zone: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("cf-worker", HeaderValue::from_static(zone));
+            Source::of(ip(address), &headers)
+        };
+        let shared = "2a06:98c0:3600::103";
+        assert_ne!(of(shared, "a.example"), of(shared, "b.example"));
+        assert_eq!(of(shared, "A.example"), of(shared, "a.example"));
+        assert_ne!(
+            of(shared, ""),
+            of("2a06:98c0:3600::104", ""),
+            "it counts apart from its network"
+        );
+        assert_eq!(of("192.0.2.1", "a.example"), Source::Address(ip("192.0.2.1")));
+        assert_eq!(
+            of("192.0.2.1", "b.example"),
+            of("192.0.2.1", "a.example"),
+            "a client's own word"
+        );
     }
 
     #[test]

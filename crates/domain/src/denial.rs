@@ -36,6 +36,9 @@ pub enum Denial {
     /// The path cannot be routed safely.
     #[error("malformed path: {0}")]
     Path(#[from] MalformedPath),
+    /// This listener does not answer under this name.
+    #[error("this listener does not answer under this name")]
+    HostUnknown,
     /// No such route.
     #[error("no such route")]
     NotFound,
@@ -115,6 +118,7 @@ impl Denial {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) | Self::Path(_) | Self::ClientAborted => "malformed-request",
+            Self::HostUnknown => "host-unknown",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed(_) => "method-not-allowed",
             Self::KeyMalformed(_) | Self::KeyUnknown | Self::AdminToken => "unauthenticated",

@@ -117,6 +117,12 @@ impl From<&Denial> for Problem {
                 "The request is malformed",
                 "The request's body broke off before it was complete.",
             ),
+            Denial::HostUnknown => Self::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                code,
+                "This listener has another name",
+                "Ask by the listener's IP address, as localhost, or by a name in `admin.hosts`.",
+            ),
             Denial::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
                 code,

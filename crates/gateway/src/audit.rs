@@ -4,6 +4,10 @@
 //! once and, if there are more within the configured time, one row with their count, so that a
 //! flood writes a bounded number of rows. The queue is bounded: beyond it rows are dropped and
 //! counted, since the flow never waits for the log.
+//!
+//! The bound is fair: where there is no room left, an organization with less than its share of rows
+//! displaces the newest row of one with more, and one with more loses its own row. So a flood of one
+//! organization during an outage of the store costs the others nothing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -36,7 +40,7 @@ pub(crate) struct DenialKind {
 /// The queue; see the module's header.
 pub(crate) struct AuditQueue {
     shards: Box<[Shard]>,
-    denials: Mutex<HashMap<DenialKind, Repeated>>,
+    denials: Mutex<Denials>,
     dropped: AtomicU64,
     rows_max: usize,
     coalesce: Duration,
@@ -45,8 +49,22 @@ pub(crate) struct AuditQueue {
 /// Rows of some organizations, and how many those are, for whoever adds all shards up.
 #[derive(Default)]
 struct Shard {
-    rows: Mutex<Rows>,
+    rows: Mutex<Waiting>,
     length: AtomicUsize,
+}
+
+/// The rows of each organization, in their order, and how many all of them are.
+#[derive(Default)]
+struct Waiting {
+    rows: HashMap<OrganizationId, Vec<AuditRecord>>,
+    length: usize,
+}
+
+/// Denials by their kind, and how many kinds each organization has.
+#[derive(Default)]
+struct Denials {
+    kinds: HashMap<DenialKind, Repeated>,
+    of_organization: HashMap<OrganizationId, usize>,
 }
 
 struct Repeated {
@@ -69,14 +87,17 @@ impl AuditQueue {
     /// Queues a row.
     pub(crate) fn push(&self, organization: OrganizationId, record: AuditRecord) {
         let shard = &self.shards[usize::from(organization.as_bytes()[15]) % SHARDS];
-        let mut rows = lock(&shard.rows);
+        let mut waiting = lock(&shard.rows);
         // Below its share it need not ask how much room the others leave.
-        if rows.len() < self.rows_max / SHARDS || self.length() < self.rows_max {
-            rows.push((organization, record));
-            shard.length.store(rows.len(), Ordering::Relaxed);
-        } else {
+        let has_room = waiting.length < self.rows_max / SHARDS || self.length() < self.rows_max;
+        if !has_room {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            if !waiting.displace_for(organization) {
+                return;
+            }
         }
+        waiting.push(organization, record);
+        shard.length.store(waiting.length, Ordering::Relaxed);
     }
 
     /// Rows that wait.
@@ -87,8 +108,9 @@ impl AuditQueue {
     /// Queues a denial, or counts it with others like it.
     pub(crate) fn push_denial(&self, kind: DenialKind, record: AuditRecord) {
         let mut denials = lock(&self.denials);
-        let room = denials.len() < self.rows_max;
-        match denials.entry(kind) {
+        let known = denials.of_organization.get(&kind.organization).copied().unwrap_or(0);
+        let room = denials.kinds.len() < self.rows_max && known < self.kinds_max();
+        match denials.kinds.entry(kind) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 known.count += 1;
@@ -96,6 +118,7 @@ impl AuditQueue {
             }
             Entry::Vacant(place) if room => {
                 place.insert(Repeated { since: record.at, count: 0, last: None });
+                *denials.of_organization.entry(kind.organization).or_default() += 1;
                 drop(denials);
                 self.push(kind.organization, record);
             }
@@ -103,6 +126,11 @@ impl AuditQueue {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Kinds of denials of one organization that are counted at once.
+    const fn kinds_max(&self) -> usize {
+        self.rows_max / SHARDS
     }
 
     /// Takes what is to be written at `now`.
@@ -113,7 +141,7 @@ impl AuditQueue {
     /// After how long the first count of denials is to be written; `None` when nothing was counted.
     pub(crate) fn counts_due_in(&self, now: Timestamp) -> Option<Duration> {
         let denials = lock(&self.denials);
-        let counted = denials.values().filter(|repeated| repeated.last.is_some());
+        let counted = denials.kinds.values().filter(|repeated| repeated.last.is_some());
         counted.map(|repeated| self.coalesce.saturating_sub(now.since(repeated.since))).min()
     }
 
@@ -137,11 +165,15 @@ impl AuditQueue {
     fn take_denials(&self, due: impl Fn(Timestamp) -> bool) -> Rows {
         let mut taken = Rows::new();
         for shard in &self.shards {
-            let mut rows = lock(&shard.rows);
-            taken.append(&mut rows);
+            let mut waiting = lock(&shard.rows);
+            taken.reserve(waiting.length);
+            for (organization, rows) in std::mem::take(&mut *waiting).rows {
+                taken.extend(rows.into_iter().map(|row| (organization, row)));
+            }
             shard.length.store(0, Ordering::Relaxed);
         }
-        lock(&self.denials).retain(|kind, repeated| {
+        let Denials { kinds, of_organization } = &mut *lock(&self.denials);
+        kinds.retain(|kind, repeated| {
             if !due(repeated.since) {
                 return true;
             }
@@ -149,9 +181,36 @@ impl AuditQueue {
                 let details = counted(&last.details, repeated.count, repeated.since);
                 taken.push((kind.organization, AuditRecord { details, ..last }));
             }
+            if let Some(known) = of_organization.get_mut(&kind.organization) {
+                *known -= 1;
+                if *known == 0 {
+                    of_organization.remove(&kind.organization);
+                }
+            }
             false
         });
         taken
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, organization: OrganizationId, record: AuditRecord) {
+        self.rows.entry(organization).or_default().push(record);
+        self.length += 1;
+    }
+
+    /// Makes room for a row of this organization by the newest row of one that has more than its
+    /// share; whether there is room then.
+    fn displace_for(&mut self, organization: OrganizationId) -> bool {
+        let own = self.rows.get(&organization).map_or(0, Vec::len);
+        // Not below the average: a flood finds that out without a search.
+        if own * self.rows.len() >= self.length {
+            return false;
+        }
+        let most = self.rows.values_mut().max_by_key(|rows| rows.len());
+        let is_displaced = most.and_then(Vec::pop).is_some();
+        self.length -= usize::from(is_displaced);
+        is_displaced
     }
 }
 
@@ -242,5 +301,54 @@ mod tests {
         queue.push(other, record(1));
         queue.push(organization, record(1));
         assert_eq!((queue.take_all().len(), queue.take_dropped()), (65, 1));
+    }
+
+    /// A flood of one organization while the store is away, beside others in its shard.
+    #[test]
+    fn a_flood_of_one_organization_drops_no_row_of_others() {
+        let queue = AuditQueue::new(&Audit { queue_max: 1_024, ..Audit::default() });
+        let of = |first: u8| {
+            let mut bytes = [0; 16];
+            bytes[0] = first;
+            OrganizationId::from_bytes(bytes)
+        };
+        for round in 0..200_i64 {
+            for _ in 0..100 {
+                queue.push(of(0), record(round));
+            }
+            if round % 20 == 0 {
+                (1..=9).for_each(|other| queue.push(of(other), record(round)));
+            }
+            // The store does not take them.
+            let rows = queue.take(Timestamp::from_secs(round));
+            queue.put_back(rows.into_iter());
+        }
+        let rows = queue.take_all();
+        for other in 1..=9 {
+            let of_other = rows.iter().filter(|(organization, _)| *organization == of(other));
+            let times: Vec<i64> = of_other.map(|(_, row)| row.at.secs()).collect();
+            assert_eq!(times, [0, 20, 40, 60, 80, 100, 120, 140, 160, 180], "in their order");
+        }
+        assert_eq!(rows.len(), 1_024, "and no more than there is room for");
+        assert_eq!(queue.take_dropped(), 200 * 100 + 90 - 1_024);
+    }
+
+    #[test]
+    fn kinds_of_denials_of_one_organization_leave_room_for_others() {
+        let queue = AuditQueue::new(&Audit { queue_max: 1_024, ..Audit::default() });
+        let organization = |n: u8| OrganizationId::from_bytes([n; 16]);
+        let denied = |n: u8, route: u16| {
+            queue.push_denial(
+                DenialKind { organization: organization(n), route, ..kind() },
+                record(100),
+            );
+        };
+        (0..10_000).for_each(|route| denied(1, route));
+        denied(2, 0);
+        let rows = queue.take(Timestamp::from_secs(100));
+        assert!(rows.iter().any(|(of, _)| *of == organization(2)));
+        assert!(rows.len() <= 1_024 / SHARDS + 1, "{}", rows.len());
+        queue.take(Timestamp::from_secs(111));
+        assert!(lock(&queue.denials).of_organization.is_empty());
     }
 }

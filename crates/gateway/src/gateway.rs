@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use driftlock_domain::address::client_ip;
+use driftlock_domain::address::{FORWARDED_FOR, Source, client_ip};
+use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::headers::{self, TrustedWay};
 use driftlock_domain::id::uuid_v7;
@@ -23,7 +24,7 @@ use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_e
 use crate::proxy::Trail;
 use crate::shared::Shared;
 use crate::shield::Count;
-use crate::{api, cors, health, metrics, proxy, reply, webhook};
+use crate::{api, cors, health, metrics, proxy, reply, single_source, webhook};
 
 /// The client's body on this platform.
 pub(crate) type RequestBody<P> = <<P as Platform>::Upstream as Upstream>::RequestBody;
@@ -98,6 +99,9 @@ pub(crate) struct Arrival<P: Platform> {
     pub(crate) at: Timestamp,
     pub(crate) id: RequestId,
     pub(crate) ip: IpAddr,
+    /// What abuse limits count it by.
+    pub(crate) source: Source,
+    pub(crate) door: Door,
     pub(crate) trusted: TrustedWay,
     pub(crate) head: Head,
     pub(crate) body: RequestBody<P>,
@@ -131,7 +135,15 @@ impl<P: Platform> Gateway<P> {
         let ip = client_ip(&head.headers, peer, proxies, told_in);
         let is_proxy = proxies.contains(peer);
         let trusted = if is_proxy { TrustedWay::Proxied } else { TrustedWay::Direct };
-        let arrival = Arrival { at, id: id.clone(), ip, trusted, head, body };
+        let source = Source::of(ip, &head.headers);
+        // At the edge the platform tells the client's address: there is no balancer to name.
+        if P::LEDGER == LedgerKind::Leases
+            && door == Door::Public
+            && self.shared.single_source.note(peer, is_proxy)
+        {
+            single_source::warn(peer, head.headers.contains_key(FORWARDED_FOR));
+        }
+        let arrival = Arrival { at, id: id.clone(), ip, source, door, trusted, head, body };
 
         let mut trail = Trail::default();
         let origin = if door == Door::Public && is_routed(arrival.head.uri.path()) {
@@ -160,7 +172,8 @@ impl<P: Platform> Gateway<P> {
     pub fn unread(&self, refusal: impl Into<Refusal>, peer: IpAddr) -> Response<Bytes> {
         let at = self.clock.now();
         let id = RequestId::of(&HeaderMap::new(), at, &self.entropy);
-        let counted = self.shared.shield.count(peer, Count::All, at);
+        let source = Source::of(peer, &HeaderMap::new());
+        let counted = self.shared.shields.of(Door::Public).count(source, Count::All, at);
         let problem = match (counted, refusal.into()) {
             (Err(denial), _) | (Ok(()), Refusal::Denied(denial, _)) => Problem::from(&denial),
             (Ok(()), Refusal::Fault(fault)) => Problem::from(&fault),

@@ -62,6 +62,7 @@ impl<P: Platform> Gateway<P> {
             }
             Job::KeyUses => self.write_touched().await,
             Job::Events => self.process_due_events().await,
+            Job::Streams => self.check_streams().await,
             Job::Reports if self.has_stripe() => self.report_usage().await,
             Job::Reconciliation if self.has_stripe() => {
                 self.reconcile_and_tell().await;

@@ -3,14 +3,16 @@
 //! format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::trusted_time::ClockStatus;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Response};
+use http::header::{CONTENT_TYPE, HOST};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Response};
 
 use crate::gateway::{Answer, Arrival, Gateway};
 use crate::ports::{Admission, Clock, Platform, Upstream};
@@ -208,6 +210,9 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
     }
+    if !is_own_name(&arrival.head.headers, &gateway.shared.config.admin.hosts) {
+        return Err(Denial::HostUnknown.into());
+    }
     let mut text = gateway.shared.gauges.text();
     let store_up = u64::from(gateway.readiness().await.is_ok());
     let (voids, rows) = (gateway.admission.voids_pending(), gateway.shared.audit.length());
@@ -292,9 +297,42 @@ fn clock_text(status: ClockStatus) -> String {
     )
 }
 
+/// Whether `Host` is an address, a name of this machine itself, or one that is configured. A web page
+/// whose domain was pointed at this listener (DNS rebinding) sends its own name.
+fn is_own_name(headers: &HeaderMap, configured: &[String]) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is = |own: &str| name.eq_ignore_ascii_case(own);
+    name.parse::<IpAddr>().is_ok() || is("localhost") || configured.iter().any(|own| is(own))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_own_names_are_answered() {
+        let configured = ["metrics.internal".to_owned()];
+        let is_own = |host: &'static str| {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+            is_own_name(&headers, &configured)
+        };
+        for own in [
+            "127.0.0.1:9090",
+            "[::1]:9090",
+            "localhost",
+            "LOCALHOST:9090",
+            "10.0.0.7",
+            "metrics.internal:9090",
+        ] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in ["attacker.example:9090", "localhost.attacker.example", "x@localhost/", ""] {
+            assert!(!is_own(other), "{other}");
+        }
+        assert!(is_own_name(&HeaderMap::new(), &[]), "no web page sends no name");
+    }
 
     #[test]
     fn the_journal_tells_its_bytes_and_the_age_of_its_oldest_entry() {

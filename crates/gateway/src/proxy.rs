@@ -19,7 +19,8 @@ mod trail;
 
 use driftlock_domain::idempotency;
 
-pub(crate) use filter::{filter, screen};
+pub(crate) use call::Call;
+pub(crate) use filter::{filter, filter_uncounted, screen};
 pub(crate) use route::unrouted;
 pub(crate) use trail::Trail;
 

@@ -1,44 +1,78 @@
 //! Facts from memory, else from the directory.
 
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use driftlock_domain::address::Source;
+use driftlock_domain::denial::Denial;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::key::KeyHash;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::time::Timestamp;
+use futures_util::future::{Either, select};
 
 use crate::facts::{Facts, Lookup};
-use crate::gateway::Gateway;
+use crate::gateway::{Door, Gateway};
 use crate::keys::KeyFacts;
-use crate::ports::{Directory, Platform, Refusal};
+use crate::lookups::{Full, Turn};
+use crate::ports::{Background, Directory, Platform, Refusal};
+use crate::shield;
+
+/// How long a look-up waits for its turn.
+const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
+/// When a request that got no turn may try again.
+const LOOKUP_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl<P: Platform> Gateway<P> {
-    /// A key by its hash; where the directory reads its organization along, that is remembered, too. An
-    /// address with too many failures gets no look-up, unless the key was good a moment ago: then it
-    /// is read again, so that others' failures from behind one address do not age it away.
+    /// A key by its hash; where the directory reads its organization along, that is cached, too. For
+    /// a source that has used up its failures the look-up of an uncached key waits for its turn; see
+    /// [`crate::lookups`].
     pub(crate) async fn recall_key(
         &self,
         hash: KeyHash,
-        ip: IpAddr,
+        source: Source,
         now: Timestamp,
     ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
         recall(&self.shared.keys, hash, now, async || {
-            if !self.shared.keys.is_present(&hash) {
-                self.shared.shield.look(ip, now)?;
+            let shared = &self.shared;
+            let must_wait = !shared.keys.is_present(&hash)
+                && shared.shields.of(Door::Public).is_used_up(source, now);
+            let _turn = if must_wait { Some(self.lookup_turn(source).await?) } else { None };
+            // Meanwhile another request may have looked the same key up.
+            if must_wait && let Lookup::Known(found) = shared.keys.get(&hash, now) {
+                return Ok(found);
             }
-            let organizations = &self.shared.organizations;
-            let noted = organizations.forgotten();
-            let Some((record, owner)) = self.directory.key_with_owner(&hash).await? else {
-                return Ok(None);
-            };
-            if let Some(owner) = owner {
-                organizations.fill_unless_forgotten(owner.id, Arc::new(owner), noted, now);
-            }
-            Ok(Some(Arc::new(KeyFacts::new(record))))
+            self.look_up_key(hash, now).await
         })
         .await
+    }
+
+    /// Waits for the turn of a look-up, for a bounded time.
+    async fn lookup_turn(&self, source: Source) -> Result<Turn, Denial> {
+        let too_many = || shield::limited(LOOKUP_RETRY_AFTER);
+        let turn = self.shared.lookups.enter(source).map_err(|Full| too_many())?;
+        let patience = std::pin::pin!(self.background.wait(LOOKUP_WAIT_MAX));
+        match select(std::pin::pin!(turn), patience).await {
+            Either::Left((turn, _)) => turn.ok_or_else(too_many),
+            Either::Right(((), _)) => Err(too_many()),
+        }
+    }
+
+    async fn look_up_key(
+        &self,
+        hash: KeyHash,
+        now: Timestamp,
+    ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
+        let organizations = &self.shared.organizations;
+        let noted = organizations.forgotten();
+        let Some((record, owner)) = self.directory.key_with_owner(&hash).await? else {
+            return Ok(None);
+        };
+        if let Some(owner) = owner {
+            organizations.fill_unless_forgotten(owner.id, Arc::new(owner), noted, now);
+        }
+        Ok(Some(Arc::new(KeyFacts::new(record))))
     }
 
     /// An organization.

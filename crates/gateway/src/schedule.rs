@@ -28,16 +28,19 @@ pub(crate) enum Job {
     Reports,
     /// Everything is compared with Stripe.
     Reconciliation,
+    /// Open streams are judged again.
+    Streams,
 }
 
 impl Job {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::AuditRows,
         Self::Leases,
         Self::KeyUses,
         Self::Events,
         Self::Reports,
         Self::Reconciliation,
+        Self::Streams,
     ];
 
     pub(crate) fn period(self, config: &Config) -> Duration {
@@ -45,6 +48,7 @@ impl Job {
             Self::AuditRows => Duration::from_millis(config.audit.flush_ms),
             Self::Leases => LEASES_EVERY,
             Self::KeyUses | Self::Events => Duration::from_secs(1),
+            Self::Streams => Duration::from_millis(config.keys.stream_check_ms),
             Self::Reports => Duration::from_secs(60),
             Self::Reconciliation => {
                 Duration::from_secs(u64::from(config.stripe.reconcile_hours) * 3_600)
@@ -55,7 +59,9 @@ impl Job {
     /// After how long a run that did not end is taken for lost.
     const fn lost_after(self) -> Duration {
         match self {
-            Self::AuditRows | Self::Leases | Self::KeyUses => Duration::from_secs(30),
+            Self::AuditRows | Self::Leases | Self::KeyUses | Self::Streams => {
+                Duration::from_secs(30)
+            }
             Self::Events | Self::Reports | Self::Reconciliation => Duration::from_secs(3_600),
         }
     }

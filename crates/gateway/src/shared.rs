@@ -22,9 +22,12 @@ use crate::buffers::Buffers;
 use crate::facts::{Ages, Facts};
 use crate::health::Readiness;
 use crate::keys::{KeyFacts, TouchedKeys};
+use crate::lookups::Lookups;
 use crate::metrics::{FleetGauges, Gauges, JournalGauges};
 use crate::schedule::Schedule;
-use crate::shield::Shield;
+use crate::shield::{Shield, Shields};
+use crate::single_source::SingleSource;
+use crate::streams::Streams;
 use crate::stripe::in_flight::InFlight;
 use crate::stripe::meter::KnownMeter;
 use crate::webhook::Unverified;
@@ -61,8 +64,13 @@ pub struct Shared {
     pub(crate) client_headers: ClientHeaders,
     /// In which headers a repetition under an idempotency key may differ.
     pub(crate) ignored_headers: HeaderNames,
-    pub(crate) shield: Shield,
-    pub(crate) admin_shield: Shield,
+    /// Counts of requests, by the listener.
+    pub(crate) shields: Shields,
+    /// Counts of wrong admin tokens, by the listener.
+    pub(crate) admin_shields: Shields,
+    pub(crate) lookups: Lookups,
+    pub(crate) single_source: SingleSource,
+    pub(crate) streams: Streams,
     /// Deliveries that are not Stripe's, apart from all else: whoever guesses keys from the address
     /// that Stripe's come through does not keep them out.
     pub(crate) webhook_shield: Shield,
@@ -117,8 +125,8 @@ impl Shared {
             stale_max: Duration::from_secs(config.keys.max_stale_secs),
         };
         let (entries, limits) = (config.keys.cache_entries_max, &config.limits);
-        let shield =
-            |failed| Shield::new(failed, limits.address_ceiling_per_minute, limits.addresses_max);
+        let (failed, all) = (limits.address_requests_per_minute, limits.address_ceiling_per_minute);
+        let wrong_tokens = config.admin.failures_per_minute;
         Arc::new(Self {
             keys: Facts::new(entries, ages),
             organizations: Facts::new(entries, ages),
@@ -132,11 +140,14 @@ impl Shared {
             ),
             ignored_headers: HeaderNames::new(&config.idempotency.ignored_headers),
             refused_agents: lowercase(&config.filter.denied_user_agents),
-            shield: shield(limits.address_requests_per_minute),
-            webhook_shield: shield(limits.address_requests_per_minute),
-            admin_shield: shield(config.admin.failures_per_minute),
             unverified: Unverified::default(),
             buffers: Buffers::new(limits.buffered_bytes_max),
+            shields: Shields::new(failed, all, limits.addresses_max),
+            webhook_shield: Shield::new(failed, all, limits.addresses_max),
+            admin_shields: Shields::new(wrong_tokens, all, limits.addresses_max),
+            lookups: Lookups::default(),
+            single_source: SingleSource::default(),
+            streams: Streams::default(),
             audit: AuditQueue::new(&config.audit),
             touched: TouchedKeys::default(),
             schedule: Schedule::default(),
@@ -193,6 +204,11 @@ impl Shared {
     /// The budget for bytes in memory.
     pub fn buffers(&self) -> &Arc<Buffers> {
         &self.buffers
+    }
+
+    /// How often open streams are judged.
+    pub(crate) const fn stream_check(&self) -> Duration {
+        Duration::from_millis(self.config.keys.stream_check_ms)
     }
 
     /// Whether a failure of this work is to be told: once in a while.

@@ -1,27 +1,34 @@
-//! Abuse limits per client address, before anything is looked up.
+//! Abuse limits per source of requests (an address, see [`Source`]), before anything is looked up.
 //!
-//! Three counts: requests without a valid key, questions about the gateway's health, and all of them
-//! against a high ceiling. An address that has used up the first gets no look-up of a key that is
-//! not remembered, so that guessing keys costs the store nothing. Health is counted apart: whoever
-//! fails from behind a load balancer's address must not make the gateway look ill. The least recent addresses are forgotten: memory is bounded under
-//! a flood of them.
+//! There are three counts: requests without a valid key, questions about the gateway's health, and
+//! all requests against a high ceiling. Health has its own count: failures from behind a load
+//! balancer's address must not make the gateway look ill.
+//!
+//! A count delays failures only. A request with a valid key or admin token passes however often its
+//! source failed before: many clients may share one address. What a source that has used up its
+//! count may still cost is bounded elsewhere: by [`crate::lookups`] for keys that are not cached.
+//!
+//! Memory is bounded: beyond `addresses_max` the least recent sources are forgotten.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use driftlock_domain::address::abuse_key;
+use driftlock_domain::address::Source;
 use driftlock_domain::denial::{Denial, LimitScope};
 use driftlock_domain::limit::{Bucket, Limit};
 use driftlock_domain::time::Timestamp;
 use lru::LruCache;
 
+use crate::gateway::Door;
+
 const SHARDS: usize = 64;
 /// Health may be asked for so many times as often as a request may fail: by default twenty times a
 /// second, which is more than several load balancers behind one address ask.
 const HEALTH_FACTOR: u32 = 10;
+/// Sources remembered by a shield of the admin API or of the admin listener: operators are few.
+const OPERATORS_MAX: usize = 4_096;
 
 /// Which count a request goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +41,9 @@ pub(crate) enum Count {
     Health,
 }
 
-/// The counts of every address.
+/// The counts of every source.
 pub(crate) struct Shield {
-    shards: Box<[Mutex<LruCache<IpAddr, Buckets>>]>,
+    shards: Box<[Mutex<LruCache<Source, Buckets>>]>,
     hasher: RandomState,
     failed: Limit,
     health: Limit,
@@ -50,8 +57,30 @@ struct Buckets {
     all: Bucket,
 }
 
+/// A shield for each listener, so that clients cannot use up the counts of operators.
+pub(crate) struct Shields {
+    public: Shield,
+    admin: Shield,
+}
+
+impl Shields {
+    /// Shields that both have these limits; `addresses_max` is the public one's.
+    pub(crate) fn new(failed_per_minute: u32, all_per_minute: u32, addresses_max: usize) -> Self {
+        let of = |addresses| Shield::new(failed_per_minute, all_per_minute, addresses);
+        Self { public: of(addresses_max), admin: of(addresses_max.min(OPERATORS_MAX)) }
+    }
+
+    /// The shield of a listener.
+    pub(crate) const fn of(&self, door: Door) -> &Shield {
+        match door {
+            Door::Public => &self.public,
+            Door::Admin => &self.admin,
+        }
+    }
+}
+
 impl Shield {
-    /// Limits per minute, and how many addresses are remembered.
+    /// Limits per minute, and how many sources are remembered.
     pub(crate) fn new(failed_per_minute: u32, all_per_minute: u32, addresses_max: usize) -> Self {
         let room = NonZeroUsize::new(addresses_max / SHARDS).unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -67,8 +96,8 @@ impl Shield {
     ///
     /// # Errors
     /// [`Denial::RateLimited`], once the count is used up; then nothing is counted.
-    pub(crate) fn count(&self, ip: IpAddr, count: Count, now: Timestamp) -> Result<(), Denial> {
-        self.with(ip, |buckets| {
+    pub(crate) fn count(&self, source: Source, count: Count, now: Timestamp) -> Result<(), Denial> {
+        self.with(source, |buckets| {
             let (bucket, limit) = match count {
                 Count::All => (&mut buckets.all, self.all),
                 Count::Failed => (&mut buckets.failed, self.failed),
@@ -80,8 +109,8 @@ impl Shield {
     }
 
     /// Takes one request out of a count again, which turned out not to belong there.
-    pub(crate) fn give_back(&self, ip: IpAddr, count: Count) {
-        self.with(ip, |buckets| {
+    pub(crate) fn give_back(&self, source: Source, count: Count) {
+        self.with(source, |buckets| {
             let (bucket, limit) = match count {
                 Count::All => (&mut buckets.all, self.all),
                 Count::Failed => (&mut buckets.failed, self.failed),
@@ -91,32 +120,30 @@ impl Shield {
         });
     }
 
-    /// Whether one more request without a valid key would pass; counts nothing.
-    ///
-    /// # Errors
-    /// [`Denial::RateLimited`], when it would not.
-    pub(crate) fn look(&self, ip: IpAddr, now: Timestamp) -> Result<(), Denial> {
-        self.with(ip, |buckets| {
-            buckets.failed.check(self.failed, now).map_err(|wait| limited(wait.0))?;
-            Ok(())
-        })
+    /// Whether the source has used up its failures: one more would be answered 429. Counts nothing.
+    pub(crate) fn is_used_up(&self, source: Source, now: Timestamp) -> bool {
+        self.with(source, |buckets| buckets.failed.check(self.failed, now).is_err())
     }
 
-    fn with<T>(&self, ip: IpAddr, act: impl FnOnce(&mut Buckets) -> T) -> T {
-        let ip = abuse_key(ip);
-        let place = usize::try_from(self.hasher.hash_one(ip) >> 32).unwrap_or(0) % SHARDS;
+    fn with<T>(&self, source: Source, act: impl FnOnce(&mut Buckets) -> T) -> T {
+        let place = usize::try_from(self.hasher.hash_one(source) >> 32).unwrap_or(0) % SHARDS;
         let mut shard = self.shards[place].lock().unwrap_or_else(PoisonError::into_inner);
-        act(shard.get_or_insert_mut(ip, Buckets::default))
+        act(shard.get_or_insert_mut(source, Buckets::default))
     }
 }
 
-fn limited(wait: Duration) -> Denial {
+/// The denial of a source that has to wait.
+pub(crate) const fn limited(wait: Duration) -> Denial {
     Denial::RateLimited { scope: LimitScope::Address, wait }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn source(address: &str) -> Source {
+        Source::Address(address.parse().expect("an address"))
+    }
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000 + secs)
@@ -125,12 +152,12 @@ mod tests {
     #[test]
     fn failures_and_the_ceiling_are_counted_apart() {
         let shield = Shield::new(2, 3, 1_024);
-        let ip: IpAddr = "192.0.2.1".parse().expect("an address");
+        let ip = source("192.0.2.1");
         assert!(shield.count(ip, Count::Failed, at(0)).is_ok());
         assert!(shield.count(ip, Count::Failed, at(0)).is_ok());
-        assert!(shield.look(ip, at(0)).is_err());
+        assert!(shield.is_used_up(ip, at(0)));
         assert!(shield.count(ip, Count::Failed, at(0)).is_err());
-        assert!(shield.look(ip, at(30)).is_ok());
+        assert!(!shield.is_used_up(ip, at(30)));
         for _ in 0..3 {
             assert!(shield.count(ip, Count::All, at(0)).is_ok());
         }
@@ -146,7 +173,7 @@ mod tests {
     #[test]
     fn what_is_given_back_may_be_used_again() {
         let shield = Shield::new(1, 3, 1_024);
-        let ip: IpAddr = "192.0.2.1".parse().expect("an address");
+        let ip = source("192.0.2.1");
         for _ in 0..5 {
             assert!(shield.count(ip, Count::Failed, at(0)).is_ok());
             assert!(shield.count(ip, Count::Failed, at(0)).is_err());
@@ -155,10 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn the_admin_listener_has_counts_of_its_own() {
+        let shields = Shields::new(1, 1, 1_024);
+        let ip = source("192.0.2.1");
+        for count in [Count::Failed, Count::All] {
+            assert!(shields.of(Door::Public).count(ip, count, at(0)).is_ok());
+            assert!(shields.of(Door::Public).count(ip, count, at(0)).is_err());
+            assert!(shields.of(Door::Admin).count(ip, count, at(0)).is_ok());
+        }
+    }
+
+    #[test]
     fn a_flood_of_addresses_takes_bounded_memory() {
         let shield = Shield::new(1, 1, 1_024);
         for n in 0..200_000_u32 {
-            let ip = IpAddr::from(n.to_be_bytes());
+            let ip = Source::Address(std::net::IpAddr::from(n.to_be_bytes()));
             assert!(shield.count(ip, Count::Failed, at(0)).is_ok());
         }
         let kept: usize =

@@ -36,7 +36,7 @@ pub(crate) fn is_webhook(path: &str) -> bool {
 
 pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P>) -> Answer<P> {
     let shared = &gateway.shared;
-    let (ip, at, id) = (arrival.ip, arrival.at, arrival.id.clone());
+    let (source, at, id) = (arrival.source, arrival.at, arrival.id.clone());
     let refused = |problem: &Problem| Ok(reply::problem::<P>(problem, &id));
     if arrival.head.method != Method::POST {
         proxy::filter(gateway, &arrival)?;
@@ -50,7 +50,7 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
     // Counted as one that failed before its body is read, so that an address has as many unverified
     // bodies in memory as it may fail with. Beyond, a few of all such addresses together are read all
     // the same: what is Stripe's passes, whoever else sends from behind the same address.
-    let counted = shared.webhook_shield.count(ip, Count::Failed, at);
+    let counted = shared.webhook_shield.count(source, Count::Failed, at);
     let _slot = match &counted {
         Ok(()) => None,
         Err(denial) => Some(shared.unverified.enter().ok_or_else(|| denial.clone())?),
@@ -58,7 +58,7 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
     let received = receive(gateway, arrival).await;
     // What is Stripe's does not count, so that no burst of it is too many; a fault of ours does not.
     if let (Ok(()), Ok(Ok(_)) | Err(Refusal::Fault(_))) = (&counted, &received) {
-        shared.webhook_shield.give_back(ip, Count::Failed);
+        shared.webhook_shield.give_back(source, Count::Failed);
     }
     match received? {
         Ok(receipt) => Ok(reply::json::<P>(StatusCode::OK, &receipt)?),

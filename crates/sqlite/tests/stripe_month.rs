@@ -235,7 +235,7 @@ fn check(store: &SqliteStore, double: &StripeDouble, customers: &[Customer], per
 /// The comparison of everything finds nothing, and the operator's gauges say so.
 fn compared_clean(sim: &Sim<SqliteStore>) {
     run(sim.gateway.reconcile_and_tell());
-    let request = http::Request::get("/metrics").header("host", "gateway").body(Bytes::new());
+    let request = http::Request::get("/metrics").header("host", "localhost").body(Bytes::new());
     let peer = std::net::Ipv4Addr::LOCALHOST.into();
     let answer = run(sim.gateway.handle(request.expect("a request"), peer, Door::Admin));
     let text = String::from_utf8_lossy(answer.body()).into_owned();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault, FaultKind};
 use driftlock_gateway::ports::{BodyEnd, Refusal};
 use driftlock_gateway::{Buffers, Copies, Gathered};
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use futures_util::stream::LocalBoxStream;
 use futures_util::{Stream, StreamExt, stream};
 use js_sys::Uint8Array;
@@ -136,6 +136,24 @@ pub(crate) fn watched(
             Ok(_) => BodyEnd::Complete,
             Err(_) => BodyEnd::Truncated,
         });
+    };
+    (pipe.readable(), watch)
+}
+
+/// Passes a stream on until it ends, or until `over` is ready: then the request that it belongs to is
+/// stopped, and the client's stream with it. The runtime moves the bytes.
+pub(crate) fn ended_by(
+    source: &ReadableStream,
+    over: impl Future<Output = ()> + 'static,
+    backend: AbortController,
+) -> (ReadableStream, impl Future<Output = ()> + 'static) {
+    let pipe = IdentityPipe::new();
+    let piped = source.pipe_to(&pipe.writable());
+    let watch = async move {
+        let piped = std::pin::pin!(JsFuture::from(piped));
+        if let Either::Right(_) = select(piped, std::pin::pin!(over)).await {
+            backend.abort();
+        }
     };
     (pipe.readable(), watch)
 }

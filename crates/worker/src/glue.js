@@ -38,3 +38,57 @@ export async function dropBody(body, bytes, millis) {
     clearTimeout(timer);
   }
 }
+
+// A WebSocket between a client and a backend that can be ended from here: what the runtime passes on by
+// itself is out of reach. Codes that no side may send (RFC 6455, section 7.4.1) are left out.
+const POLICY_VIOLATION = 1008;
+const UNSENDABLE = new Set([1005, 1006, 1015]);
+
+export class Tether {
+  /** @param {WebSocket} backend */
+  constructor(backend) {
+    const [client, server] = Object.values(new WebSocketPair());
+    this.client = client;
+    this.sides = [server, backend];
+    this.closed = new Promise((resolve) => {
+      pass(server, backend, resolve);
+      pass(backend, server, resolve);
+    });
+    for (const side of this.sides) side.accept();
+  }
+
+  /** Closes both sides: the caller may call no more. */
+  end() {
+    for (const side of this.sides) close(side, POLICY_VIOLATION, "the caller may call no more");
+  }
+}
+
+/** @param {WebSocket} from @param {WebSocket} to @param {() => void} ended */
+function pass(from, to, ended) {
+  from.binaryType = "arraybuffer";
+  from.addEventListener("message", ({ data }) => {
+    try {
+      to.send(data);
+    } catch {
+      close(from, 1011, "");
+    }
+  });
+  from.addEventListener("close", ({ code, reason }) => {
+    close(to, code, reason);
+    close(from, code, reason);
+    ended();
+  });
+  from.addEventListener("error", () => {
+    close(to, 1011, "");
+    ended();
+  });
+}
+
+function close(side, code, reason) {
+  try {
+    if (UNSENDABLE.has(code)) side.close();
+    else side.close(code, reason);
+  } catch {
+    // It is closed already.
+  }
+}

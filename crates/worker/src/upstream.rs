@@ -17,7 +17,7 @@ use driftlock_gateway::ports::{Background, BodyEnd, Collected, Refusal, SendErro
 use driftlock_gateway::{Buffers, Copies, Gathered};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt, stream};
-use http::header::{CONTENT_ENCODING, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Request, Response, StatusCode};
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -37,6 +37,20 @@ extern "C" {
     pub(crate) fn global_fetch(request: &web_sys::Request) -> js_sys::Promise;
 }
 
+#[wasm_bindgen(module = "/src/glue.js")]
+extern "C" {
+    /// A WebSocket to the client that carries what one to the backend does, until either is closed.
+    type Tether;
+    #[wasm_bindgen(constructor)]
+    fn new(backend: &JsValue) -> Tether;
+    #[wasm_bindgen(method, getter)]
+    fn client(this: &Tether) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    fn closed(this: &Tether) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn end(this: &Tether);
+}
+
 /// Where a response of the runtime's has its WebSocket.
 pub(crate) const SOCKET: &str = "webSocket";
 
@@ -54,6 +68,8 @@ pub(crate) struct ClientBody {
 pub(crate) struct AnswerBody {
     body: ResponseBody,
     context: Option<RequestContext>,
+    /// What ends the request to the backend, where its answer may go on for ever.
+    endless: Option<AbortController>,
 }
 
 /// The backend, as one request sees it.
@@ -80,14 +96,16 @@ impl EdgeUpstream {
         request: Request<RequestBody>,
         overrun: &Overrun,
         route: &Route,
-    ) -> Result<web_sys::Response, Fault> {
+    ) -> Result<(web_sys::Response, AbortController), Fault> {
         let aborting = AbortController::new().map_err(internal)?;
         overrun.stops(&aborting);
         let request = self.addressed(request, &aborting).map_err(internal)?;
         let fetched = std::pin::pin!(JsFuture::from(global_fetch(&request)));
         let patience = Delay::from(Duration::from_millis(route.head_timeout_ms));
         match select(fetched, std::pin::pin!(patience)).await {
-            Either::Left((Ok(response), _)) => response.dyn_into().map_err(internal),
+            Either::Left((Ok(response), _)) => {
+                Ok((response.dyn_into().map_err(internal)?, aborting))
+            }
             Either::Left((Err(error), _)) => {
                 Err(Fault::new(FaultKind::BackendUnreachable, thrown(&error)))
             }
@@ -150,7 +168,7 @@ impl AnswerBody {
     }
 
     fn made(body: ResponseBody) -> Self {
-        Self { body, context: None }
+        Self { body, context: None, endless: None }
     }
 }
 
@@ -167,7 +185,7 @@ impl Upstream for EdgeUpstream {
         let method = head.method.clone();
         let asks_to_switch = websocket::is_forwarded(&head.headers);
         let fetched = self.fetch(Request::from_parts(head, body), &overrun, route).await;
-        let fetched = fetched.map_err(|fault| match overrun.beyond() {
+        let (fetched, aborting) = fetched.map_err(|fault| match overrun.beyond() {
             Some(max) => SendError::Denied(Denial::BodyTooLarge(max)),
             None => SendError::Fault(fault),
         })?;
@@ -184,7 +202,8 @@ impl Upstream for EdgeUpstream {
             ResponseBody::Stream(fetched.body(), length(framing, &headers))
         };
         let context = Some(self.context.clone());
-        let mut response = Response::new(AnswerBody { body, context });
+        let endless = (route.stream || is_event_stream(&headers)).then_some(aborting);
+        let mut response = Response::new(AnswerBody { body, context, endless });
         (*response.status_mut(), *response.headers_mut()) = (status, headers);
         Ok(response)
     }
@@ -246,10 +265,12 @@ impl Upstream for EdgeUpstream {
         let again = |stream: ReadableStream| AnswerBody {
             body: ResponseBody::Stream(Some(stream), None),
             context: Some(self.context.clone()),
+            endless: None,
         };
         if length.is_some_and(|length| length > max as u64) {
             let body = ResponseBody::Stream(Some(source), length);
-            return Collected::Unfinished(AnswerBody { body, context: Some(self.context.clone()) });
+            let context = Some(self.context.clone());
+            return Collected::Unfinished(AnswerBody { body, context, endless: None });
         }
         let (mut rest, mut read) = (body::chunks(source), Gathered::new(buffers, Copies::Two));
         let mut patience = std::pin::pin!(Delay::from(within));
@@ -277,18 +298,50 @@ impl Upstream for EdgeUpstream {
         }
     }
 
+    fn ended_by<F: Future<Output = ()> + 'static>(
+        body: AnswerBody,
+        over: impl FnOnce() -> F,
+    ) -> AnswerBody {
+        let AnswerBody { body, context, endless } = body;
+        match (body, context, endless) {
+            (ResponseBody::Stream(Some(source), None), Some(context), Some(backend)) => {
+                let (passed, watch) = body::ended_by(&source, over(), backend);
+                context.spawn(watch);
+                AnswerBody {
+                    body: ResponseBody::Stream(Some(passed), None),
+                    context: Some(context),
+                    endless: None,
+                }
+            }
+            (ResponseBody::Socket(backend), Some(context), endless) => {
+                let tether = Tether::new(&backend);
+                let client = tether.client();
+                let over = over();
+                context.spawn(async move {
+                    let closed = std::pin::pin!(JsFuture::from(tether.closed()));
+                    if let Either::Right(_) = select(closed, std::pin::pin!(over)).await {
+                        tether.end();
+                    }
+                });
+                let body = ResponseBody::Socket(client);
+                AnswerBody { body, context: Some(context), endless }
+            }
+            (body, context, endless) => AnswerBody { body, context, endless },
+        }
+    }
+
     fn watch(body: AnswerBody, ended: Box<dyn FnOnce(BodyEnd)>) -> AnswerBody {
-        let AnswerBody { body, context } = body;
+        let AnswerBody { body, context, endless } = body;
         match (body, context) {
             (ResponseBody::Stream(Some(source), length), Some(context)) => {
                 let (passed, watch) = body::watched(&source, length, ended);
                 context.spawn(watch);
                 let body = ResponseBody::Stream(Some(passed), length);
-                AnswerBody { body, context: Some(context) }
+                AnswerBody { body, context: Some(context), endless }
             }
             (body, context) => {
                 ended(BodyEnd::Complete);
-                AnswerBody { body, context }
+                AnswerBody { body, context, endless }
             }
         }
     }
@@ -303,6 +356,12 @@ fn whole(read: Bytes, length: Option<u64>) -> Collected<AnswerBody> {
         }
         Some(_) | None => Collected::Whole(read),
     }
+}
+
+/// Whether the body is a stream of events, which has no end.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// The WebSocket of a response that has one:

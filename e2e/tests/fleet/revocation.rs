@@ -1,11 +1,15 @@
 //! I5 across gateways: a key revoked on one is refused by the others within a second, by notice, and
 //! by polling when the listening connection is lost.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use driftlock_e2e::admin::{LIST, Organization};
 use driftlock_e2e::poll::{DEADLINE, within};
 use driftlock_e2e::target::Target;
+use serde_json::json;
 
 use super::CONFIG;
 use super::support::backend::Backend;
@@ -36,6 +40,49 @@ fn a_revoked_key_is_refused_everywhere_within_a_second() {
     assert_eq!(fleet.sql(listening), "2");
     let polled = until_refused(&organization, &revoking, &other);
     within("refused elsewhere after a revocation, without a notice", polled, BOUND);
+}
+
+/// An event stream on one node, whose key another node revokes.
+#[test]
+fn an_open_stream_ends_on_every_node() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: a\n\n";
+                let _ = stream.read(&mut [0; 8_192]);
+                let _ = stream.write_all(head);
+                // It ends when the gateway closes the connection.
+                while stream.read(&mut [0; 64]).is_ok_and(|length| length > 0) {}
+            });
+        }
+    });
+    let config = format!("{CONFIG}[keys]\nstream_check_ms = 200\n");
+    let fleet = Fleet::start_before(2, &config, &url);
+    let (revoking, other) = (fleet.target(0), fleet.target(1));
+    let organization = Organization::new(&revoking);
+    let key = organization.key_with(json!({ "scopes": ["*"] }));
+    let mut stream = TcpStream::connect(other.authority()).expect("it listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let head = format!(
+        "GET /api/v1/stream/anomalies HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        key.secret
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut read = Vec::new();
+    let mut piece = [0; 1_024];
+    let mut revoked = false;
+    while !read.ends_with(b"0\r\n\r\n") {
+        let length = stream.read(&mut piece).expect("it ends in time");
+        assert!(length > 0, "it ends properly: {}", String::from_utf8_lossy(&read));
+        read.extend_from_slice(&piece[..length]);
+        if !revoked && read.windows(7).any(|bytes| bytes == b"data: a") {
+            revoked = true;
+            revoking.admin("POST", &format!("/keys/{}/revoke", key.id)).send().expect(200);
+        }
+    }
+    assert!(revoked, "{}", String::from_utf8_lossy(&read));
 }
 
 /// From the answer to the revocation to the first refusal.

@@ -119,13 +119,20 @@ pub struct Keys {
     pub fresh_secs: u64,
     /// How long a fact is served while the store is away.
     pub max_stale_secs: u64,
+    /// How often open event streams and WebSockets are judged again.
+    pub stream_check_ms: u64,
     /// Facts remembered, unknown keys included.
     pub cache_entries_max: usize,
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { fresh_secs: 8, max_stale_secs: 60, cache_entries_max: 200_000 }
+        Self {
+            fresh_secs: 8,
+            max_stale_secs: 60,
+            stream_check_ms: 5_000,
+            cache_entries_max: 200_000,
+        }
     }
 }
 
@@ -205,10 +212,12 @@ pub struct Admin {
     pub public: bool,
     /// Failed attempts per minute of an address.
     pub failures_per_minute: u32,
+    /// Names that the admin listener answers `/metrics` under, beside addresses and localhost.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { public: true, failures_per_minute: 10 }
+        Self { public: true, failures_per_minute: 10, hosts: Vec::new() }
     }
 }

@@ -88,6 +88,8 @@ impl Found {
         self.within(&["filter", "target_bytes_max"], wide(filter.target_bytes_max), 256, 64 << 10);
         self.within(&["keys", "fresh_secs"], facts.fresh_secs, 1, 3_600);
         self.within(&["keys", "max_stale_secs"], facts.max_stale_secs, facts.fresh_secs, 3_600);
+        // Twice this is the longest that a stream outlives its key: 10 s are promised.
+        self.within(&["keys", "stream_check_ms"], facts.stream_check_ms, 10, 5_000);
         self.within(&["keys", "cache_entries_max"], wide(facts.cache_entries_max), 1_024, 64 << 20);
         let journal = config.metering.journal_bytes_max;
         self.within(&["metering", "journal_bytes_max"], journal, 64 << 10, 1 << 40);

@@ -322,6 +322,12 @@ pub trait Upstream: 'static {
         within: Duration,
         buffers: &Arc<Buffers>,
     ) -> Collected<Self::ResponseBody>;
+    /// A body that may go on for ever (a stream of events, or the WebSocket in place of a body) ends
+    /// as soon as what `over` makes is ready. Other bodies stay as they are, and `over` is not called.
+    fn ended_by<F: Future<Output = ()> + 'static>(
+        body: Self::ResponseBody,
+        over: impl FnOnce() -> F,
+    ) -> Self::ResponseBody;
     /// A body that tells how it ended, once.
     fn watch(body: Self::ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> Self::ResponseBody;
 }

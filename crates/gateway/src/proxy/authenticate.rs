@@ -27,11 +27,12 @@ pub(crate) async fn authenticate<P: Platform>(
 ) -> Result<Caller, Refusal> {
     let failed = |denial: Denial| -> Refusal {
         // One more request without a valid key; beyond the limit that is what the client is told.
-        let counted = gateway.shared.shield.count(arrival.ip, Count::Failed, arrival.at);
+        let shield = gateway.shared.shields.of(arrival.door);
+        let counted = shield.count(arrival.source, Count::Failed, arrival.at);
         counted.err().unwrap_or(denial).into()
     };
     let presented = PresentedKey::parse(&arrival.head.headers).map_err(|m| failed(m.into()))?;
-    let key = gateway.recall_key(presented.hash(), arrival.ip, arrival.at).await?;
+    let key = gateway.recall_key(presented.hash(), arrival.source, arrival.at).await?;
     let key = key.ok_or_else(|| failed(Denial::KeyUnknown))?;
     trail.caller(&key, route);
     key.record.check(arrival.at, arrival.ip, route.scope.as_deref()).map_err(

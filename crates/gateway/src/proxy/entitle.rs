@@ -23,7 +23,7 @@ pub(crate) fn entitle<P: Platform>(
     caller: Caller,
     path: String,
 ) -> Result<(Rc<Call>, Forwarded<P>), Refusal> {
-    let Arrival { at, id, ip, trusted, mut head, body } = arrival;
+    let Arrival { at, id, ip, trusted, mut head, body, .. } = arrival;
     let Caller { key, organization } = caller;
     let plan = gateway.shared.config.plan(&organization.plan).ok_or_else(|| {
         let cause =

@@ -2,6 +2,7 @@
 
 use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::{check_head, is_refused_agent};
+use driftlock_domain::key::PresentedKey;
 use driftlock_domain::request::normalize_path;
 
 use super::call::denied;
@@ -17,7 +18,29 @@ pub(crate) fn filter<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,
 ) -> Result<String, Refusal> {
-    gateway.shared.shield.count(arrival.ip, Count::All, arrival.at)?;
+    count(gateway, arrival)?;
+    filter_uncounted(gateway, arrival)
+}
+
+/// Counts the request against the ceiling of its source. Beyond it a request that presents a key
+/// goes on: whether the key is good is known only later, and a good one always passes.
+fn count<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Result<(), Refusal> {
+    let shield = gateway.shared.shields.of(arrival.door);
+    let counted = shield.count(arrival.source, Count::All, arrival.at);
+    counted.or_else(|denial| match PresentedKey::parse(&arrival.head.headers) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(denial.into()),
+    })
+}
+
+/// The path in normal form, of a request that goes to no count here: its endpoint has one of its own.
+///
+/// # Errors
+/// The denial of a malformed request.
+pub(crate) fn filter_uncounted<P: Platform>(
+    gateway: &Gateway<P>,
+    arrival: &Arrival<P>,
+) -> Result<String, Refusal> {
     screen(gateway, arrival)?;
     let path = normalize_path(arrival.head.uri.path()).map_err(denied)?;
     Ok(path.into_owned())

@@ -11,6 +11,7 @@ use http::{Request, StatusCode, Version};
 
 use super::call::{Admitted, Answered, Forwarded};
 use crate::ports::{Entropy, Platform, Refusal, SendError, Upstream};
+use crate::streams;
 
 pub(crate) async fn forward<P: Platform>(
     admitted: Admitted<P>,
@@ -52,5 +53,7 @@ pub(crate) async fn forward<P: Platform>(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         write_upgrade(response.headers_mut());
     }
+    let response =
+        response.map(|body| P::Upstream::ended_by(body, || streams::over(gateway, call)));
     Ok(Answered { admitted, response })
 }

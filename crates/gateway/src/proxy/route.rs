@@ -50,6 +50,7 @@ pub(crate) fn unrouted<P: Platform>(
     if presented.is_ok_and(|key| shared.keys.is_present(&key.hash())) {
         return denial.into();
     }
-    let counted = shared.shield.count(arrival.ip, Count::Failed, arrival.at);
+    let shield = shared.shields.of(arrival.door);
+    let counted = shield.count(arrival.source, Count::Failed, arrival.at);
     counted.err().unwrap_or(denial).into()
 }

@@ -1,5 +1,5 @@
 //! A WebSocket between a client and a backend: bytes both ways, until one side ends it, nothing comes
-//! for too long, or the process stops.
+//! for too long, its caller may call no more, or the process stops.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -25,7 +25,7 @@ pub(super) async fn run(
     idle: Duration,
     client: &Client,
 ) {
-    let Switched { transport, early, .. } = backend;
+    let Switched { transport, early, mut over, .. } = backend;
     let last = Cell::new(Instant::now());
     let (from_client, mut to_client) = split(client_stream);
     let (from_backend, to_backend) = split(transport);
@@ -37,7 +37,8 @@ pub(super) async fn run(
     let mut timer = pin!(sleep_until(last.get() + idle));
     poll_fn(|context| {
         client.runs_in(context.waker());
-        if client.is_draining() || both.as_mut().poll(context).is_ready() {
+        let must_end = client.is_draining() || over.as_mut().poll(context).is_ready();
+        if must_end || both.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
         while timer.as_mut().poll(context).is_ready() {

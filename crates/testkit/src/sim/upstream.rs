@@ -53,6 +53,10 @@ impl Upstream for Echo {
         if body.len() > max { Collected::Unfinished(body) } else { Collected::Whole(body) }
     }
 
+    fn ended_by<F: Future<Output = ()> + 'static>(body: Bytes, _: impl FnOnce() -> F) -> Bytes {
+        body
+    }
+
     fn watch(body: Bytes, ended: Box<dyn FnOnce(BodyEnd)>) -> Bytes {
         ended(BodyEnd::Complete);
         body

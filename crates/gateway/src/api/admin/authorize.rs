@@ -1,4 +1,5 @@
-//! Who may use the admin API: whoever has a token. Failures are throttled per address.
+//! Who may use the admin API: a request with a valid token. A valid token always passes; the answers
+//! to wrong ones are throttled by address, on each listener by a count of its own.
 
 use driftlock_domain::denial::Denial;
 
@@ -14,10 +15,10 @@ pub(super) fn authorize<P: Platform>(
     if shared.admin_tokens.is_empty() {
         return Err(Denial::NotFound.into());
     }
-    shared.admin_shield.look(arrival.ip, arrival.at)?;
     if shared.admin_tokens.admit(&arrival.head.headers) {
         return Ok(());
     }
-    shared.admin_shield.count(arrival.ip, Count::Failed, arrival.at)?;
+    let shield = shared.admin_shields.of(arrival.door);
+    shield.count(arrival.source, Count::Failed, arrival.at)?;
     Err(Denial::AdminToken.into())
 }

@@ -85,7 +85,7 @@ pub(super) struct AdminCall<'a, P: Platform> {
 
 impl<'a, P: Platform> AdminCall<'a, P> {
     pub(super) fn new(gateway: &'a Gateway<P>, arrival: Arrival<P>) -> Self {
-        let Arrival { at, id, ip, head, body, trusted: _ } = arrival;
+        let Arrival { at, id, ip, head, body, .. } = arrival;
         Self { gateway, at, id, ip: ip.to_string().into(), head, body: Some(body) }
     }
 

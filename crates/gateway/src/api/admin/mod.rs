@@ -23,7 +23,7 @@ use crate::ports::Platform;
 use crate::{proxy, reply};
 
 pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P>) -> Answer<P> {
-    let path = proxy::filter(gateway, &arrival)?;
+    let path = proxy::filter_uncounted(gateway, &arrival)?;
     authorize::authorize(gateway, &arrival)?;
     let id = arrival.id.clone();
     let call = AdminCall::new(gateway, arrival);

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::response::{Reuse, is_stray};
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, pending};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -54,6 +56,8 @@ pub(crate) struct Switched {
     pub(crate) transport: Transport,
     /// What the backend sent after its consent.
     pub(crate) early: Bytes,
+    /// Ready when it has to end.
+    pub(crate) over: LocalBoxFuture<'static, ()>,
     _permit: Permit,
 }
 
@@ -144,7 +148,8 @@ impl Lane {
         self.step();
         let permit = self.permit.filter(|_| self.ended)?;
         let parts = Pin::into_inner(self.connection).into_parts();
-        Some(Switched { transport: parts.io.into_inner(), early: parts.read_buf, _permit: permit })
+        let (transport, early) = (parts.io.into_inner(), parts.read_buf);
+        Some(Switched { transport, early, over: pending().boxed_local(), _permit: permit })
     }
 
     /// Lets the connection read and write what it can; wakes go to the context's task afterwards.

@@ -199,6 +199,13 @@ impl Upstream for Backend {
         collect::response(body, max, within, buffers).await
     }
 
+    fn ended_by<F: Future<Output = ()> + 'static>(
+        body: ResponseBody,
+        over: impl FnOnce() -> F,
+    ) -> ResponseBody {
+        body.ended_by(over)
+    }
+
     fn watch(body: ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> ResponseBody {
         body.watched(ended)
     }

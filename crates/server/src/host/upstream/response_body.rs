@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftlock_domain::denial::Fault;
 use driftlock_gateway::ports::BodyEnd;
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::LocalBoxStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -32,6 +33,8 @@ pub(crate) enum ResponseBody {
     Prefixed(Box<Prefixed>),
     /// Tells how it ended.
     Watched(Box<Watched>),
+    /// Ends when it has to.
+    Bounded(Box<Bounded>),
     /// None: the connection to the backend speaks another protocol now.
     Switched(Box<Switched>),
 }
@@ -61,6 +64,13 @@ pub(crate) struct Prefixed {
 pub(crate) struct Watched {
     body: ResponseBody,
     ended: Option<Box<dyn FnOnce(BodyEnd)>>,
+}
+
+/// See [`ResponseBody::Bounded`].
+pub(crate) struct Bounded {
+    /// None once it has ended: the connection that it came from is closed then.
+    body: Option<ResponseBody>,
+    over: LocalBoxFuture<'static, ()>,
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
@@ -111,6 +121,24 @@ impl ResponseBody {
             Self::Backend(body) => body.idle.is_none(),
             Self::Prefixed(body) => body.rest.is_endless(),
             Self::Watched(body) => body.body.is_endless(),
+            Self::Bounded(_) => true,
+        }
+    }
+
+    /// A body that may go on for ever ends when what `over` makes is ready.
+    pub(super) fn ended_by<F: Future<Output = ()> + 'static>(
+        self,
+        over: impl FnOnce() -> F,
+    ) -> Self {
+        match self {
+            Self::Switched(mut switched) => {
+                switched.over = Box::pin(over());
+                Self::Switched(switched)
+            }
+            body if body.is_endless() => {
+                Self::Bounded(Box::new(Bounded { body: Some(body), over: Box::pin(over()) }))
+            }
+            body => body,
         }
     }
 
@@ -213,6 +241,19 @@ impl Prefixed {
     }
 }
 
+impl Bounded {
+    /// It ends properly, as its client has to know that nothing follows.
+    fn poll(&mut self, context: &mut Context<'_>) -> Polled {
+        if self.body.is_some() && self.over.as_mut().poll(context).is_ready() {
+            self.body = None;
+        }
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
 impl Watched {
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
@@ -255,6 +296,7 @@ impl Body for ResponseBody {
             }
             Self::Prefixed(body) => body.poll(context),
             Self::Watched(body) => body.poll(context),
+            Self::Bounded(body) => body.poll(context),
             Self::Switched(_) => Poll::Ready(None),
         }
     }
@@ -267,6 +309,7 @@ impl Body for ResponseBody {
             Self::Switched(_) => true,
             Self::Prefixed(body) => body.read.is_none() && body.rest.is_end_stream(),
             Self::Watched(body) => body.body.is_end_stream(),
+            Self::Bounded(body) => body.body.as_ref().is_none_or(Self::is_end_stream),
         }
     }
 
@@ -280,6 +323,8 @@ impl Body for ResponseBody {
             Self::Switched(_) => SizeHint::with_exact(0),
             Self::Prefixed(body) => body.size_hint(),
             Self::Watched(body) => body.body.size_hint(),
+            // A length that is stated might not be reached.
+            Self::Bounded(_) => SizeHint::new(),
         }
     }
 }

@@ -1,0 +1,167 @@
+//! Look-ups of uncached keys for sources that have used up their failures.
+//!
+//! The problem: whether a key is good is only known once the store was asked. Refusing to ask for a
+//! source that failed often would lock out good keys behind a shared address (after a restart no
+//! key is cached); asking without a bound would let a flood of invented keys load the store.
+//!
+//! So such look-ups are bounded by concurrency, not by count: at most [`RUNNING_MAX`] run at a time
+//! in the process, the others wait in order. A look-up takes as long as the store takes, so a fast
+//! store keeps up with any flood that the gateway itself can take, and a slow one is never asked
+//! more than this at once. A waiting request that gets no turn in time is answered 429 with
+//! `Retry-After`. One source may have [`WAITING_PER_SOURCE_MAX`] of the places in the queue, so that
+//! a flood from one address leaves room for the others.
+//!
+//! Keys with a wrong checksum never come here, cached ones (good or unknown) need no look-up, and
+//! sources that have failures left are not bounded by this.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use driftlock_domain::address::Source;
+use futures_channel::oneshot;
+
+/// Look-ups that run at a time.
+pub(crate) const RUNNING_MAX: usize = 8;
+/// Look-ups that wait.
+const WAITING_MAX: usize = 512;
+/// Look-ups of one source that wait.
+const WAITING_PER_SOURCE_MAX: usize = 128;
+
+/// The queue; clones are the same one.
+#[derive(Clone, Default)]
+pub(crate) struct Lookups(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    running: usize,
+    queue: VecDeque<(Source, oneshot::Sender<Turn>)>,
+    waiting: HashMap<Source, usize>,
+}
+
+/// The right to look up one key, until it is dropped.
+pub(crate) struct Turn(Option<Lookups>);
+
+/// There is no room in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Lookups {
+    /// Takes a place in the queue; the future is ready when it is this look-up's turn.
+    ///
+    /// # Errors
+    /// [`Full`], when there are too many already.
+    pub(crate) fn enter(
+        &self,
+        source: Source,
+    ) -> Result<impl Future<Output = Option<Turn>> + use<>, Full> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.state();
+        if state.running < RUNNING_MAX {
+            state.running += 1;
+            drop(state);
+            // The receiver is here: the value is kept in the channel.
+            let _ = sender.send(Turn(Some(self.clone())));
+        } else {
+            let queued = state.waiting.get(&source).copied().unwrap_or(0);
+            if state.queue.len() >= WAITING_MAX || queued >= WAITING_PER_SOURCE_MAX {
+                return Err(Full);
+            }
+            *state.waiting.entry(source).or_default() += 1;
+            state.queue.push_back((source, sender));
+        }
+        Ok(async move { receiver.await.ok() })
+    }
+
+    /// Hands a turn on to the first request that still waits for one.
+    fn next(&self) {
+        loop {
+            let mut state = self.state();
+            let Some((source, sender)) = state.queue.pop_front() else {
+                state.running -= 1;
+                return;
+            };
+            state.left(source);
+            drop(state);
+            match sender.send(Turn(Some(self.clone()))) {
+                Ok(()) => return,
+                // Its request is gone: this loop hands the turn on, not the turn's drop.
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn left(&mut self, source: Source) {
+        if let Some(waiting) = self.waiting.get_mut(&source) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.waiting.remove(&source);
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(lookups) = self.0.take() {
+            lookups.next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn source(last: u8) -> Source {
+        Source::Address(std::net::Ipv4Addr::new(192, 0, 2, last).into())
+    }
+
+    #[test]
+    fn a_flood_waits_in_order_and_takes_no_more_turns_than_there_are() {
+        let lookups = Lookups::default();
+        let enter = |last| lookups.enter(source(last)).expect("room");
+        let mut running: Vec<_> = (0..RUNNING_MAX).map(|_| enter(1).now_or_never()).collect();
+        assert!(running.iter().all(Option::is_some));
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(enter(1))).collect();
+        assert!(waiting.iter_mut().all(|turn| turn.now_or_never().is_none()));
+        running.pop();
+        assert!(waiting[0].as_mut().now_or_never().flatten().is_some(), "the first, which ends");
+        assert!(waiting[1].as_mut().now_or_never().flatten().is_some(), "then the second");
+        assert_eq!(lookups.state().running, RUNNING_MAX, "the third has its turn by now");
+        drop((running, waiting));
+        let state = lookups.state();
+        assert_eq!((state.running, state.queue.len(), state.waiting.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_request_that_left_passes_its_turn_on() {
+        let lookups = Lookups::default();
+        let enter = |last| Box::pin(lookups.enter(source(last)).expect("room"));
+        let running: Vec<_> = (0..RUNNING_MAX).map(|_| enter(1)).collect();
+        let (gone, mut last) = (enter(1), enter(2));
+        drop(gone);
+        drop(running);
+        assert!(last.as_mut().now_or_never().flatten().is_some());
+        drop(last);
+        assert_eq!(lookups.state().running, 0);
+    }
+
+    #[test]
+    fn one_source_leaves_room_in_the_queue_for_others() {
+        let lookups = Lookups::default();
+        let mut kept = Vec::new();
+        while let Ok(turn) = lookups.enter(source(1)) {
+            kept.push(turn);
+        }
+        assert_eq!(kept.len(), RUNNING_MAX + WAITING_PER_SOURCE_MAX);
+        assert!(lookups.enter(source(2)).is_ok());
+    }
+}
