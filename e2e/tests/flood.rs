@@ -10,6 +10,7 @@ mod support {
 }
 
 use driftlock_e2e::admin::{LIST, Organization};
+use driftlock_e2e::poll::eventually;
 use serde_json::json;
 use support::backend::Backend;
 use support::gateway::Gateway;
@@ -69,4 +70,27 @@ fn questions_about_health_are_bounded() {
         .collect();
     assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
+}
+
+/// A backend that is away, and a client that goes on asking: the log says so a few times, then how
+/// often.
+#[test]
+fn a_flood_of_faults_is_a_few_lines_in_the_log() {
+    let nobody = format!("http://{}", support::process::free_address());
+    let gateway = Gateway::start("", &nobody);
+    let target = gateway.target();
+    let organization = Organization::with(&target, json!({"quota": {"included": 1_000}}));
+    let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 10_000}));
+    for _ in 0..300 {
+        key.get(LIST).problem(502, "backend-unreachable");
+    }
+    let lines = |log: &str| log.matches("a request failed").count();
+    let written = lines(&gateway.log());
+    assert!((10..=40).contains(&written), "{written} lines of 300");
+    let suppressed = eventually("what was suppressed is told", || {
+        let log = gateway.log();
+        let told = log.lines().find(|line| line.contains("suppressed log lines"));
+        told.map(str::to_owned)
+    });
+    assert!(suppressed.contains("lines=") && suppressed.contains("a request failed"));
 }

@@ -9,7 +9,10 @@ mod support {
     pub(crate) mod process;
 }
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
+use std::thread;
 
 use driftlock_e2e::admin::{LIST, Organization};
 use driftlock_e2e::poll::eventually;
@@ -111,4 +114,37 @@ fn a_database_that_does_not_answer_is_named_without_its_password() {
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("ENV_DATABASE_URL"), "it is named: {said}");
     assert!(!said.contains(PASSWORD), "{said}");
+}
+
+/// An API in Stripe's place that repeats what it was sent.
+#[test]
+fn what_another_service_echoes_is_masked_in_the_log() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let echo = format!("http://{}", listener.local_addr().expect("bound"));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 8_192];
+            let length = stream.read(&mut head).unwrap_or(0);
+            let sent = String::from_utf8_lossy(&head[..length]).replace(['\r', '\n', '"'], " ");
+            let body = json!({ "error": { "message": format!("No such thing: {sent}") } });
+            let body = body.to_string();
+            let answer = format!(
+                "HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            // A gateway that stops meanwhile reads no answer.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let backend = Backend::start();
+    let environment = [("ENV_STRIPE_SECRET_KEY", STRIPE_KEY), ("ENV_STRIPE_API_BASE", &echo)];
+    let gateway = Gateway::start_with("", &backend.url, &environment);
+    let target = gateway.target();
+    let log = eventually("the log says what the API said", || {
+        drop(target.admin("POST", "/stripe/reconcile").open());
+        Some(gateway.log()).filter(|log| log.contains("No such thing"))
+    });
+    let answer = target.admin("POST", "/stripe/reconcile").send().text();
+    let rest = &STRIPE_KEY["sk_test_".len()..];
+    assert!(!log.contains(rest) && !answer.contains(rest), "{answer}\n{log}");
 }

@@ -1,5 +1,7 @@
 //! Anomalies in an SQLite file of their own, by organization.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -69,6 +71,8 @@ impl Anomalies {
     /// # Errors
     /// SQLite's.
     pub fn open(path: &Path) -> rusqlite::Result<Self> {
+        // For its owner's eyes only. SQLite's error says more, should the file not be made.
+        let _ = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
         let connection = Connection::open(path)?;
         connection.execute_batch(SCHEMA)?;
         Ok(Self(Arc::new(Mutex::new(connection))))

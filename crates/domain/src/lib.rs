@@ -23,6 +23,8 @@ pub mod invoice;
 pub mod key;
 pub mod lease;
 pub mod limit;
+pub mod log_limit;
+pub mod mask;
 pub mod organization;
 pub mod period;
 pub mod plan;

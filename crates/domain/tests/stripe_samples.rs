@@ -21,11 +21,12 @@ fn params(shape: ApiShape) -> LifeParams {
 
 #[test]
 fn our_own_samples_are_signed_verified_and_read() {
-    let secrets = Secrets::parse("whsec_old,whsec_new").expect("secrets");
+    let secrets =
+        Secrets::parse("whsec_old_0123456789abcdef,whsec_new_0123456789abcdef").expect("secrets");
     for shape in ApiShape::ALL {
         for kind in EventKind::HANDLED {
             let body = sample::event(kind, Life::new(params(shape))).expect("a sample").to_string();
-            let header = sign("whsec_new", 1_800_000_000, body.as_bytes());
+            let header = sign("whsec_new_0123456789abcdef", 1_800_000_000, body.as_bytes());
             assert_eq!(verify(&header, body.as_bytes(), 1_800_000_299, &secrets), Ok(()));
             assert_eq!(&Event::parse(body.as_bytes()).expect("an event").kind, kind);
         }

@@ -26,5 +26,5 @@ mod store;
 mod writer;
 
 pub use open::{OpenError, Options};
-pub use schema::versions;
+pub use schema::inspect;
 pub use store::SqliteStore;

@@ -76,6 +76,9 @@ pub enum OpenError {
         /// The newest that this program knows.
         known: i64,
     },
+    /// Its folder is not there.
+    #[error("the folder {folder} of the database {path} does not exist: make it first", path = .0.display(), folder = .1.display())]
+    NoFolder(PathBuf, PathBuf),
     /// The file system's error.
     #[error("cannot open {}: {}", .0.display(), .1)]
     Io(PathBuf, io::Error),

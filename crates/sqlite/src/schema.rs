@@ -1,36 +1,67 @@
 //! Migrations: numbered files, applied in order, each in one transaction.
 
+use std::fs::OpenOptions;
+use std::io;
 use std::path::Path;
 
 use driftlock_sqlite_core::MIGRATIONS;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, access};
 
 use crate::claim;
-use crate::open::OpenError;
+use crate::open::{OpenError, check};
 
 /// The version that this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// The version of a database file's schema and the one of this program, which [`SqliteStore::open`]
-/// brings it to; 0 for a file that is not there. Nothing is changed.
+/// Looks at a database file as [`SqliteStore::open`] would, and changes nothing: the version of its
+/// schema (0 for a file that is not there), and the one of this program, which opening brings it to.
 ///
 /// # Errors
-/// [`OpenError`], also when a later version of the gateway made it, or commits are missing in it.
+/// [`OpenError`], as opening; that another process has the file is not looked at. With
+/// `accept_missing` it is no error that commits are missing: opening compares the number.
 ///
 /// [`SqliteStore::open`]: crate::SqliteStore::open
-pub fn versions(path: &Path) -> Result<(i64, i64), OpenError> {
-    let path = &match path.canonicalize() {
-        Ok(path) => path,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, VERSION)),
-        Err(error) => return Err(OpenError::Io(path.to_owned(), error)),
-    };
+pub fn inspect(path: &Path, accept_missing: Option<u64>) -> Result<(i64, i64), OpenError> {
+    if !is_there(path)? {
+        return Ok((0, VERSION));
+    }
+    let path = &path.canonicalize().map_err(|error| OpenError::Io(path.to_owned(), error))?;
     let failed = |error| OpenError::of(path, error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
     let connection = connection.map_err(failed)?;
     let found = version(&connection).map_err(failed)?;
     is_known(found, path)?;
-    claim::inspect(&connection, path)?;
+    check(&connection, path)?;
+    if accept_missing.is_none() {
+        claim::inspect(&connection, path)?;
+    }
     Ok((found, VERSION))
+}
+
+/// Whether the file is there, and can be written; if not, whether it can be made.
+fn is_there(path: &Path) -> Result<bool, OpenError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::ReadOnly(path.to_owned())
+        }
+        _ => OpenError::Io(path.to_owned(), error),
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if folder.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(OpenError::NoFolder(path.to_owned(), folder.to_owned()));
+    }
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    let is_there = match opened {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(failed(error)),
+    };
+    // SQLite's log and the lock file are made beside it.
+    let may_write = access(folder, Access::WRITE_OK | Access::EXEC_OK);
+    may_write.map_err(|error| failed(error.into()))?;
+    Ok(is_there)
 }
 
 /// Whether this program knows the version of a database's schema.

@@ -11,7 +11,7 @@ use driftlock_domain::period::Period;
 use driftlock_domain::store_file::commitment::Incomplete;
 use driftlock_domain::usage::Grouping;
 use driftlock_gateway::ports::{Ledger, UsageRecords};
-use driftlock_sqlite::{OpenError, Options, SqliteStore, versions};
+use driftlock_sqlite::{OpenError, Options, SqliteStore, inspect};
 use driftlock_testkit::make::{ask, node, now, organization_id, settlement};
 use futures_executor::block_on;
 
@@ -95,7 +95,7 @@ fn incomplete(refused: OpenError) -> Incomplete {
 fn a_killed_gateway_starts_again_with_all_of_it() {
     for name in ["fsync.db", "process.db"] {
         let left = Left::new(name);
-        versions(&left.path).expect("check finds nothing");
+        inspect(&left.path, None).expect("check finds nothing");
         assert_eq!(units(&open(&left.path).expect("opens")), UNITS, "{name}");
     }
 }
@@ -136,7 +136,7 @@ fn a_missing_log_is_stated_with_its_units() {
     let left = Left::new("a.db");
     fs::remove_file(&left.files[1].0).expect("removed");
     let _ = fs::remove_file(with(&left.path, "-shm"));
-    let found = incomplete(versions(&left.path).expect_err("check finds it"));
+    let found = incomplete(inspect(&left.path, None).expect_err("check finds it"));
     let refused = open(&left.path).expect_err("serve finds it");
     let said = refused.to_string();
     assert!(said.contains("with 20 settled requests and 20 units"), "{said}");

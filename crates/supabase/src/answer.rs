@@ -2,6 +2,7 @@
 //! <https://docs.postgrest.org/en/v12/references/errors.html>
 
 use driftlock_domain::denial::{Fault, FaultKind};
+use driftlock_domain::mask::masked_forms;
 use driftlock_postgres_core::{EXISTS_ALREADY, is_refusal};
 use http::StatusCode;
 use serde::Deserialize;
@@ -41,7 +42,9 @@ pub(crate) fn read(function: &str, status: StatusCode, body: &[u8]) -> Result<Va
         });
     }
     let told: Told = serde_json::from_slice(body).unwrap_or_default();
-    let (code, message) = (told.code.unwrap_or_default(), told.message.unwrap_or_default());
+    // It may repeat what it was sent.
+    let message = masked_forms(&told.message.unwrap_or_default());
+    let code = told.code.unwrap_or_default();
     let store =
         |text: &str| Fault::store(format!("{text} ({function}: {status} {code} {message})"));
     Err(match (code.as_str(), status.as_u16()) {

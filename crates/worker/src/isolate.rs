@@ -14,6 +14,8 @@ use driftlock_gateway::{AdminTokens, Secrets, Shared};
 use driftlock_supabase::{Access, MalformedAccess};
 use worker::Env;
 
+use crate::log;
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Isolate {
@@ -27,6 +29,14 @@ pub(crate) struct Isolate {
     /// The Supabase project that is the directory; without one D1 is.
     pub(crate) supabase: Option<Arc<Access>>,
 }
+
+/// Variables whose values are secrets; those of lists are separated by commas.
+const SECRET_VARIABLES: [&str; 4] = [
+    "ENV_ADMIN_TOKEN",
+    "ENV_STRIPE_WEBHOOK_SECRET",
+    "ENV_STRIPE_SECRET_KEY",
+    "ENV_SUPABASE_SERVICE_ROLE_KEY",
+];
 
 thread_local! {
     static CONFIGURATION: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -46,6 +56,10 @@ impl Isolate {
     pub(crate) fn get(env: &Env) -> Result<Self, String> {
         if let Some(isolate) = ISOLATE.with_borrow(Clone::clone) {
             return Ok(isolate);
+        }
+        for name in SECRET_VARIABLES {
+            let list = variable(env, name).unwrap_or_default();
+            list.split(',').for_each(|secret| log::mask(secret.trim()));
         }
         let text = CONFIGURATION.with_borrow(|text| text.clone().unwrap_or_default());
         let isolate = Self::new(&text, env)?;
@@ -85,6 +99,9 @@ impl Isolate {
         }
         let backend_headers = config.backend.resolved_headers(|name| variable(env, name));
         let backend_headers = backend_headers.map_err(|error| error.to_string())?;
+        for (_, value) in &backend_headers {
+            value.to_str().into_iter().for_each(log::mask);
+        }
         let webhook_secrets = variable(env, "ENV_STRIPE_WEBHOOK_SECRET");
         let webhook_secrets = webhook_secrets.map(|text| signature::Secrets::parse(&text));
         let webhook_secrets = webhook_secrets

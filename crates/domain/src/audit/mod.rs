@@ -160,9 +160,12 @@ mod text {
         }
     }
 
+    /// The greatest number of an entry: stores keep it in 63 bits.
+    const SEQ_MAX: u64 = i64::MAX.unsigned_abs();
+
     /// Text that is no head of the form `SEQ:HASH`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-    #[error("not SEQ:HASH (a number, a colon, 64 hex digits)")]
+    #[error("not SEQ:HASH (a number below 2^63, a colon, 64 hex digits)")]
     pub struct MalformedHead;
 
     impl FromStr for AuditHash {
@@ -181,7 +184,8 @@ mod text {
         fn from_str(text: &str) -> Result<Self, MalformedHead> {
             let (seq, hash) = text.split_once(':').ok_or(MalformedHead)?;
             let seq = seq.parse().map_err(|_| MalformedHead)?;
-            Ok(Self { seq, hash: hash.parse()? })
+            // No store numbers entries beyond.
+            if seq > SEQ_MAX { Err(MalformedHead) } else { Ok(Self { seq, hash: hash.parse()? }) }
         }
     }
 

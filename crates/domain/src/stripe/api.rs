@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::idempotency::{self, Series};
 use super::meter::{Answer, Outcome, backoff};
+use crate::mask::masked_forms;
 
 /// The API version whose shapes are asked for. Reading knows older and newer ones, too.
 pub const API_VERSION: &str = "2025-08-27.basil";
@@ -226,7 +227,8 @@ pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
         return body.map_err(|error| ApiError::Unreadable(error.to_string()));
     }
     let said = body.unwrap_or_default();
-    let message = said["error"]["message"].as_str().unwrap_or("no message").to_owned();
+    // It may repeat what it was sent.
+    let message = masked_forms(said["error"]["message"].as_str().unwrap_or("no message"));
     Err(match outcome(answer) {
         Outcome::KeyRefused => ApiError::KeyRefused(message),
         Outcome::Retry { after } => ApiError::Transient { status, message, after, again: true },

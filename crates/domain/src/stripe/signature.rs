@@ -11,6 +11,10 @@ use sha2::Sha256;
 
 /// How far the header's time may lie from ours, either way, in seconds.
 pub const TOLERANCE_SECS: u64 = 300;
+/// The least characters of a secret after `whsec_`; Stripe makes 32.
+pub const SECRET_CHARS_MIN: usize = 16;
+/// What every endpoint's signing secret begins with.
+const SECRET_PREFIX: &str = "whsec_";
 /// The most secrets that are in force at once.
 pub const SECRETS_MAX: usize = 16;
 
@@ -30,6 +34,12 @@ pub enum MalformedSecrets {
     /// An API key was given for the endpoint's signing secret.
     #[error("that is an API key; the endpoint's signing secret begins with whsec_")]
     ApiKey,
+    /// It is too short to be a secret, or of another form.
+    #[error(
+        "a secret is not whsec_ and at least {SECRET_CHARS_MIN} characters; Stripe's dashboard and \
+         `stripe listen --print-secret` show the endpoint's signing secret"
+    )]
+    Form,
     /// There are too many.
     #[error("more than {SECRETS_MAX} secrets")]
     TooMany,
@@ -53,11 +63,22 @@ pub enum SignatureError {
 }
 
 impl Secrets {
-    /// Reads secrets separated by commas.
+    /// Reads secrets separated by commas, each `whsec_` and at least [`SECRET_CHARS_MIN`] characters.
     ///
     /// # Errors
     /// [`MalformedSecrets`] says what is wrong with one of them.
     pub fn parse(text: &str) -> Result<Self, MalformedSecrets> {
+        let secrets = Self::parse_any_form(text)?;
+        let is_long = |rest: &str| rest.len() >= SECRET_CHARS_MIN;
+        let is_right = |secret: &String| secret.strip_prefix(SECRET_PREFIX).is_some_and(is_long);
+        if secrets.0.iter().all(is_right) { Ok(secrets) } else { Err(MalformedSecrets::Form) }
+    }
+
+    /// Reads secrets of any form, as published test vectors have them.
+    ///
+    /// # Errors
+    /// [`MalformedSecrets`] says what is wrong with one of them.
+    pub fn parse_any_form(text: &str) -> Result<Self, MalformedSecrets> {
         let secrets: Vec<String> = text.split(',').map(str::to_owned).collect();
         if secrets.len() > SECRETS_MAX {
             return Err(MalformedSecrets::TooMany);

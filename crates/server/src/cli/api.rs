@@ -12,6 +12,8 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Response;
 
+use super::private;
+
 /// Where the gateway is, and who asks.
 #[derive(Args, Clone)]
 pub(super) struct Remote {
@@ -62,11 +64,13 @@ impl Remote {
             Ok(list) if !list.trim().is_empty() => {
                 Ok(list.split(',').next().unwrap_or_default().trim().to_owned())
             }
-            Ok(_) | Err(_) => std::fs::read_to_string(&file).map(|text| text.trim().to_owned())
-                .with_context(|| format!(
-                    "no admin token: set ENV_ADMIN_TOKEN, or name the data of `driftlock dev` with --data ({} cannot be read)",
+            Ok(_) | Err(_) => private::read(&file)?.with_context(|| {
+                format!(
+                    "no admin token: set ENV_ADMIN_TOKEN, or name the data of `driftlock dev` with \
+                     --data (there is no {})",
                     file.display()
-                )),
+                )
+            }),
         }
     }
 }

@@ -1,22 +1,25 @@
-//! `driftlock check`: what is wrong with a configuration, line by line, and what would be right; and
-//! with the store and the Redis that the environment names, which are looked at and not changed.
+//! `driftlock check`: whether `driftlock serve` could start with this configuration and this
+//! environment, and if not, what would be right. Nothing is changed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::Args;
-use driftlock_domain::config::{Config, ConfigError};
+use driftlock_domain::config::Config;
 use serde_json::{Value, json};
 
-use super::{output, store};
-use crate::host::{Environment, EnvironmentError};
+use super::examine::{Examined, Mistakes, examine};
+use super::output;
 
 #[derive(Args)]
 pub(super) struct Check {
-    /// The configuration
-    #[arg(long, env = "ENV_CONFIG", default_value = "gateway.toml")]
-    config: PathBuf,
+    /// The configuration; ENV_CONFIG or ./gateway.toml unless given
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Fail on warnings, too: a backend or a Redis that does not answer
+    #[arg(long)]
+    strict: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,93 +27,66 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let file = self.config.display().to_string();
-        let text = std::fs::read_to_string(&self.config)
-            .with_context(|| format!("cannot read the configuration {file}"))?;
-        let config = Config::parse(&text);
-        let around = Around::of(Environment::read(), config.as_ref().unwrap_or(&Config::default()));
-        let mistakes = config.as_ref().err().map_or(&[][..], Vec::as_slice);
-        let ok = mistakes.is_empty() && around.mistakes.is_empty();
+        let examined = examine(self.config, None).map(|mut examined| {
+            ask_backends(&mut examined);
+            examined
+        });
+        let fails = match &examined {
+            Ok(examined) => self.strict && !examined.warnings.is_empty(),
+            Err(_) => true,
+        };
         if self.json {
-            let config = config.as_ref().ok().filter(|_| ok);
-            output::json(&report(mistakes, &around, config))?;
-        } else {
-            tell(&file, &config, &around)?;
+            output::json(&report(&examined, fails))?;
+            return Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
-        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let examined = examined?;
+        tell(&examined)?;
+        if fails {
+            bail!("{} warnings, which --strict makes failures", examined.warnings.len());
+        }
+        let what = examined.file.map_or_else(
+            || "there is no gateway.toml here: the default configuration".to_owned(),
+            |file| file.display().to_string(),
+        );
+        output::line(&format!("{what} is valid: `driftlock serve` can start"))?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-/// What the environment names, as it was found.
-#[derive(Default)]
-struct Around {
-    /// What is well, a line each.
-    found: Vec<String>,
-    /// What is not, by variable.
-    mistakes: Vec<(&'static str, String)>,
-}
-
-impl Around {
-    fn of(environment: Result<Environment, Vec<EnvironmentError>>, config: &Config) -> Self {
-        let mut around = Self::default();
-        match environment {
-            Err(mistakes) => {
-                around.mistakes.extend(mistakes.into_iter().map(|one| (one.variable, one.problem)));
-            }
-            Ok(environment) => {
-                around.note(store::look(&environment));
-                around.note(store::look_at_redis(&environment, config));
-            }
-        }
-        around
-    }
-
-    fn note(&mut self, looked: Option<(&'static str, Result<String>)>) {
-        match looked {
-            None => {}
-            Some((variable, Ok(found))) => self.found.push(format!("{variable}: {found}")),
-            Some((variable, Err(error))) => self.mistakes.push((variable, format!("{error:#}"))),
-        }
-    }
-}
-
-fn report(mistakes: &[ConfigError], around: &Around, config: Option<&Config>) -> Value {
-    let of_file =
-        mistakes.iter().map(|m| json!({ "line": m.line, "key": m.key, "message": m.message }));
-    let of_environment = around
-        .mistakes
-        .iter()
-        .map(|(variable, problem)| json!({ "line": null, "key": variable, "message": problem }));
-    let all: Vec<Value> = of_file.chain(of_environment).collect();
-    let mut report = json!({ "ok": all.is_empty(), "mistakes": all, "found": around.found });
-    if let Some(config) = config {
-        report["config"] = json!(config);
-    }
-    report
-}
-
-fn tell(file: &str, config: &Result<Config, Vec<ConfigError>>, around: &Around) -> Result<()> {
-    match config {
-        Ok(config) => {
-            summary(config)?;
-            output::line(&format!("{file} is valid"))?;
-        }
-        Err(mistakes) => {
-            for mistake in mistakes {
-                let line = mistake.line.map_or_else(String::new, |line| format!(":{line}"));
-                let key = match mistake.key.as_str() {
-                    "" => String::new(),
-                    key => format!("{key}: "),
-                };
-                output::line(&format!("{file}{line}: {key}{}", mistake.message))?;
+/// A gateway starts without its backend, so that one that does not answer is a warning.
+fn ask_backends(examined: &mut Examined) {
+    for (backend, outcome) in examined.backends.connect(&examined.config.timeouts) {
+        match outcome {
+            Ok(()) => examined.found.push(format!("backend: {backend} answers")),
+            Err(error) => {
+                examined.warnings.push(format!("backend: {backend} does not answer: {error}"));
             }
         }
     }
-    for found in &around.found {
-        output::line(found)?;
+}
+
+fn report(examined: &Result<Examined, Mistakes>, fails: bool) -> Value {
+    match examined {
+        Err(Mistakes(mistakes)) => {
+            let mistakes: Vec<Value> = mistakes
+                .iter()
+                .map(|it| json!({ "line": it.line, "key": it.key, "message": it.message }))
+                .collect();
+            json!({ "ok": false, "mistakes": mistakes, "warnings": [], "found": [] })
+        }
+        Ok(Examined { config, found, warnings, .. }) => json!({
+            "ok": !fails, "mistakes": [], "warnings": warnings, "found": found, "config": config,
+        }),
     }
-    for (variable, problem) in &around.mistakes {
-        output::line(&format!("{variable}: {problem}"))?;
+}
+
+fn tell(examined: &Examined) -> Result<()> {
+    summary(&examined.config)?;
+    for line in &examined.found {
+        output::line(line)?;
+    }
+    for line in &examined.warnings {
+        output::line(&format!("warning: {line}"))?;
     }
     Ok(())
 }

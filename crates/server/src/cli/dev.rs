@@ -18,7 +18,7 @@ use driftlock_gateway::{AdminTokens, Secrets};
 use tokio::sync::oneshot;
 
 use super::serve::ADMIN;
-use super::{output, store};
+use super::{output, private, store};
 use crate::host::{self, AdminListen, Backends, NativeClock, Setup};
 
 #[derive(Args)]
@@ -43,8 +43,7 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self) -> Result<ExitCode> {
         let config = store::configuration(self.config.as_deref())?;
-        std::fs::create_dir_all(&self.data)
-            .with_context(|| format!("cannot make the folder {}", self.data.display()))?;
+        private::folder(&self.data)?;
         let token = token::load_or_make(&self.data)?;
         let tokens = AdminTokens::parse(&token).context("the token in the data folder")?;
         let store = store::open_file(&self.data.join("gateway.db"), &config, None)?;
@@ -66,7 +65,7 @@ impl Dev {
         let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
         let backends = Backends::new(&url, &config.backend, &backend_headers)?;
         let environment = store::environment()?;
-        let fleet = store::fleet(&environment, &config)?;
+        let fleet = store::fleet(environment.redis.as_ref(), &config)?;
         let setup = Setup {
             config,
             backends,

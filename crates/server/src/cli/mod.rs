@@ -7,11 +7,13 @@ mod audit;
 mod check;
 mod detector;
 mod dev;
+mod examine;
 mod invoice;
 mod key;
 mod migrate;
 mod org;
 mod output;
+mod private;
 mod receipt;
 mod serve;
 mod store;
@@ -21,7 +23,8 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+
+use crate::host::log;
 
 #[derive(Parser)]
 #[command(name = "driftlock", version, about = "The DriftLock API gateway")]
@@ -64,13 +67,7 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A log that cannot be written (its disk is full, too) is no reason to fail.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .init();
+    log::start();
     let outcome = match Cli::parse().command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => command.run(),
@@ -92,7 +89,7 @@ pub(crate) fn run() -> ExitCode {
             if error.root_cause().downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("error: {error:#}");
+            eprintln!("{}", log::without_secrets(&format!("error: {error:#}")));
             ExitCode::FAILURE
         }
     }

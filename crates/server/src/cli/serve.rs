@@ -10,11 +10,10 @@ use clap::Args;
 use driftlock_domain::config::OnOutage;
 use driftlock_gateway::Secrets;
 
+use super::examine::{Examined, examine};
 use super::store::Store;
 use super::{output, store};
-use crate::host::{
-    self, AdminListen, Backends, Journal, NativeClock, NativeStore, Setup, SharedStore,
-};
+use crate::host::{self, AdminListen, Journal, NativeClock, NativeStore, Setup, SharedStore};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -41,24 +40,15 @@ pub(super) const ADMIN: SocketAddr =
 
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let environment = store::environment()?;
-        let path = store::config_path(self.config, &environment)?;
-        let config = store::configuration(path.as_deref())?;
-        let urls = environment.backend.clone().unwrap_or_else(|| config.backend.url.clone());
-        anyhow::ensure!(
-            !urls.is_empty(),
-            "no backend: set ENV_GO_BACKEND_URL, or backend.url in the configuration \
-             (http://127.0.0.1:8081 would be right)",
-        );
-        let backend_headers = config.backend.resolved_headers(|name| std::env::var(name).ok())?;
-        let backends = Backends::new(&urls, &config.backend, &backend_headers)?;
-        let store = store::open(&environment, &config, self.accept_missing_commits)?;
-        let fleet = store::fleet(&environment, &config)?;
-        let webhook_secrets = environment.webhook_secrets;
-        let tokens = environment.admin_tokens.unwrap_or_default();
-        if tokens.is_empty() {
+        let Examined { config, backends, store, secrets, fleet, warnings, .. } =
+            examine(self.config, self.accept_missing_commits)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        if secrets.admin_tokens.is_empty() {
             tracing::warn!("no ENV_ADMIN_TOKEN: there is no admin API");
         }
+        let store = store::open(&store, &config, self.accept_missing_commits)?;
         let setup = Setup {
             config,
             backends,
@@ -67,12 +57,6 @@ impl Serve {
             clock: NativeClock::new(store.last_commit()),
             fleet,
             workers: self.workers,
-        };
-        let secrets = Secrets {
-            admin_tokens: tokens,
-            backend_headers,
-            webhook_secrets,
-            stripe: environment.stripe,
         };
         match &store {
             Store::Embedded(store) => serve(&setup, store, None, secrets),

@@ -16,12 +16,16 @@ use crate::host::{
     DATABASE_URL, Environment, REDIS_URL, SUPABASE_URL, StoreHttp, StoreUrl, open_supabase,
 };
 
+/// The text of a configuration.
+pub(super) fn configuration_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration {}", path.display()))
+}
+
 /// The configuration of this file, or the defaults without one. Every mistake is told at once.
 pub(super) fn configuration(path: Option<&Path>) -> Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    Config::parse(&text).map_err(|mistakes| {
+    Config::parse(&configuration_text(path)?).map_err(|mistakes| {
         let lines: Vec<String> =
             mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
         anyhow::anyhow!("the configuration cannot be used\n{}", lines.join("\n"))
@@ -58,11 +62,11 @@ impl Store {
 
 /// Opens the store that the environment names.
 pub(super) fn open(
-    environment: &Environment,
+    store: &StoreUrl,
     config: &Config,
     accept_missing: Option<u64>,
 ) -> Result<Store> {
-    match environment.required_store()? {
+    match store {
         StoreUrl::Sqlite(path) => open_file(path, config, accept_missing).map(Store::Embedded),
         StoreUrl::Postgres(url) => {
             let durability = config.metering.durability;
@@ -75,11 +79,14 @@ pub(super) fn open(
     }
 }
 
-/// Looks at the store that the environment names, if it names one, and changes nothing: by which
-/// variable, and whether `serve` could use it.
-pub(super) fn look(environment: &Environment) -> Option<(&'static str, Result<String>)> {
-    Some(match environment.store.as_ref()? {
-        StoreUrl::Sqlite(path) => (DATABASE_URL, look_at_file(path)),
+/// Looks at the store and changes nothing: by which variable it is named, and whether it could be
+/// opened.
+pub(super) fn look(
+    store: &StoreUrl,
+    accept_missing: Option<u64>,
+) -> (&'static str, Result<String>) {
+    match store {
+        StoreUrl::Sqlite(path) => (DATABASE_URL, look_at_file(path, accept_missing)),
         StoreUrl::Postgres(url) => {
             let checked = driftlock_postgres::check(url).map_err(Into::into);
             (DATABASE_URL, checked.map(|()| up_to_date(driftlock_postgres::VERSION.into())))
@@ -88,11 +95,11 @@ pub(super) fn look(environment: &Environment) -> Option<(&'static str, Result<St
             let opened = open_supabase(Arc::clone(access));
             (SUPABASE_URL, opened.map(|_| up_to_date(driftlock_postgres::VERSION.into())))
         }
-    })
+    }
 }
 
-fn look_at_file(path: &Path) -> Result<String> {
-    let (found, known) = driftlock_sqlite::versions(path)?;
+fn look_at_file(path: &Path, accept_missing: Option<u64>) -> Result<String> {
+    let (found, known) = driftlock_sqlite::inspect(path, accept_missing)?;
     Ok(match found {
         0 => format!("{} is not there yet: `driftlock serve` makes it", path.display()),
         found if found == known => up_to_date(known),
@@ -107,23 +114,10 @@ fn up_to_date(version: i64) -> String {
     format!("the schema is up to date (version {version})")
 }
 
-/// Looks at the Redis that the environment names, if it names one.
-pub(super) fn look_at_redis(
-    environment: &Environment,
-    config: &Config,
-) -> Option<(&'static str, Result<String>)> {
-    let url = environment.redis.as_ref()?;
-    let found = open_fleet(url, config).and_then(|fleet| {
-        let found = fleet.server().map(|server| format!("{server} counts rate limits"));
-        found.context("it does not answer: each gateway counts rate limits by itself until it does")
-    });
-    Some((REDIS_URL, found))
-}
-
 /// The rate limits of the fleet, if the environment names a server for them. One that refuses this
 /// gateway is a mistake; one that is away is not, since a gateway must start without it.
-pub(super) fn fleet(environment: &Environment, config: &Config) -> Result<Option<FleetRedis>> {
-    let opened = environment.redis.as_ref().map(|url| open_fleet(url, config));
+pub(super) fn fleet(redis: Option<&RedisUrl>, config: &Config) -> Result<Option<FleetRedis>> {
+    let opened = redis.map(|url| open_fleet(url, config));
     opened.transpose().context(REDIS_URL)
 }
 
@@ -133,6 +127,17 @@ fn open_fleet(url: &RedisUrl, config: &Config) -> Result<FleetRedis> {
     Ok(runtime.block_on(FleetRedis::open(url.clone(), answer_max))?)
 }
 
+/// Whether the configuration asks for no journal, which the embedded store has no use for.
+pub(super) fn needs_no_journal(config: &Config) -> Result<()> {
+    match config.metering.on_outage {
+        OnOutage::Refuse => Ok(()),
+        OnOutage::Journal => bail!(
+            "\"journal\" is for ENV_DATABASE_URL=postgres://… or a Supabase project: the embedded \
+             store is never away; \"refuse\" is right"
+        ),
+    }
+}
+
 /// Opens the embedded store; `accept_missing` is the number that the operator read in the refusal of an
 /// incomplete database.
 pub(super) fn open_file(
@@ -140,23 +145,14 @@ pub(super) fn open_file(
     config: &Config,
     accept_missing: Option<u64>,
 ) -> Result<SqliteStore> {
-    if config.metering.on_outage == OnOutage::Journal {
-        bail!(
-            "metering.on_outage = \"journal\" is for ENV_DATABASE_URL=postgres://…: the embedded store \
-             is never away"
-        );
-    }
+    needs_no_journal(config).context("metering.on_outage")?;
     let durability = config.metering.durability;
     let options = Options { durability, accept_missing, ..Options::default() };
     Ok(SqliteStore::open(path, options)?)
 }
 
-/// The configuration's path: the argument, the environment, or `gateway.toml` if it is there.
-pub(super) fn config_path(
-    argument: Option<PathBuf>,
-    environment: &Environment,
-) -> Result<Option<PathBuf>> {
-    let named = argument.or_else(|| environment.config.clone());
+/// The configuration's path: the one that is named, or `gateway.toml` if it is there.
+pub(super) fn config_path(named: Option<PathBuf>) -> Result<Option<PathBuf>> {
     if let Some(path) = named {
         if !path.is_file() {
             bail!("there is no configuration {}", path.display());

@@ -17,6 +17,7 @@ mod environment;
 mod http_client;
 mod journal;
 mod listen;
+pub(crate) mod log;
 mod platform;
 mod serve;
 mod socket;
@@ -29,7 +30,7 @@ mod upstream;
 pub(crate) use clock::NativeClock;
 
 pub(crate) use environment::{
-    DATABASE_URL, Environment, EnvironmentError, REDIS_URL, SUPABASE_URL, StoreUrl,
+    BACKEND_URL, DATABASE_URL, Environment, EnvironmentError, REDIS_URL, SUPABASE_URL, StoreUrl,
 };
 pub(crate) use journal::Journal;
 pub(crate) use platform::{NativeStore, SharedStore, serve};

@@ -4,11 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::support::{Done, done, program};
+use super::support::{Done, done, free_address, program};
+
+const BACKEND: (&str, &str) = ("ENV_GO_BACKEND_URL", "http://127.0.0.1:9");
+const DATABASE: (&str, &str) = ("ENV_DATABASE_URL", "sqlite:a.db");
 
 fn check(folder: &Path, text: &str, arguments: &[&str]) -> Done {
     fs::write(folder.join("gateway.toml"), text).expect("written");
-    done(program(folder, &["check"]).args(arguments))
+    done(program(folder, &["check"]).args(arguments).envs([BACKEND, DATABASE]))
 }
 
 #[test]
@@ -29,21 +32,70 @@ fn a_mistake_is_named_with_its_file_line_and_remedy() {
         ("routes = 1\n", 1, "1", "sequence"),
         ("[limits\n", 1, "", "]"),
     ] {
-        let Done { success, out, .. } = check(folder.path(), text, &[]);
+        let Done { success, err, .. } = check(folder.path(), text, &[]);
         assert!(!success, "{text}");
-        assert!(out.starts_with(&format!("gateway.toml:{line}: ")), "{text}: {out}");
-        assert!(out.contains(key) && out.contains(remedy), "{text}: {out}");
+        assert!(err.starts_with(&format!("error: gateway.toml:{line}: ")), "{text}: {err}");
+        assert!(err.contains(key) && err.contains(remedy), "{text}: {err}");
     }
 }
 
 #[test]
+fn several_mistakes_are_told_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "[timeouts]\nclient_head_ms = 0\nrequest_ms = 0\n";
+    fs::write(folder.path().join("gateway.toml"), text).expect("written");
+    let mut command = program(folder.path(), &["check"]);
+    let Done { err, .. } = done(command.envs([("ENV_DATABASE_URL", "mysql://h/d")]));
+    for line in ["error: 3 mistakes", "ENV_DATABASE_URL: ", "gateway.toml:2: ", "gateway.toml:3: "]
+    {
+        assert!(err.lines().any(|found| found.starts_with(line)), "{line}: {err}");
+    }
+}
+
+/// The line that matters comes last.
+#[test]
 fn a_valid_file_is_summed_up() {
     let folder = tempfile::tempdir().expect("a folder");
     let Done { success, out, .. } = check(folder.path(), "", &[]);
-    assert!(success);
-    assert!(out.contains("/api/v1/anomalies/detect") && out.contains("gateway.toml is valid"));
+    assert!(success && out.contains("/api/v1/anomalies/detect"), "{out}");
+    let last = out.lines().last().expect("a line");
+    assert_eq!(last, "gateway.toml is valid: `driftlock serve` can start");
     let own = include_str!("../../../../gateway.toml");
     assert!(check(folder.path(), own, &[]).success, "the project's own");
+}
+
+#[test]
+fn without_a_file_the_defaults_are_examined_as_serve_would_use_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program(folder.path(), &["check"]);
+    let Done { success, out, err } = done(command.envs([BACKEND, DATABASE]));
+    assert!(success && out.contains("there is no gateway.toml here"), "{out} {err}");
+}
+
+/// A gateway starts without its backend and its Redis.
+#[test]
+fn what_does_not_answer_is_a_warning_and_a_failure_only_with_strict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (backend, redis) =
+        (format!("http://{}", free_address()), format!("redis://{}", free_address()));
+    let check = |arguments: &[&str]| {
+        let mut command = program(folder.path(), &["check"]);
+        command.args(arguments).envs([DATABASE]);
+        done(command.envs([("ENV_GO_BACKEND_URL", &backend), ("ENV_REDIS_URL", &redis)]))
+    };
+    let Done { success, out, .. } = check(&[]);
+    assert!(success, "{out}");
+    let warnings: Vec<&str> = out.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(warnings.len(), 2, "{out}");
+    assert!(warnings[0].starts_with("warning: ENV_REDIS_URL: ") && warnings[1].contains(&backend));
+    let Done { success, err, .. } = check(&["--strict"]);
+    assert!(!success && err.contains("2 warnings"), "{err}");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let backend = format!("http://{}", listener.local_addr().expect("bound"));
+    let mut command = program(folder.path(), &["check", "--strict"]);
+    command.envs([DATABASE]).env("ENV_GO_BACKEND_URL", &backend);
+    let Done { success, out, err } = done(&mut command);
+    assert!(success && out.contains(&format!("backend: {backend} answers")), "{out} {err}");
 }
 
 #[test]
@@ -56,13 +108,10 @@ fn json_is_for_programs() {
     let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(report["ok"], true);
     assert_eq!(report["config"]["plans"]["developer"]["included"], 10_000);
-}
-
-#[test]
-fn a_file_that_is_not_there_is_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let Done { success, err, .. } = done(&mut program(folder.path(), &["check", "--config", "x"]));
-    assert!(!success && err.contains("cannot read the configuration x"), "{err}");
+    assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1), "the backend is away");
+    let Done { success, out, .. } = check(folder.path(), "", &["--json", "--strict"]);
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert!(!success && report["ok"] == false);
 }
 
 /// What the environment names is looked at, and nothing of it changed.
@@ -72,7 +121,7 @@ fn the_stores_schema_is_compared_with_the_programs() {
     fs::write(folder.path().join("gateway.toml"), "").expect("written");
     let at = |arguments: &[&str], url: &str| {
         let mut command = program(folder.path(), arguments);
-        done(command.env("ENV_DATABASE_URL", url))
+        done(command.envs([BACKEND]).env("ENV_DATABASE_URL", url))
     };
     let check = || at(&["check"], "sqlite:a.db");
     let Done { success, out, .. } = check();
@@ -92,8 +141,8 @@ fn the_stores_schema_is_compared_with_the_programs() {
     let Done { success, out, .. } = check();
     assert!(success && out.contains("version 1; ") && out.contains("`driftlock migrate`"), "{out}");
     set(99);
-    let Done { success, out, .. } = check();
-    assert!(!success && out.contains("schema version 99") && out.contains("use a later"), "{out}");
+    let Done { success, err, .. } = check();
+    assert!(!success && err.contains("schema version 99") && err.contains("use a later"), "{err}");
     let Done { success, err, .. } = at(&["migrate"], "sqlite:a.db");
     assert!(!success && err.contains("schema version 99"), "{err}");
 
@@ -104,7 +153,7 @@ fn the_stores_schema_is_compared_with_the_programs() {
         (&report["ok"], &report["mistakes"][0]["key"]),
         (&false.into(), &"ENV_DATABASE_URL".into())
     );
-    let Done { success, out, .. } = at(&["check"], "postgres://u:hunter2@127.0.0.1:1/d");
-    assert!(!success && out.contains("ENV_DATABASE_URL: the database cannot be reached"), "{out}");
-    assert!(!out.contains("hunter2"), "{out}");
+    let Done { success, err, .. } = at(&["check"], "postgres://u:hunter2@127.0.0.1:1/d");
+    assert!(!success && err.contains("ENV_DATABASE_URL: the database cannot be reached"), "{err}");
+    assert!(!err.contains("hunter2"), "{err}");
 }

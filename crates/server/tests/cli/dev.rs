@@ -1,11 +1,13 @@
 //! `driftlock dev`: the lines it prints work when pasted, and a second start finds the first's data.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::support::{Done, dev, done, program};
+use super::support::{Done, dev, done, free_address, program};
 
 /// The word behind `label` in the greeting.
 fn word<'a>(greeting: &'a str, label: &str) -> &'a str {
@@ -72,4 +74,53 @@ fn a_second_start_finds_the_first_ones_data() {
     let another = again.lines().find(|line| line.contains("key create")).expect("the command");
     let made = paste(folder.path(), another);
     assert!(made.success && made.out.contains("dlk_"), "{made:?}");
+}
+
+#[test]
+fn its_data_is_for_its_owner_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_server, ..) = dev(folder.path());
+    let data = folder.path().join(".driftlock");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    let files = fs::read_dir(&data).expect("a folder");
+    let files: Vec<_> = files.map(|file| file.expect("read").path()).collect();
+    for name in ["admin-token", "webhook-secret", "gateway.db", "gateway.db-wal", "anomalies.db"] {
+        assert!(files.contains(&data.join(name)), "{name}: {files:?}");
+    }
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+/// Another user's token would let that user administer this gateway.
+#[test]
+fn a_planted_token_is_refused() {
+    let token = "0123456789abcdef".repeat(4);
+    let start = |plant: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join(".driftlock");
+        fs::create_dir(&data).expect("made");
+        fs::set_permissions(&data, Permissions::from_mode(0o700)).expect("set");
+        plant(&data);
+        let free = free_address();
+        let listen = ["dev", "--listen", &free, "--backend-listen", &free, "--admin-listen", &free];
+        let outcome = done(&mut program(folder.path(), &listen));
+        assert!(!outcome.success, "{outcome:?}");
+        outcome.err
+    };
+    let readable = start(&|data| {
+        fs::write(data.join("admin-token"), &token).expect("written");
+        fs::set_permissions(data.join("admin-token"), Permissions::from_mode(0o644)).expect("set");
+    });
+    assert!(readable.contains("admin-token") && readable.contains("mode 644"), "{readable}");
+    let linked = start(&|data| {
+        fs::write(data.join("elsewhere"), &token).expect("written");
+        symlink("elsewhere", data.join("admin-token")).expect("linked");
+    });
+    assert!(linked.contains("admin-token is a link"), "{linked}");
+    let open = start(&|data| {
+        fs::set_permissions(data, Permissions::from_mode(0o777)).expect("set");
+    });
+    assert!(open.contains("others may write"), "{open}");
 }

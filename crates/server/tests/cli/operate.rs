@@ -8,8 +8,9 @@ use super::support::{Done, commands, done, free_address, shell, start};
 
 const GUIDE: &str = include_str!("../../../../docs/operate.md");
 const TOKEN: &str = "an-admin-token-of-at-least-32-characters";
-/// What builds the program under test, and the gateway that is running already.
-const ELSEWHERE: [&str; 2] = ["cargo build", "driftlock serve"];
+/// What builds the program under test, of which `documents.rs` checks that it exists, and the gateway
+/// that is running already.
+const ELSEWHERE: [&str; 2] = ["cargo install", "driftlock serve"];
 /// Refused here, since this gateway has no secret key of Stripe's: how it says so is the test.
 const NEEDS_STRIPE: &str = "driftlock stripe reconcile";
 

@@ -123,7 +123,8 @@ mod tests {
     use crate::make::now;
     use crate::serving::{Serving, status};
 
-    const SECRETS: [&str; 2] = ["whsec_the_old_one", "whsec_the_new_one"];
+    const SECRETS: [&str; 2] =
+        ["whsec_the_old_one_0123456789abcdef", "whsec_the_new_one_0123456789abcdef"];
 
     fn life() -> Life {
         let price = |plan: &str| SamplePrice { id: format!("price_{plan}"), cents: 4_900 };

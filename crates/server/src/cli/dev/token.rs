@@ -1,8 +1,5 @@
 //! The secrets of `dev`, kept in its data folder for its owner's eyes only.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,6 +7,8 @@ use anyhow::{Context, Result};
 use driftlock_domain::stripe::signature::Secrets;
 
 use crate::cli::api::{TOKEN_FILE, WEBHOOK_SECRET_FILE};
+use crate::cli::private;
+use crate::host::log;
 
 /// The admin token of an earlier start, or a new one.
 pub(super) fn load_or_make(data: &Path) -> Result<String> {
@@ -23,26 +22,26 @@ pub(super) fn webhook_secret(data: &Path) -> Result<Secrets> {
 }
 
 fn secret(path: &Path, prefix: &str) -> Result<String> {
-    if let Ok(token) = fs::read_to_string(path) {
-        return Ok(token.trim().to_owned());
-    }
+    let secret = match private::read(path)? {
+        Some(secret) => secret,
+        None => make(path, prefix)?,
+    };
+    log::mask(&secret);
+    Ok(secret)
+}
+
+fn make(path: &Path, prefix: &str) -> Result<String> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no entropy: {error}"))?;
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let token = format!("{prefix}{digits}");
-    let written = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        writeln!(file, "{token}")?;
-        file.sync_all()
-    };
-    written().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(token)
+    let secret = format!("{prefix}{digits}");
+    private::write(path, &secret)?;
+    Ok(secret)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_second_start_finds_the_token() {
@@ -50,7 +49,5 @@ mod tests {
         let first = load_or_make(folder.path()).expect("made");
         assert_eq!(first.len(), 64);
         assert_eq!(load_or_make(folder.path()).expect("found"), first);
-        let mode = fs::metadata(folder.path().join(TOKEN_FILE)).expect("there").permissions();
-        assert_eq!(mode.mode() & 0o777, 0o600);
     }
 }

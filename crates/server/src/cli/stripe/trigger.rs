@@ -24,6 +24,7 @@ use ureq::Agent;
 
 use crate::cli::api::{Api, Remote, WEBHOOK_SECRET_FILE};
 use crate::cli::output;
+use crate::cli::private;
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["event", "scenario"])))]
@@ -210,15 +211,12 @@ fn secret(data: &Path) -> Result<String> {
         Ok(list) if !list.trim().is_empty() => {
             Ok(list.split(',').next().unwrap_or_default().trim().to_owned())
         }
-        Ok(_) | Err(_) => {
-            let text = std::fs::read_to_string(&file).with_context(|| {
-                format!(
-                    "no webhook secret: set ENV_STRIPE_WEBHOOK_SECRET, or name the data of \
-                     `driftlock dev` with --data ({} cannot be read)",
-                    file.display()
-                )
-            })?;
-            Ok(text.trim().to_owned())
-        }
+        Ok(_) | Err(_) => private::read(&file)?.with_context(|| {
+            format!(
+                "no webhook secret: set ENV_STRIPE_WEBHOOK_SECRET, or name the data of \
+                 `driftlock dev` with --data (there is no {})",
+                file.display()
+            )
+        }),
     }
 }

@@ -5,12 +5,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use driftlock_domain::config::Durability;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::usage::Settlement;
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 /// What a request settled while the store was away.
@@ -46,14 +47,41 @@ const RESERVE_MAX: u64 = 256 << 10;
 const PROBE: usize = 4 << 10;
 
 impl JournalFile {
-    /// Opens it, and makes it if there is none. It is this process's alone while it is open.
+    /// Opens it, and makes it if there is none, for its owner's eyes only. It is this process's
+    /// alone while it is open.
     ///
     /// # Errors
     /// When it cannot be used; the message says why.
     pub(super) fn open(path: &Path, bytes_max: u64, durability: Durability) -> io::Result<Self> {
         let mut options = File::options();
-        let file = options.create(true).read(true).write(true).truncate(false).open(path)?;
+        let file = options.create(true).read(true).write(true).truncate(false).mode(0o600);
+        let file = file.open(path)?;
         file.try_lock().map_err(|_| io::Error::other("another gateway has it open"))?;
+        let journal = Self::read_through(file, bytes_max, durability)?;
+        journal.file.set_len(journal.end)?;
+        Ok(journal)
+    }
+
+    /// Whether it could be opened, or made; changes nothing, and does not ask who has it open.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn look(path: &Path, bytes_max: u64, durability: Durability) -> io::Result<()> {
+        match File::options().read(true).write(true).open(path) {
+            Ok(file) => Self::read_through(file, bytes_max, durability).map(drop),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                // Before asking for permission: what is no folder is said to be none.
+                folder.read_dir()?;
+                Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads all records to find where the next one goes.
+    fn read_through(file: File, bytes_max: u64, durability: Durability) -> io::Result<Self> {
         let (length, mut end) = (file.metadata()?.len(), 0);
         let mut journal = Self { file, end: length, first: 0, bytes_max, durability };
         while end < length {
@@ -67,7 +95,6 @@ impl JournalFile {
             return Err(io::Error::other(format!("it is damaged at byte {end}")));
         }
         journal.end = end;
-        journal.file.set_len(end)?;
         Ok(journal)
     }
 

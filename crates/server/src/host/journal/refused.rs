@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::file::{Entry, line};
@@ -52,7 +53,7 @@ impl RefusedFile {
         for entry in entries {
             text.push_str(&line(&serde_json::to_string(entry)?));
         }
-        let mut file = File::options().create(true).append(true).open(&self.path)?;
+        let mut file = File::options().create(true).append(true).mode(0o600).open(&self.path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         // The folder has to know the file, too.

@@ -104,6 +104,16 @@ impl Journal {
         Ok(Self { waiting: Some(sender), has_room, gauges, thread })
     }
 
+    /// Looks at the journal's file, or at the folder that it would be made in, and changes neither.
+    ///
+    /// # Errors
+    /// [`JournalError`], as [`Journal::start`].
+    pub(crate) fn look(metering: &Metering) -> Result<(), JournalError> {
+        let path = Path::new(&metering.journal_file);
+        let looked = JournalFile::look(path, metering.journal_bytes_max, metering.durability);
+        looked.map_err(|cause| JournalError { path: path.to_owned(), cause })
+    }
+
     /// Whether a record would be taken.
     pub(super) fn has_room(&self) -> bool {
         self.has_room.load(Ordering::Relaxed)

@@ -1,6 +1,9 @@
 //! The backends of a process: what its cores share of them.
 
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
 use driftlock_domain::config::{self, Config, Urls};
 use http::{HeaderName, HeaderValue};
@@ -52,6 +55,23 @@ impl Backends {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.urls.len()
+    }
+
+    /// Tries to connect to each backend, within the configured time each: its URL, and why that
+    /// failed if it did. Blocks.
+    pub(crate) fn connect(&self, timeouts: &config::Timeouts) -> Vec<(String, io::Result<()>)> {
+        let within = Duration::from_millis(timeouts.backend_connect_ms);
+        let try_one = |url: &BackendUrl| -> io::Result<()> {
+            let mut failed = io::Error::from(io::ErrorKind::NotFound);
+            for address in url.endpoint().to_socket_addrs()? {
+                match TcpStream::connect_timeout(&address, within) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => failed = error,
+                }
+            }
+            Err(failed)
+        };
+        self.urls.iter().map(|url| (url.to_string(), try_one(url))).collect()
     }
 
     /// What every request to a backend carries, ours included.
