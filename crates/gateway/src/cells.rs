@@ -98,16 +98,22 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
     }
 
     fn step(&self, organization: OrganizationId, charge: &Charge) -> Step {
-        let now = self.clock.now();
-        self.with(organization, |slot| match slot.cell.admit(charge, now) {
-            Ok(admitted) => Step::Done(admitted),
-            Err(NotAdmitted::Denied(denial, limits)) => {
-                Step::Refused(Refusal::Denied(denial, limits))
-            }
-            Err(NotAdmitted::NeedsLease(_)) if slot.asking => Step::Wait(slot.answered.listen()),
-            Err(NotAdmitted::NeedsLease(ask)) => {
-                slot.ask(&ask);
-                Step::Ask(ask, now)
+        self.with(organization, |slot| {
+            // Read under the lock: a time from before another core's lease was granted would look
+            // like the pause after that lease, and the request would get 429 with units left.
+            let now = self.clock.now();
+            match slot.cell.admit(charge, now) {
+                Ok(admitted) => Step::Done(admitted),
+                Err(NotAdmitted::Denied(denial, limits)) => {
+                    Step::Refused(Refusal::Denied(denial, limits))
+                }
+                Err(NotAdmitted::NeedsLease(_)) if slot.asking => {
+                    Step::Wait(slot.answered.listen())
+                }
+                Err(NotAdmitted::NeedsLease(ask)) => {
+                    slot.ask(&ask);
+                    Step::Ask(ask, now)
+                }
             }
         })
     }
