@@ -1,6 +1,6 @@
 //! The bytes of requests and answers that wait in memory until they are whole, within one budget:
 //! heads that come in pieces, bodies of Stripe's deliveries, of requests with an Idempotency-Key and
-//! of the admin API, and answers that are kept.
+//! of the admin API, answers that are kept, and what one side of a WebSocket has not taken yet.
 //!
 //! Room is taken as bytes arrive, not as a length is declared, and nothing waits for room: what finds
 //! none is refused with 503. Invariant: a [`Share`] gives back what it took when it is dropped, so
@@ -15,8 +15,9 @@ use driftlock_domain::denial::{Fault, FaultKind};
 /// Bodies are gathered in blocks of this size: they grow with what arrives, and nothing is moved or
 /// left behind in other sizes as they grow.
 const BLOCK_BYTES: usize = 16 << 10;
-/// What the host's own buffer of a connection takes besides, while a body is coming over it.
-const CONNECTION_BYTES: u64 = BLOCK_BYTES as u64;
+/// What a request takes besides while its body is coming: the host's buffers of its connection, and
+/// the request's own state. Measured, and rounded up.
+const CONNECTION_BYTES: u64 = 96 << 10;
 
 /// The budget of a process (at the edge: of an isolate), and what is used of it.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ pub(super) struct Patience {
 }
 
 /// What a connection takes while a head comes over it in pieces, beside the head.
-const HEAD_BYTES: u64 = 16 << 10;
+const HEAD_BYTES: u64 = 32 << 10;
 
 /// The state of one connection.
 #[derive(Debug)]

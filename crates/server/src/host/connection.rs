@@ -113,7 +113,9 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             // Whoever went on before it was agreed to speaks no WebSocket.
             if parts.read_buf.is_empty() {
                 let idle = self.websocket_idle;
-                tunnel::run(parts.io.into_inner().into_socket(), *backend, idle, &client).await;
+                let (stream, buffers) =
+                    (parts.io.into_inner().into_socket(), self.gateway.buffers());
+                tunnel::run(stream, *backend, idle, &client, buffers).await;
             }
             return;
         }
