@@ -17,7 +17,7 @@ use driftlock_domain::denial::{Fault, FaultKind};
 const BLOCK_BYTES: usize = 16 << 10;
 /// What a request takes besides while its body is coming: the host's buffers of its connection, and
 /// the request's own state. Measured, and rounded up.
-const CONNECTION_BYTES: u64 = 96 << 10;
+const CONNECTION_BYTES: u64 = 128 << 10;
 
 /// The budget of a process (at the edge: of an isolate), and what is used of it.
 #[derive(Debug)]
