@@ -23,7 +23,7 @@ const READ = {
   invoices_mirror: "id",
   subscriptions: "id,status",
   quota_policy: "organization_id,policy",
-  dunning_states: "organization_id,grace_until",
+  dunning_states: "organization_id,unpaid_since",
   billing_customers: "customer",
   stripe_events: "id",
 };

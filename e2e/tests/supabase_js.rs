@@ -29,8 +29,8 @@ fn fill(fleet: &Fleet) {
         [(A, MEMBER), (B, "b0000000-0000-4000-8000-000000000001")].into_iter().enumerate()
     {
         fleet.sql(&format!(
-            "insert into organizations (id, name, subscription) values ('{organization}', 'x',
-                '{{\"id\":\"sub_{number}\",\"status\":\"past_due\"}}');
+            "insert into organizations (id, name, purchases) values ('{organization}', 'x',
+                '{{\"subscriptions\":[{{\"id\":\"sub_{number}\",\"status\":\"past_due\"}}]}}');
              insert into organization_members values ('{organization}', '{user}', 'owner');
              insert into api_keys (id, organization_id, key_hash, name)
                 values ('{organization}', '{organization}', 'hash {number}', 'first');

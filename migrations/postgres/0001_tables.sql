@@ -43,7 +43,8 @@ create table driftlock_wanted.organizations (
     quota               jsonb not null default '{}', -- what it changed of its plan's quota
     requests_per_minute integer,
     stripe_customer_id  text,
-    subscription        jsonb,
+    contract            jsonb, -- the subscription that an operator set
+    purchases           jsonb, -- what its customer bought at Stripe
     ledger              jsonb, -- who counts its units, and who will; none: leases
     created_at          timestamptz not null default now(),
     revision            bigint not null default 0 -- counts changes: one from an outdated reading is found out
@@ -207,7 +208,8 @@ begin
         union all
         select format('public.%s.%s must be filled; here it may be empty: drop its NOT NULL',
                       c.relname, h.attname)
-        from (values ('organizations', 'requests_per_minute'), ('organizations', 'subscription'),
+        from (values ('organizations', 'requests_per_minute'), ('organizations', 'contract'),
+                     ('organizations', 'purchases'),
                      ('organizations', 'stripe_customer_id'), ('organizations', 'ledger'),
                      ('api_keys', 'requests_per_minute'), ('api_keys', 'expires_at'),
                      ('api_keys', 'revoked_at'), ('api_keys', 'last_used_at'),
@@ -268,6 +270,10 @@ create table if not exists driftlock.billing_periods (
     starts_at       bigint not null,
     ends_at         bigint not null,
     last_settled_at bigint not null default 0,
+    -- The terms that units were leased under last: a closed period is shown by them.
+    included        bigint,
+    base_micros     bigint,
+    overage_micros  bigint,
     unique (organization_id, starts_at, ends_at)
 );
 create index if not exists billing_periods_by_end on driftlock.billing_periods (ends_at);

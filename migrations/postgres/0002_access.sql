@@ -35,13 +35,16 @@ end $$;
 do $$ begin
     if to_regclass('public.subscriptions') is null then
         create view public.subscriptions with (security_invoker = true) as
-        select o.id as organization_id, o.subscription ->> 'id' as id, o.stripe_customer_id,
-            o.subscription ->> 'plan' as plan, o.subscription ->> 'status' as status,
-            (o.subscription -> 'period' ->> 'start')::timestamptz as current_period_start,
-            (o.subscription -> 'period' ->> 'end')::timestamptz as current_period_end,
-            (o.subscription ->> 'cancel_at')::timestamptz as cancel_at
-        from public.organizations o where o.subscription is not null;
-        comment on view public.subscriptions is 'driftlock: what Stripe told of organizations';
+        select o.id as organization_id, s ->> 'id' as id, o.stripe_customer_id,
+            s ->> 'plan' as plan, s ->> 'status' as status,
+            (s -> 'period' ->> 'start')::timestamptz as current_period_start,
+            (s -> 'period' ->> 'end')::timestamptz as current_period_end,
+            (s ->> 'cancel_at')::timestamptz as cancel_at
+        from public.organizations o, jsonb_array_elements(
+            case when o.contract is null then '[]' else jsonb_build_array(o.contract) end
+            || coalesce(o.purchases -> 'subscriptions', '[]')) s;
+        comment on view public.subscriptions is
+            'driftlock: contracts of organizations and their subscriptions at Stripe';
     end if;
     if to_regclass('public.quota_policy') is null then
         create view public.quota_policy with (security_invoker = true) as
@@ -54,13 +57,13 @@ do $$ begin
     end if;
     if to_regclass('public.dunning_states') is null then
         create view public.dunning_states with (security_invoker = true) as
-        select o.id as organization_id, o.subscription ->> 'status' as status,
-            (o.subscription ->> 'grace_until')::timestamptz as grace_until
-        from public.organizations o
-        where o.subscription ->> 'grace_until' is not null
-           or o.subscription ->> 'status' in ('past_due', 'unpaid');
+        select o.id as organization_id, s ->> 'id' as subscription_id, s ->> 'status' as status,
+            (s ->> 'unpaid_since')::timestamptz as unpaid_since
+        from public.organizations o,
+            jsonb_array_elements(coalesce(o.purchases -> 'subscriptions', '[]')) s
+        where s ->> 'unpaid_since' is not null or s ->> 'status' in ('past_due', 'unpaid');
         comment on view public.dunning_states is
-            'driftlock: organizations of which a payment failed, and until when they pass';
+            'driftlock: subscriptions with an unpaid invoice, and since when the grace time runs';
     end if;
 end $$;
 

@@ -21,7 +21,8 @@ create or replace function driftlock.organization(o public.organizations) return
         -- A standing of a project's own that the gateway does not know lets nobody through.
         'status', case when coalesce(o.status, 'active') = 'active' then 'active' else 'suspended' end,
         'quota', coalesce(o.quota, '{}'), 'requests_per_minute', o.requests_per_minute,
-        'stripe_customer_id', o.stripe_customer_id, 'subscription', o.subscription,
+        'stripe_customer_id', o.stripe_customer_id, 'contract', o.contract,
+        'purchases', o.purchases,
         'created_at', coalesce(o.created_at, 'epoch'), 'ledger', o.ledger) $$;
 
 -- Who counts an organization's units at an instant.
@@ -166,11 +167,11 @@ create or replace function public.driftlock_create_organization(args jsonb) retu
 declare o jsonb := args -> 'organization';
 begin
     insert into organizations (id, name, plan, status, quota, requests_per_minute,
-                               stripe_customer_id, subscription, created_at, ledger)
+                               stripe_customer_id, contract, purchases, created_at, ledger)
     values ((o ->> 'id')::uuid, o ->> 'name', o ->> 'plan', o ->> 'status', o -> 'quota',
             (o ->> 'requests_per_minute')::integer, o ->> 'stripe_customer_id',
-            nullif(o -> 'subscription', 'null'), (o ->> 'created_at')::timestamptz,
-            o -> 'ledger');
+            nullif(o -> 'contract', 'null'), nullif(o -> 'purchases', 'null'),
+            (o ->> 'created_at')::timestamptz, o -> 'ledger');
     perform driftlock.append((o ->> 'id')::uuid, args -> 'audit');
     return 'null';
 exception when unique_violation then
@@ -189,7 +190,8 @@ begin
     update organizations set name = o ->> 'name', plan = o ->> 'plan', status = o ->> 'status',
         quota = o -> 'quota', requests_per_minute = (o ->> 'requests_per_minute')::integer,
         stripe_customer_id = o ->> 'stripe_customer_id',
-        subscription = nullif(o -> 'subscription', 'null'), revision = revision + 1
+        contract = nullif(o -> 'contract', 'null'),
+        purchases = nullif(o -> 'purchases', 'null'), revision = revision + 1
     where id = (o ->> 'id')::uuid and revision = (args ->> 'revision')::bigint;
     if not found then
         return 'false';

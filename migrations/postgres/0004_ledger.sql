@@ -229,6 +229,11 @@ begin
             perform driftlock.thresholds(l, -1);
         end if;
     end if;
+    update driftlock.billing_periods b set included = l.included,
+        base_micros = (args ->> 'base_micros')::bigint,
+        overage_micros = (args ->> 'overage_micros')::bigint
+    where b.id = l.period_id and (b.included, b.base_micros, b.overage_micros) is distinct from
+        (l.included, (args ->> 'base_micros')::bigint, (args ->> 'overage_micros')::bigint);
     delete from driftlock.usage_leases u where u.organization_id = organization and u.until <= now;
     if the_cap is not null then
         select greatest(the_cap - l.used - coalesce(sum(u.units), 0), 0) into free
@@ -605,8 +610,12 @@ begin
                    sum(c.units) as units, sum(c.requests) as requests
             from counted c join driftlock.routes r on r.id = c.route_id
             group by 1 having sum(c.requests) > 0)
-        select jsonb_build_object('start', starts, 'end', ends, 'buckets', coalesce(
-            jsonb_agg(jsonb_build_array(place, units, requests) order by place), '[]'))
+        select jsonb_build_object('start', starts, 'end', ends, 'terms',
+            case when p.included is not null then jsonb_build_object('included', p.included,
+                'price', jsonb_build_object('base_micros', p.base_micros,
+                                            'overage_micros', p.overage_micros)) end,
+            'buckets', coalesce(
+                jsonb_agg(jsonb_build_array(place, units, requests) order by place), '[]'))
         from sums);
 end $$;
 

@@ -96,7 +96,6 @@ declare
     who text := args ->> 'customer';
     organization uuid := (args ->> 'organization')::uuid;
     before bigint := (args ->> 'revision')::bigint;
-    bought jsonb := nullif(args -> 'subscription', 'null');
     has text;
 begin
     -- Whoever gave the organization another customer since, or this one to another, decided otherwise.
@@ -118,9 +117,7 @@ begin
     if not found then
         return 'false';
     end if;
-    -- What is bought is the plan; what ended leaves it, and its end is what refuses requests.
-    update organizations o set subscription = coalesce(bought, o.subscription),
-        stripe_customer_id = who, plan = coalesce(bought ->> 'plan', o.plan),
+    update organizations o set purchases = args -> 'purchases', stripe_customer_id = who,
         revision = o.revision + 1 where o.id = organization;
     insert into invoices_mirror (id, organization_id, created, invoice)
     select x ->> 'id', organization, driftlock.instant((x ->> 'created')::bigint), x -> 'invoice'
@@ -215,7 +212,8 @@ create or replace function public.driftlock_reporting(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(id order by id), '[]') from (
         select o.id from organizations o
-        where o.stripe_customer_id is not null and o.subscription is not null
+        where o.stripe_customer_id is not null
+          and (o.purchases is not null or o.contract is not null)
           and o.id > (args ->> 'after')::uuid and (
             exists (select from driftlock.meter_outbox m
                     join driftlock.billing_periods p on p.id = m.period_id

@@ -30,7 +30,8 @@ CREATE TABLE organizations (
     quota               TEXT NOT NULL, -- JSON: what it changed of its plan's quota
     requests_per_minute INTEGER,
     stripe_customer_id  TEXT,
-    subscription        TEXT,          -- JSON
+    contract            TEXT,          -- JSON: the subscription that an operator set
+    purchases           TEXT,          -- JSON: what its customer bought at Stripe
     created_at          INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -57,6 +58,10 @@ CREATE TABLE billing_periods (
     starts_at       INTEGER NOT NULL,
     ends_at         INTEGER NOT NULL,
     last_settled_at INTEGER NOT NULL DEFAULT 0,
+    -- The terms that units were leased under last: a closed period is shown by them.
+    included        INTEGER,
+    base_micros     INTEGER,
+    overage_micros  INTEGER,
     UNIQUE (organization, starts_at, ends_at)
 ) STRICT;
 

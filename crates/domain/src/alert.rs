@@ -154,7 +154,7 @@ mod tests {
 
     fn terms(included: u64, cap: Option<u64>) -> Terms {
         let period = Period::calendar_month(Timestamp::from_secs(1_800_000_000));
-        Terms { period, included, cap }
+        Terms::free(period, included, cap)
     }
 
     fn told(included: u64, cap: Option<u64>, before: u64, after: u64) -> Vec<AlertKind> {
@@ -213,11 +213,8 @@ mod tests {
 
     #[test]
     fn names_are_the_same_everywhere() {
-        for (kind, _) in thresholds(Terms {
-            period: Period::calendar_month(Timestamp::default()),
-            included: 1,
-            cap: None,
-        }) {
+        let month = Period::calendar_month(Timestamp::default());
+        for (kind, _) in thresholds(Terms::free(month, 1, None)) {
             assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.as_str());
         }
         for kind in [AlertKind::UsageDrift, AlertKind::OverageOverreported] {

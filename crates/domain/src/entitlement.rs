@@ -1,32 +1,28 @@
-//! May this organization use the gateway now, and on what terms? Pure.
+//! May this organization call now, and on what terms? Pure; the rule is the table in `docs/stripe.md`.
+//!
+//! [`decide`] looks at the candidates in their order: the operator's contract, Stripe's subscriptions
+//! (the one created last first), the organization's own plan. The first that entitles decides. It runs
+//! for every request, so that a grace time or a subscription ends without any event.
+
+mod candidate;
+mod reason;
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::organization::{Organization, OrganizationStatus, SubscriptionStatus};
+use crate::config::{AfterSubscription, Config};
+use crate::organization::{Organization, OrganizationStatus};
 use crate::period::Period;
-use crate::plan::Plan;
+use crate::plan::{MicroDollars, Plan};
 use crate::quota::Quota;
 use crate::time::Timestamp;
 
-/// Why an organization gets 402.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum NotEntitled {
-    /// An operator closed it.
-    #[error("the organization is suspended")]
-    Suspended,
-    /// Its plan wants a subscription and there is none.
-    #[error("the plan needs a subscription and the organization has none")]
-    NoSubscription,
-    /// The subscription ended, or was never paid for.
-    #[error("the subscription is not in good standing")]
-    SubscriptionEnded,
-    /// A payment failed and the grace time is over.
-    #[error("a payment failed and the grace time is over")]
-    GraceOver,
-}
+pub use candidate::ShownSubscription;
+pub use reason::NotEntitled;
+
+use candidate::Candidate;
 
 /// The quota's terms in force: what a lease is granted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +33,56 @@ pub struct Terms {
     pub included: u64,
     /// Units after which requests are denied; `None` when nothing ever is.
     pub cap: Option<u64>,
+    /// What the period costs.
+    #[serde(default)]
+    pub price: Price,
+}
+
+impl Terms {
+    /// Terms that cost nothing.
+    #[must_use]
+    pub fn free(period: Period, included: u64, cap: Option<u64>) -> Self {
+        Self { period, included, cap, price: Price::default() }
+    }
+
+    /// What a ledger keeps of them with the period: a closed period is shown by it for good.
+    #[must_use]
+    pub const fn frozen(&self) -> FrozenTerms {
+        FrozenTerms { included: self.included, price: self.price }
+    }
+}
+
+/// What a period costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    /// The base fee, in micro-dollars.
+    pub base_micros: MicroDollars,
+    /// What a unit beyond the included ones costs, where there is overage to buy.
+    pub overage_micros: Option<MicroDollars>,
+}
+
+/// The terms that a period had when units were last leased in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenTerms {
+    /// Units included in it.
+    pub included: u64,
+    /// What it costs.
+    pub price: Price,
+}
+
+impl FrozenTerms {
+    /// Units beyond the included ones.
+    #[must_use]
+    pub const fn overage_units(&self, used: u64) -> u64 {
+        used.saturating_sub(self.included)
+    }
+
+    /// What so many units cost: base fee and overage, in micro-dollars.
+    #[must_use]
+    pub fn amount_micros(&self, used: u64) -> MicroDollars {
+        let each = self.price.overage_micros.unwrap_or(0);
+        self.price.base_micros.saturating_add(self.overage_units(used).saturating_mul(each))
+    }
 }
 
 /// What an organization may do now.
@@ -50,155 +96,140 @@ pub struct Entitlement {
     pub organization_requests_per_minute: Option<NonZeroU32>,
 }
 
-/// Decides whether the organization is in good standing.
-///
-/// # Errors
-/// [`NotEntitled`] says why not.
-pub fn standing(
-    organization: &Organization,
-    plan: &Plan,
-    now: Timestamp,
-) -> Result<(), NotEntitled> {
+/// Which candidate decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The contract that an operator set.
+    Contract,
+    /// A subscription at Stripe.
+    Stripe,
+    /// The organization's own plan.
+    OwnPlan,
+}
+
+/// The decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// Whether it may call, and if not, why.
+    pub verdict: Result<(), NotEntitled>,
+    /// Whose plan and period these are: of the candidate that entitles, else of the one that is
+    /// nearest to it.
+    pub source: Source,
+    /// The subscription to show.
+    pub shown: Option<ShownSubscription<'a>>,
+    /// The plan whose quota counts.
+    pub plan: &'a str,
+    /// How many times its included units count.
+    pub quantity: u64,
+    /// The period that they are for.
+    pub period: Period,
+}
+
+/// Decides who may call: over the contract, all subscriptions at Stripe and the organization's own
+/// plan.
+#[must_use]
+pub fn decide<'a>(organization: &'a Organization, config: &Config, now: Timestamp) -> Decision<'a> {
+    let decision = decide_active(organization, config, now);
     match organization.status {
-        OrganizationStatus::Active => {}
-        OrganizationStatus::Suspended => return Err(NotEntitled::Suspended),
-    }
-    let Some(subscription) = &organization.subscription else {
-        return if plan.needs_subscription { Err(NotEntitled::NoSubscription) } else { Ok(()) };
-    };
-    match &subscription.status {
-        SubscriptionStatus::Active | SubscriptionStatus::Trialing => {
-            match subscription.grace_until {
-                Some(until) if now >= until => Err(NotEntitled::GraceOver),
-                Some(_) | None => Ok(()),
-            }
+        OrganizationStatus::Active => decision,
+        OrganizationStatus::Suspended => {
+            Decision { verdict: Err(NotEntitled::Suspended), ..decision }
         }
-        SubscriptionStatus::PastDue => match subscription.grace_until {
-            Some(until) if now < until => Ok(()),
-            Some(_) | None => Err(NotEntitled::GraceOver),
-        },
-        SubscriptionStatus::Canceled
-        | SubscriptionStatus::Unpaid
-        | SubscriptionStatus::Incomplete
-        | SubscriptionStatus::IncompleteExpired
-        | SubscriptionStatus::Paused
-        | SubscriptionStatus::Other(_) => Err(NotEntitled::SubscriptionEnded),
     }
 }
 
-/// The billing period in force: the subscription's, else the calendar month.
-#[must_use]
-pub fn period(organization: &Organization, now: Timestamp) -> Period {
-    match &organization.subscription {
-        Some(subscription) => subscription.period.provisional(now),
-        None => Period::calendar_month(now),
+fn decide_active<'a>(
+    organization: &'a Organization,
+    config: &Config,
+    now: Timestamp,
+) -> Decision<'a> {
+    let grace = Duration::from_secs(u64::from(config.stripe.grace_days) * 86_400);
+    let contract = organization.contract.iter();
+    let contract = contract.map(|set| (Source::Contract, Candidate::contract(set, now)));
+    let bought = organization.bought().iter();
+    let bought = bought.map(|one| (Source::Stripe, Candidate::bought(one, grace, now)));
+    let mut nearest: Option<(NotEntitled, Source, Candidate<'a>)> = None;
+    let mut was_live =
+        organization.purchases.as_ref().is_some_and(|all| all.was_live || all.was_live_before);
+    for (source, candidate) in contract.chain(bought) {
+        let Err(reason) = candidate.verdict else { return of(source, candidate) };
+        was_live |= source == Source::Contract && candidate.has_served;
+        let is_nearer =
+            |found: &(NotEntitled, Source, Candidate<'_>)| reason.nearness() > found.0.nearness();
+        if nearest.as_ref().is_none_or(is_nearer) {
+            nearest = Some((reason, source, candidate));
+        }
+    }
+    let needs_subscription =
+        config.plan(&organization.plan).is_none_or(|plan| plan.needs_subscription);
+    let goes_on = match config.metering.after_subscription {
+        AfterSubscription::OwnPlan => true,
+        AfterSubscription::Refuse => !was_live,
+    };
+    let verdict = if !needs_subscription && goes_on {
+        Ok(())
+    } else {
+        let without =
+            if was_live { NotEntitled::SubscriptionEnded } else { NotEntitled::NoSubscription };
+        Err(nearest.as_ref().map_or(without, |(reason, ..)| *reason))
+    };
+    match nearest {
+        // Its terms are what usage is shown by until it is renewed or replaced.
+        Some((_, source, candidate)) if verdict.is_err() && candidate.has_served => {
+            Decision { verdict, ..of(source, candidate) }
+        }
+        nearest => Decision {
+            verdict,
+            source: Source::OwnPlan,
+            shown: nearest.map(|(_, _, candidate)| candidate.shown),
+            plan: &organization.plan,
+            quantity: 1,
+            period: Period::calendar_month(now),
+        },
     }
 }
 
-/// The terms in force, whether or not the organization is in good standing.
-#[must_use]
-pub fn entitlement(organization: &Organization, plan: &Plan, now: Timestamp) -> Entitlement {
-    let quota = Quota::in_force(plan, &organization.quota);
-    Entitlement {
-        terms: Terms {
-            period: period(organization, now),
-            included: quota.included,
-            cap: quota.cap(),
-        },
-        key_requests_per_minute: NonZeroU32::new(plan.requests_per_minute)
-            .unwrap_or(NonZeroU32::MIN),
-        organization_requests_per_minute: organization
-            .requests_per_minute
-            .and_then(NonZeroU32::new),
+fn of(source: Source, candidate: Candidate<'_>) -> Decision<'_> {
+    Decision {
+        verdict: candidate.verdict,
+        source,
+        plan: candidate.shown.plan,
+        shown: Some(candidate.shown),
+        quantity: candidate.quantity,
+        period: candidate.period,
+    }
+}
+
+impl Decision<'_> {
+    /// The quota in force under this decision.
+    #[must_use]
+    pub fn quota(&self, organization: &Organization, plan: &Plan) -> Quota {
+        Quota::in_force(plan, self.quantity, &organization.quota)
+    }
+
+    /// The terms in force, whether or not it may call; `plan` is the plan that [`Self::plan`] names.
+    #[must_use]
+    pub fn entitlement(&self, organization: &Organization, plan: &Plan) -> Entitlement {
+        let quota = self.quota(organization, plan);
+        Entitlement {
+            terms: Terms {
+                period: self.period,
+                included: quota.included,
+                cap: quota.cap(),
+                price: Price {
+                    base_micros: quota.base_micros,
+                    overage_micros: quota.overage_micros,
+                },
+            },
+            key_requests_per_minute: NonZeroU32::new(plan.requests_per_minute)
+                .unwrap_or(NonZeroU32::MIN),
+            organization_requests_per_minute: organization
+                .requests_per_minute
+                .and_then(NonZeroU32::new),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authority::Authority;
-    use crate::id::OrganizationId;
-    use crate::organization::Subscription;
-    use crate::quota::{QuotaOverride, QuotaPolicy};
-
-    fn now() -> Timestamp {
-        Timestamp::from_secs(1_800_000_000)
-    }
-
-    fn plan() -> Plan {
-        Plan {
-            name: "standard".into(),
-            base_micros: 49_000_000,
-            included: 250_000,
-            overage_micros: Some(3_500),
-            policy: QuotaPolicy::SoftCap,
-            cap_percent: 120,
-            requests_per_minute: 300,
-            needs_subscription: true,
-        }
-    }
-
-    fn subscribed(status: SubscriptionStatus, grace_until: Option<Timestamp>) -> Organization {
-        let period = Period::calendar_month(now());
-        Organization {
-            id: OrganizationId::from_bytes([1; 16]),
-            name: "Acme".into(),
-            plan: "standard".into(),
-            status: OrganizationStatus::Active,
-            quota: QuotaOverride::default(),
-            requests_per_minute: None,
-            stripe_customer_id: None,
-            subscription: Some(Subscription {
-                id: "sub_1".into(),
-                status,
-                plan: "standard".into(),
-                period,
-                cancel_at: None,
-                started_at: None,
-                ended_at: None,
-                grace_until,
-            }),
-            created_at: now(),
-            ledger: Authority::default(),
-        }
-    }
-
-    #[test]
-    fn statuses_decide() {
-        let later = now().plus(std::time::Duration::from_secs(1));
-        let cases = [
-            (SubscriptionStatus::Active, None, Ok(())),
-            (SubscriptionStatus::Trialing, None, Ok(())),
-            (SubscriptionStatus::PastDue, Some(later), Ok(())),
-            (SubscriptionStatus::PastDue, Some(now()), Err(NotEntitled::GraceOver)),
-            (SubscriptionStatus::PastDue, None, Err(NotEntitled::GraceOver)),
-            (SubscriptionStatus::Canceled, None, Err(NotEntitled::SubscriptionEnded)),
-            (SubscriptionStatus::Unpaid, None, Err(NotEntitled::SubscriptionEnded)),
-            (SubscriptionStatus::Paused, None, Err(NotEntitled::SubscriptionEnded)),
-            (SubscriptionStatus::Other("new".into()), None, Err(NotEntitled::SubscriptionEnded)),
-        ];
-        for (status, grace, wanted) in cases {
-            let found = standing(&subscribed(status.clone(), grace), &plan(), now());
-            assert_eq!(found, wanted, "{status:?}");
-        }
-    }
-
-    #[test]
-    fn a_paid_plan_wants_a_subscription() {
-        let mut organization = subscribed(SubscriptionStatus::Active, None);
-        organization.subscription = None;
-        assert_eq!(standing(&organization, &plan(), now()), Err(NotEntitled::NoSubscription));
-        let free = Plan { needs_subscription: false, ..plan() };
-        assert_eq!(standing(&organization, &free, now()), Ok(()));
-        organization.status = OrganizationStatus::Suspended;
-        assert_eq!(standing(&organization, &free, now()), Err(NotEntitled::Suspended));
-    }
-
-    #[test]
-    fn unknown_statuses_survive_a_round_trip() {
-        let text = r#""on_hold""#;
-        let status: SubscriptionStatus = serde_json::from_str(text).expect("open enum");
-        assert_eq!(status, SubscriptionStatus::Other("on_hold".into()));
-        assert_eq!(serde_json::to_string(&status).expect("text"), text);
-    }
-}
+mod tests;

@@ -59,7 +59,7 @@ mod tests {
     fn of(plan: &str, units: u64) -> (Vec<InvoiceLine>, u64, u64) {
         let config = Config::default();
         let plan = config.plan(plan).expect("it is shipped");
-        let quota = Quota::in_force(plan, &QuotaOverride::default());
+        let quota = Quota::in_force(plan, 1, &QuotaOverride::default());
         let lines = lines(&quota, units);
         let (cents, micros) = (total_cents(&lines), quota.amount_micros(units));
         (lines, cents, micros)

@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn terms(cap: u64) -> Terms {
-        Terms { period: Period { start: at(-100), end: at(1_000) }, included: cap, cap: Some(cap) }
+        Terms::free(Period { start: at(-100), end: at(1_000) }, cap, Some(cap))
     }
 
     fn ask(cap: u64, keep: u64, want: u64) -> LeaseAsk {

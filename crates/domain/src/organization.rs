@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::authority::Authority;
 use crate::id::OrganizationId;
 use crate::period::Period;
+use crate::purchases::{PurchasedSubscription, Purchases};
 use crate::quota::{QuotaOverride, QuotaPatch, explicit};
 use crate::time::Timestamp;
 
@@ -15,7 +16,7 @@ pub struct Organization {
     pub id: OrganizationId,
     /// What people call it; 1 to 200 characters.
     pub name: String,
-    /// The plan's name in the configuration.
+    /// Its own plan, by its name in the configuration. No purchase changes it.
     pub plan: String,
     /// Whether it may use the gateway at all.
     pub status: OrganizationStatus,
@@ -25,8 +26,12 @@ pub struct Organization {
     pub requests_per_minute: Option<u32>,
     /// Its customer at Stripe.
     pub stripe_customer_id: Option<String>,
-    /// Its current subscription.
-    pub subscription: Option<Subscription>,
+    /// The subscription that an operator set. Nothing that Stripe says changes it.
+    #[serde(default)]
+    pub contract: Option<Contract>,
+    /// What its customer bought at Stripe; `None` until Stripe said anything of that customer.
+    #[serde(default)]
+    pub purchases: Option<Purchases>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Who counts its units.
@@ -49,49 +54,59 @@ pub enum OrganizationStatus {
     Suspended,
 }
 
-/// A subscription as Stripe last told, or as an operator set it.
+impl Organization {
+    /// The subscriptions of the customer that it has; those of a customer that it had before decide
+    /// nothing.
+    #[must_use]
+    pub fn bought(&self) -> &[PurchasedSubscription] {
+        let is_its =
+            |bought: &&Purchases| self.stripe_customer_id.as_ref() == Some(&bought.customer);
+        self.purchases.as_ref().filter(is_its).map_or(&[], |bought| &bought.subscriptions)
+    }
+
+    /// From when to when its usage is on a bill of Stripe's; `None` before anything was bought. A
+    /// contract serves from its period's start on.
+    #[must_use]
+    pub fn service(&self) -> Option<Period> {
+        let bought = self.purchases.as_ref().and_then(Purchases::service);
+        let contract = self.contract.as_ref();
+        let agreed = contract.map(|set| Period { start: set.period.start, end: Timestamp::MAX });
+        match (bought, agreed) {
+            (Some(a), Some(b)) => {
+                Some(Period { start: a.start.min(b.start), end: a.end.max(b.end) })
+            }
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// A subscription that an operator set by hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Subscription {
-    /// Stripe's id, `sub_…`.
+pub struct Contract {
+    /// What it is called, such as a contract's number or `sub_…`.
     pub id: String,
-    /// The status.
+    /// Its status; `active` unless the operator says otherwise.
+    #[serde(default)]
     pub status: SubscriptionStatus,
-    /// The plan that its price maps to.
+    /// The plan whose quota counts.
     pub plan: String,
-    /// The current billing period.
+    /// Its first billing period; periods of the same length follow.
     pub period: Period,
-    /// When it ends, if it is to end.
+    /// When it ends; without it, it is for ever.
     #[serde(default)]
     pub cancel_at: Option<Timestamp>,
     /// Until when requests pass although a payment failed.
     #[serde(default)]
     pub grace_until: Option<Timestamp>,
-    /// When its service began: what was used before is on nobody's bill.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
-    /// When it ended for good.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<Timestamp>,
-}
-
-impl Subscription {
-    /// From when to when usage is on its bill; one that was set by hand begins with the period that
-    /// it was set with.
-    #[must_use]
-    pub fn service(&self) -> Period {
-        Period {
-            start: self.started_at.unwrap_or(self.period.start),
-            end: self.ended_at.unwrap_or(Timestamp::MAX),
-        }
-    }
 }
 
 /// Stripe's subscription statuses; the enum is open, since Stripe adds to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionStatus {
     /// Paid.
+    #[default]
     Active,
     /// In its trial.
     Trialing,
@@ -126,6 +141,31 @@ impl SubscriptionStatus {
             Self::Canceled | Self::Incomplete | Self::IncompleteExpired => false,
         }
     }
+
+    /// Whether a subscription never leaves this status.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        matches!(self, Self::Canceled | Self::IncompleteExpired)
+    }
+
+    /// Whether only a subscription that was in service comes to this status.
+    #[must_use]
+    pub const fn has_served(&self) -> bool {
+        !matches!(self, Self::Incomplete | Self::IncompleteExpired | Self::Other(_))
+    }
+
+    /// How near it is to being in good standing: of two subscriptions the one of the higher rank
+    /// counts.
+    #[must_use]
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Active | Self::Trialing | Self::PastDue => 4,
+            Self::Unpaid | Self::Paused | Self::Other(_) => 3,
+            Self::Incomplete => 2,
+            Self::Canceled => 1,
+            Self::IncompleteExpired => 0,
+        }
+    }
 }
 
 /// What an operator changes of an organization; an absent field stays, `null` clears.
@@ -146,9 +186,9 @@ pub struct OrganizationPatch {
     /// Its customer at Stripe.
     #[serde(deserialize_with = "explicit")]
     pub stripe_customer_id: Option<Option<String>>,
-    /// Its subscription, set by hand.
-    #[serde(deserialize_with = "explicit")]
-    pub subscription: Option<Option<Subscription>>,
+    /// Its contract; `null` ends it.
+    #[serde(rename = "subscription", deserialize_with = "explicit")]
+    pub contract: Option<Option<Contract>>,
 }
 
 impl OrganizationPatch {
@@ -161,7 +201,7 @@ impl OrganizationPatch {
         quota.unwrap_or_default().apply(&mut organization.quota);
         set(&mut organization.requests_per_minute, self.requests_per_minute);
         set(&mut organization.stripe_customer_id, self.stripe_customer_id);
-        set(&mut organization.subscription, self.subscription);
+        set(&mut organization.contract, self.contract);
     }
 }
 

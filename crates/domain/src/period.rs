@@ -55,11 +55,48 @@ impl Period {
         }
     }
 
+    /// The month of this period that holds `now`. Months are counted from `anchor`, which is the
+    /// first instant of one: each begins on the anchor's day and time or, where a month is shorter,
+    /// on its last day. The first and the last are cut to this period.
+    #[must_use]
+    pub fn month_within(self, anchor: Timestamp, now: Timestamp) -> Self {
+        let last = Timestamp::from_micros(self.end.micros().saturating_sub(1));
+        let instant = now.max(self.start).min(last);
+        let (from, to) = (anchor.date_time(), instant.date_time());
+        let months = (to.year() - from.year()) * 12 + i32::from(u8::from(to.month()))
+            - i32::from(u8::from(from.month()));
+        let first = add_months(anchor, months);
+        let (start, end) = if instant < first {
+            (add_months(anchor, months - 1), first)
+        } else {
+            (first, add_months(anchor, months + 1))
+        };
+        Self { start: start.max(self.start), end: end.min(self.end) }
+    }
+
     /// Its length in whole seconds: the `w` of the quota's rate-limit policy.
     #[must_use]
     pub fn window_secs(&self) -> u64 {
         self.end.since(self.start).as_secs()
     }
+}
+
+/// So many months later (or earlier): the same day and time, or the month's last day where it has no
+/// such day.
+#[must_use]
+fn add_months(instant: Timestamp, months: i32) -> Timestamp {
+    let from = instant.date_time();
+    let count = from.year() * 12 + i32::from(u8::from(from.month())) - 1 + months;
+    let (year, month) = (count.div_euclid(12), count.rem_euclid(12) + 1);
+    let Some(month) = u8::try_from(month).ok().and_then(|month| Month::try_from(month).ok()) else {
+        return Timestamp::MAX;
+    };
+    let day = from.day().min(month.length(year));
+    let micros = instant.micros().rem_euclid(1_000_000);
+    Date::from_calendar_date(year, month, day).map_or(Timestamp::MAX, |date| {
+        let secs = OffsetDateTime::new_utc(date, from.time()).unix_timestamp();
+        Timestamp::from_micros(secs * 1_000_000 + micros)
+    })
 }
 
 fn month_start(year: i32, month: Month) -> Timestamp {
@@ -112,5 +149,53 @@ mod tests {
         assert!(
             period.provisional(at("2026-09-01T00:00:00Z")).contains(at("2026-09-01T00:00:00Z"))
         );
+    }
+    #[test]
+    fn months_within_a_year_begin_on_the_anchors_day_or_the_months_last() {
+        let anchor = at("2026-01-31T10:20:30Z");
+        let year = Period { start: anchor, end: at("2027-01-31T10:20:30Z") };
+        let starts = [
+            ("2026-01-31T10:20:30Z", "2026-01-31T10:20:30Z", "2026-02-28T10:20:30Z"),
+            ("2026-02-28T10:20:29Z", "2026-01-31T10:20:30Z", "2026-02-28T10:20:30Z"),
+            ("2026-02-28T10:20:30Z", "2026-02-28T10:20:30Z", "2026-03-31T10:20:30Z"),
+            ("2026-04-30T23:00:00Z", "2026-04-30T10:20:30Z", "2026-05-31T10:20:30Z"),
+            ("2026-12-31T23:59:59Z", "2026-12-31T10:20:30Z", "2027-01-31T10:20:30Z"),
+        ];
+        for (now, start, end) in starts {
+            let month = year.month_within(anchor, at(now));
+            assert_eq!(month, Period { start: at(start), end: at(end) }, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_leap_day_is_an_anchor_and_months_are_cut_to_the_period() {
+        let anchor = at("2024-02-29T12:00:00Z");
+        let year = Period { start: at("2027-02-28T12:00:00Z"), end: at("2028-02-29T12:00:00Z") };
+        let first = year.month_within(anchor, at("2027-03-28T12:00:00Z"));
+        assert_eq!((first.start, first.end), (year.start, at("2027-03-29T12:00:00Z")));
+        let last = year.month_within(anchor, at("2028-02-29T11:59:59Z"));
+        assert_eq!((last.start, last.end), (at("2028-01-29T12:00:00Z"), year.end));
+        // A trial of some days before the first year.
+        let trial = Period { start: at("2026-03-10T00:00:00Z"), end: at("2026-03-24T00:00:00Z") };
+        assert_eq!(trial.month_within(trial.end, at("2026-03-11T00:00:00Z")), trial);
+        // What lies ahead is shown by its first month.
+        let ahead = year.month_within(anchor, at("2026-01-01T00:00:00Z"));
+        assert_eq!(ahead.start, year.start);
+    }
+
+    #[test]
+    fn the_months_of_a_year_are_twelve_without_a_gap() {
+        for day in 1..=31 {
+            let anchor = at(&format!("2027-01-{day:02}T07:08:09Z"));
+            let year = Period { start: anchor, end: add_months(anchor, 12) };
+            let mut now = year.start;
+            let mut count = 0;
+            while now < year.end {
+                let month = year.month_within(anchor, now);
+                assert_eq!(month.start, now, "day {day}");
+                (now, count) = (month.end, count + 1);
+            }
+            assert_eq!((count, now), (12, year.end), "day {day}");
+        }
     }
 }

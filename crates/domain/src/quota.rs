@@ -93,20 +93,20 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// The plan's quota with the organization's own settings over it.
+    /// The plan's quota, bought `quantity` times, with the organization's own settings over it.
     #[must_use]
-    pub fn in_force(plan: &Plan, own: &QuotaOverride) -> Self {
+    pub fn in_force(plan: &Plan, quantity: u64, own: &QuotaOverride) -> Self {
         let policy = match plan.overage_micros {
             Some(_) => own.policy.unwrap_or(plan.policy),
             None => QuotaPolicy::Block,
         };
         Self {
-            included: own.included.unwrap_or(plan.included),
+            included: own.included.unwrap_or(plan.included.saturating_mul(quantity)),
             policy,
             cap_percent: own.cap_percent.unwrap_or(plan.cap_percent),
             spend_cap_micros: own.spend_cap_micros,
             overage_micros: plan.overage_micros,
-            base_micros: plan.base_micros,
+            base_micros: plan.base_micros.saturating_mul(quantity),
         }
     }
 
@@ -195,6 +195,6 @@ mod tests {
             needs_subscription: false,
         };
         let own = QuotaOverride { policy: Some(QuotaPolicy::Allow), ..QuotaOverride::default() };
-        assert_eq!(Quota::in_force(&plan, &own).cap(), Some(10_000));
+        assert_eq!(Quota::in_force(&plan, 1, &own).cap(), Some(10_000));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditRecord;
+use crate::entitlement::FrozenTerms;
 use crate::id::{KeyId, NodeId, OrganizationId, UsageId};
 use crate::idempotency::{Claim, KeptAnswer};
 use crate::period::{Period, PeriodId};
@@ -110,6 +111,9 @@ pub struct UsageBucket {
 pub struct UsageSummary {
     /// The period.
     pub period: Period,
+    /// The terms that it had when units were last leased in it.
+    #[serde(default)]
+    pub terms: Option<FrozenTerms>,
     /// Units settled in it.
     pub units: u64,
     /// The same units, grouped; in order of start, key or route.

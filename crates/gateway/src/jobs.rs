@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::decide;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
 use serde_json::json;
@@ -155,7 +156,8 @@ impl<P: Platform> Gateway<P> {
 
     async fn note_grace(&self, organization: &Organization) -> Result<(), Fault> {
         let now = self.clock.now();
-        let until = organization.subscription.as_ref().and_then(|found| found.grace_until);
+        let decision = decide(organization, &self.shared.config, now);
+        let until = decision.shown.and_then(|shown| shown.grace_until);
         let Some(until) = until.filter(|until| now < *until && *until <= now.plus(GRACE_NOTICE))
         else {
             return Ok(());

@@ -24,8 +24,9 @@ use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::authority::LedgerKind;
+use driftlock_domain::config::Config;
 use driftlock_domain::denial::{Denial, Fault};
-use driftlock_domain::entitlement::standing;
+use driftlock_domain::entitlement::decide;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::KeyRecord;
 use driftlock_domain::organization::Organization;
@@ -230,8 +231,8 @@ impl<P: Platform> Gateway<P> {
             (said.keys.get(&stream.key), said.organizations.get(&stream.organization));
         let verdict = match (key, organization) {
             (Some(Ok(key)), Some(Ok(organization))) => {
-                let plan = |name: &str| self.shared.config.plan(name);
-                match refusal(stream, key.as_ref(), organization.as_ref(), plan, now) {
+                let config = &self.shared.config;
+                match refusal(stream, key.as_ref(), organization.as_ref(), config, now) {
                     None => Verdict::Verified,
                     Some(code) => Verdict::Over(code),
                 }
@@ -248,11 +249,11 @@ impl<P: Platform> Gateway<P> {
 }
 
 /// Why a request like the one that began the stream would be refused now.
-fn refusal<'a>(
+fn refusal(
     stream: &Open,
     key: Option<&KeyRecord>,
     organization: Option<&Organization>,
-    plan: impl Fn(&str) -> Option<&'a driftlock_domain::plan::Plan>,
+    config: &Config,
     now: Timestamp,
 ) -> Option<&'static str> {
     let (Some(key), Some(organization)) = (key, organization) else {
@@ -261,6 +262,9 @@ fn refusal<'a>(
     if let Err(denial) = key.check(now, stream.ip, stream.route.scope.as_deref()) {
         return Some(Denial::from(denial).code());
     }
-    let plan = plan(&organization.plan).filter(|_| stream.route.needs_subscription)?;
-    standing(organization, plan, now).err().map(|denial| Denial::from(denial).code())
+    if !stream.route.needs_subscription {
+        return None;
+    }
+    let decision = decide(organization, config, now);
+    decision.verdict.err().map(|denial| Denial::from(denial).code())
 }

@@ -5,7 +5,7 @@
 
 use driftlock_domain::alert::reached;
 use driftlock_domain::denial::Fault;
-use driftlock_domain::entitlement::{Terms, entitlement};
+use driftlock_domain::entitlement::{Terms, decide};
 use driftlock_domain::organization::Organization;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::Grouping;
@@ -33,8 +33,10 @@ impl<P: Platform> Gateway<P> {
     }
 
     fn terms(&self, organization: &Organization, now: Timestamp) -> Option<Terms> {
-        let plan = self.shared.config.plan(&organization.plan)?;
-        Some(entitlement(organization, plan, now).terms)
+        let config = &self.shared.config;
+        let decision = decide(organization, config, now);
+        let plan = config.plan(decision.plan)?;
+        Some(decision.entitlement(organization, plan).terms)
     }
 
     async fn tell_reached(

@@ -105,7 +105,7 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         let args = json!({
             "customer": commit.customer, "revision": commit.revision,
             "organization": uuid!(commit.organization), "linked": commit.linked,
-            "standing": write(&commit.standing)?, "subscription": write(&commit.subscription)?,
+            "standing": write(&commit.standing)?, "purchases": write(&commit.purchases)?,
             "invoices": invoices, "audit": commit.audit.iter().map(record).collect::<Vec<_>>(),
             "alerts": commit.alerts.iter().map(alert).collect::<Vec<_>>(),
             "done": commit.done, "dead": commit.dead, "at": commit.at.micros(),

@@ -66,6 +66,8 @@ impl<C: Call> Ledger for FunctionStore<C> {
             "organization": uuid!(organization), "node": uuid!(node), "now": self.stamp(now),
             "start": terms.period.start.micros(), "end": terms.period.end.micros(),
             "included": int(terms.included), "cap": terms.cap.map(int),
+            "base_micros": int(terms.price.base_micros),
+            "overage_micros": terms.price.overage_micros.map(int),
             "number": int(ask.number), "keep": int(ask.keep), "want": int(ask.want),
             "ttl": int(LEASE_TTL.as_micros().try_into().unwrap_or(u64::MAX)),
         });

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::FrozenTerms;
 use driftlock_domain::id::{OrganizationId, UsageId};
 use driftlock_domain::idempotency::{
     Claim, Claimed, Fingerprint, IdempotencyKey, Kept, KeptAnswer,
@@ -25,6 +26,7 @@ const USAGE_DAYS: u32 = 400;
 struct Sums {
     start: i64,
     end: i64,
+    terms: Option<FrozenTerms>,
     buckets: Vec<(Value, u64, u64)>,
 }
 
@@ -58,12 +60,12 @@ impl<C: Call> UsageRecords for FunctionStore<C> {
             "start": in_force.start.micros(), "end": in_force.end.micros(),
         });
         let sums: Option<Sums> = read(self.call.call("driftlock_usage", args).await?)?;
-        let Some(Sums { start, end, buckets }) = sums else { return Ok(None) };
+        let Some(Sums { start, end, terms, buckets }) = sums else { return Ok(None) };
         let buckets: Vec<UsageBucket> =
             buckets.into_iter().map(|row| bucket(grouping, row)).collect::<Result<_, _>>()?;
         let (start, end) = (Timestamp::from_micros(start), Timestamp::from_micros(end));
         let units = buckets.iter().map(|bucket| bucket.units).sum();
-        Ok(Some(UsageSummary { period: Period { start, end }, units, buckets }))
+        Ok(Some(UsageSummary { period: Period { start, end }, terms, units, buckets }))
     }
 
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {

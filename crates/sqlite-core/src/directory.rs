@@ -30,7 +30,7 @@ pub const KEY_COLUMNS: usize = 11;
 pub const CALLER_BY_HASH: &str = "SELECT k.id, k.organization, k.name, k.key_prefix, k.scopes, \
      k.requests_per_minute, k.ip_allow, k.expires_at, k.revoked_at, k.last_used_at, k.created_at, \
      o.id, o.name, o.plan, o.status, o.quota, o.requests_per_minute, o.stripe_customer_id, \
-     o.subscription, o.created_at \
+     o.contract, o.purchases, o.created_at \
      FROM api_keys k JOIN organizations o ON o.id = k.organization WHERE k.key_hash = ?1";
 /// Keys of an organization after an id, in order; at most so many.
 pub const KEYS_OF_ORGANIZATION: &str = concat!(
@@ -51,11 +51,11 @@ pub const TOUCH_KEY: &str =
 const INSERT_ORGANIZATION: &str = concat!(
     "INSERT INTO organizations (",
     organization_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
 );
 const UPDATE_ORGANIZATION: &str = "UPDATE organizations SET name = ?2, plan = ?3, status = ?4, \
-     quota = ?5, requests_per_minute = ?6, stripe_customer_id = ?7, subscription = ?8, \
-     revision = revision + 1 WHERE id = ?1 AND revision = ?9";
+     quota = ?5, requests_per_minute = ?6, stripe_customer_id = ?7, contract = ?8, \
+     purchases = ?9, revision = revision + 1 WHERE id = ?1 AND revision = ?10";
 const INSERT_KEY: &str = concat!(
     "INSERT INTO api_keys (",
     key_columns!(),
@@ -84,7 +84,8 @@ pub fn update_organization(organization: &Organization, revision: i64) -> Result
 
 fn organization_values(organization: &Organization) -> Result<Vec<Value<'static>>, Fault> {
     let status = json(&organization.status)?;
-    let subscription = organization.subscription.as_ref().map(json).transpose()?;
+    let contract = organization.contract.as_ref().map(json).transpose()?;
+    let purchases = organization.purchases.as_ref().map(json).transpose()?;
     Ok(vec![
         Value::from(organization.id.as_bytes()).into_owned(),
         organization.name.clone().into(),
@@ -93,7 +94,8 @@ fn organization_values(organization: &Organization) -> Result<Vec<Value<'static>
         json(&organization.quota)?.into(),
         organization.requests_per_minute.into(),
         organization.stripe_customer_id.clone().into(),
-        subscription.into(),
+        contract.into(),
+        purchases.into(),
     ])
 }
 

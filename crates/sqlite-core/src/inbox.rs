@@ -90,8 +90,8 @@ const STANDING: &str = "INSERT INTO billing_customers \
      (customer, organization, standing, revision) VALUES (?1, ?2, ?3, ?4) \
      ON CONFLICT (customer) DO UPDATE SET organization = excluded.organization, \
      standing = excluded.standing, revision = excluded.revision";
-const SUBSCRIPTION: &str = "UPDATE organizations SET subscription = coalesce(?2, subscription), \
-     stripe_customer_id = ?3, plan = coalesce(?4, plan), revision = revision + 1 WHERE id = ?1";
+const PURCHASES: &str = "UPDATE organizations SET purchases = ?2, stripe_customer_id = ?3, \
+     revision = revision + 1 WHERE id = ?1";
 const INVOICE: &str = "INSERT INTO invoices_mirror (id, organization, created, invoice) \
      VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET organization = excluded.organization, \
      created = excluded.created, invoice = excluded.invoice";
@@ -158,9 +158,6 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
     let customer = || Value::from(commit.customer.clone());
     let organization = || Value::from(commit.organization.as_bytes()).into_owned();
     let revision = commit.revision + 1;
-    let subscription = commit.subscription.as_ref().map(json).transpose()?;
-    // What is bought is the plan; what ended leaves it, and its end is what refuses requests.
-    let plan = commit.subscription.as_ref().map(|subscription| subscription.plan.clone());
     let mut statements = vec![
         Statement { sql: NEXT_REVISION, values: vec![customer(), revision.into()] },
         Statement {
@@ -178,8 +175,8 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
             ],
         },
         Statement {
-            sql: SUBSCRIPTION,
-            values: vec![organization(), subscription.into(), customer(), plan.into()],
+            sql: PURCHASES,
+            values: vec![organization(), json(&commit.purchases)?.into(), customer()],
         },
     ];
     for invoice in &commit.invoices {

@@ -18,7 +18,8 @@ use crate::sql::{Row, Sql, Value};
 
 /// Organizations with a subscription at Stripe and something to be sealed or sent.
 pub const REPORTING: &str = "SELECT o.id FROM organizations o \
-     WHERE o.stripe_customer_id IS NOT NULL AND o.subscription IS NOT NULL AND o.id > ?1 AND (EXISTS (\
+     WHERE o.stripe_customer_id IS NOT NULL \
+     AND (o.purchases IS NOT NULL OR o.contract IS NOT NULL) AND o.id > ?1 AND (EXISTS (\
      SELECT 1 FROM meter_outbox m JOIN billing_periods p ON p.id = m.period \
      WHERE m.organization = o.id AND m.units <> m.sealed_units \
      AND min((m.hour + 3600) * 1000000, p.ends_at) <= ?2) OR EXISTS (\

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use driftlock_domain::alert::reached;
 use driftlock_domain::denial::Fault;
-use driftlock_domain::entitlement::Terms;
+use driftlock_domain::entitlement::{FrozenTerms, Terms};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
 use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant, Sharing};
 use driftlock_domain::period::{Period, PeriodId};
@@ -14,7 +14,7 @@ use crate::alerts;
 use crate::book::{Book, Books, REMEMBERED_MAX};
 use crate::counters::{Change, Place, hour};
 use crate::shipment;
-use crate::sql::Sql;
+use crate::sql::{Sql, Value};
 
 /// A usage id is made this long at most before its settlement commits.
 pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(86_400);
@@ -35,6 +35,9 @@ impl Books {
         self.know(organization, ask.terms);
         self.open_book(sql, organization, ask.terms, now)?;
         let book = self.books.get_mut(&organization).expect("it was opened just now");
+        if book.lease.terms() != ask.terms {
+            freeze(sql, book.lease.period_id(), ask.terms)?;
+        }
         let news = book.lease.retermed(ask.terms);
         let grant = book.lease.lease(node, ask, Sharing::Whole, now);
         let told = news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now));
@@ -82,6 +85,7 @@ impl Books {
         // Sums are read from the counters: what the group gathered has to be there.
         self.write_counters(sql)?;
         let (id, last_at) = period(sql, organization, terms.period)?;
+        freeze(sql, id, terms)?;
         self.learn(sql, organization, id, terms.period, now)?;
         let used = used(sql, organization, id)?;
         if self.books.len() >= REMEMBERED_MAX {
@@ -157,6 +161,20 @@ fn hand_on(
     sql.execute(&takes, &values)?;
     let leaves = format!("UPDATE billing_periods AS p SET last_settled_at = ?3 - 1 WHERE {others}");
     sql.execute(&leaves, &values).map(drop)
+}
+
+/// Notes the terms that units are leased under in a period: once it is closed, it is shown by them.
+fn freeze(sql: &impl Sql, id: PeriodId, terms: Terms) -> Result<(), Fault> {
+    let update = "UPDATE billing_periods SET included = ?2, base_micros = ?3, overage_micros = ?4 \
+                  WHERE id = ?1";
+    let FrozenTerms { included, price } = terms.frozen();
+    let values = [
+        id.0.into(),
+        included.into(),
+        price.base_micros.into(),
+        price.overage_micros.map_or(Value::Null, Value::from),
+    ];
+    sql.execute(update, &values).map(drop)
 }
 
 /// The period's number, made if there is none, and the organization's last commit time.

@@ -13,8 +13,8 @@ use crate::sql::Row;
 /// The columns of [`organization`], in order.
 macro_rules! organization_columns {
     () => {
-        "id, name, plan, status, quota, requests_per_minute, stripe_customer_id, subscription, \
-         created_at"
+        "id, name, plan, status, quota, requests_per_minute, stripe_customer_id, contract, \
+         purchases, created_at"
     };
 }
 
@@ -34,7 +34,7 @@ pub(crate) use {key_columns, organization_columns};
 /// When the row is not one.
 pub fn organization(row: Row<'_>) -> Result<Organization, Fault> {
     let status = serde_json::Value::String(row.text(3)?.into_owned());
-    let subscription = row.maybe_text(7)?;
+    let (contract, purchases) = (row.maybe_text(7)?, row.maybe_text(8)?);
     Ok(Organization {
         id: OrganizationId::from_bytes(row.bytes(0)?),
         name: row.text(1)?.into_owned(),
@@ -43,8 +43,9 @@ pub fn organization(row: Row<'_>) -> Result<Organization, Fault> {
         quota: row.json(4)?,
         requests_per_minute: row.maybe_number(5)?,
         stripe_customer_id: row.maybe_text(6)?.map(Into::into),
-        subscription: subscription.map(|_| row.json(7)).transpose()?,
-        created_at: Timestamp::from_micros(row.int(8)?),
+        contract: contract.map(|_| row.json(7)).transpose()?,
+        purchases: purchases.map(|_| row.json(8)).transpose()?,
+        created_at: Timestamp::from_micros(row.int(9)?),
         // The file, or the object behind D1: there is one kind, which whoever reads it knows.
         ledger: Authority::default(),
     })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use driftlock_domain::denial::Fault;
+use driftlock_domain::entitlement::{FrozenTerms, Price};
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
@@ -37,7 +38,25 @@ pub fn summary(
         (period, buckets(sql, organization, id, grouping)?)
     };
     let units = buckets.iter().map(|bucket| bucket.units).sum();
-    Ok(Some(UsageSummary { period, units, buckets }))
+    let terms = frozen(sql, organization, period)?;
+    Ok(Some(UsageSummary { period, terms, units, buckets }))
+}
+
+/// The terms that units were leased under last in a period.
+fn frozen(
+    sql: &impl Sql,
+    organization: OrganizationId,
+    period: Period,
+) -> Result<Option<FrozenTerms>, Fault> {
+    let query = "SELECT included, base_micros, overage_micros FROM billing_periods \
+                 WHERE organization = ?1 AND starts_at = ?2 AND ends_at = ?3 \
+                 AND included IS NOT NULL";
+    let (start, end) = (period.start.micros(), period.end.micros());
+    let values = [organization.as_bytes().into(), start.into(), end.into()];
+    sql.first(query, &values, |row| {
+        let price = Price { base_micros: row.number(1)?, overage_micros: row.maybe_number(2)? };
+        Ok(FrozenTerms { included: row.number(0)?, price })
+    })
 }
 
 /// A receipt.

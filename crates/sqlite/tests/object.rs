@@ -114,7 +114,7 @@ impl<'a> Object<'a> {
     }
 
     fn learn(&mut self, period: Period, at: Timestamp) {
-        let terms = Terms { period, included: 1_000, cap: None };
+        let terms = Terms::free(period, 1_000, None);
         let ask = LeaseAsk { terms, number: 1, keep: 0, want: 1 };
         let organization = organization_id(ORGANIZATION);
         self.books.lease(&self.sql, organization, node(1), &ask, at).expect("it leases");

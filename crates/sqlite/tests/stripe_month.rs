@@ -190,12 +190,7 @@ fn use_units(
     entropy: &mut Entropy,
 ) {
     let id = customer.owner.id;
-    let ask = LeaseAsk {
-        terms: Terms { period, included: 250_000, cap: None },
-        number: 1,
-        keep: 0,
-        want: 1,
-    };
+    let ask = LeaseAsk { terms: Terms::free(period, 250_000, None), number: 1, keep: 0, want: 1 };
     run(store.lease(id, node(1), &ask, clock.now())).expect("leased");
     let mut rest = share;
     while rest > 0 {
@@ -223,7 +218,7 @@ fn check(store: &SqliteStore, double: &StripeDouble, customers: &[Customer], per
         assert_eq!((sums[0].open, sums[0].outstanding, sums[0].dead), (0, 0, 0));
         assert_eq!(double.metered(customer.life.customer(), period), told, "inside the period");
         let quota =
-            Quota::in_force(config.plan("standard").expect("shipped"), &customer.owner.quota);
+            Quota::in_force(config.plan("standard").expect("shipped"), 1, &customer.owner.quota);
         let ours = total_cents(&lines(&quota, units));
         assert_eq!(preview(double, customer), ours, "Stripe's invoice is ours");
         if units == 275_000 {

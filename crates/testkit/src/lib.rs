@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod http;
 pub mod jwt;
 pub mod make;
+pub mod may_call;
 pub mod node;
 mod port;
 pub mod postgres;

@@ -60,7 +60,8 @@ pub fn organization(number: u8) -> Organization {
         quota: QuotaOverride::default(),
         requests_per_minute: None,
         stripe_customer_id: None,
-        subscription: None,
+        contract: None,
+        purchases: None,
         created_at: now(),
         ledger: Authority::default(),
     }
@@ -103,7 +104,7 @@ pub fn audit(action: &str) -> AuditRecord {
 /// Terms of the month of [`now`] with this cap.
 #[must_use]
 pub fn terms(cap: Option<u64>) -> Terms {
-    Terms { period: Period::calendar_month(now()), included: cap.unwrap_or(0), cap }
+    Terms::free(Period::calendar_month(now()), cap.unwrap_or(0), cap)
 }
 
 /// An ask for units under these terms.

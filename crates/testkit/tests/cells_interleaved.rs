@@ -212,7 +212,7 @@ impl World {
         }
         self.clock.advance(terms.period.end.since(self.clock.now()));
         let period = Period::calendar_month(self.clock.now());
-        self.terms.set(Terms { period, included: 10, cap: Some(10) });
+        self.terms.set(Terms::free(period, 10, Some(10)));
     }
 
     /// Everything that was begun comes to an end.

@@ -144,7 +144,7 @@ fn a_downgrade_tells_at_once_what_the_smaller_plan_reaches() {
     world.tell();
     let period = world.life.subscriptions()[0].period;
     // 300,000 units are nothing of the greater plan, and all that the smaller one allows.
-    let terms = Terms { period, included: 2_000_000, cap: Some(2_400_000) };
+    let terms = Terms::free(period, 2_000_000, Some(2_400_000));
     let ask = LeaseAsk { terms, ..ask(None, 0, 300_000) };
     run(world.store.lease(organization_id(1), node(1), &ask, now())).expect("leased");
     let used = Settlement { units: 300_000, ..settlement(1, 1) };

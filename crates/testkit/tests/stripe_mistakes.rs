@@ -64,7 +64,7 @@ impl World {
 
     fn status(&self) -> Option<SubscriptionStatus> {
         let found = run(self.store.organization(organization_id(1))).expect("memory does not fail");
-        Some(found?.subscription?.status)
+        Some(found?.purchases?.subscriptions.first()?.status.clone())
     }
 }
 

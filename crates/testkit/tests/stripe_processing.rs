@@ -179,7 +179,27 @@ fn an_event_of_the_other_mode_has_no_effect_even_replayed() {
     }
     run(process.gateway.process_due_events());
     let owner = run(world.store.organization(organization_id(1))).expect("read").expect("there");
-    assert_eq!((owner.subscription, owner.stripe_customer_id), (None, None));
+    assert_eq!((owner.purchases, owner.stripe_customer_id), (None, None));
+}
+
+#[test]
+fn an_event_of_a_connected_account_has_no_effect_even_replayed() {
+    let world = World::new();
+    let process = world.start(Asking::Offline, &config());
+    for event in world.life.events() {
+        let mut event = event.clone();
+        event["account"] = "acct_1NobodysBusiness".into();
+        deliver(&process, &event);
+        let id = event["id"].as_str().expect("an id");
+        let kept = run(world.store.event(id)).expect("read").expect("it is kept");
+        assert_eq!(kept.state, DeliveryState::Ignored);
+        let why = kept.error.expect("it says why");
+        assert!(why.contains("acct_1NobodysBusiness"), "{why}");
+        run(world.store.replay(id, now())).expect("replayed");
+    }
+    run(process.gateway.process_due_events());
+    let owner = run(world.store.organization(organization_id(1))).expect("read").expect("there");
+    assert_eq!((owner.purchases, owner.stripe_customer_id), (None, None));
 }
 
 #[test]

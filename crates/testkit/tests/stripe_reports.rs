@@ -93,7 +93,7 @@ impl World {
 
     fn use_units(&mut self, units: u32) {
         let (id, at) = (organization_id(1), self.clock.now());
-        let terms = Terms { period: self.period(), included: 5, cap: None };
+        let terms = Terms::free(self.period(), 5, None);
         let ask = LeaseAsk { terms, ..ask(None, 0, 100) };
         run(self.store.lease(id, node(1), &ask, at)).expect("leased");
         self.settled += 1;

@@ -91,7 +91,7 @@ fn a_burst_of_deliveries_of_an_unlinked_customer_makes_no_dead_letters() {
     run(world.process.gateway.process_due_events());
     assert_eq!(world.count(DeliveryState::Done), BURST);
     let owner = run(world.store.organization(organization_id(1))).expect("read").expect("there");
-    assert_eq!(owner.subscription.map(|found| found.status), Some(SubscriptionStatus::Active));
+    assert_eq!(owner.bought()[0].status, SubscriptionStatus::Active);
 }
 
 #[test]

@@ -139,4 +139,23 @@ pub(crate) const PROOFS: &[Proof] = &[
             "crates/gateway/src/webhook.rs",
         ],
     },
+    Proof {
+        name: "may-call",
+        claim: "2,000 random histories of customers with one to three subscriptions, invoices in every \
+                end, contracts and deletions, delivered in any order with duplicates, are decided as a \
+                second reading of the table \"Who may call\" says, over SQLite and over memory.",
+        package: "driftlock-sqlite",
+        test: "may_call",
+        filter: &[],
+        settings: &[("DRIFTLOCK_HISTORIES", "2000")],
+        programs: &[],
+        guards: &[
+            "crates/domain/src/entitlement.rs",
+            "crates/domain/src/entitlement",
+            "crates/domain/src/purchases.rs",
+            "crates/domain/src/stripe",
+            "crates/gateway/src/stripe",
+            "crates/testkit/src/may_call",
+        ],
+    },
 ];

@@ -62,7 +62,7 @@ mod tests {
             key: KeyId::from_bytes([1; 16]),
             key_requests_per_minute: NonZeroU32::new(60).expect("not 0"),
             organization_requests_per_minute: NonZeroU32::new(6),
-            terms: Terms { period, included: 10, cap: None },
+            terms: Terms::free(period, 10, None),
             hold: None,
         }
     }

@@ -11,7 +11,7 @@ fn at(secs: i64) -> Timestamp {
 }
 
 fn terms(cap: u64) -> Terms {
-    Terms { period: Period { start: at(-100), end: at(1_000) }, included: cap, cap: Some(cap) }
+    Terms::free(Period { start: at(-100), end: at(1_000) }, cap, Some(cap))
 }
 
 fn charge(cap: u64, number: u8) -> Charge {

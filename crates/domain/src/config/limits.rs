@@ -144,12 +144,24 @@ pub struct Metering {
     pub durability: Durability,
     /// The plan of an organization that is made without one.
     pub default_plan: String,
+    /// What follows for an organization whose subscription ended or was not paid.
+    pub after_subscription: AfterSubscription,
     /// What becomes of metered requests while the store that gateways share is away.
     pub on_outage: OnOutage,
     /// The file that keeps them until it is back.
     pub journal_file: String,
     /// Its greatest size; beyond, metered requests are refused.
     pub journal_bytes_max: u64,
+}
+
+/// What follows for an organization whose subscription ended or was not paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterSubscription {
+    /// Its requests get 402.
+    Refuse,
+    /// Its own plan counts again, if that plan needs no subscription.
+    OwnPlan,
 }
 
 /// What becomes of metered requests while the store that gateways share is away.
@@ -177,6 +189,7 @@ impl Default for Metering {
         Self {
             durability: Durability::Fsync,
             default_plan: "developer".into(),
+            after_subscription: AfterSubscription::Refuse,
             on_outage: OnOutage::Refuse,
             journal_file: "driftlock.journal".into(),
             journal_bytes_max: 128 << 20,

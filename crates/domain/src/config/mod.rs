@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 pub use backend::{Backend, BackendHeaderError, Timeouts, Urls};
 pub use error::ConfigError;
 pub use front::{Cors, Idempotency, Responses};
-pub use limits::{Admin, Audit, Durability, Filter, Keys, Limits, Metering, OnOutage};
+pub use limits::{
+    Admin, AfterSubscription, Audit, Durability, Filter, Keys, Limits, Metering, OnOutage,
+};
 pub use plans::Plans;
 pub use routes::RouteConfig;
 pub use stripe::Stripe;

@@ -1,13 +1,17 @@
-//! An organization's standing: what follows from all its subscriptions, invoices and disputes.
+//! What follows from all of a customer's subscriptions, invoices and disputes: the billing state that
+//! the audit log and alerts compare, and the purchases that decide who may call.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::invoices::{InvoiceState, grace_until};
+use super::invoices::{InvoiceState, unpaid_since};
+use super::object::Collection;
 use super::subscription::SubscriptionState;
-use crate::organization::{self, SubscriptionStatus};
+use crate::organization::SubscriptionStatus;
 use crate::period::Period;
+use crate::purchases::{PurchasedSubscription, Purchases};
 use crate::time::Timestamp;
 
 /// Everything that is known of one organization's customer.
@@ -23,6 +27,8 @@ pub struct Account<'a> {
     pub disputes: &'a [String],
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
+    /// Whether some of it is known to have been live.
+    pub proven_live: bool,
     /// How long requests pass after a failed payment.
     pub grace: Duration,
 }
@@ -57,6 +63,11 @@ pub struct Billing {
     pub also_live: Vec<String>,
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
+    /// The plans of subscriptions that have not ended, by id: what counts while a price is mapped to
+    /// none.
+    pub plans: BTreeMap<String, String>,
+    /// Whether a subscription is known to have been live, by whatever said so.
+    pub proven_live: bool,
     /// What changed last; entered by whoever commits, since it takes a clock.
     pub last_change: Option<LastChange>,
 }
@@ -70,28 +81,26 @@ pub struct LastChange {
     pub at: Timestamp,
 }
 
-/// The current subscription: the live one created last, so that an old one's end does not end a
-/// new one, and a first payment that never came does not displace one that is paid for. Without a
-/// live one, the last that was waiting for its first payment; else the last that ended.
+/// The subscription that the audit log tells of: the nearest to good standing, and of several of them
+/// the one created last.
 #[must_use]
 pub fn current<'a>(
     subscriptions: impl IntoIterator<Item = &'a SubscriptionState>,
 ) -> Option<&'a SubscriptionState> {
-    subscriptions
-        .into_iter()
-        .max_by_key(|state| (liveness(&state.status), state.created, &state.id))
+    subscriptions.into_iter().max_by_key(|state| (state.status.rank(), state.created, &state.id))
 }
 
 impl Billing {
     /// What follows from everything that is known.
     #[must_use]
     pub fn of(account: Account<'_>) -> Self {
-        let Account { customer_deleted, .. } = account;
+        let Account { customer_deleted, proven_live, .. } = account;
         let mut disputes = account.disputes.to_vec();
         disputes.sort_unstable();
         let disputed = !disputes.is_empty();
         let Some(state) = current(account.subscriptions) else {
-            return Self { disputed, disputes, customer_deleted, ..Self::default() };
+            let none = Self::default();
+            return Self { disputed, disputes, customer_deleted, proven_live, ..none };
         };
         let live = |other: &&SubscriptionState| other.status.is_live();
         let others = account.subscriptions.iter().filter(live).filter(|other| other.id != state.id);
@@ -100,12 +109,7 @@ impl Billing {
         if customer_deleted {
             also_live.clear();
         }
-        // Stripe ends a deleted customer's subscriptions; those events may still be on their way.
-        let status = if customer_deleted && !state.is_ended() {
-            SubscriptionStatus::Canceled
-        } else {
-            state.status.clone()
-        };
+        let status = status(&account, state);
         let trialing = status == SubscriptionStatus::Trialing;
         let noticed = account.trial_notices.contains(&state.id);
         Self {
@@ -114,7 +118,8 @@ impl Billing {
             price: state.price.clone(),
             period: state.period,
             cancel_at: state.cancel_at,
-            grace_until: grace(&account, state, &status),
+            grace_until: failed_since(&account, state, &status)
+                .map(|since| since.plus(account.grace)),
             trial_ends: state.trial_end.filter(|_| trialing),
             trial_ending: trialing && noticed,
             status: Some(status),
@@ -122,63 +127,101 @@ impl Billing {
             disputes,
             also_live,
             customer_deleted,
+            plans: plans(account.subscriptions),
+            proven_live,
             last_change: None,
         }
     }
+}
 
-    /// The subscription as the directory keeps it; see [`SubscriptionState::for_directory`].
+impl Account<'_> {
+    /// What is kept with the organization; `was_live` says whether any of it was ever live.
     #[must_use]
-    pub fn for_directory(
-        &self,
-        account: Account<'_>,
-        plan: &str,
-    ) -> Option<organization::Subscription> {
-        let state = current(account.subscriptions)?;
-        let mut kept = state.for_directory(plan, self.grace_until);
-        kept.status = self.status.clone().unwrap_or(kept.status);
-        kept.started_at = state.service_start(account.subscriptions);
-        Some(kept)
+    pub fn purchases(&self, customer: &str, was_live: bool) -> Purchases {
+        let purchased = |state: &SubscriptionState| {
+            let status = status(self, state);
+            Some(PurchasedSubscription {
+                unpaid_since: owed_since(self, state, &status),
+                started_at: state.service_start(self.subscriptions),
+                status,
+                ..state.purchased()?
+            })
+        };
+        let subscriptions = self.subscriptions.iter().filter_map(purchased).collect();
+        Purchases {
+            customer: customer.to_owned(),
+            subscriptions: Purchases::relevant(subscriptions),
+            was_live,
+            was_live_before: false,
+        }
     }
 }
 
-/// The grace time of one subscription. One that is past due although no failure is known yet (its
-/// event is on its way) has grace since its oldest unpaid invoice, else since its period began:
-/// a paying customer is not turned away because two events came in the wrong order.
-fn grace(
-    account: &Account<'_>,
-    state: &SubscriptionState,
-    status: &SubscriptionStatus,
-) -> Option<Timestamp> {
-    if matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired) {
-        return None;
-    }
-    let own = || {
-        let of_it = |invoice: &&InvoiceState| invoice.subscription.as_ref() == Some(&state.id);
-        account.invoices.iter().filter(of_it)
-    };
-    let since_failure = grace_until(own(), account.grace);
-    if since_failure.is_some() || *status != SubscriptionStatus::PastDue {
-        return since_failure;
-    }
-    let unpaid = own().filter(|invoice| !invoice.status.is_settled());
-    unpaid
-        .filter_map(|invoice| invoice.created)
-        .min()
-        .or(state.period.map(|period| period.start))
-        .map(|since| since.plus(account.grace))
-}
-
-const fn liveness(status: &SubscriptionStatus) -> u8 {
-    match status {
-        SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired => 0,
-        SubscriptionStatus::Incomplete => 1,
+/// Stripe ends a deleted customer's subscriptions; those events may still be on their way.
+fn status(account: &Account<'_>, state: &SubscriptionState) -> SubscriptionStatus {
+    match &state.status {
+        status if !account.customer_deleted || status.is_terminal() => status.clone(),
+        SubscriptionStatus::Incomplete => SubscriptionStatus::IncompleteExpired,
         SubscriptionStatus::Active
         | SubscriptionStatus::Trialing
         | SubscriptionStatus::PastDue
         | SubscriptionStatus::Unpaid
         | SubscriptionStatus::Paused
-        | SubscriptionStatus::Other(_) => 2,
+        | SubscriptionStatus::Canceled
+        | SubscriptionStatus::IncompleteExpired
+        | SubscriptionStatus::Other(_) => SubscriptionStatus::Canceled,
     }
+}
+
+fn plans(subscriptions: &[SubscriptionState]) -> BTreeMap<String, String> {
+    let live = subscriptions.iter().filter(|state| !state.is_ended());
+    live.filter_map(|state| Some((state.id.clone(), state.plan.clone()?))).collect()
+}
+
+fn own<'a>(
+    account: &Account<'a>,
+    state: &SubscriptionState,
+) -> impl Iterator<Item = &'a InvoiceState> {
+    let of_it = |invoice: &&InvoiceState| invoice.subscription.as_ref() == Some(&state.id);
+    account.invoices.iter().filter(of_it)
+}
+
+/// Since when the subscription is unpaid: what its grace time is counted from. One that is past due
+/// although no failure is known yet (its event is on its way) is counted from its oldest open invoice,
+/// else from its period's start: a paying customer is not turned away because two events came in the
+/// wrong order.
+fn owed_since(
+    account: &Account<'_>,
+    state: &SubscriptionState,
+    status: &SubscriptionStatus,
+) -> Option<Timestamp> {
+    if status.is_terminal() {
+        return None;
+    }
+    let since = unpaid_since(own(account, state));
+    if since.is_some() || *status != SubscriptionStatus::PastDue {
+        return since;
+    }
+    let open = own(account, state).filter(|invoice| invoice.status.is_open());
+    let oldest = open.filter_map(|invoice| invoice.created).min();
+    oldest.or(state.period.map(|period| period.start))
+}
+
+/// The same, once it has failed for certain: an invoice that was sent has only when Stripe says that
+/// the subscription is past due.
+fn failed_since(
+    account: &Account<'_>,
+    state: &SubscriptionState,
+    status: &SubscriptionStatus,
+) -> Option<Timestamp> {
+    if matches!(status, SubscriptionStatus::PastDue | SubscriptionStatus::Unpaid) {
+        return owed_since(account, state, status);
+    }
+    if status.is_terminal() {
+        return None;
+    }
+    let automatic = |invoice: &&InvoiceState| invoice.collection != Some(Collection::SendInvoice);
+    unpaid_since(own(account, state).filter(automatic))
 }
 
 #[cfg(test)]

@@ -13,17 +13,20 @@ use super::clearing::cleared;
 use super::event::{Event, EventKind};
 use super::fold::fold_from;
 use super::invoices::{self, InvoiceState};
-use super::object::{Subject, Subscription};
+use super::object::{self, Subject, Subscription};
 use super::prices::PriceMap;
 use super::subscription::SubscriptionState;
 use super::transition::{Transition, transitions};
 use crate::id::OrganizationId;
-use crate::organization;
+use crate::organization::SubscriptionStatus;
+use crate::purchases::Purchases;
 use crate::time::Timestamp;
 
 /// What is known of a customer.
 #[derive(Debug, Clone, Copy)]
 pub struct Customer<'a> {
+    /// Its id, `cus_…`.
+    pub id: &'a str,
     /// The organization that it was linked to before.
     pub organization: Option<OrganizationId>,
     /// Its standing, as it was committed last.
@@ -62,8 +65,8 @@ pub struct Applied {
     pub organization: OrganizationId,
     /// The new standing.
     pub standing: Billing,
-    /// The current subscription, as the directory keeps it; `None` leaves it as it is.
-    pub subscription: Option<organization::Subscription>,
+    /// What is kept with the organization: all that decides whether it may call.
+    pub purchases: Purchases,
     /// What changed.
     pub transitions: Vec<Transition>,
     /// All invoices.
@@ -82,12 +85,12 @@ pub struct Applied {
 )]
 pub struct Unlinked;
 
-/// What follows from everything that is known of a customer. `plan` is the organization's own.
+/// What follows from everything that is known of a customer.
 ///
 /// # Errors
 /// [`Unlinked`] while nobody knows whose customer it is.
-pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<Applied, Unlinked> {
-    let Customer { organization, standing, events, fetched } = customer;
+pub fn apply(customer: Customer<'_>, rules: Rules<'_>) -> Result<Applied, Unlinked> {
+    let Customer { id, organization, standing, events, fetched } = customer;
     let nothing = Fetched::default();
     let fetched = fetched.unwrap_or(&nothing);
     let Read { subscriptions, dead, problems } =
@@ -100,25 +103,69 @@ pub fn apply(customer: Customer<'_>, rules: Rules<'_>, plan: &str) -> Result<App
         noticed.filter_map(|event| event.subject().subscription().map(str::to_owned)).collect();
     let has = |kind: EventKind| events.iter().any(|event| event.kind == kind);
     let disputes = open_disputes(events);
+    let has_plan = |id: &str| subscriptions.iter().any(|one| one.id == id && one.plan.is_some());
+    let lived = lived(events, fetched, has_plan);
     let account = Account {
         subscriptions: &subscriptions,
         invoices: &invoices,
         trial_notices: &trial_notices,
         disputes: &disputes,
         customer_deleted: has(EventKind::CustomerDeleted),
+        proven_live: standing.proven_live || lived == Lived::Proven,
         grace: rules.grace,
     };
     let new = Billing::of(account);
     let (changes, cleared) = (transitions(standing, &new), cleared(events));
     Ok(Applied {
         organization,
-        subscription: new.for_directory(account, plan),
+        purchases: account.purchases(id, new.proven_live || lived != Lived::Never),
         transitions: changes.into_iter().map(|change| change.by_hand(&cleared)).collect(),
         standing: new,
         invoices,
         dead,
         problems,
     })
+}
+
+/// Whether a subscription of a customer was ever live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lived {
+    /// Nothing says so.
+    Never,
+    /// One was canceled, and nothing says that it was waiting for its first payment then.
+    Presumed,
+    /// Something says so: from then on this stays.
+    Proven,
+}
+
+/// Whether a subscription was ever live, by everything that events and Stripe say of those that
+/// `counts` names. One that buys no plan does not count: it changes nothing.
+#[must_use]
+pub fn lived(events: &[Event], fetched: &Fetched, counts: impl Fn(&str) -> bool) -> Lived {
+    use SubscriptionStatus as Status;
+    let mut said: BTreeMap<&str, Vec<Status>> = BTreeMap::new();
+    let of_subscriptions = events.iter().filter(|event| event.kind.is_subscription());
+    let told = of_subscriptions.flat_map(|event| {
+        let before = event.previous.as_ref().map_or(&Value::Null, |before| &before["status"]);
+        [(&event.object["id"], &event.object["status"]), (&event.object["id"], before)]
+    });
+    let now = fetched.subscriptions.iter().map(|object| (&object["id"], &object["status"]));
+    for (id, status) in told.chain(now) {
+        if let (Some(id), Some(text)) = (id.as_str().filter(|id| counts(id)), status.as_str()) {
+            said.entry(id).or_default().push(object::status(text));
+        }
+    }
+    let of_one = |statuses: &Vec<Status>| {
+        let has = |wanted: fn(&Status) -> bool| statuses.iter().any(wanted);
+        if has(|status| status.has_served() && !status.is_terminal()) {
+            Lived::Proven
+        } else if has(Status::has_served) && !has(|status| *status == Status::Incomplete) {
+            Lived::Presumed
+        } else {
+            Lived::Never
+        }
+    };
+    said.values().map(of_one).max().unwrap_or(Lived::Never)
 }
 
 /// Disputes that were opened and not closed, in whatever order their events came.
@@ -223,7 +270,7 @@ fn subscriptions(
 
 /// The plan that a subscription bought at the last commit.
 fn standing_plan(standing: &Billing, id: &str) -> Option<String> {
-    standing.plan.clone().filter(|_| standing.subscription.as_deref() == Some(id))
+    standing.plans.get(id).cloned()
 }
 
 /// Whether an event's own prices buy no plan.

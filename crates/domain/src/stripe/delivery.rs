@@ -7,7 +7,17 @@ use super::object::Subject;
 use crate::time::Timestamp;
 
 /// What is wrong with an event of the mode whose events have no effect.
-pub const OTHER_MODE: &str = "it is of the other livemode";
+pub const OTHER_MODE: &str = "`livemode` does not match `stripe.livemode`";
+
+/// What is wrong with an event of a connected account: what happens there sells nothing here.
+#[must_use]
+pub fn of_other_account(account: &str) -> String {
+    let account: String = account.chars().take(ACCOUNT_CHARS_MAX).collect();
+    format!("it happened in the connected account {account}: only the own account's events count")
+}
+
+/// Characters of an account's id that are repeated.
+const ACCOUNT_CHARS_MAX: usize = 64;
 
 /// What the inbox keeps of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +126,8 @@ impl Delivery {
             (DeliveryState::Ignored, None)
         } else if event.is_of_other_mode(livemode) {
             (DeliveryState::Ignored, Some(OTHER_MODE.to_owned()))
+        } else if let Some(account) = &event.account {
+            (DeliveryState::Ignored, Some(of_other_account(account)))
         } else if let Subject::Unreadable(missing) = &subject {
             (DeliveryState::Dead, Some(missing.to_string()))
         } else if customer.is_none() && event.kind.is_looked_up() {

@@ -7,12 +7,14 @@
 //! - Of a subscription, everything from some second on that tells of it once, since an order before
 //!   that decides nothing after it. That second lies before anything that may still come, and no later
 //!   than the event that its state and the one that its plan is from.
+//! - Of a subscription that no event shows as live, everything: it says that none was ever live.
 //! - Of an invoice, the events whose join is the whole one's.
 //! - Of a dispute its end, else its beginning; of what is told once, the first.
 //! - The event that linked the customer to its organization.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::apply::{Fetched, Lived};
 use super::chain;
 use super::event::{Event, EventKind};
 use super::fold::{is_end, read};
@@ -32,6 +34,9 @@ pub fn expendable<'a>(
     let old = |event: &&Event| event.created < before && Some(&event.id) != link;
     let mut found: BTreeSet<&str> = BTreeSet::new();
     for own in by_object(events, EventKind::is_subscription).values() {
+        if !own.iter().any(|event| proves_live(event)) {
+            continue;
+        }
         let from = stands_from(own, prices, before);
         let is_superseded = |event: &&&Event| {
             from.is_some_and(|from| event.created < from) && event.kind != EventKind::TrialWillEnd
@@ -51,6 +56,10 @@ pub fn expendable<'a>(
     found.extend(of_kind(events, &EventKind::CheckoutCompleted));
     let ids = events.iter().filter(old).map(|event| &*event.id);
     ids.filter(|id| found.contains(id)).collect()
+}
+
+fn proves_live(event: &Event) -> bool {
+    super::apply::lived(std::slice::from_ref(event), &Fetched::default(), |_| true) == Lived::Proven
 }
 
 /// The events of each object, by its id.

@@ -8,7 +8,7 @@ use super::invoices::InvoiceState;
 use crate::alert::Alert;
 use crate::audit::AuditRecord;
 use crate::id::OrganizationId;
-use crate::organization::Subscription;
+use crate::purchases::Purchases;
 use crate::time::Timestamp;
 
 /// What is known of a customer.
@@ -78,8 +78,8 @@ pub struct BillingCommit {
     pub linked: Option<String>,
     /// The new standing.
     pub standing: Billing,
-    /// The organization's subscription; `None` leaves it.
-    pub subscription: Option<Subscription>,
+    /// What is kept with the organization of its purchases.
+    pub purchases: Purchases,
     /// Invoices, to be mirrored.
     pub invoices: Vec<InvoiceState>,
     /// Rows of the organization's audit log.

@@ -8,7 +8,7 @@ use super::chain;
 use super::event::{Event, EventKind};
 use super::object::Subscription;
 use super::prices::PriceMap;
-use super::subscription::{StateError, SubscriptionState, is_terminal};
+use super::subscription::{StateError, SubscriptionState};
 use crate::organization::SubscriptionStatus;
 
 /// The state of the subscription `id` that follows from a set of events, in any order, with any
@@ -52,14 +52,14 @@ pub fn fold_from<'a>(
 
 /// Whether such an id never lives again.
 pub(super) fn is_end(read: &Subscription) -> bool {
-    read.status.as_ref().is_some_and(is_terminal)
+    read.status.as_ref().is_some_and(SubscriptionStatus::is_terminal)
 }
 
 /// A deletion is an end, whatever the object's status says.
 pub(super) fn read(event: &Event) -> Result<Subscription, StateError> {
     let mut read = Subscription::read(&event.object)?;
     if event.kind == EventKind::SubscriptionDeleted {
-        if !read.status.as_ref().is_some_and(is_terminal) {
+        if !read.status.as_ref().is_some_and(SubscriptionStatus::is_terminal) {
             read.status = Some(SubscriptionStatus::Canceled);
         }
         read.ended_at = read.ended_at.or(Some(event.created));

@@ -5,13 +5,12 @@
 //! order, and `invoice.paid` beside `invoice.payment_succeeded` changes nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::{Event, EventKind};
-use super::object::{Invoice, InvoiceStatus};
+use super::object::{Collection, Invoice, InvoiceStatus};
 use crate::time::Timestamp;
 
 /// What is known of one invoice. Amounts are in the currency's smallest unit (cents).
@@ -47,6 +46,12 @@ pub struct InvoiceState {
     pub attempt_count: u64,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// When an invoice that is sent to the customer is to be paid.
+    #[serde(default)]
+    pub due_date: Option<Timestamp>,
+    /// How it is collected.
+    #[serde(default)]
+    pub collection: Option<Collection>,
     /// When collecting failed for the first time; retries do not move it.
     pub first_failure_at: Option<Timestamp>,
     /// When what is known was true.
@@ -69,15 +74,10 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<String,
     invoices
 }
 
-/// Until when requests pass although payments failed: the first failure of whatever is still
-/// unpaid, plus the grace time. `None` when nothing that failed is unpaid.
+/// Since when something is unpaid: the earliest of the invoices' own ([`InvoiceState::unpaid_since`]).
 #[must_use]
-pub fn grace_until<'a>(
-    invoices: impl IntoIterator<Item = &'a InvoiceState>,
-    grace: Duration,
-) -> Option<Timestamp> {
-    let unpaid = invoices.into_iter().filter(|invoice| !invoice.status.is_settled());
-    unpaid.filter_map(|invoice| invoice.first_failure_at).min().map(|first| first.plus(grace))
+pub fn unpaid_since<'a>(invoices: impl IntoIterator<Item = &'a InvoiceState>) -> Option<Timestamp> {
+    invoices.into_iter().filter_map(InvoiceState::unpaid_since).min()
 }
 
 impl InvoiceState {
@@ -91,6 +91,8 @@ impl InvoiceState {
         let status = match (&event.kind, read.status.clone()) {
             (EventKind::InvoicePaid, _) => InvoiceStatus::Paid,
             (EventKind::InvoiceVoided, _) => InvoiceStatus::Void,
+            // It may have been paid since: the object then says so.
+            (EventKind::InvoiceMarkedUncollectible, None) => InvoiceStatus::Uncollectible,
             (_, Some(status)) => status,
             // A success may be a part payment; only an object without a status leaves it at that.
             (EventKind::InvoicePaymentSucceeded, None) => InvoiceStatus::Paid,
@@ -132,6 +134,8 @@ impl InvoiceState {
             period_end: read.period_end,
             attempt_count: read.attempt_count,
             created: read.created,
+            due_date: read.due_date,
+            collection: read.collection,
             first_failure_at,
             as_of,
             source,
@@ -155,7 +159,22 @@ impl InvoiceState {
             subscription: newer.subscription.clone().or(older.subscription),
             number: newer.number.clone().or(older.number),
             hosted_invoice_url: newer.hosted_invoice_url.clone().or(older.hosted_invoice_url),
+            due_date: newer.due_date.or(older.due_date),
+            collection: newer.collection.or(older.collection),
             ..newer
+        }
+    }
+
+    /// Since when it is unpaid, if it is open: its first failed attempt; of one that was sent its due
+    /// date, which may lie ahead.
+    #[must_use]
+    pub fn unpaid_since(&self) -> Option<Timestamp> {
+        if !self.status.is_open() {
+            return None;
+        }
+        match self.collection {
+            Some(Collection::SendInvoice) => self.due_date.or(self.first_failure_at),
+            Some(Collection::ChargeAutomatically) | None => self.first_failure_at,
         }
     }
 

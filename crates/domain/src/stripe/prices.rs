@@ -25,6 +25,11 @@ pub struct Purchase {
     pub price: String,
     /// The billing period of the item with that price.
     pub period: Option<Period>,
+    /// How many times it buys the plan: the sum over licensed prices, 1 where there are only metered
+    /// ones.
+    pub quantity: u64,
+    /// Months between two bills; `None` for days and weeks.
+    pub interval_months: Option<u32>,
 }
 
 /// Why a subscription's plan cannot be told.
@@ -69,20 +74,30 @@ impl PriceMap {
     /// # Errors
     /// [`PlanError`] names the prices or plans that leave no answer.
     pub fn purchase(&self, subscription: &Subscription) -> Result<Purchase, PlanError> {
-        let mapped = |item: &Item| -> Option<Purchase> {
-            let price = item.price.as_deref()?;
-            let plan = self.plan(price)?.to_owned();
-            Some(Purchase { plan, price: price.to_owned(), period: item.period })
+        let mapped = |item| {
+            let price = Item::price_id(item)?;
+            Some((item, price, self.plan(price)?))
         };
-        let found: Vec<Purchase> = subscription.items.iter().filter_map(mapped).collect();
-        let plans: BTreeSet<&str> = found.iter().map(|purchase| purchase.plan.as_str()).collect();
+        let found: Vec<(&Item, &str, &str)> =
+            subscription.items.iter().filter_map(mapped).collect();
+        let plans: BTreeSet<&str> = found.iter().map(|(.., plan)| *plan).collect();
         if plans.len() > 1 {
             return Err(PlanError::Ambiguous(plans.into_iter().map(str::to_owned).collect()));
         }
-        found.into_iter().next().ok_or_else(|| {
+        let licensed = found.iter().find(|(item, ..)| item.quantity.is_some());
+        let Some((item, price, plan)) = licensed.or(found.first()) else {
             let prices: Vec<String> =
                 subscription.prices().into_iter().map(str::to_owned).collect();
-            if prices.is_empty() { PlanError::NoPrice } else { PlanError::Unmapped(prices) }
+            let is_empty = prices.is_empty();
+            return Err(if is_empty { PlanError::NoPrice } else { PlanError::Unmapped(prices) });
+        };
+        let quantities = found.iter().filter_map(|(item, ..)| item.quantity);
+        Ok(Purchase {
+            plan: (*plan).to_owned(),
+            price: (*price).to_owned(),
+            period: item.period,
+            quantity: quantities.reduce(u64::saturating_add).unwrap_or(1),
+            interval_months: item.interval_months,
         })
     }
 }
@@ -118,6 +133,31 @@ mod tests {
         let bought = bought.expect("a plan");
         assert_eq!((bought.plan.as_str(), bought.price.as_str()), ("growth", "price_growth"));
         assert_eq!(bought.period.expect("a period").start, Timestamp::from_secs(11), "not [0]");
+    }
+
+    #[test]
+    fn a_plan_is_bought_as_often_as_its_licensed_prices_say() {
+        let of = |items: serde_json::Value| {
+            let object = json!({ "id": "sub_1", "items": { "data": items } });
+            let prices = PriceMap::new([("base", "standard"), ("metered", "standard")]);
+            let read = Subscription::read(&object).expect("an id");
+            prices.purchase(&read).expect("a plan")
+        };
+        let item = |id: &str, price: &str, quantity: Option<u64>| {
+            json!({ "id": id, "quantity": quantity,
+                    "price": { "id": price, "recurring": { "interval": "year", "interval_count": 1 } } })
+        };
+        let both = of(json!([item("si_1", "metered", None), item("si_2", "base", Some(3))]));
+        assert_eq!((both.price.as_str(), both.quantity), ("base", 3));
+        assert_eq!(both.interval_months, Some(12));
+        let twice = of(json!([item("si_1", "base", Some(2)), item("si_2", "base", Some(5))]));
+        assert_eq!(twice.quantity, 7);
+        assert_eq!(of(json!([item("si_1", "metered", None)])).quantity, 1);
+        assert_eq!(of(json!([item("si_1", "base", Some(0))])).quantity, 0);
+        let weekly = json!({ "id": "base", "interval": "week", "interval_count": 2 });
+        assert_eq!(of(json!([{ "id": "si_1", "plan": weekly }])).interval_months, None);
+        let quarter = json!({ "id": "base", "interval": "month", "interval_count": 3 });
+        assert_eq!(of(json!([{ "id": "si_1", "plan": quarter }])).interval_months, Some(3));
     }
 
     #[test]

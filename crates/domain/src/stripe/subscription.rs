@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::object::{MissingMember, Subscription};
 use super::prices::{PlanError, PriceMap};
-use crate::organization::{self, SubscriptionStatus};
+use crate::organization::SubscriptionStatus;
 use crate::period::Period;
+use crate::purchases::PurchasedSubscription;
 use crate::time::Timestamp;
 
 /// A subscription that follows another one within this time goes on with its service.
@@ -26,6 +27,12 @@ pub struct SubscriptionState {
     pub plan: Option<String>,
     /// That price.
     pub price: Option<String>,
+    /// How many times it buys the plan.
+    pub quantity: u64,
+    /// Months between two bills; `None` for days and weeks.
+    pub interval_months: Option<u32>,
+    /// The instant that its billing periods are counted from.
+    pub anchor: Option<Timestamp>,
     /// Why its price buys no plan, while the plan stays as it was.
     #[serde(default)]
     pub plan_error: Option<String>,
@@ -102,7 +109,7 @@ impl SubscriptionState {
         let status = read.status.clone().ok_or(missing)?;
         let (purchase, plan_error) = match prices.purchase(&read) {
             Ok(purchase) => (Some(purchase), None),
-            Err(_) if is_terminal(&status) => (None, None),
+            Err(_) if status.is_terminal() => (None, None),
             Err(error) => {
                 let error = StateError::Plan { subscription: read.id.clone(), error };
                 if former.is_none() {
@@ -112,16 +119,28 @@ impl SubscriptionState {
             }
         };
         let any_period = read.items.iter().find_map(|item| item.period);
+        let (quantity, interval_months) = match &purchase {
+            Some(bought) => (bought.quantity, bought.interval_months),
+            // Its plan stays as it was, and so does how it is counted.
+            None => {
+                let quantities = read.items.iter().filter_map(|item| item.quantity);
+                let months = read.items.iter().find_map(|item| item.interval_months);
+                (quantities.reduce(u64::saturating_add).unwrap_or(1), months)
+            }
+        };
         let (plan, price, period) = match purchase {
             Some(bought) => (Some(bought.plan), Some(bought.price), bought.period.or(any_period)),
             None => (former.map(str::to_owned), None, any_period),
         };
         Ok(Self {
-            ended: if is_terminal(&status) { read.ended_at.or(read.canceled_at) } else { None },
+            ended: if status.is_terminal() { read.ended_at.or(read.canceled_at) } else { None },
             id: read.id,
             customer: read.customer,
             plan,
             price,
+            quantity,
+            interval_months,
+            anchor: read.anchor,
             plan_error,
             status,
             period,
@@ -139,29 +158,28 @@ impl SubscriptionState {
     /// Whether it ended for good: such an id never lives again.
     #[must_use]
     pub const fn is_ended(&self) -> bool {
-        is_terminal(&self.status)
+        self.status.is_terminal()
     }
 
-    /// As the directory keeps it. `plan` stands in for that of an ended subscription whose price is
-    /// mapped no more, and the month it began in for a period that Stripe did not tell.
+    /// As it is kept with the organization; `None` when it buys no plan. The month it began in stands
+    /// in for a period that Stripe did not tell.
     #[must_use]
-    pub fn for_directory(
-        &self,
-        plan: &str,
-        grace_until: Option<Timestamp>,
-    ) -> organization::Subscription {
-        organization::Subscription {
+    pub fn purchased(&self) -> Option<PurchasedSubscription> {
+        let created = self.created.unwrap_or_default();
+        Some(PurchasedSubscription {
             id: self.id.clone(),
             status: self.status.clone(),
-            plan: self.plan.clone().unwrap_or_else(|| plan.to_owned()),
-            period: self
-                .period
-                .unwrap_or_else(|| Period::calendar_month(self.created.unwrap_or_default())),
+            plan: self.plan.clone()?,
+            quantity: self.quantity,
+            period: self.period.unwrap_or_else(|| Period::calendar_month(created)),
+            interval_months: self.interval_months,
+            anchor: self.anchor,
+            created,
             cancel_at: self.cancel_at,
-            grace_until,
+            unpaid_since: None,
             started_at: None,
             ended_at: self.ended,
-        }
+        })
     }
 
     /// When the service that this subscription is the last of began. One that follows another without
@@ -187,10 +205,4 @@ impl SubscriptionState {
         }
         Some(start)
     }
-}
-
-/// Whether a subscription never leaves this status.
-#[must_use]
-pub const fn is_terminal(status: &SubscriptionStatus) -> bool {
-    matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
 }

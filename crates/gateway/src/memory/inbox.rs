@@ -166,10 +166,7 @@ impl EventInbox for MemoryStore {
         let file = (commit.revision + 1, id, commit.standing);
         state.inbox.customers.insert(commit.customer.clone(), file);
         if let Some(organization) = state.organizations.get_mut(&id) {
-            if let Some(subscription) = commit.subscription {
-                organization.plan.clone_from(&subscription.plan);
-                organization.subscription = Some(subscription);
-            }
+            organization.purchases = Some(commit.purchases);
             organization.stripe_customer_id = Some(commit.customer);
         }
         for invoice in commit.invoices {

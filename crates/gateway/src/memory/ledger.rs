@@ -37,6 +37,8 @@ impl Ledger for MemoryStore {
         let book = state.open(organization, ask.terms);
         let news = book.lease.retermed(ask.terms);
         let grant = book.lease.lease(node, ask, self.sharing, now);
+        let id = book.lease.period_id();
+        state.frozen.insert(id, ask.terms.frozen());
         for alert in news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now)) {
             state.outbox.raise(alert);
         }
@@ -123,7 +125,9 @@ impl UsageRecords for MemoryStore {
         }
         let buckets: Vec<UsageBucket> = buckets.into_values().collect();
         let units = buckets.iter().map(|bucket| bucket.units).sum();
-        Ok(Some(UsageSummary { period, units, buckets }))
+        let place = state.periods.iter().position(|known| *known == (organization, period));
+        let terms = place.and_then(|place| state.frozen.get(&number(place)).copied());
+        Ok(Some(UsageSummary { period, terms, units, buckets }))
     }
 
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
@@ -186,8 +190,9 @@ impl State {
         if known.lease.period().end <= now {
             let period = known.lease.period().provisional(now);
             let (id, used) = self.period(organization, period);
-            let book = self.books.get_mut(&organization);
-            book.expect("it was there").lease.turn(id, period, used);
+            let book = self.books.get_mut(&organization).expect("it was there");
+            book.lease.turn(id, period, used);
+            self.frozen.insert(id, book.lease.terms().frozen());
         }
         let book = self.books.get_mut(&organization).expect("it was there");
         let at = now.max(book.last_at);

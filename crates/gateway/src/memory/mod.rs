@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftlock_domain::audit::{AuditEntry, AuditHead};
+use driftlock_domain::entitlement::FrozenTerms;
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::key::{KeyHash, KeyRecord};
@@ -41,6 +42,8 @@ struct State {
     outbox: reports::Outbox,
     books: HashMap<OrganizationId, Book>,
     periods: Vec<(OrganizationId, Period)>,
+    /// The terms that units were leased under last, by period.
+    frozen: HashMap<PeriodId, FrozenTerms>,
     events: BTreeMap<UsageId, Event>,
     kept: HashMap<IdempotencyKey, (Kept, Timestamp)>,
     claims: claims::Claims,

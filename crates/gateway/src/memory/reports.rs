@@ -101,7 +101,8 @@ impl UsageReports for MemoryStore {
     ) -> Result<Vec<OrganizationId>, Fault> {
         let state = self.state();
         let customers = state.organizations.values().filter(|found| {
-            let is_billed = found.stripe_customer_id.is_some() && found.subscription.is_some();
+            let is_billed = found.stripe_customer_id.is_some()
+                && (found.purchases.is_some() || found.contract.is_some());
             is_billed && page.after.is_none_or(|after| found.id > after)
         });
         let due = |id: &OrganizationId| {

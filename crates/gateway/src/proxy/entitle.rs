@@ -1,11 +1,11 @@
-//! Step 4: whether the organization is in good standing, and on what terms it calls. Pure.
+//! Step 4: whether the organization may call, and on what terms. Pure.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use driftlock_domain::authority::Authority;
 use driftlock_domain::denial::{Fault, FaultKind};
-use driftlock_domain::entitlement::{entitlement, standing};
+use driftlock_domain::entitlement::decide;
 use driftlock_domain::route::Route;
 use driftlock_domain::time::Timestamp;
 use http::Uri;
@@ -25,18 +25,19 @@ pub(crate) fn entitle<P: Platform>(
 ) -> Result<(Rc<Call>, Forwarded<P>), Refusal> {
     let Arrival { at, id, ip, trusted, mut head, body, .. } = arrival;
     let Caller { key, organization } = caller;
-    let plan = gateway.shared.config.plan(&organization.plan).ok_or_else(|| {
-        let cause =
-            format!("the plan `{}` of an organization is not configured", organization.plan);
+    let config = &gateway.shared.config;
+    let decision = decide(&organization, config, at);
+    if route.needs_subscription {
+        decision.verdict.map_err(denied)?;
+    }
+    let plan = config.plan(decision.plan).ok_or_else(|| {
+        let cause = format!("the plan `{}` of an organization is not configured", decision.plan);
         Fault::new(FaultKind::Internal, cause)
     })?;
-    if route.needs_subscription {
-        standing(&organization, plan, at).map_err(denied)?;
-    }
     if route.units > 0 {
         counts_here::<P>(organization.ledger, at)?;
     }
-    let entitlement = entitlement(&organization, plan, at);
+    let entitlement = decision.entitlement(&organization, plan);
     let wanted = route.rewrite.as_ref().map_or(path.as_str().into(), |to| to.apply(&path));
     if wanted != head.uri.path() {
         head.uri = with_path(&head.uri, &wanted)?;

@@ -17,9 +17,10 @@ use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
+use driftlock_domain::purchases::Purchases;
 use driftlock_domain::stripe::account::LastChange;
 use driftlock_domain::stripe::apply::{Applied, Customer, Rules, apply, linked};
-use driftlock_domain::stripe::delivery::{DeliveryState, OTHER_MODE};
+use driftlock_domain::stripe::delivery::{DeliveryState, OTHER_MODE, of_other_account};
 use driftlock_domain::stripe::event::Event;
 use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, FiledEvent, Postponed};
 use driftlock_domain::stripe::transition::Transition;
@@ -96,17 +97,17 @@ impl<P: Platform> Gateway<P> {
         let stripe = &self.shared.config.stripe;
         let grace = Duration::from_secs(u64::from(stripe.grace_days) * 86_400);
         let rules = Rules { prices: &stripe.prices, grace };
-        let (events, of_other_mode) = read(&file.events, stripe.livemode);
+        let (events, no_effect) = read(&file.events, stripe.livemode);
         let known = Customer {
+            id: customer,
             organization: file.organization,
             standing: &file.standing,
             events: &events,
             fetched: fetched.as_ref(),
         };
-        let plan = &self.shared.config.metering.default_plan;
-        let applied = match apply(known, rules, plan) {
+        let mut applied = match apply(known, rules) {
             Ok(mut applied) => {
-                applied.dead.extend(of_other_mode);
+                applied.dead.extend(no_effect);
                 applied
             }
             Err(unlinked) => {
@@ -114,9 +115,12 @@ impl<P: Platform> Gateway<P> {
             }
         };
         let organization = self.directory.organization(applied.organization).await?;
+        if let Some(before) = organization.as_ref().and_then(|found| found.purchases.as_ref()) {
+            applied.purchases.was_live_before = was_live_before(before, customer);
+        }
         let changed = organization.clone().map(|before| {
-            let after = bought(before.clone(), &applied);
-            (before, after)
+            let purchases = Some(applied.purchases.clone());
+            (before.clone(), Organization { purchases, ..before })
         });
         let is_told = linked(&events) == Some(applied.organization);
         let relation = match &organization {
@@ -171,35 +175,37 @@ impl<P: Platform> Gateway<P> {
     }
 }
 
-/// The organization as the commit leaves it.
-fn bought(organization: Organization, applied: &Applied) -> Organization {
-    match &applied.subscription {
-        Some(subscription) => Organization {
-            plan: subscription.plan.clone(),
-            subscription: Some(subscription.clone()),
-            ..organization
-        },
-        None => organization,
-    }
+/// Whether a customer that the organization had before `customer` had a live subscription.
+fn was_live_before(before: &Purchases, customer: &str) -> bool {
+    before.was_live_before || (before.customer != customer && before.was_live)
 }
 
-/// What is kept was read before it was kept. Of the other mode nothing has an effect, whenever it
-/// came: what of it still waits is named apart.
+/// What is kept was read before it was kept. Events of the other mode and of connected accounts have no
+/// effect, whenever they came: those that still wait are named apart.
 pub(super) fn read(
     filed: &[FiledEvent],
     mode: Option<bool>,
 ) -> (Vec<Event>, BTreeMap<String, String>) {
     let (mut events, mut waiting) = (Vec::new(), BTreeMap::new());
     for filed in filed {
-        match Event::parse(&filed.body) {
-            Ok(event) if !event.is_of_other_mode(mode) => events.push(event),
-            Ok(event) if filed.state == DeliveryState::Pending => {
-                waiting.insert(event.id, OTHER_MODE.to_owned());
+        let Ok(event) = Event::parse(&filed.body) else { continue };
+        match has_no_effect(&event, mode) {
+            None => events.push(event),
+            Some(why) if filed.state == DeliveryState::Pending => {
+                waiting.insert(event.id, why);
             }
-            Ok(_) | Err(_) => {}
+            Some(_) => {}
         }
     }
     (events, waiting)
+}
+
+/// Why an event has no effect, however it came into the inbox.
+fn has_no_effect(event: &Event, mode: Option<bool>) -> Option<String> {
+    match &event.account {
+        Some(account) => Some(of_other_account(account)),
+        None => event.is_of_other_mode(mode).then(|| OTHER_MODE.to_owned()),
+    }
 }
 
 /// The customer that this organization has, or why its standing is not this one's to change. From one
@@ -237,7 +243,7 @@ fn commit(
     events: &[Event],
     now: Timestamp,
 ) -> BillingCommit {
-    let Applied { organization, mut standing, subscription, transitions, invoices, dead, .. } =
+    let Applied { organization, mut standing, purchases, transitions, invoices, dead, .. } =
         applied;
     let last = |change: &Transition| LastChange { action: change.action().to_owned(), at: now };
     standing.last_change =
@@ -272,7 +278,7 @@ fn commit(
         organization,
         linked,
         standing,
-        subscription,
+        purchases,
         invoices,
         audit,
         alerts,

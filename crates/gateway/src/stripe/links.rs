@@ -42,16 +42,17 @@ impl<P: Platform> Gateway<P> {
         checkout: &Checkout<'_>,
         audit: impl Fn(&str) -> AuditRecord,
     ) -> Result<Session, Failed> {
+        let quantity = self.quantity_of(checkout.price).await?;
         let customer = match &organization.stripe_customer_id {
             Some(customer) => customer.clone(),
             None => self.make_customer(organization, None, &audit).await?,
         };
-        let session = self.checkout_of(organization, customer.clone(), checkout).await;
+        let session = self.checkout_of(organization, customer.clone(), checkout, quantity).await;
         if let Err(Failed::Api(ApiError::Missing(_))) = &session
             && self.is_deleted_customer(&customer).await?
         {
             let other = self.make_customer(organization, Some(&customer), &audit).await?;
-            return self.checkout_of(organization, other, checkout).await;
+            return self.checkout_of(organization, other, checkout, quantity).await;
         }
         session
     }
@@ -92,11 +93,20 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
+    /// The quantity that a checkout states for a price: Stripe wants one of a licensed price, and
+    /// refuses one of a metered price.
+    async fn quantity_of(&self, price: &str) -> Result<Option<&'static str>, ApiError> {
+        let object = self.stripe(&Call::get(format!("/v1/prices/{price}"))).await?;
+        let is_metered = object["recurring"]["usage_type"] == "metered";
+        Ok((!is_metered).then_some("1"))
+    }
+
     async fn checkout_of(
         &self,
         organization: &Organization,
         customer: String,
         checkout: &Checkout<'_>,
+        quantity: Option<&'static str>,
     ) -> Result<Session, Failed> {
         let id = organization.id.to_string();
         let call = Call::post("/v1/checkout/sessions")
@@ -105,7 +115,7 @@ impl<P: Platform> Gateway<P> {
             .field("customer", &*customer)
             .field("client_reference_id", &*id)
             .field("line_items[0][price]", checkout.price)
-            .field("line_items[0][quantity]", "1")
+            .maybe("line_items[0][quantity]", quantity)
             .maybe("line_items[1][price]", checkout.metered_price)
             .field("subscription_data[metadata][organization]", &*id)
             .field("success_url", checkout.success_url)

@@ -3,11 +3,10 @@
 
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Fault;
-use driftlock_domain::entitlement::period;
+use driftlock_domain::entitlement::{Decision, Source, decide};
 use driftlock_domain::id::OrganizationId;
-use driftlock_domain::organization::{Organization, Subscription};
+use driftlock_domain::organization::Organization;
 use driftlock_domain::period::Period;
-use driftlock_domain::quota::Quota;
 use driftlock_domain::stripe::api::{ApiError, Call};
 use driftlock_domain::stripe::meter::{
     Attempts, Found, MeterEvent, Next, Report, ReportMode, ReportState, SUMMARY_LAG, SealRule,
@@ -97,11 +96,9 @@ impl<P: Platform> Gateway<P> {
         let Some(organization) = self.directory.organization(id).await? else { return Ok(0) };
         let Some(customer) = organization.stripe_customer_id.clone() else { return Ok(0) };
         // Before the subscription is known nothing is closed: its service may have begun.
-        let Some(service) = organization.subscription.as_ref().map(Subscription::service) else {
-            return Ok(0);
-        };
+        let Some(service) = organization.service() else { return Ok(0) };
         let Some(rule) = self.seal_rule(&organization, service) else {
-            tracing::error!(organization = %id, plan = organization.plan, "its plan is not configured");
+            tracing::error!(organization = %id, "the plan whose quota counts is not configured");
             return Ok(0);
         };
         // A sealed hour never grows: by a clock that may be ahead none is sealed.
@@ -135,17 +132,15 @@ impl<P: Platform> Gateway<P> {
     /// How an organization's buckets are sealed; `None` while its plan is not configured.
     fn seal_rule(&self, organization: &Organization, service: Period) -> Option<SealRule> {
         let config = &self.shared.config;
-        let plan = config.plan(&organization.plan)?;
-        let included = Quota::in_force(plan, &organization.quota).included;
-        let live = organization.subscription.as_ref().filter(|found| found.status.is_live());
-        let in_force = live.map(|_| period(organization, self.clock.agreed()));
+        let decision = decide(organization, config, self.clock.agreed());
+        let included = decision.quota(organization, config.plan(decision.plan)?).included;
+        let in_force = is_live(&decision).then_some(decision.period);
         Some(SealRule { mode: config.stripe.report_usage, included, service, in_force })
     }
 
     /// Seals what has done growing, and corrects what was reported under terms that are no more.
     pub(crate) async fn seal_usage(&self, organization: &Organization) -> Result<(), Fault> {
-        let service = organization.subscription.as_ref().map(Subscription::service);
-        let rule = service.and_then(|service| self.seal_rule(organization, service));
+        let rule = organization.service().and_then(|service| self.seal_rule(organization, service));
         let Some(rule) = rule.filter(|_| self.has_stripe()) else { return Ok(()) };
         self.reports.seal(organization.id, rule, self.clock.agreed()).await.map(drop)
     }
@@ -157,8 +152,10 @@ impl<P: Platform> Gateway<P> {
         rule: SealRule,
         report: &Report,
     ) -> Result<(), Fault> {
-        let plan = self.shared.config.plan(&organization.plan);
-        let quota = plan.map(|plan| Quota::in_force(plan, &organization.quota));
+        let config = &self.shared.config;
+        let decision = decide(organization, config, self.clock.agreed());
+        let plan = config.plan(decision.plan);
+        let quota = plan.map(|plan| decision.quota(organization, plan));
         let units = report.sealed.value.unsigned_abs();
         let price_micros = quota.and_then(|quota| quota.overage_micros);
         let (identifier, id) = (&report.sealed.identifier, organization.id);
@@ -290,4 +287,10 @@ fn whole(value: f64) -> Option<i64> {
     let exact = value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0;
     #[expect(clippy::cast_possible_truncation, reason = "it is a whole number in range")]
     exact.then_some(value as i64)
+}
+
+/// Whether units count under a subscription that is paid for, or is to be.
+fn is_live(decision: &Decision<'_>) -> bool {
+    let shown = decision.shown.as_ref();
+    decision.source != Source::OwnPlan && shown.is_some_and(|shown| shown.status.is_live())
 }

@@ -87,10 +87,11 @@ const TABLES: &[Table] = &[
 /// A row of an organization in every table.
 pub(crate) fn rows_of(organization: &str, member: &str) -> String {
     format!(
-        "insert into organizations (id, name, subscription) values ('{organization}', 'x',
-            '{{\"id\":\"sub_x\",\"status\":\"past_due\",\"plan\":\"standard\",\"period\":{{\"start\":
-            \"2026-01-01T00:00:00Z\",\"end\":\"2026-02-01T00:00:00Z\"}},
-            \"grace_until\":\"2026-01-08T00:00:00Z\"}}');
+        "insert into organizations (id, name, purchases) values ('{organization}', 'x',
+            '{{\"subscriptions\":[{{\"id\":\"sub_x\",\"status\":\"past_due\",
+            \"plan\":\"standard\",\"period\":{{\"start\":\"2026-01-01T00:00:00Z\",
+            \"end\":\"2026-02-01T00:00:00Z\"}},
+            \"unpaid_since\":\"2026-01-01T00:00:00Z\"}}]}}');
          insert into organization_members values ('{organization}', '{member}', 'owner');
          insert into api_keys (id, organization_id, key_hash)
             values ('{organization}', '{organization}', 'hash of {organization}');

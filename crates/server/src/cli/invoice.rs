@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use driftlock_domain::money;
 use serde_json::{Value, json};
 
 use super::api::Remote;
@@ -45,11 +46,10 @@ pub(super) fn show(organization: &str, remote: &Remote) -> Result<ExitCode> {
     output::table(&columns, &lines)?;
     output::line(&format!("total          {}", cents(&invoice["amount_cents"])))?;
     if let Some(total) = invoice["stripe_preview"]["total"].as_i64() {
-        let sign = if total < 0 { "-" } else { "" };
-        let total = output::dollars(total.unsigned_abs() * MICROS_PER_CENT);
-        output::line(&format!(
-            "Stripe's preview, with prorations, tax and credits: {sign}{total}"
-        ))?;
+        // The subscription may be in another currency than the plans.
+        let currency = invoice["stripe_preview"]["currency"].as_str().unwrap_or("usd");
+        let total = money::shown(total, currency);
+        output::line(&format!("Stripe's preview, with prorations, tax and credits: {total}"))?;
     }
     if let Some(error) = invoice["stripe_error"].as_str() {
         output::line(&format!("Stripe's preview is missing: {error}"))?;

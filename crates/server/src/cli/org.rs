@@ -123,16 +123,19 @@ const AUTHORITY_FIELDS: [(&str, &str); 4] = [
     ("from", "ledger.next.from"),
 ];
 
-const FIELDS: [(&str, &str); 22] = [
+const FIELDS: [(&str, &str); 25] = [
     ("id", "id"),
     ("name", "name"),
-    ("plan", "plan"),
+    ("own plan", "plan"),
     ("status", "status"),
     ("included units", "quota.included"),
     ("quota policy", "quota.policy"),
     ("cap percent", "quota.cap_percent"),
     ("spend cap (micro-dollars)", "quota.spend_cap_micros"),
     ("requests per minute", "requests_per_minute"),
+    ("may call", "entitlement.may_call"),
+    ("why not", "entitlement.reason"),
+    ("plan that counts", "entitlement.plan"),
     ("subscription", "subscription.status"),
     ("period end", "subscription.period.end"),
     ("cancels at", "subscription.cancel_at"),

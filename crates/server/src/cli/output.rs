@@ -45,16 +45,6 @@ pub(super) fn dollars(micros: u64) -> String {
     format!("${whole}.{shown:0<2}")
 }
 
-/// An amount in a currency's smallest unit; dollars as people write them, of other currencies only the
-/// number, since how many decimals one has is not known here.
-pub(super) fn cents(amount: i64, currency: &str) -> String {
-    if currency != "usd" {
-        return format!("{amount} {currency}");
-    }
-    let sign = if amount < 0 { "-" } else { "" };
-    format!("{sign}{}", dollars(amount.unsigned_abs() * 10_000))
-}
-
 fn member<'a>(value: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(value, |value, name| &value[name])
 }
@@ -78,9 +68,6 @@ mod tests {
         assert_eq!(dollars(0), "$0.00");
         assert_eq!(dollars(3_500), "$0.0035");
         assert_eq!(dollars(1), "$0.000001");
-        assert_eq!(cents(4_900, "usd"), "$49.00");
-        assert_eq!(cents(-1, "usd"), "-$0.01");
-        assert_eq!(cents(4_900, "jpy"), "4900 jpy");
     }
 
     #[test]

@@ -141,12 +141,7 @@ fn settle(database: &Path, owner: &Organization, period: Period, units: u32) {
     let at = now().minus(3 * HOUR);
     let store = SqliteStore::open(database, Options::default()).expect("opened");
     run(store.create_organization(owner, audit("organization.create"))).expect("made");
-    let ask = LeaseAsk {
-        terms: Terms { period, included: 250_000, cap: None },
-        number: 1,
-        keep: 0,
-        want: 1,
-    };
+    let ask = LeaseAsk { terms: Terms::free(period, 250_000, None), number: 1, keep: 0, want: 1 };
     run(store.lease(owner.id, node(1), &ask, at)).expect("leased");
     let one = Settlement { units, usage: usage(at, 1), ..settlement(1, 1) };
     let settled = run(store.settle(one, at)).expect("settled");

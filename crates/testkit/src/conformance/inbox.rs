@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use driftlock_domain::denial::FaultKind;
-use driftlock_domain::organization::{OrganizationPatch, Subscription, SubscriptionStatus};
+use driftlock_domain::organization::{Contract, OrganizationPatch, SubscriptionStatus};
 use driftlock_domain::period::Period;
+use driftlock_domain::purchases::{PurchasedSubscription, Purchases};
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
 use driftlock_domain::stripe::file::{BillingCommit, Forgetting, Postponed};
@@ -40,16 +41,7 @@ pub(super) fn commit(revision: u64, done: &[&str]) -> BillingCommit {
         // The first one links the customer.
         linked: (revision > 0).then(|| CUSTOMER.into()),
         standing: Billing { subscription: Some("sub_1".into()), ..Billing::default() },
-        subscription: Some(Subscription {
-            id: "sub_1".into(),
-            status: SubscriptionStatus::Active,
-            plan: "standard".into(),
-            period: Period::calendar_month(now()),
-            cancel_at: None,
-            started_at: None,
-            ended_at: None,
-            grace_until: None,
-        }),
+        purchases: purchases("growth"),
         invoices: Vec::new(),
         audit: vec![audit("billing.subscribed")],
         alerts: Vec::new(),
@@ -57,6 +49,65 @@ pub(super) fn commit(revision: u64, done: &[&str]) -> BillingCommit {
         dead: BTreeMap::new(),
         at: now(),
     }
+}
+
+/// One subscription to a plan, with every member set.
+fn purchases(plan: &str) -> Purchases {
+    let at = |hours: u64| now().plus(Duration::from_secs(hours * 3_600));
+    let one = PurchasedSubscription {
+        id: "sub_1".into(),
+        status: SubscriptionStatus::Active,
+        plan: plan.into(),
+        quantity: 3,
+        period: Period { start: at(0), end: at(8_760) },
+        interval_months: Some(12),
+        anchor: Some(at(0)),
+        created: at(1),
+        cancel_at: Some(at(2)),
+        unpaid_since: Some(at(3)),
+        started_at: Some(at(0)),
+        ended_at: Some(at(4)),
+    };
+    let customer = CUSTOMER.into();
+    Purchases { customer, subscriptions: vec![one], was_live: true, was_live_before: true }
+}
+
+pub(super) async fn a_purchase_changes_neither_the_own_plan_nor_the_contract(store: impl Store) {
+    let id = organization_id(1);
+    store.create_organization(&organization(1), audit("organization.create")).await.expect("made");
+    let contract = Contract {
+        id: "contract-7".into(),
+        status: SubscriptionStatus::Active,
+        plan: "enterprise".into(),
+        period: Period::calendar_month(now()),
+        cancel_at: Some(now()),
+        grace_until: Some(now()),
+    };
+    let set = OrganizationPatch {
+        contract: Some(Some(contract.clone())),
+        ..OrganizationPatch::default()
+    };
+    store.patch_organization(id, set, audit("organization.update")).await.expect("patched");
+    assert!(store.commit(commit(0, &[])).await.expect("committed"));
+    let read =
+        || async { Directory::organization(&store, id).await.expect("read").expect("there") };
+    let found = read().await;
+    assert_eq!((found.plan.as_str(), found.contract), ("developer", Some(contract.clone())));
+    assert_eq!(found.purchases, Some(purchases("growth")), "to the last member");
+
+    // The next commit takes the place of what was bought, and of nothing else.
+    let next = BillingCommit { purchases: purchases("standard"), ..commit(1, &[]) };
+    assert!(store.commit(next).await.expect("committed"));
+    let found = read().await;
+    assert_eq!((found.plan.as_str(), found.contract), ("developer", Some(contract)));
+    assert_eq!(found.purchases, Some(purchases("standard")));
+
+    // An operator ends the contract, and what was bought stays.
+    let end = OrganizationPatch { contract: Some(None), ..OrganizationPatch::default() };
+    let ended = store.patch_organization(id, end, audit("organization.update")).await;
+    let ended = ended.expect("patched").expect("there");
+    assert_eq!((ended.contract, ended.purchases), (None, Some(purchases("standard"))));
+    assert_eq!(read().await.contract, None);
 }
 
 pub(super) async fn an_event_is_kept_once(store: impl Store) {
@@ -93,8 +144,8 @@ pub(super) async fn of_two_commits_from_one_reading_the_first_counts(store: impl
     assert_eq!(store.due(now(), 9).await.expect("read"), [""; 0]);
     let linked = Directory::organization(&store, id).await.expect("read").expect("there");
     assert_eq!(linked.stripe_customer_id.as_deref(), Some(CUSTOMER));
-    assert_eq!(linked.plan, "standard", "what is bought is the plan");
-    assert_eq!(linked.subscription.map(|found| found.id).as_deref(), Some("sub_1"));
+    assert_eq!(linked.plan, "developer", "its own plan stays");
+    assert_eq!(linked.purchases, Some(purchases("growth")));
     let entries = store.entries(id, 0, 9).await.expect("read");
     let actions: Vec<&str> = entries.iter().map(|entry| &*entry.record.action).collect();
     assert_eq!(actions, ["organization.create", "billing.subscribed"], "once");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftlock_domain::entitlement::Terms;
+use driftlock_domain::entitlement::{Price, Terms};
 use driftlock_domain::lease::LeaseAsk;
 use driftlock_domain::period::Period;
 use driftlock_domain::time::Timestamp;
@@ -170,6 +170,33 @@ pub(super) async fn what_is_shown_is_the_period_in_force(store: impl Store) {
         let usage = usage.expect("read").expect("there is some");
         assert_eq!((usage.period, usage.units), (month, 1), "not the one that was learned last");
     }
+}
+
+/// An upgrade changes the terms of the period in force, and those of no closed one.
+pub(super) async fn a_closed_period_keeps_the_terms_that_it_had(store: impl Store) {
+    let month = Period::calendar_month(now());
+    let next = Period::calendar_month(month.end);
+    let terms = |period, included, base_micros, overage_micros| Terms {
+        price: Price { base_micros, overage_micros },
+        ..Terms::free(period, included, None)
+    };
+    let standard = terms(month, 250_000, 49_000_000, Some(3_500));
+    let growth = terms(month, 2_000_000, 249_000_000, None);
+    let later = terms(next, 7, 1, Some(2));
+    let shown = async |at, in_force| {
+        let usage = store.usage(organization_id(1), at, in_force, Grouping::Day).await;
+        usage.expect("read").and_then(|usage| usage.terms)
+    };
+    for (number, terms) in [(1, standard), (2, growth)] {
+        let ask = LeaseAsk { terms, number, ..ask(None, 0, 1) };
+        store.lease(organization_id(1), node(1), &ask, now()).await.expect("leased");
+        assert_eq!(shown(now(), month).await, Some(terms.frozen()), "those leased under last");
+    }
+    settle(&store, settlement(1, 1), now()).await;
+    let ask = LeaseAsk { terms: later, number: 3, ..ask(None, 0, 1) };
+    store.lease(organization_id(1), node(1), &ask, month.end).await.expect("leased");
+    assert_eq!(shown(now(), next).await, Some(growth.frozen()), "closed");
+    assert_eq!(shown(month.end, next).await, Some(later.frozen()));
 }
 
 /// A subscription began, was changed or went on to its next period, and no request came since.

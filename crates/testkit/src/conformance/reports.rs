@@ -5,7 +5,7 @@ use std::time::Duration;
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::lease::LeaseAsk;
-use driftlock_domain::organization::{OrganizationPatch, Subscription, SubscriptionStatus};
+use driftlock_domain::organization::{Contract, OrganizationPatch, SubscriptionStatus};
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::meter::{
     Next, PeriodSums, ReportMode, ReportState, SealRule, Sealed,
@@ -28,23 +28,21 @@ async fn customer(store: &impl Store, cap: Option<u64>) {
     store.create_organization(&made, audit("organization.create")).await.expect("made");
     let patch = OrganizationPatch {
         stripe_customer_id: Some(Some("cus_1".into())),
-        subscription: Some(Some(subscription())),
+        contract: Some(Some(contract())),
         ..OrganizationPatch::default()
     };
     store.patch_organization(made.id, patch, audit("organization.update")).await.expect("patched");
     store.lease(made.id, node(1), &ask(cap, 0, 100), now()).await.expect("leased");
 }
 
-fn subscription() -> Subscription {
-    Subscription {
+fn contract() -> Contract {
+    Contract {
         id: "sub_1".into(),
         status: SubscriptionStatus::Active,
         plan: "standard".into(),
         period: Period::calendar_month(now()),
         cancel_at: None,
         grace_until: None,
-        started_at: None,
-        ended_at: None,
     }
 }
 
@@ -232,7 +230,7 @@ pub(super) async fn what_was_used_before_the_service_is_closed_and_never_told(st
     use_units(&store, 1, 5, now()).await;
     let start = now().plus(HOUR);
     let period = Period { start, end: start.plus(720 * HOUR) };
-    let ask = LeaseAsk { terms: Terms { period, included: 9, cap: None }, ..ask(None, 0, 100) };
+    let ask = LeaseAsk { terms: Terms::free(period, 9, None), ..ask(None, 0, 100) };
     store.lease(id, node(1), &ask, start).await.expect("leased");
     use_units(&store, 2, 7, start.plus(HOUR)).await;
     let end = start.plus(4 * HOUR);
@@ -320,8 +318,7 @@ pub(super) async fn a_new_period_ends_the_old_ones_last_bucket(store: impl Store
     use_units(&store, 1, 3, now()).await;
     let start = now().plus(Duration::from_secs(600));
     let period = Period { start, end: start.plus(720 * HOUR) };
-    let ask =
-        LeaseAsk { terms: Terms { period, included: 9, cap: None }, number: 1, keep: 0, want: 1 };
+    let ask = LeaseAsk { terms: Terms::free(period, 9, None), number: 1, keep: 0, want: 1 };
     store.lease(id, node(1), &ask, start).await.expect("leased");
     use_units(&store, 2, 4, start).await;
     let end = now().plus(2 * HOUR);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use driftlock_domain::stripe::account::{Account, Billing};
-use driftlock_domain::stripe::apply::open_disputes;
+use driftlock_domain::stripe::apply::{Fetched, Lived, lived, open_disputes};
 use driftlock_domain::stripe::event::{Event, EventKind};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::stripe::prices::PriceMap;
@@ -27,7 +27,7 @@ pub fn time_passes(life: &mut Life, deeds: &mut Entropy) {
 /// One deed of the customer, of its bank or of Stripe.
 pub fn something_happens(life: &mut Life, deeds: &mut Entropy) {
     let (standard, growth) = (life.params().price.clone(), life.params().upgrade.clone());
-    match deeds.below(17) {
+    match deeds.below(18) {
         0 => {
             life.cancel();
             let starts = [Start::Paid, Start::Unpaid, Start::Trial(14)];
@@ -44,6 +44,7 @@ pub fn something_happens(life: &mut Life, deeds: &mut Entropy) {
         13 => life.schedule_cancellation(),
         14 => life.withdraw_cancellation(),
         15 => life.checkout(),
+        16 => life.write_off(),
         _ => match deeds.below(5) {
             0 => life.cancel(),
             1 => life.void(),
@@ -86,6 +87,7 @@ pub fn truth(life: &Life, grace: Duration) -> Billing {
         trial_notices: &noticed.collect::<Vec<_>>(),
         disputes: &disputes,
         customer_deleted: of(EventKind::CustomerDeleted).next().is_some(),
+        proven_live: lived(&events, &Fetched::default(), |_| true) == Lived::Proven,
         grace,
     })
 }

@@ -39,6 +39,7 @@ pub(super) fn route(
             let customer = state.charges.get(*id).ok_or_else(|| Refused::unknown("charge", id))?;
             Ok(json!({ "id": id, "object": "charge", "customer": customer, "disputed": true }))
         }
+        (&Method::GET, ["v1", "prices", id]) => Ok(price(id)),
         (&Method::GET, ["v2", "core", "events", id]) => {
             state.fetchable.get(*id).cloned().ok_or_else(|| Refused::unknown("event", id))
         }
@@ -158,7 +159,15 @@ fn checkout(
     if field("mode")? != "subscription" {
         return Err(Refused::bad("the double knows mode `subscription`".into()));
     }
-    field("line_items[0][price]")?;
+    let price = field("line_items[0][price]")?;
+    // As Stripe does: usage is billed by what was used, so that a metered price has no quantity.
+    if is_metered(price) && form.contains_key("line_items[0][quantity]") {
+        let why = "Quantity should not be specified where usage_type is `metered`.";
+        return Err(Refused::bad(why.to_owned()));
+    }
+    if !is_metered(price) {
+        field("line_items[0][quantity]")?;
+    }
     field("success_url")?;
     let organization = form.get("client_reference_id").cloned().unwrap_or_default();
     let id = state.entropy.id("cs_test_");
@@ -175,6 +184,23 @@ fn checkout(
     session["payment_status"] = json!("unpaid");
     session["url"] = json!(format!("https://checkout.stripe.com/c/pay/{id}"));
     Ok(session)
+}
+
+/// Every price is known; one that says so is metered.
+fn price(id: &str) -> Value {
+    let usage_type = if is_metered(id) { "metered" } else { "licensed" };
+    json!({
+        "id": id,
+        "object": "price",
+        "active": true,
+        "currency": "usd",
+        "type": "recurring",
+        "recurring": { "interval": "month", "interval_count": 1, "usage_type": usage_type },
+    })
+}
+
+fn is_metered(price: &str) -> bool {
+    price.contains("metered")
 }
 
 fn portal(

@@ -55,6 +55,8 @@ kinds! {
     SubscriptionResumed = "customer.subscription.resumed",
     /// Its trial ends in three days, or less if it is shorter.
     TrialWillEnd = "customer.subscription.trial_will_end",
+    /// An invoice was made; it is a draft for about an hour.
+    InvoiceCreated = "invoice.created",
     /// An invoice is paid, by any means.
     InvoicePaid = "invoice.paid",
     /// An attempt to collect it succeeded.
@@ -65,6 +67,8 @@ kinds! {
     InvoiceFinalized = "invoice.finalized",
     /// It is void: nobody has to pay it.
     InvoiceVoided = "invoice.voided",
+    /// Nobody expects it to be paid any more.
+    InvoiceMarkedUncollectible = "invoice.marked_uncollectible",
     /// A customer was deleted, and with it every subscription.
     CustomerDeleted = "customer.deleted",
     /// A customer disputes a charge with the bank.

@@ -39,6 +39,10 @@ pub struct Invoice {
     pub attempt_count: u64,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// When an invoice that is sent to the customer is to be paid.
+    pub due_date: Option<Timestamp>,
+    /// How it is collected.
+    pub collection: Option<Collection>,
     /// When it is tried next.
     pub next_payment_attempt: Option<Timestamp>,
     /// Why it was made: `subscription_create`, `subscription_cycle`, ….
@@ -47,6 +51,16 @@ pub struct Invoice {
     pub prices: Vec<String>,
     /// `metadata.organization` of its subscription.
     pub organization: Option<String>,
+}
+
+/// How an invoice is collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Collection {
+    /// Stripe charges the customer's payment method.
+    ChargeAutomatically,
+    /// The invoice is sent, and the customer pays it by its due date.
+    SendInvoice,
 }
 
 /// Stripe's invoice statuses; open, since Stripe may add to them.
@@ -96,6 +110,8 @@ impl Invoice {
             period_end: unix(object, "period_end"),
             attempt_count: field(object, "attempt_count").and_then(Value::as_u64).unwrap_or(0),
             created: unix(object, "created").or_else(|| unix(object, "date")),
+            due_date: unix(object, "due_date"),
+            collection: collection(object),
             next_payment_attempt: unix(object, "next_payment_attempt"),
             billing_reason: text(object, "billing_reason").map(str::to_owned),
             prices,
@@ -109,10 +125,14 @@ impl Invoice {
 }
 
 impl InvoiceStatus {
-    /// Whether nobody has to pay it any more.
+    /// Whether it is to be paid. A draft is not yet; one that is paid, void or uncollectible no
+    /// longer.
     #[must_use]
-    pub const fn is_settled(&self) -> bool {
-        matches!(self, Self::Paid | Self::Void)
+    pub const fn is_open(&self) -> bool {
+        match self {
+            Self::Open | Self::Other(_) => true,
+            Self::Draft | Self::Uncollectible | Self::Void | Self::Paid => false,
+        }
     }
 
     /// How far an invoice has come: it never goes back to a lower rank.
@@ -142,6 +162,15 @@ fn status(object: &Value) -> Option<InvoiceStatus> {
             Some(true) => Some(InvoiceStatus::Paid),
             Some(false) | None => None,
         },
+    }
+}
+
+/// Before 2018-05 it was called `billing`.
+fn collection(object: &Value) -> Option<Collection> {
+    match text(object, "collection_method").or_else(|| text(object, "billing"))? {
+        "charge_automatically" => Some(Collection::ChargeAutomatically),
+        "send_invoice" => Some(Collection::SendInvoice),
+        _ => None,
     }
 }
 

@@ -18,9 +18,10 @@ use crate::time::Timestamp;
 pub use checkout::{CheckoutMode, CheckoutSession};
 pub use customer::Customer;
 pub use dispute::Dispute;
-pub use invoice::{Invoice, InvoiceStatus};
+pub use invoice::{Collection, Invoice, InvoiceStatus};
 pub use meter_error::{MeterError, MeterErrorReport};
 pub use subject::Subject;
+pub(super) use subscription::status;
 pub use subscription::{Item, Subscription};
 
 /// An object that lacks what nothing can be done without.

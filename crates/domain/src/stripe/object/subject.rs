@@ -35,11 +35,13 @@ impl Subject {
             | EventKind::SubscriptionResumed
             | EventKind::TrialWillEnd => Subscription::read(object)
                 .map_or_else(Self::Unreadable, |read| Self::Subscription(Box::new(read))),
-            EventKind::InvoicePaid
+            EventKind::InvoiceCreated
+            | EventKind::InvoicePaid
             | EventKind::InvoicePaymentSucceeded
             | EventKind::InvoicePaymentFailed
             | EventKind::InvoiceFinalized
-            | EventKind::InvoiceVoided => match text(object, "id") {
+            | EventKind::InvoiceVoided
+            | EventKind::InvoiceMarkedUncollectible => match text(object, "id") {
                 Some(_) => Self::Invoice(Box::new(Invoice::read(object))),
                 None => Self::Unreadable(super::MissingMember { object: "invoice", member: "id" }),
             },

@@ -30,6 +30,8 @@ pub struct Subscription {
     pub trial_end: Option<Timestamp>,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// The instant that its billing periods are counted from (`billing_cycle_anchor`).
+    pub anchor: Option<Timestamp>,
     /// Its last invoice, `in_…`.
     pub latest_invoice: Option<String>,
     /// `metadata.organization`, as Checkout was told.
@@ -49,8 +51,18 @@ pub struct Item {
     pub price: Option<String>,
     /// Its billing period.
     pub period: Option<Period>,
-    /// How many.
+    /// How many; a metered price has none.
     pub quantity: Option<u64>,
+    /// Months between two bills; `None` for days and weeks, or when the object does not say.
+    pub interval_months: Option<u32>,
+}
+
+impl Item {
+    /// The id of its price.
+    #[must_use]
+    pub fn price_id(&self) -> Option<&str> {
+        self.price.as_deref()
+    }
 }
 
 impl Subscription {
@@ -70,7 +82,8 @@ impl Subscription {
                 id: String::new(),
                 price: Some(price),
                 period: whole,
-                quantity: None,
+                quantity: field(object, "quantity").and_then(Value::as_u64),
+                interval_months: interval_months(object),
             });
         }
         items.sort();
@@ -84,6 +97,7 @@ impl Subscription {
             ended_at: unix(object, "ended_at"),
             trial_end: unix(object, "trial_end"),
             created: unix(object, "created"),
+            anchor: unix(object, "billing_cycle_anchor"),
             latest_invoice: reference(object, "latest_invoice").map(str::to_owned),
             organization: path(object, &["metadata", "organization"])
                 .and_then(Value::as_str)
@@ -123,7 +137,20 @@ fn item(value: &Value, whole: Option<Period>) -> Item {
         price: price(value),
         period: period(value).or(whole),
         quantity: field(value, "quantity").and_then(Value::as_u64),
+        interval_months: interval_months(value),
     }
+}
+
+/// Prices say it in `recurring`, the older plans themselves.
+fn interval_months(value: &Value) -> Option<u32> {
+    let recurring = path(value, &["price", "recurring"]).or_else(|| field(value, "plan"))?;
+    let count = field(recurring, "interval_count").and_then(Value::as_u64).unwrap_or(1);
+    let months = match text(recurring, "interval")? {
+        "month" => count,
+        "year" => count.saturating_mul(12),
+        _ => return None,
+    };
+    u32::try_from(months).ok()
 }
 
 /// Both names were in use side by side; before 2020 there were only plans.

@@ -32,7 +32,7 @@ pub struct SampleInvoice {
     pub reason: String,
     /// When collecting failed for the first time.
     pub first_failure_at: Option<Timestamp>,
-    /// When it was paid or voided.
+    /// When it was paid, voided or marked uncollectible.
     pub settled_at: Option<Timestamp>,
 }
 
@@ -89,7 +89,7 @@ impl SampleInvoice {
             "status": self.status,
             "status_transitions": {
                 "finalized_at": self.created.secs(),
-                "marked_uncollectible_at": null,
+                "marked_uncollectible_at": settled_as("uncollectible"),
                 "paid_at": settled_as("paid"),
                 "voided_at": settled_as("void"),
             },

@@ -115,7 +115,9 @@ pub fn event(kind: &EventKind, mut life: Life) -> Option<Value> {
         EventKind::SubscriptionPaused
         | EventKind::SubscriptionResumed
         | EventKind::TrialWillEnd => Start::Trial(14),
-        EventKind::InvoicePaymentFailed | EventKind::InvoiceVoided => Start::Unpaid,
+        EventKind::InvoicePaymentFailed
+        | EventKind::InvoiceVoided
+        | EventKind::InvoiceMarkedUncollectible => Start::Unpaid,
         _ => Start::Paid,
     };
     if *kind == EventKind::SubscriptionCreated || !life.is_live() {
@@ -153,12 +155,13 @@ fn act(kind: &EventKind, life: &mut Life) {
             life.close_dispute();
         }
         EventKind::MeterErrorReport => life.report_meter_errors(),
-        EventKind::InvoiceFinalized
+        EventKind::InvoiceCreated
+        | EventKind::InvoiceFinalized
         | EventKind::InvoicePaid
         | EventKind::InvoicePaymentSucceeded
         | EventKind::InvoicePaymentFailed
             if told(life) => {}
-        EventKind::InvoiceFinalized => life.bill(),
+        EventKind::InvoiceCreated | EventKind::InvoiceFinalized => life.bill(),
         EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => {
             life.bill();
             life.pay();
@@ -170,6 +173,10 @@ fn act(kind: &EventKind, life: &mut Life) {
         EventKind::InvoiceVoided => {
             life.bill();
             life.void();
+        }
+        EventKind::InvoiceMarkedUncollectible => {
+            life.bill();
+            life.write_off();
         }
         EventKind::SubscriptionCreated | EventKind::Other(_) => {}
     }

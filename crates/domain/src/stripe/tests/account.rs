@@ -1,5 +1,5 @@
 use super::*;
-use crate::stripe::apply::open_disputes;
+use crate::stripe::apply::{Fetched, Lived, lived, open_disputes};
 use crate::stripe::event::EventKind;
 use crate::stripe::invoices;
 use crate::stripe::prices::PriceMap;
@@ -33,6 +33,7 @@ pub(in crate::stripe) fn standing(life: &Life) -> Billing {
         trial_notices: &notices,
         disputes: &disputes,
         customer_deleted: told(EventKind::CustomerDeleted),
+        proven_live: lived(&events, &Fetched::default(), |_| true) == Lived::Proven,
         grace: GRACE,
     })
 }
@@ -110,12 +111,15 @@ fn past_due_has_grace_even_before_the_failure_is_known() {
         trial_notices: &[],
         disputes: &[],
         customer_deleted: false,
+        proven_live: true,
         grace: GRACE,
     };
     assert_eq!(Billing::of(account(&[])).grace_until, Some(began.plus(GRACE)));
     assert_eq!(standing(&life).grace_until, Some(life.now().plus(GRACE)));
-    let kept = Billing::of(account(&[])).for_directory(account(&[]), "standard").expect("one");
-    assert_eq!((kept.status, kept.plan.as_str()), (SubscriptionStatus::PastDue, "standard"));
+    let kept = account(&[]).purchases("cus_1", true);
+    let kept = &kept.subscriptions[0];
+    assert_eq!((&kept.status, &*kept.plan), (&SubscriptionStatus::PastDue, "standard"));
+    assert_eq!(kept.unpaid_since, Some(began));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::organization::SubscriptionStatus;
 use crate::stripe::sample::{
-    ApiShape, Life, LifeParams, SamplePrice, Scenario, duplicate, shuffle,
+    ApiShape, Life, LifeParams, SamplePrice, Scenario, Start, duplicate, shuffle,
 };
 use crate::time::Timestamp;
 
@@ -26,8 +26,9 @@ fn events(scenario: Scenario, price: &str) -> Vec<Event> {
 fn applied(events: &[Event]) -> Result<Applied, Unlinked> {
     let (standing, prices) = (Billing::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
-    let customer = Customer { organization: None, standing: &standing, events, fetched: None };
-    apply(customer, rules, "developer")
+    let customer =
+        Customer { id: "cus_1", organization: None, standing: &standing, events, fetched: None };
+    apply(customer, rules)
 }
 
 #[test]
@@ -47,22 +48,22 @@ fn any_order_and_repetition_come_to_the_same_commit() {
 #[test]
 fn the_plan_follows_from_the_price() {
     let signed_up = applied(&events(Scenario::Signup, "price_standard")).expect("linked");
-    let subscription = signed_up.subscription.expect("there is one");
+    let subscription = &signed_up.purchases.subscriptions[0];
     assert_eq!(
-        (&*subscription.plan, subscription.status),
-        ("standard", SubscriptionStatus::Active)
+        (&*subscription.plan, &subscription.status),
+        ("standard", &SubscriptionStatus::Active)
     );
     let upgraded = applied(&events(Scenario::Upgrade, "price_standard")).expect("linked");
-    assert_eq!(upgraded.subscription.expect("there is one").plan, "growth");
+    assert_eq!(upgraded.purchases.subscriptions[0].plan, "growth");
     let ended = applied(&events(Scenario::Cancel, "price_standard")).expect("linked");
-    let ended = ended.subscription.expect("there is one");
-    assert_eq!(ended.status, SubscriptionStatus::Canceled);
+    assert_eq!(ended.purchases.subscriptions[0].status, SubscriptionStatus::Canceled);
+    assert!(ended.purchases.was_live);
 }
 
 #[test]
 fn an_unknown_price_is_a_dead_letter_that_names_it() {
     let found = applied(&events(Scenario::Signup, "price_mystery")).expect("linked");
-    assert_eq!(found.subscription, None, "never a silent plan");
+    assert_eq!(found.purchases.subscriptions, [], "never a silent plan");
     assert!(!found.dead.is_empty());
     assert!(found.dead.values().all(|error| error.contains("price_mystery")), "{:?}", found.dead);
 }
@@ -78,8 +79,9 @@ fn a_customer_whom_nobody_linked_waits() {
     let (standing, prices) = (Billing::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
     let organization = Some(ORGANIZATION.parse().expect("an id"));
-    let customer = Customer { organization, standing: &standing, events: &events, fetched: None };
-    assert!(apply(customer, rules, "developer").is_ok(), "an operator may link it");
+    let customer =
+        Customer { id: "cus_1", organization, standing: &standing, events: &events, fetched: None };
+    assert!(apply(customer, rules).is_ok(), "an operator may link it");
 }
 
 fn life_moved_to(upgrade: &str) -> Life {
@@ -110,12 +112,12 @@ fn a_move_to_an_unmapped_price_leaves_the_plan_and_the_status_still_counts() {
     let read = |event: &serde_json::Value| Event::from_value(event.clone()).expect("an event");
     let events: Vec<Event> = life.events().iter().map(read).collect();
     let now = applied(&events).expect("linked");
-    let subscription = now.subscription.clone().expect("it is not dropped");
+    let subscription = now.purchases.subscriptions[0].clone();
     assert_eq!(
         (&*subscription.plan, &subscription.status),
         ("standard", &SubscriptionStatus::PastDue)
     );
-    assert!(subscription.grace_until.is_some());
+    assert!(subscription.unpaid_since.is_some());
     assert!(now.dead.values().all(|error| error.contains("price_mystery")), "{:?}", now.dead);
     assert!(!now.dead.is_empty() && now.dead.len() < events.len(), "what named it, and no more");
     for seed in 1..20 {
@@ -130,14 +132,20 @@ fn a_move_to_an_unmapped_price_leaves_the_plan_and_the_status_still_counts() {
     let mut standing = applied(&events[..moved]).expect("linked").standing;
     for known in moved..=events.len() {
         let events = &events[..known];
-        let customer = Customer { organization: None, standing: &standing, events, fetched: None };
-        let step = apply(customer, rules, "developer").expect("linked");
+        let customer = Customer {
+            id: "cus_1",
+            organization: None,
+            standing: &standing,
+            events,
+            fetched: None,
+        };
+        let step = apply(customer, rules).expect("linked");
         assert!(!step.transitions.contains(&Transition::Recovered), "{:?}", step.transitions);
         standing = step.standing;
     }
     life.cancel();
     let events: Vec<Event> = life.events().iter().map(read).collect();
-    let ended = applied(&events).expect("linked").subscription.expect("it is not dropped");
+    let ended = applied(&events).expect("linked").purchases.subscriptions.remove(0);
     assert_eq!((&*ended.plan, ended.status), ("standard", SubscriptionStatus::Canceled));
 }
 
@@ -157,13 +165,39 @@ fn what_was_fetched_with_an_unmapped_price_counts_but_for_its_plan() {
     let (standing, prices) = (Billing::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
     let customer = Customer {
+        id: "cus_1",
         organization: None,
         standing: &standing,
         events: &events,
         fetched: Some(&fetched),
     };
-    let found = apply(customer, rules, "developer").expect("linked");
-    assert_eq!(found.subscription.expect("there is one").plan, "standard");
+    let found = apply(customer, rules).expect("linked");
+    assert_eq!(found.purchases.subscriptions[0].plan, "standard");
     assert!(found.dead.is_empty(), "these events named a price that is mapped: {:?}", found.dead);
     assert!(found.problems[0].contains("price_mystery"), "{:?}", found.problems);
+}
+
+#[test]
+fn only_what_was_never_live_leaves_the_own_plan_alone() {
+    let life = |start| {
+        let mut life = Life::new(crate::stripe::sample::tests::params(5, ApiShape::Basil));
+        let price = life.params().price.clone();
+        life.subscribe(&price, start);
+        life.checkout();
+        life
+    };
+    let events = |life: &Life| crate::stripe::sample::tests::parse(life.events());
+    let lived = |events: &[Event]| super::lived(events, &Fetched::default(), |_| true);
+    let mut unpaid = life(Start::Unpaid);
+    assert_eq!(lived(&events(&unpaid)), Lived::Never);
+    unpaid.cancel();
+    assert_eq!(lived(&events(&unpaid)), Lived::Never, "it expired");
+    let mut paid = life(Start::Paid);
+    assert_eq!(lived(&events(&paid)), Lived::Proven);
+    paid.cancel();
+    let end = events(&paid).pop().expect("its end");
+    assert_eq!(lived(std::slice::from_ref(&end)), Lived::Presumed, "its end alone says so");
+    let created = EventKind::SubscriptionCreated;
+    let created = events(&paid).into_iter().find(|event| event.kind == created).expect("created");
+    assert_eq!(lived(&[end, created]), Lived::Never, "it was waiting for its first payment");
 }

@@ -25,10 +25,11 @@ fn clearing() -> Clearing {
 }
 
 fn standing(before: &Billing, events: &[Event]) -> Applied {
-    let customer = Customer { organization: None, standing: before, events, fetched: None };
+    let customer =
+        Customer { id: "cus_1", organization: None, standing: before, events, fetched: None };
     let rules =
         Rules { prices: &PriceMap::default(), grace: std::time::Duration::from_secs(86_400) };
-    apply(customer, rules, "developer").expect("linked")
+    apply(customer, rules).expect("linked")
 }
 
 #[test]

@@ -1,8 +1,9 @@
+use std::time::Duration;
+
 use super::*;
 use crate::stripe::sample::tests::{params, parse};
 use crate::stripe::sample::{ApiShape, Life, Scenario, Start};
 
-const GRACE: Duration = Duration::from_secs(7 * 86_400);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn renewed() -> Life {
@@ -13,23 +14,23 @@ fn renewed() -> Life {
     life
 }
 
-fn grace(life: &Life) -> Option<Timestamp> {
-    grace_until(fold(&parse(life.events())).values(), GRACE)
+fn unpaid(life: &Life) -> Option<Timestamp> {
+    unpaid_since(fold(&parse(life.events())).values())
 }
 
 #[test]
 fn retries_do_not_extend_the_grace_and_a_payment_clears_it() {
     let mut life = renewed();
     life.fail();
-    let until = life.now().plus(GRACE);
-    assert_eq!(grace(&life), Some(until));
+    let until = life.now();
+    assert_eq!(unpaid(&life), Some(until));
     for _ in 0..3 {
         life.wait(DAY);
         life.fail();
-        assert_eq!(grace(&life), Some(until));
+        assert_eq!(unpaid(&life), Some(until));
     }
     life.pay();
-    assert_eq!(grace(&life), None);
+    assert_eq!(unpaid(&life), None);
 }
 
 #[test]
@@ -40,11 +41,37 @@ fn voiding_clears_and_the_next_invoice_counts_for_itself() {
     life.renew();
     life.fail();
     life.wait(DAY);
-    assert_eq!(grace(&life), Some(first.plus(GRACE)), "the oldest unpaid one");
+    assert_eq!(unpaid(&life), Some(first), "the oldest unpaid one");
     life.void();
-    assert_eq!(grace(&life), None, "the second failure was the first invoice's retry");
+    assert_eq!(unpaid(&life), None, "the second failure was the first invoice's retry");
     life.fail();
-    assert_eq!(grace(&life), Some(life.now().plus(GRACE)));
+    assert_eq!(unpaid(&life), Some(life.now()));
+}
+
+#[test]
+fn an_uncollectible_invoice_no_longer_counts() {
+    let mut life = renewed();
+    life.fail();
+    life.wait(DAY * 10);
+    life.write_off();
+    let mut events = parse(life.events());
+    assert_eq!(unpaid_since(fold(&events).values()), None);
+    events.reverse();
+    assert_eq!(unpaid_since(fold(&events).values()), None);
+}
+
+#[test]
+fn an_invoice_that_is_sent_is_unpaid_from_its_due_date_on() {
+    let mut life = renewed();
+    life.fail();
+    let sent = |event: &mut serde_json::Value| {
+        event["data"]["object"]["collection_method"] = "send_invoice".into();
+        event["data"]["object"]["due_date"] = life.now().plus(DAY * 30).secs().into();
+    };
+    let mut told = life.events().to_vec();
+    told.iter_mut().filter(|event| event["data"]["object"]["object"] == "invoice").for_each(sent);
+    let due = life.now().plus(DAY * 30);
+    assert_eq!(unpaid_since(fold(&parse(&told)).values()), Some(due), "not the failed attempt");
 }
 
 #[test]
@@ -85,7 +112,7 @@ fn a_failure_that_arrives_after_the_payment_changes_nothing() {
     life.pay();
     let mut events = parse(life.events());
     events.reverse();
-    assert_eq!(grace_until(fold(&events).values(), GRACE), None);
+    assert_eq!(unpaid_since(fold(&events).values()), None);
 }
 
 #[test]

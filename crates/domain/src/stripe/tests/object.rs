@@ -72,7 +72,7 @@ fn an_invoice_is_the_same_in_both_shapes() {
 fn before_2019_an_invoice_was_paid_or_not() {
     assert_eq!(Invoice::read(&json!({ "paid": true })).status, Some(InvoiceStatus::Paid));
     assert_eq!(Invoice::read(&json!({ "paid": false })).status, None);
-    assert!(InvoiceStatus::Void.is_settled() && !InvoiceStatus::Uncollectible.is_settled());
+    assert!(InvoiceStatus::Open.is_open() && !InvoiceStatus::Uncollectible.is_open());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::event::Event;
 use super::expendable;
 use super::fold::fold;
-use super::invoices::{self, grace_until};
+use super::invoices::{self, unpaid_since};
 use super::prices::PriceMap;
 use super::sample::tests::{params, parse};
 use super::sample::{ApiShape, Life, SampleInvoice, Start, duplicate, shuffle};
@@ -18,7 +18,6 @@ use super::subscription::SubscriptionState;
 /// Random lives, each in [`ORDERS`] orders.
 const LIVES: u32 = 2_000;
 const ORDERS: u64 = 5;
-const GRACE: Duration = Duration::from_secs(7 * 86_400);
 
 #[derive(Debug, Clone, Copy)]
 enum Deed {
@@ -30,6 +29,7 @@ enum Deed {
     Fail,
     GiveUp,
     Void,
+    WriteOff,
     Pause,
     Resume,
     Schedule,
@@ -53,6 +53,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         4 => Just(Deed::Fail),
         1 => Just(Deed::GiveUp),
         1 => Just(Deed::Void),
+        1 => Just(Deed::WriteOff),
         2 => Just(Deed::Pause),
         2 => Just(Deed::Resume),
         2 => Just(Deed::Schedule),
@@ -83,6 +84,7 @@ fn live(seed: u64, deeds: &[(Deed, u64)]) -> Life {
             Deed::Fail => life.fail(),
             Deed::GiveUp => life.give_up(),
             Deed::Void => life.void(),
+            Deed::WriteOff => life.write_off(),
             Deed::Pause => life.pause(),
             Deed::Resume => life.resume(),
             Deed::Schedule => life.schedule_cancellation(),
@@ -127,10 +129,7 @@ fn check(seed: u64, deeds: &[(Deed, u64)]) -> Result<(), TestCaseError> {
         let unpaid = |invoice: &&SampleInvoice| invoice.status == "open";
         let first =
             life.invoices().iter().filter(unpaid).filter_map(|of| of.first_failure_at).min();
-        prop_assert_eq!(
-            grace_until(mirrored.values(), GRACE),
-            first.map(|first| first.plus(GRACE))
-        );
+        prop_assert_eq!(unpaid_since(mirrored.values()), first);
     }
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! `GET /admin/v1/organizations/{id}/usage?group_by=hour|day|key|route&at=TIME`.
 
 use driftlock_domain::denial::{Fault, FaultKind};
-use driftlock_domain::entitlement::period;
+use driftlock_domain::entitlement::{FrozenTerms, Price, decide};
 use driftlock_domain::period::Period;
-use driftlock_domain::quota::Quota;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Grouping, UsageBucket, UsageSummary};
 use http::StatusCode;
@@ -41,20 +40,30 @@ pub(super) async fn usage<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Repl
         Some(_) => return Err(Failure::invalid("`group_by` is hour, day, key or route.")),
     };
     let organization = call.organization(id).await?;
-    let plan = call.gateway.shared.config.plan(&organization.plan).ok_or_else(|| {
-        Fault::new(FaultKind::Internal, "the organization's plan is not configured")
+    let config = &call.gateway.shared.config;
+    let decision = decide(&organization, config, at);
+    let plan = config.plan(decision.plan).ok_or_else(|| {
+        Fault::new(FaultKind::Internal, "the plan whose quota counts is not configured")
     })?;
-    let quota = Quota::in_force(plan, &organization.quota);
-    let in_force = period(&organization, at);
-    let found = call.gateway.usage.usage(organization.id, at, in_force, grouping).await?;
-    let UsageSummary { period, units, buckets } =
-        found.unwrap_or_else(|| UsageSummary { period: in_force, units: 0, buckets: Vec::new() });
+    let quota = decision.quota(&organization, plan);
+    let in_force = decision.period;
+    // A period may begin a few seconds ahead, since clocks differ: units count in it already.
+    let shown_at = if at < call.at { at } else { at.max(in_force.start) };
+    let found = call.gateway.usage.usage(organization.id, shown_at, in_force, grouping).await?;
+    let none = UsageSummary { period: in_force, terms: None, units: 0, buckets: Vec::new() };
+    let UsageSummary { period, terms, units, buckets } = found.unwrap_or(none);
+    let now = FrozenTerms {
+        included: quota.included,
+        price: Price { base_micros: quota.base_micros, overage_micros: quota.overage_micros },
+    };
+    // A closed period keeps the terms that it had; the one in force has those of this moment.
+    let terms = terms.filter(|_| period != in_force).unwrap_or(now);
     let view = UsageView {
         period,
         units,
-        included: quota.included,
-        overage_units: quota.overage_units(units),
-        amount_micros: quota.amount_micros(units),
+        included: terms.included,
+        overage_units: terms.overage_units(units),
+        amount_micros: terms.amount_micros(units),
         buckets,
     };
     Ok(reply::json::<P>(StatusCode::OK, &view)?)

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use driftlock_domain::money;
 use serde_json::{Value, json};
 
 use crate::cli::api::Remote;
@@ -90,7 +91,7 @@ impl Invoices {
 
 fn shown(invoice: &Value) -> Value {
     let currency = invoice["currency"].as_str().unwrap_or_default();
-    let money = |name: &str| output::cents(invoice[name].as_i64().unwrap_or(0), currency);
+    let money = |name: &str| money::shown(invoice[name].as_i64().unwrap_or(0), currency);
     json!({
         "id": invoice["id"],
         "number": invoice["number"],

@@ -88,6 +88,21 @@ impl Life {
         }
     }
 
+    /// The last invoice is marked uncollectible: nobody expects it to be paid any more.
+    pub fn write_off(&mut self) {
+        let Some(place) = self.open_invoice() else { return };
+        let now = self.now;
+        let invoice = &mut self.invoices[place];
+        invoice.status = "uncollectible".to_owned();
+        invoice.settled_at = Some(now);
+        self.tell_invoice(place, &EventKind::InvoiceMarkedUncollectible);
+        if self.open_invoice().is_none()
+            && let Some(live) = ["past_due", "unpaid"].into_iter().find_map(|of| self.live_as(of))
+        {
+            self.update(live, |subscription| subscription.status = "active".to_owned());
+        }
+    }
+
     /// The first invoice of a subscription that its first event tells of.
     pub(super) fn invoice(&mut self, place: usize, reason: &str) {
         let start = self.subscriptions[place].period.start;
@@ -113,7 +128,11 @@ impl Life {
             settled_at: None,
             subscription,
         });
-        self.tell_invoice(self.invoices.len() - 1, &EventKind::InvoiceFinalized);
+        let place = self.invoices.len() - 1;
+        self.invoices[place].status = "draft".to_owned();
+        self.tell_invoice(place, &EventKind::InvoiceCreated);
+        self.invoices[place].status = "open".to_owned();
+        self.tell_invoice(place, &EventKind::InvoiceFinalized);
         id
     }
 

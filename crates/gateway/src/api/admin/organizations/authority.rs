@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use driftlock_domain::authority::{LedgerKind, notice};
-use driftlock_domain::entitlement::period;
+use driftlock_domain::entitlement::decide;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -32,7 +32,7 @@ pub(in super::super) async fn hand_over<P: Platform>(
     let ask = HandoverAsk {
         organization: organization.id,
         to: ledger,
-        period_end: period(&organization, call.at).end,
+        period_end: decide(&organization, &gateway.shared.config, call.at).period.end,
         notice: notice(Duration::from_secs(gateway.shared.config.keys.max_stale_secs)),
         now: call.at,
         audit: call.audit("organization.authority", organization.id.to_string(), &details),
@@ -41,7 +41,7 @@ pub(in super::super) async fn hand_over<P: Platform>(
     gateway.shared.organizations.invalidate(&organization.id);
     match handed {
         HandedOver::Agreed(organization) => {
-            let view = OrganizationView::of(*organization, &gateway.shared.config);
+            let view = OrganizationView::of(*organization, &gateway.shared.config, call.at);
             Ok(reply::json::<P>(StatusCode::OK, &view)?)
         }
         HandedOver::Unknown => Err(Failure::not_found("organization")),

@@ -28,7 +28,8 @@ pub(in super::super) async fn create<P: Platform>(mut call: AdminCall<'_, P>) ->
         quota: QuotaOverride::default(),
         requests_per_minute: None,
         stripe_customer_id: None,
-        subscription: None,
+        contract: None,
+        purchases: None,
         created_at: call.at,
         ledger: Authority::of(P::LEDGER),
     };
@@ -40,6 +41,6 @@ pub(in super::super) async fn create<P: Platform>(mut call: AdminCall<'_, P>) ->
         return Err(customer::taken(&call, &organization, fault).await);
     }
     gateway.shared.organizations.invalidate(&organization.id);
-    let view = OrganizationView::of(organization, config);
+    let view = OrganizationView::of(organization, config, call.at);
     Ok(reply::json::<P>(StatusCode::CREATED, &view)?)
 }

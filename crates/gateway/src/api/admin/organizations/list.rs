@@ -13,6 +13,7 @@ pub(in super::super) async fn list<P: Platform>(call: AdminCall<'_, P>) -> Reply
     let page = Page { after, limit: limit + 1 };
     let rows = call.gateway.directory.organizations(page).await?;
     let config = &call.gateway.shared.config;
-    let list = List::cut(rows, limit, |row| row.id).map(|row| OrganizationView::of(row, config));
+    let list =
+        List::cut(rows, limit, |row| row.id).map(|row| OrganizationView::of(row, config, call.at));
     Ok(reply::json::<P>(StatusCode::OK, &list)?)
 }

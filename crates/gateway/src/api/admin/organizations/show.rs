@@ -13,7 +13,7 @@ pub(in super::super) async fn show<P: Platform>(call: AdminCall<'_, P>, id: &str
         Some(customer) => Some(call.gateway.inbox.customer(customer).await?.standing),
         None => None,
     };
-    let view = OrganizationView::of(organization, &call.gateway.shared.config);
+    let view = OrganizationView::of(organization, &call.gateway.shared.config, call.at);
     let view = view.with_billing(standing);
     Ok(reply::json::<P>(StatusCode::OK, &view)?)
 }

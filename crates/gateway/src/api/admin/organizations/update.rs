@@ -36,5 +36,5 @@ pub(in super::super) async fn update<P: Platform>(
         // What came of it before, as another's or as nobody's, has its effect now.
         gateway.process_soon(&customer);
     }
-    Ok(reply::json::<P>(StatusCode::OK, &OrganizationView::of(updated, config))?)
+    Ok(reply::json::<P>(StatusCode::OK, &OrganizationView::of(updated, config, call.at))?)
 }

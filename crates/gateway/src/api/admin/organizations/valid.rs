@@ -41,11 +41,11 @@ pub(super) fn check(organization: &Organization, config: &Config) -> Result<(), 
             )));
         }
     }
-    let Some(subscription) = &organization.subscription else { return Ok(()) };
-    if config.plan(&subscription.plan).is_none() {
-        return Err(unknown("subscription.plan", &subscription.plan));
+    let Some(contract) = &organization.contract else { return Ok(()) };
+    if config.plan(&contract.plan).is_none() {
+        return Err(unknown("subscription.plan", &contract.plan));
     }
-    if subscription.period.start >= subscription.period.end {
+    if contract.period.start >= contract.period.end {
         return Err(Failure::invalid("`subscription.period`: `start` lies before `end`."));
     }
     Ok(())
@@ -69,7 +69,7 @@ pub(super) fn audited(
         ("quota.spend_cap_micros", quota.spend_cap_micros.is_some()),
         ("requests_per_minute", patch.requests_per_minute.is_some()),
         ("stripe_customer_id", patch.stripe_customer_id.is_some()),
-        ("subscription", patch.subscription.is_some()),
+        ("subscription", patch.contract.is_some()),
     ];
     let fields: Vec<&str> =
         present.iter().filter(|(_, present)| *present).map(|(field, _)| *field).collect();
@@ -95,6 +95,6 @@ fn values(organization: &Organization) -> Value {
         "quota.spend_cap_micros": quota.spend_cap_micros,
         "requests_per_minute": organization.requests_per_minute,
         "stripe_customer_id": organization.stripe_customer_id,
-        "subscription": organization.subscription,
+        "subscription": organization.contract,
     })
 }

@@ -2,12 +2,15 @@
 
 use driftlock_domain::authority::Authority;
 use driftlock_domain::config::Config;
+use driftlock_domain::entitlement::{Decision, NotEntitled, Source, decide};
 use driftlock_domain::id::OrganizationId;
-use driftlock_domain::organization::{Organization, OrganizationStatus, Subscription};
-use driftlock_domain::quota::{Quota, QuotaPolicy};
+use driftlock_domain::organization::{Organization, OrganizationStatus};
+use driftlock_domain::period::Period;
+use driftlock_domain::quota::QuotaPolicy;
 use driftlock_domain::stripe::account::{Billing, LastChange};
 use driftlock_domain::time::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 #[derive(Serialize)]
 pub(super) struct OrganizationView {
@@ -18,11 +21,25 @@ pub(super) struct OrganizationView {
     quota: Option<QuotaView>,
     requests_per_minute: Option<u32>,
     stripe_customer_id: Option<String>,
-    subscription: Option<Subscription>,
+    subscription: Option<Value>,
+    entitlement: EntitlementView,
     created_at: Timestamp,
     ledger: Authority,
     #[serde(skip_serializing_if = "Option::is_none")]
     billing: Option<BillingView>,
+}
+
+/// Who may call, as the requests of this moment are decided.
+#[derive(Serialize)]
+struct EntitlementView {
+    may_call: bool,
+    /// Why not.
+    reason: Option<NotEntitled>,
+    source: Source,
+    /// The plan whose quota counts.
+    plan: String,
+    quantity: u64,
+    period: Period,
 }
 
 /// What Stripe's events say beside the subscription.
@@ -37,7 +54,7 @@ struct BillingView {
     last_change: Option<LastChange>,
 }
 
-/// The quota in force: the plan's, with the organization's own settings over it.
+/// The quota in force: that of the plan that counts, with the organization's own settings over it.
 #[derive(Serialize)]
 struct QuotaView {
     included: u64,
@@ -47,9 +64,12 @@ struct QuotaView {
 }
 
 impl OrganizationView {
-    pub(super) fn of(organization: Organization, config: &Config) -> Self {
-        let plan = config.plan(&organization.plan);
-        let quota = plan.map(|plan| Quota::in_force(plan, &organization.quota));
+    pub(super) fn of(organization: Organization, config: &Config, now: Timestamp) -> Self {
+        let decision = decide(&organization, config, now);
+        let plan = config.plan(decision.plan);
+        let quota = plan.map(|plan| decision.quota(&organization, plan));
+        let entitlement = EntitlementView::of(&decision);
+        let subscription = decision.shown.map(|shown| json!(shown));
         Self {
             id: organization.id,
             name: organization.name,
@@ -63,7 +83,8 @@ impl OrganizationView {
             }),
             requests_per_minute: organization.requests_per_minute,
             stripe_customer_id: organization.stripe_customer_id,
-            subscription: organization.subscription,
+            subscription,
+            entitlement,
             created_at: organization.created_at,
             ledger: organization.ledger,
             billing: None,
@@ -81,5 +102,18 @@ impl OrganizationView {
             last_change: standing.last_change,
         });
         self
+    }
+}
+
+impl EntitlementView {
+    fn of(decision: &Decision<'_>) -> Self {
+        Self {
+            may_call: decision.verdict.is_ok(),
+            reason: decision.verdict.err(),
+            source: decision.source,
+            plan: decision.plan.to_owned(),
+            quantity: decision.quantity,
+            period: decision.period,
+        }
     }
 }

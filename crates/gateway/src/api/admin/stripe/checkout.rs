@@ -2,6 +2,9 @@
 //! organization's customer at its first one, and another one after that was deleted at Stripe.
 
 use driftlock_domain::id::uuid_v7;
+use driftlock_domain::organization::Organization;
+use driftlock_domain::purchases::PurchasedSubscription;
+use driftlock_domain::time::Timestamp;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -38,7 +41,7 @@ pub(in super::super) async fn checkout<P: Platform>(
         Failure::invalid(format!("`plan`: no price buys `{}`; there are {plans}.", body.plan))
     })?;
     let organization = call.organization(id).await?;
-    if let Some(live) = organization.subscription.as_ref().filter(|found| found.status.is_live()) {
+    if let Some(live) = live(&organization, call.at) {
         return Err(Failure::conflict(format!(
             "Subscription {} is live: a second one would be paid for beside it. The portal changes \
              its plan.",
@@ -60,4 +63,12 @@ pub(in super::super) async fn checkout<P: Platform>(
     let Session { id, url, customer } = gateway.checkout(&organization, &wanted, audit).await?;
     let answer = json!({ "id": id, "url": url, "stripe_customer_id": customer });
     Ok(reply::json::<P>(StatusCode::CREATED, &answer)?)
+}
+
+/// A subscription at Stripe that is paid for already, or will be.
+fn live(organization: &Organization, now: Timestamp) -> Option<&PurchasedSubscription> {
+    organization
+        .bought()
+        .iter()
+        .find(|one| one.status.is_live() && one.cancel_at.is_none_or(|end| now < end))
 }

@@ -2,10 +2,9 @@
 //! and prices, and Stripe's preview where it can be had (prorations, tax and credits are its alone).
 
 use driftlock_domain::denial::{Fault, FaultKind};
-use driftlock_domain::entitlement::period;
+use driftlock_domain::entitlement::{Source, decide};
 use driftlock_domain::id::uuid_v7;
 use driftlock_domain::invoice::{lines, total_cents};
-use driftlock_domain::quota::Quota;
 use driftlock_domain::usage::Grouping;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -19,22 +18,25 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
     Query::of(&call.head.uri, &[])?;
     let organization = call.organization(id).await?;
     let gateway = call.gateway;
-    let plan = gateway.shared.config.plan(&organization.plan).ok_or_else(|| {
-        Fault::new(FaultKind::Internal, "the organization's plan is not configured")
+    let config = &gateway.shared.config;
+    let decision = decide(&organization, config, call.at);
+    let plan = config.plan(decision.plan).ok_or_else(|| {
+        Fault::new(FaultKind::Internal, "the plan whose quota counts is not configured")
     })?;
-    let quota = Quota::in_force(plan, &organization.quota);
-    let in_force = period(&organization, call.at);
-    let usage = gateway.usage.usage(organization.id, call.at, in_force, Grouping::Day).await?;
+    let quota = decision.quota(&organization, plan);
+    let in_force = decision.period;
+    // A period may begin a few seconds ahead (clocks differ): it counts already.
+    let at = call.at.max(in_force.start);
+    let usage = gateway.usage.usage(organization.id, at, in_force, Grouping::Day).await?;
     let units = usage.as_ref().map_or(0, |usage| usage.units);
     let period = usage.map_or(in_force, |usage| usage.period);
     let lines = lines(&quota, units);
     let (mut preview, mut missing) = (None, None);
-    if let (Some(customer), Some(subscription)) =
-        (&organization.stripe_customer_id, &organization.subscription)
-    {
+    let sold = decision.shown.as_ref().filter(|_| decision.source == Source::Stripe);
+    if let (Some(customer), Some(subscription)) = (&organization.stripe_customer_id, sold) {
         let key = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
         // Our own figures stand, whatever becomes of Stripe's.
-        match gateway.invoice_preview(customer, &subscription.id, &key).await {
+        match gateway.invoice_preview(customer, subscription.id, &key).await {
             Ok(found) => preview = found,
             Err(error) => {
                 tracing::warn!(%error, "an upcoming invoice without Stripe's preview");
@@ -44,7 +46,7 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
     }
     let answer = json!({
         "period": period,
-        "plan": organization.plan,
+        "plan": decision.plan,
         "units": units,
         "currency": "usd",
         "amount_micros": quota.amount_micros(units),

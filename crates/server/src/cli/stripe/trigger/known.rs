@@ -1,7 +1,7 @@
 //! What the gateway knows of an organization's life at Stripe, so that sample events go on from it.
 
 use anyhow::{Context, Result};
-use driftlock_domain::organization::Subscription;
+use driftlock_domain::organization::Contract;
 use driftlock_domain::period::Period;
 use driftlock_domain::stripe::sample::{
     Life, LifeParams, SampleInvoice, SamplePrice, SampleSubscription,
@@ -41,7 +41,7 @@ pub(super) fn life(api: &Api, params: &LifeParams) -> Result<Option<Life>> {
 
 /// The current subscription, unless it ended.
 fn subscription(shown: &Value, params: &LifeParams) -> Result<Option<SampleSubscription>> {
-    let Some(current) = Option::<Subscription>::deserialize(&shown["subscription"])
+    let Some(current) = Option::<Contract>::deserialize(&shown["subscription"])
         .context("the gateway shows a subscription that cannot be read")?
     else {
         return Ok(None);
