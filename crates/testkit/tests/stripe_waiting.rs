@@ -37,10 +37,10 @@ impl World {
         self.process.later.finish();
     }
 
-    /// Time passes, and what is due is tried every quarter of an hour.
+    /// Time passes, and what is due is tried every hour.
     fn wait(&self, hours: u32) {
-        for _ in 0..hours * 4 {
-            self.clock.advance(HOUR / 4);
+        for _ in 0..hours {
+            self.clock.advance(HOUR);
             run(self.process.gateway.process_due_events());
         }
     }
