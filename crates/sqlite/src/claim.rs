@@ -240,9 +240,15 @@ impl Holder {
 }
 
 fn insert(connection: &Connection, owner: &Owner, history: History) -> rusqlite::Result<()> {
-    let insert = "INSERT OR REPLACE INTO store_owner (id, owner, machine, boot, pid, path, \
-                  renewed_until, commits, head, settlements, units, committed_at) \
-                  VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let insert = "INSERT INTO store_owner (id, owner, machine, boot, pid, path, renewed_until, \
+                  commits, head, settlements, units, committed_at) \
+                  VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+                  ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, \
+                  machine = excluded.machine, boot = excluded.boot, pid = excluded.pid, \
+                  path = excluded.path, renewed_until = excluded.renewed_until, \
+                  commits = excluded.commits, head = excluded.head, \
+                  settlements = excluded.settlements, units = excluded.units, \
+                  committed_at = excluded.committed_at";
     let values = params![
         owner.id,
         owner.machine,

@@ -10,6 +10,9 @@ use crate::workspace::Workspace;
 /// The file that documents every setting with its default.
 const SETTINGS: &str = "gateway.toml";
 
+/// Names of audit entries' actions, which look like settings.
+const ACTIONS: &[&str] = &["audit.prune"];
+
 /// Directories at the root. A code span that begins with one of them is a path.
 const ROOTS: &[&str] = &[
     "crates",
@@ -93,7 +96,7 @@ fn named_settings<'line>(line: &'line str, settings: &BTreeSet<String>) -> Vec<&
     names
         .filter(|name| name.chars().all(is_name))
         // Metrics, files and events have dots, too: a setting has two parts of its own.
-        .filter(|name| name.split('.').count() == 2 && !is_file(name))
+        .filter(|name| name.split('.').count() == 2 && !is_file(name) && !ACTIONS.contains(name))
         .filter(|name| name.split_once('.').is_some_and(|(section, _)| is_section(section)))
         .collect()
 }

@@ -1,15 +1,21 @@
-//! Another process that opens a database file: this test's own binary, run anew.
+//! Another process that opens a database file: one test of this binary, run anew with another role.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Names the file that the other process is to open.
-pub(crate) const FILE: &str = "DRIFTLOCK_TEST_FILE";
+const FILE: &str = "DRIFTLOCK_TEST_FILE";
 
-/// Runs the test `name` of the calling test binary as a process of its own.
+/// The file to open, if this is the other process.
+pub(crate) fn role() -> Option<PathBuf> {
+    std::env::var_os(FILE).map(PathBuf::from)
+}
+
+/// Runs the test `name` of the calling test binary as the other process. That test begins by asking
+/// for its [`role`].
 pub(crate) fn run(name: &str, file: &Path) -> Output {
     Command::new(std::env::current_exe().expect("a test knows where it is"))
-        .args([name, "--exact", "--ignored", "--nocapture"])
+        .args([name, "--exact", "--nocapture"])
         .env(FILE, file)
         .output()
         .expect("it runs")
