@@ -115,6 +115,9 @@ pub(super) fn entries_are_numbered_and_chained(target: &Target) {
     let organization = busy(target);
     let log = pages(target, &format!("/organizations/{}/audit", organization.id), 2);
     check_chain(&log);
+    let other = Organization::new(target).audit();
+    check_chain(&other);
+    assert_ne!(log[0]["prev_hash"], other[0]["prev_hash"], "no two chains begin alike");
     let names = log[0].as_object().map(|entry| entry.keys().cloned().collect::<Vec<_>>());
     let wanted = [
         "action",
@@ -203,7 +206,9 @@ fn find(organization: &Organization<'_>, wanted: impl Fn(&Value) -> bool) -> Opt
 }
 
 fn check_chain(entries: &[Value]) {
-    let mut before = json!("0".repeat(64));
+    // What the first entry follows is the organization's own hash.
+    let mut before = entries[0]["prev_hash"].clone();
+    assert_eq!(before.as_str().map(str::len), Some(64), "{}", entries[0]);
     for (entry, seq) in entries.iter().zip(1_u64..) {
         assert_eq!(entry["seq"], seq, "{entry}");
         assert_eq!(entry["prev_hash"], before, "{entry}");
