@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use crate::buffers::Buffers;
 use crate::ports::{Background, Clock, Entropy, Platform, Refusal, Upstream, id_entropy};
-use crate::proxy::Trail;
+use crate::proxy::AuditContext;
 use crate::shared::Shared;
 use crate::shield::Count;
 use crate::{api, cors, health, metrics, proxy, reply, single_source, webhook};
@@ -145,21 +145,21 @@ impl<P: Platform> Gateway<P> {
         }
         let arrival = Arrival { at, id: id.clone(), ip, source, door, trusted, head, body };
 
-        let mut trail = Trail::default();
+        let mut audit_context = AuditContext::default();
         let origin = if door == Door::Public && is_routed(arrival.head.uri.path()) {
             cors::origin(self, &arrival)
         } else {
             Ok(None)
         };
         let (origin, answer) = match origin {
-            Ok(origin) => (origin, self.dispatch(arrival, door, &mut trail).await),
+            Ok(origin) => (origin, self.dispatch(arrival, door, &mut audit_context).await),
             // What is malformed, or comes from where nothing is taken, is that before all.
             Err(refusal) => (None, proxy::filter(self, &arrival).and(Err(refusal))),
         };
         let mut response = match answer {
             Ok(response) => response,
             Err(refusal) => {
-                trail.refused(self, &id, ip, at, &refusal);
+                audit_context.refused(self, &id, ip, at, &refusal);
                 reply::refusal::<P>(&refusal, &id)
             }
         };
@@ -187,7 +187,12 @@ impl<P: Platform> Gateway<P> {
     }
 
     /// What few requests need is boxed: the room of all the others' futures is copied around.
-    async fn dispatch(&self, arrival: Arrival<P>, door: Door, trail: &mut Trail) -> Answer<P> {
+    async fn dispatch(
+        &self,
+        arrival: Arrival<P>,
+        door: Door,
+        audit_context: &mut AuditContext,
+    ) -> Answer<P> {
         let path = arrival.head.uri.path();
         let admin_here = door == Door::Admin || self.shared.config.admin.public;
         match path {
@@ -198,7 +203,7 @@ impl<P: Platform> Gateway<P> {
             }
             _ if is_routed(path) && door == Door::Public => match cors::preflight(self, &arrival) {
                 Some(answer) => answer,
-                None => proxy::proxy(self, arrival, trail).await,
+                None => proxy::proxy(self, arrival, audit_context).await,
             },
             _ if webhook::is_webhook(path) && door == Door::Public => {
                 Box::pin(webhook::answer(self, arrival)).await

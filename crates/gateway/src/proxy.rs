@@ -6,6 +6,7 @@
 //! and everything under an idempotency key) goes on in the background.
 
 mod admit;
+mod audit_context;
 mod authenticate;
 mod call;
 mod entitle;
@@ -15,27 +16,26 @@ mod keyed;
 mod respond;
 mod route;
 mod settle;
-mod trail;
 
 use driftlock_domain::idempotency;
 
+pub(crate) use audit_context::AuditContext;
 pub(crate) use call::Call;
 pub(crate) use filter::{filter, filter_uncounted, screen};
 pub(crate) use route::unrouted;
-pub(crate) use trail::Trail;
 
 use crate::gateway::{Answer, Arrival, Gateway};
 use crate::ports::Platform;
 
-/// The whole way. `trail` learns who called, for the audit row of a refusal.
+/// The whole way. `audit_context` learns who called, for the audit row of a refusal.
 pub(crate) async fn proxy<P: Platform>(
     gateway: &Gateway<P>,
     arrival: Arrival<P>,
-    trail: &mut Trail,
+    audit_context: &mut AuditContext,
 ) -> Answer<P> {
     let path = filter::filter(gateway, &arrival)?;
     let route = route::route(gateway, &arrival, &path)?;
-    let caller = authenticate::authenticate(gateway, &arrival, &route, trail).await?;
+    let caller = authenticate::authenticate(gateway, &arrival, &route, audit_context).await?;
     let (call, request) = entitle::entitle(gateway, arrival, route, caller, path)?;
 
     if call.route.units > 0

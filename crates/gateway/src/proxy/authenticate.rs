@@ -7,7 +7,7 @@ use driftlock_domain::key::{KeyDenial, PresentedKey};
 use driftlock_domain::organization::Organization;
 use driftlock_domain::route::Route;
 
-use super::Trail;
+use super::AuditContext;
 use crate::gateway::{Arrival, Gateway};
 use crate::keys::KeyFacts;
 use crate::ports::{Platform, Refusal};
@@ -23,7 +23,7 @@ pub(crate) async fn authenticate<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,
     route: &Arc<Route>,
-    trail: &mut Trail,
+    audit_context: &mut AuditContext,
 ) -> Result<Caller, Refusal> {
     let failed = |denial: Denial| -> Refusal {
         // One more request without a valid key; beyond the limit that is what the client is told.
@@ -34,7 +34,7 @@ pub(crate) async fn authenticate<P: Platform>(
     let presented = PresentedKey::parse(&arrival.head.headers).map_err(|m| failed(m.into()))?;
     let key = gateway.recall_key(presented.hash(), arrival.source, arrival.at).await?;
     let key = key.ok_or_else(|| failed(Denial::KeyUnknown))?;
-    trail.caller(&key, route);
+    audit_context.caller(&key, route);
     key.record.check(arrival.at, arrival.ip, route.scope.as_deref()).map_err(
         |denial| match denial {
             KeyDenial::Revoked | KeyDenial::Expired => failed(denial.into()),

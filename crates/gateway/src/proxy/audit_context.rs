@@ -16,9 +16,9 @@ use crate::words::word;
 
 /// Empty until a key is known: what no organization asked for has no audit log to go to.
 #[derive(Default)]
-pub(crate) struct Trail(Option<(Arc<KeyFacts>, Arc<Route>)>);
+pub(crate) struct AuditContext(Option<(Arc<KeyFacts>, Arc<Route>)>);
 
-impl Trail {
+impl AuditContext {
     pub(super) fn caller(&mut self, key: &Arc<KeyFacts>, route: &Arc<Route>) {
         self.0 = Some((Arc::clone(key), Arc::clone(route)));
     }
