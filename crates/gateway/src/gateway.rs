@@ -40,7 +40,7 @@ const REQUEST_ID_CHARS: usize = 32;
 
 /// Through which listener a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum Listener {
     /// The one that clients see.
     Public,
     /// The operator's.
@@ -101,7 +101,7 @@ pub(crate) struct Arrival<P: Platform> {
     pub(crate) ip: IpAddr,
     /// What abuse limits count it by.
     pub(crate) source: Source,
-    pub(crate) door: Door,
+    pub(crate) listener: Listener,
     pub(crate) trusted: TrustedWay,
     pub(crate) head: Head,
     pub(crate) body: RequestBody<P>,
@@ -125,7 +125,7 @@ impl<P: Platform> Gateway<P> {
         &self,
         request: Request<RequestBody<P>>,
         peer: IpAddr,
-        door: Door,
+        listener: Listener,
     ) -> Response<ResponseBody<P>> {
         let (head, body) = request.into_parts();
         let at = self.clock.now();
@@ -138,21 +138,21 @@ impl<P: Platform> Gateway<P> {
         let source = Source::of(ip, &head.headers);
         // At the edge the platform tells the client's address: there is no balancer to name.
         if P::LEDGER == LedgerKind::Leases
-            && door == Door::Public
+            && listener == Listener::Public
             && self.shared.single_source.note(peer, is_proxy)
         {
             single_source::warn(peer, head.headers.contains_key(FORWARDED_FOR));
         }
-        let arrival = Arrival { at, id: id.clone(), ip, source, door, trusted, head, body };
+        let arrival = Arrival { at, id: id.clone(), ip, source, listener, trusted, head, body };
 
         let mut audit_context = AuditContext::default();
-        let origin = if door == Door::Public && is_routed(arrival.head.uri.path()) {
+        let origin = if listener == Listener::Public && is_routed(arrival.head.uri.path()) {
             cors::origin(self, &arrival)
         } else {
             Ok(None)
         };
         let (origin, answer) = match origin {
-            Ok(origin) => (origin, self.dispatch(arrival, door, &mut audit_context).await),
+            Ok(origin) => (origin, self.dispatch(arrival, listener, &mut audit_context).await),
             // What is malformed, or comes from where nothing is taken, is that before all.
             Err(refusal) => (None, proxy::filter(self, &arrival).and(Err(refusal))),
         };
@@ -173,7 +173,7 @@ impl<P: Platform> Gateway<P> {
         let at = self.clock.now();
         let id = RequestId::of(&HeaderMap::new(), at, &self.entropy);
         let source = Source::of(peer, &HeaderMap::new());
-        let counted = self.shared.shields.of(Door::Public).count(source, Count::All, at);
+        let counted = self.shared.shields.of(Listener::Public).count(source, Count::All, at);
         let problem = match (counted, refusal.into()) {
             (Err(denial), _) | (Ok(()), Refusal::Denied(denial, _)) => Problem::from(&denial),
             (Ok(()), Refusal::Fault(fault)) => Problem::from(&fault),
@@ -190,22 +190,24 @@ impl<P: Platform> Gateway<P> {
     async fn dispatch(
         &self,
         arrival: Arrival<P>,
-        door: Door,
+        listener: Listener,
         audit_context: &mut AuditContext,
     ) -> Answer<P> {
         let path = arrival.head.uri.path();
-        let admin_here = door == Door::Admin || self.shared.config.admin.public;
+        let admin_here = listener == Listener::Admin || self.shared.config.admin.public;
         match path {
             "/healthz" | "/readyz" => health::answer(self, arrival).await,
-            "/metrics" if door == Door::Admin => metrics::answer(self, &arrival).await,
+            "/metrics" if listener == Listener::Admin => metrics::answer(self, &arrival).await,
             _ if path.starts_with("/admin/") && admin_here => {
                 Box::pin(api::admin::answer(self, arrival)).await
             }
-            _ if is_routed(path) && door == Door::Public => match cors::preflight(self, &arrival) {
-                Some(answer) => answer,
-                None => proxy::proxy(self, arrival, audit_context).await,
-            },
-            _ if webhook::is_webhook(path) && door == Door::Public => {
+            _ if is_routed(path) && listener == Listener::Public => {
+                match cors::preflight(self, &arrival) {
+                    Some(answer) => answer,
+                    None => proxy::proxy(self, arrival, audit_context).await,
+                }
+            }
+            _ if webhook::is_webhook(path) && listener == Listener::Public => {
                 Box::pin(webhook::answer(self, arrival)).await
             }
             _ => {

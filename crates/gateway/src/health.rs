@@ -74,7 +74,7 @@ impl<P: Platform> Gateway<P> {
 pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P>) -> Answer<P> {
     // Its own count, not the one of all requests: a flood must not make the gateway look ill.
     proxy::filter_uncounted(gateway, &arrival)?;
-    gateway.shared.shields.of(arrival.door).count(arrival.source, Count::Health, arrival.at)?;
+    gateway.shared.shields.of(arrival.listener).count(arrival.source, Count::Health, arrival.at)?;
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
         return Err(Denial::MethodNotAllowed(vec![Method::GET, Method::HEAD]).into());
     }

@@ -36,6 +36,6 @@ pub use admin_token::{AdminTokens, MalformedAdminToken};
 pub use buffers::{Buffers, Copies, Gathered, NoRoom, Share};
 pub use cells::LocalCells;
 pub use fleet_cells::FleetCells;
-pub use gateway::{Door, Gateway, Parts};
+pub use gateway::{Gateway, Listener, Parts};
 pub use metrics::{FleetGauges, JournalGauges};
 pub use shared::{Secrets, Shared};

@@ -13,7 +13,7 @@ use driftlock_domain::time::Timestamp;
 use futures_util::future::{Either, select};
 
 use crate::facts::{Facts, Lookup};
-use crate::gateway::{Door, Gateway};
+use crate::gateway::{Gateway, Listener};
 use crate::keys::KeyFacts;
 use crate::lookups::{Full, Turn};
 use crate::ports::{Background, Directory, Platform, Refusal};
@@ -37,7 +37,7 @@ impl<P: Platform> Gateway<P> {
         recall(&self.shared.keys, hash, now, async || {
             let shared = &self.shared;
             let must_wait = !shared.keys.is_present(&hash)
-                && shared.shields.of(Door::Public).is_used_up(source, now);
+                && shared.shields.of(Listener::Public).is_used_up(source, now);
             let _turn = if must_wait { Some(self.lookup_turn(source).await?) } else { None };
             // Meanwhile another request may have looked the same key up.
             if must_wait && let Lookup::Known(found) = shared.keys.get(&hash, now) {

@@ -21,7 +21,7 @@ use driftlock_domain::limit::{Bucket, Limit};
 use driftlock_domain::time::Timestamp;
 use lru::LruCache;
 
-use crate::gateway::Door;
+use crate::gateway::Listener;
 
 const SHARDS: usize = 64;
 /// Health may be asked for so many times as often as a request may fail: by default twenty times a
@@ -71,10 +71,10 @@ impl Shields {
     }
 
     /// The shield of a listener.
-    pub(crate) const fn of(&self, door: Door) -> &Shield {
-        match door {
-            Door::Public => &self.public,
-            Door::Admin => &self.admin,
+    pub(crate) const fn of(&self, listener: Listener) -> &Shield {
+        match listener {
+            Listener::Public => &self.public,
+            Listener::Admin => &self.admin,
         }
     }
 }
@@ -186,9 +186,9 @@ mod tests {
         let shields = Shields::new(1, 1, 1_024);
         let ip = source("192.0.2.1");
         for count in [Count::Failed, Count::All] {
-            assert!(shields.of(Door::Public).count(ip, count, at(0)).is_ok());
-            assert!(shields.of(Door::Public).count(ip, count, at(0)).is_err());
-            assert!(shields.of(Door::Admin).count(ip, count, at(0)).is_ok());
+            assert!(shields.of(Listener::Public).count(ip, count, at(0)).is_ok());
+            assert!(shields.of(Listener::Public).count(ip, count, at(0)).is_err());
+            assert!(shields.of(Listener::Admin).count(ip, count, at(0)).is_ok());
         }
     }
 

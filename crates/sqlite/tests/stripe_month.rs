@@ -16,7 +16,7 @@ use driftlock_domain::quota::Quota;
 use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, LifeParams, SamplePrice, Start};
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::Settlement;
-use driftlock_gateway::Door;
+use driftlock_gateway::Listener;
 use driftlock_gateway::ports::{Clock, Directory, Ledger, Page, UsageReports};
 use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_testkit::clock::VirtualClock;
@@ -232,7 +232,7 @@ fn compared_clean(sim: &Sim<SqliteStore>) {
     run(sim.gateway.reconcile_and_tell());
     let request = http::Request::get("/metrics").header("host", "localhost").body(Bytes::new());
     let peer = std::net::Ipv4Addr::LOCALHOST.into();
-    let answer = run(sim.gateway.handle(request.expect("a request"), peer, Door::Admin));
+    let answer = run(sim.gateway.handle(request.expect("a request"), peer, Listener::Admin));
     let text = String::from_utf8_lossy(answer.body()).into_owned();
     let value = |name: &str| {
         let line =

@@ -24,7 +24,7 @@ use driftlock_gateway::memory::MemoryStore;
 use driftlock_gateway::ports::{
     Admission, AuditLog, Background, Clock, Directory, Platform, Refusal, UsageRecords,
 };
-use driftlock_gateway::{AdminTokens, Door, Gateway, Parts, Secrets, Shared};
+use driftlock_gateway::{AdminTokens, Gateway, Listener, Parts, Secrets, Shared};
 use driftlock_testkit::clock::VirtualClock;
 use driftlock_testkit::make::{audit, key, node, now, organization, organization_id};
 use driftlock_testkit::sim::{Echo, Seeded, ToDouble, config, run, run_for};
@@ -234,7 +234,7 @@ impl World {
     /// A request that is refused, and whose row waits to be written.
     fn denied(&self) {
         let peer = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
-        let handled = self.gateway.handle(request("/api/v1/anomalies"), peer, Door::Public);
+        let handled = self.gateway.handle(request("/api/v1/anomalies"), peer, Listener::Public);
         assert_eq!(run(handled).status(), 401);
     }
 
@@ -295,7 +295,7 @@ fn rows_outlive_the_reader_whose_request_took_them_off_the_queue() {
         world.denied();
         let path = format!("/admin/v1/organizations/{}/audit{page}", organization_id(1));
         let peer = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
-        let reading = world.gateway.handle(request(&path), peer, Door::Public);
+        let reading = world.gateway.handle(request(&path), peer, Listener::Public);
         assert!(run_for(5, reading).is_none(), "it waits for the write, and the reader leaves");
         world.audit.open.set(true);
         world.tasks.step();

@@ -21,7 +21,7 @@ use driftlock_gateway::memory::MemoryStore;
 use driftlock_gateway::ports::{
     AuditLog, BodyEnd, Clock, Collected, Directory, Page, Platform, Refusal, SendError, Upstream,
 };
-use driftlock_gateway::{Buffers, Door, Gateway, LocalCells, Parts, Secrets, Shared};
+use driftlock_gateway::{Buffers, Gateway, Listener, LocalCells, Parts, Secrets, Shared};
 use driftlock_testkit::clock::VirtualClock;
 use driftlock_testkit::make::{audit, key, node, now, organization, organization_id};
 use driftlock_testkit::sim::{Later, Seeded, ToDouble, config, run};
@@ -253,7 +253,7 @@ impl World {
             .body(Bytes::new())
             .expect("a request");
         let peer = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
-        let answer = run(self.gateway.handle(request, peer, Door::Public));
+        let answer = run(self.gateway.handle(request, peer, Listener::Public));
         assert_eq!(answer.status(), 200);
         answer.into_body()
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::filter::{Malformed, declared_length};
 use driftlock_domain::headers::request_id;
-use driftlock_gateway::Door;
+use driftlock_gateway::Listener;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use js_sys::Reflect;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -68,7 +68,7 @@ async fn handled(
     let made = gateway(&isolate, env, context.clone());
     let (gateway, _) = made.map_err(NotHandled::NotReady)?;
     let peer = peer(arrived.headers());
-    let response = gateway.handle(arrived, peer, Door::Public).await;
+    let response = gateway.handle(arrived, peer, Listener::Public).await;
     write_later(context, gateway);
     Ok(response)
 }

@@ -27,7 +27,7 @@ pub(crate) async fn authenticate<P: Platform>(
 ) -> Result<Caller, Refusal> {
     let failed = |denial: Denial| -> Refusal {
         // One more request without a valid key; beyond the limit that is what the client is told.
-        let shield = gateway.shared.shields.of(arrival.door);
+        let shield = gateway.shared.shields.of(arrival.listener);
         let counted = shield.count(arrival.source, Count::Failed, arrival.at);
         counted.err().unwrap_or(denial).into()
     };

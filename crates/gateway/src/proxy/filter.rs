@@ -25,7 +25,7 @@ pub(crate) fn filter<P: Platform>(
 /// Counts the request against the ceiling of its source. Beyond it a request that presents a key
 /// goes on: whether the key is good is known only later, and a good one always passes.
 fn count<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Result<(), Refusal> {
-    let shield = gateway.shared.shields.of(arrival.door);
+    let shield = gateway.shared.shields.of(arrival.listener);
     let counted = shield.count(arrival.source, Count::All, arrival.at);
     counted.or_else(|denial| match PresentedKey::parse(&arrival.head.headers) {
         Ok(_) => Ok(()),

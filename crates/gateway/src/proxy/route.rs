@@ -50,7 +50,7 @@ pub(crate) fn unrouted<P: Platform>(
     if presented.is_ok_and(|key| shared.keys.is_present(&key.hash())) {
         return denial.into();
     }
-    let shield = shared.shields.of(arrival.door);
+    let shield = shared.shields.of(arrival.listener);
     let counted = shield.count(arrival.source, Count::Failed, arrival.at);
     counted.err().unwrap_or(denial).into()
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::{Denial, Fault, LimitScope};
 use driftlock_gateway::ports::{Platform, Refusal};
-use driftlock_gateway::{Door, Gateway, NoRoom};
+use driftlock_gateway::{Gateway, Listener, NoRoom};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -81,7 +81,7 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         self: Rc<Self>,
         stream: TcpStream,
         peer: IpAddr,
-        door: Door,
+        listener: Listener,
         client: Client,
     ) {
         let state = Rc::new(State {
@@ -101,7 +101,7 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             let (gateway, state) = (gateway.clone(), Rc::clone(&noted));
             // Boxed, so that an idle connection does not hold the room that a request takes.
             Box::pin(async move {
-                let response = gateway.handle(request, peer, door).await;
+                let response = gateway.handle(request, peer, listener).await;
                 Ok::<_, Infallible>(state.answer(response))
             })
         });

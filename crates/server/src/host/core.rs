@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use driftlock_domain::config::Config;
 use driftlock_gateway::ports::Platform;
-use driftlock_gateway::{Door, Gateway};
+use driftlock_gateway::{Gateway, Listener};
 use futures_util::future::{Either, select};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, watch};
@@ -56,7 +56,7 @@ pub(super) struct CoreSetup<'a> {
     pub(super) config: &'a Config,
     pub(super) backends: Backends,
     pub(super) clock: NativeClock,
-    pub(super) listeners: Vec<(TcpListener, Door)>,
+    pub(super) listeners: Vec<(TcpListener, Listener)>,
     /// Connections of clients that it may hold.
     pub(super) clients_max: usize,
     pub(super) crowd: Arc<Crowd>,
@@ -94,12 +94,12 @@ async fn serve<P: Platform<Upstream = Backend>>(
     let (clients, protocol) =
         (Clients::new(setup.clients_max), Protocol::new(gateway.clone(), config));
     let mut accepting = Vec::new();
-    for (listener, door) in listeners {
+    for (listener, kind) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (protocol, clients) = (Rc::clone(&protocol), Rc::clone(&clients));
         // Operators get in however many clients there are from their address.
-        let crowd = (door == Door::Public).then(|| Arc::clone(&crowd));
-        accepting.push(tokio::task::spawn_local(accept(listener, door, protocol, clients, crowd)));
+        let crowd = (kind == Listener::Public).then(|| Arc::clone(&crowd));
+        accepting.push(tokio::task::spawn_local(accept(listener, kind, protocol, clients, crowd)));
     }
     let probe = (rank == Rank::First).then(|| {
         let (backend, config) = (backend.clone(), config.backend.clone());
@@ -144,7 +144,7 @@ async fn serve<P: Platform<Upstream = Backend>>(
 
 async fn accept<P: Platform<Upstream = Backend>>(
     listener: tokio::net::TcpListener,
-    door: Door,
+    kind: Listener,
     protocol: Rc<Protocol<P>>,
     clients: Rc<Clients>,
     crowd: Option<Arc<Crowd>>,
@@ -161,7 +161,7 @@ async fn accept<P: Platform<Upstream = Backend>>(
                     continue;
                 };
                 let client = clients.open(presence);
-                tokio::task::spawn_local(protocol.serve(stream, peer, door, client));
+                tokio::task::spawn_local(protocol.serve(stream, peer, kind, client));
             }
             // A client that gave up before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -12,7 +12,7 @@ use std::thread;
 
 use driftlock_domain::config::Config;
 use driftlock_gateway::ports::Platform;
-use driftlock_gateway::{Door, Gateway};
+use driftlock_gateway::{Gateway, Listener};
 use driftlock_redis::FleetRedis;
 use futures_util::future::select;
 use tokio::sync::watch;
@@ -102,8 +102,8 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
     thread::scope(|scope| {
         let mut cores = Vec::new();
         for (number, listener) in public.into_iter().enumerate() {
-            let mut listeners = vec![(listener, Door::Public)];
-            listeners.extend(admin.take().map(|listener| (listener, Door::Admin)));
+            let mut listeners = vec![(listener, Listener::Public)];
+            listeners.extend(admin.take().map(|listener| (listener, Listener::Admin)));
             let core = CoreSetup {
                 rank: if number == 0 { Rank::First } else { Rank::Other },
                 config: &setup.config,

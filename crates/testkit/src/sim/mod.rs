@@ -10,7 +10,7 @@ use bytes::Bytes;
 use driftlock_domain::config::Config;
 use driftlock_domain::stripe::{api, signature};
 use driftlock_gateway::ports::Clock;
-use driftlock_gateway::{AdminTokens, Door, Gateway, LocalCells, Parts, Secrets, Shared};
+use driftlock_gateway::{AdminTokens, Gateway, Listener, LocalCells, Parts, Secrets, Shared};
 use http::{Request, Response};
 use serde_json::Value;
 
@@ -132,6 +132,6 @@ impl<S: SimStore> Sim<S> {
 
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let peer = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
-        self.gateway.handle(request, peer, Door::Public).await
+        self.gateway.handle(request, peer, Listener::Public).await
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn authorize<P: Platform>(
     if shared.admin_tokens.admit(&arrival.head.headers) {
         return Ok(());
     }
-    let shield = shared.admin_shields.of(arrival.door);
+    let shield = shared.admin_shields.of(arrival.listener);
     shield.count(arrival.source, Count::Failed, arrival.at)?;
     Err(Denial::AdminToken.into())
 }
