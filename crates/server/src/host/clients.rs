@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::Semaphore;
 
-use super::crowd::Presence;
+use super::connection_limiter::ConnectionPermit;
 
 /// Connections per core, where the system allows as many; beyond, the kernel's queue holds what comes.
 const CONNECTIONS_MAX: usize = 65_536;
@@ -30,7 +30,7 @@ pub(super) struct Client {
     clients: Rc<Clients>,
     number: u64,
     slot: Slot,
-    _presence: Presence,
+    _permit: ConnectionPermit,
 }
 
 impl Clients {
@@ -51,7 +51,7 @@ impl Clients {
     }
 
     /// A connection was accepted.
-    pub(super) fn open(self: &Rc<Self>, presence: Presence) -> Client {
+    pub(super) fn open(self: &Rc<Self>, permit: ConnectionPermit) -> Client {
         if let Ok(permit) = self.room.try_acquire() {
             permit.forget();
         }
@@ -59,7 +59,7 @@ impl Clients {
         self.next.set(number + 1);
         let slot = Slot::default();
         self.open.borrow_mut().insert(number, Rc::clone(&slot));
-        Client { clients: Rc::clone(self), number, slot, _presence: presence }
+        Client { clients: Rc::clone(self), number, slot, _permit: permit }
     }
 
     /// Tells all connections to end after the request under way, and waits for them.

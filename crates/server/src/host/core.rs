@@ -21,7 +21,7 @@ use super::background::NativeBackground;
 use super::clients::Clients;
 use super::clock::NativeClock;
 use super::connection::Protocol;
-use super::crowd::{Crowd, Presence};
+use super::connection_limiter::{ConnectionLimiter, ConnectionPermit};
 use super::upstream::{Backend, Backends};
 
 /// How often expired idempotency keys are dropped.
@@ -59,7 +59,7 @@ pub(super) struct CoreSetup<'a> {
     pub(super) listeners: Vec<(TcpListener, Listener)>,
     /// Connections of clients that it may hold.
     pub(super) clients_max: usize,
-    pub(super) crowd: Arc<Crowd>,
+    pub(super) limiter: Arc<ConnectionLimiter>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -86,7 +86,7 @@ async fn serve<P: Platform<Upstream = Backend>>(
     make: impl FnOnce(CoreParts) -> Gateway<P>,
 ) -> io::Result<()> {
     let CoreSetup { rank, config, backends, clock, listeners, .. } = setup;
-    let (crowd, mut stopping) = (setup.crowd, setup.stopping);
+    let (limiter, mut stopping) = (setup.limiter, setup.stopping);
     let (backend, background) = (Backend::new(&backends, config), NativeBackground::default());
     let parts = (backend.clone(), clock.clone(), background.clone());
     let gateway = make(CoreParts { backend: parts.0, clock: parts.1, background: parts.2 });
@@ -98,8 +98,9 @@ async fn serve<P: Platform<Upstream = Backend>>(
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (protocol, clients) = (Rc::clone(&protocol), Rc::clone(&clients));
         // Operators get in however many clients there are from their address.
-        let crowd = (kind == Listener::Public).then(|| Arc::clone(&crowd));
-        accepting.push(tokio::task::spawn_local(accept(listener, kind, protocol, clients, crowd)));
+        let limiter = (kind == Listener::Public).then(|| Arc::clone(&limiter));
+        accepting
+            .push(tokio::task::spawn_local(accept(listener, kind, protocol, clients, limiter)));
     }
     let probe = (rank == Rank::First).then(|| {
         let (backend, config) = (backend.clone(), config.backend.clone());
@@ -147,20 +148,20 @@ async fn accept<P: Platform<Upstream = Backend>>(
     kind: Listener,
     protocol: Rc<Protocol<P>>,
     clients: Rc<Clients>,
-    crowd: Option<Arc<Crowd>>,
+    limiter: Option<Arc<ConnectionLimiter>>,
 ) {
     loop {
         clients.room().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let (protocol, peer) = (Rc::clone(&protocol), peer.ip());
-                let presence =
-                    crowd.as_ref().map_or(Some(Presence::UNCOUNTED), |it| it.enter(peer));
-                let Some(presence) = presence else {
+                let permit =
+                    limiter.as_ref().map_or(Some(ConnectionPermit::UNLIMITED), |it| it.enter(peer));
+                let Some(permit) = permit else {
                     protocol.turn_away(stream, peer);
                     continue;
                 };
-                let client = clients.open(presence);
+                let client = clients.open(permit);
                 tokio::task::spawn_local(protocol.serve(stream, peer, kind, client));
             }
             // A client that gave up before it was accepted.

@@ -18,8 +18,8 @@ use futures_util::future::select;
 use tokio::sync::watch;
 
 use super::clock::NativeClock;
+use super::connection_limiter::ConnectionLimiter;
 use super::core::{self, CoreParts, CoreSetup, Rank};
-use super::crowd::Crowd;
 use super::descriptors;
 use super::listen::{self, ListenError};
 use super::upstream::{Backend, Backends};
@@ -89,7 +89,7 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
     let cores = workers.map_or(1, NonZeroUsize::get);
     let (files, backends) = (descriptors::raise(), setup.backends.count());
     let clients_max = descriptors::clients_max(files, cores, backends, &setup.config.backend);
-    let crowd = Crowd::new(&setup.config, clients_max.saturating_mul(cores));
+    let limiter = ConnectionLimiter::new(&setup.config, clients_max.saturating_mul(cores));
     let public = listen::share(setup.listen, cores)?;
     let mut admin = admin_listener(setup.admin)?;
     let addresses = Addresses {
@@ -111,7 +111,7 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
                 clock: setup.clock.clone(),
                 listeners,
                 clients_max,
-                crowd: Arc::clone(&crowd),
+                limiter: Arc::clone(&limiter),
                 stopping: stopping.subscribe(),
             };
             let (make, ending) = (&make, StopOnDrop(&stopping));

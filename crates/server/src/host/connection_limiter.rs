@@ -11,16 +11,16 @@ use driftlock_domain::config::Config;
 const SHARDS: usize = 64;
 
 /// See the module.
-pub(super) struct Crowd {
+pub(super) struct ConnectionLimiter {
     each_max: u32,
     proxies: Networks,
     shards: Box<[Mutex<HashMap<IpAddr, u32>>]>,
 }
 
 /// One connection of an address, until it is dropped.
-pub(super) struct Presence(Option<(Arc<Crowd>, IpAddr)>);
+pub(super) struct ConnectionPermit(Option<(Arc<ConnectionLimiter>, IpAddr)>);
 
-impl Crowd {
+impl ConnectionLimiter {
     /// With the configuration's bound, of `all` connections that there may be: one address takes
     /// half of them at most.
     pub(super) fn new(config: &Config, all: usize) -> Arc<Self> {
@@ -33,9 +33,9 @@ impl Crowd {
     }
 
     /// One more connection from an address; `None` when it has as many as it may.
-    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Presence> {
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionPermit> {
         if self.proxies.contains(peer) {
-            return Some(Presence::UNCOUNTED);
+            return Some(ConnectionPermit::UNLIMITED);
         }
         let address = abuse_key(peer);
         let mut shard = self.shard(address);
@@ -45,7 +45,7 @@ impl Crowd {
         }
         *count += 1;
         drop(shard);
-        Some(Presence(Some((Arc::clone(self), address))))
+        Some(ConnectionPermit(Some((Arc::clone(self), address))))
     }
 
     fn shard(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
@@ -60,15 +60,15 @@ impl Crowd {
     }
 }
 
-impl Presence {
+impl ConnectionPermit {
     /// Of a connection that is not counted.
-    pub(super) const UNCOUNTED: Self = Self(None);
+    pub(super) const UNLIMITED: Self = Self(None);
 }
 
-impl Drop for Presence {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let Some((crowd, address)) = self.0.take() else { return };
-        let mut shard = crowd.shard(address);
+        let Some((limiter, address)) = self.0.take() else { return };
+        let mut shard = limiter.shard(address);
         if let Some(count) = shard.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -86,39 +86,39 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn crowd(each_max: u32, all: usize) -> Arc<Crowd> {
+    fn limiter(each_max: u32, all: usize) -> Arc<ConnectionLimiter> {
         let mut config = Config::default();
         config.limits.address_connections_max = each_max;
         config.filter.trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
-        Crowd::new(&config, all)
+        ConnectionLimiter::new(&config, all)
     }
 
     #[test]
     fn an_address_has_so_many_and_takes_nobody_elses() {
-        let crowd = crowd(2, 1_000);
-        let first = crowd.enter(ip("2001:db8::1")).expect("room");
-        let _second = crowd.enter(ip("2001:db8::2")).expect("room");
-        assert!(crowd.enter(ip("2001:db8::3")).is_none(), "one subscriber's network");
-        let _other = crowd.enter(ip("192.0.2.1")).expect("another address");
+        let limiter = limiter(2, 1_000);
+        let first = limiter.enter(ip("2001:db8::1")).expect("room");
+        let _second = limiter.enter(ip("2001:db8::2")).expect("room");
+        assert!(limiter.enter(ip("2001:db8::3")).is_none(), "one subscriber's network");
+        let _other = limiter.enter(ip("192.0.2.1")).expect("another address");
         drop(first);
-        assert!(crowd.enter(ip("2001:db8::1")).is_some());
+        assert!(limiter.enter(ip("2001:db8::1")).is_some());
     }
 
     #[test]
     fn proxies_bring_everybody_and_nothing_is_remembered_of_who_left() {
-        let crowd = crowd(1, 1_000);
-        let proxied: Vec<_> = (0..10).map(|_| crowd.enter(ip("10.0.0.1"))).collect();
+        let limiter = limiter(1, 1_000);
+        let proxied: Vec<_> = (0..10).map(|_| limiter.enter(ip("10.0.0.1"))).collect();
         assert!(proxied.iter().all(Option::is_some));
-        drop(crowd.enter(ip("192.0.2.1")));
-        assert!(crowd.shards.iter().all(|shard| shard.lock().expect("sound").is_empty()));
+        drop(limiter.enter(ip("192.0.2.1")));
+        assert!(limiter.shards.iter().all(|shard| shard.lock().expect("sound").is_empty()));
     }
 
     #[test]
     fn half_of_what_there_is_stays_for_others() {
-        let crowd = crowd(1_000, 4);
-        let held = [crowd.enter(ip("192.0.2.1")), crowd.enter(ip("192.0.2.1"))];
+        let limiter = limiter(1_000, 4);
+        let held = [limiter.enter(ip("192.0.2.1")), limiter.enter(ip("192.0.2.1"))];
         assert!(held.iter().all(Option::is_some));
-        assert!(crowd.enter(ip("192.0.2.1")).is_none());
-        assert!(crowd.enter(ip("192.0.2.2")).is_some());
+        assert!(limiter.enter(ip("192.0.2.1")).is_none());
+        assert!(limiter.enter(ip("192.0.2.2")).is_some());
     }
 }
