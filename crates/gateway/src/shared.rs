@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue};
 use crate::admin_token::AdminTokens;
 use crate::audit::AuditQueue;
 use crate::buffers::Buffers;
-use crate::facts::{Ages, Facts};
+use crate::cache::{Ages, Cache};
 use crate::health::Readiness;
 use crate::keys::{KeyFacts, TouchedKeys};
 use crate::lookups::Lookups;
@@ -51,8 +51,8 @@ pub struct Shared {
     pub(crate) routes: RouteTable,
     pub(crate) admin_tokens: AdminTokens,
     pub(crate) backend_headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) keys: Facts<KeyHash, Arc<KeyFacts>>,
-    pub(crate) organizations: Facts<OrganizationId, Arc<Organization>>,
+    pub(crate) keys: Cache<KeyHash, Arc<KeyFacts>>,
+    pub(crate) organizations: Cache<OrganizationId, Arc<Organization>>,
     pub(crate) webhook_secrets: Option<signature::Secrets>,
     pub(crate) stripe: Option<api::Access>,
     pub(crate) cors: Cors,
@@ -128,8 +128,8 @@ impl Shared {
         let (failed, all) = (limits.address_requests_per_minute, limits.address_ceiling_per_minute);
         let wrong_tokens = config.admin.failures_per_minute;
         Arc::new(Self {
-            keys: Facts::new(entries, ages),
-            organizations: Facts::new(entries, ages),
+            keys: Cache::new(entries, ages),
+            organizations: Cache::new(entries, ages),
             cors: Cors::new(&config.cors),
             response_headers: response_headers(&config),
             refused_addresses: Networks::new(&config.filter.denied_addresses),

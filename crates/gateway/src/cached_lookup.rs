@@ -1,4 +1,4 @@
-//! Facts from memory, else from the directory.
+//! Cache from memory, else from the directory.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use driftlock_domain::organization::Organization;
 use driftlock_domain::time::Timestamp;
 use futures_util::future::{Either, select};
 
-use crate::facts::{Facts, Lookup};
+use crate::cache::{Cache, Lookup};
 use crate::gateway::{Gateway, Listener};
 use crate::keys::KeyFacts;
 use crate::lookups::{Full, Turn};
@@ -34,7 +34,7 @@ impl<P: Platform> Gateway<P> {
         source: Source,
         now: Timestamp,
     ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
-        recall(&self.shared.keys, hash, now, async || {
+        cached_lookup(&self.shared.keys, hash, now, async || {
             let shared = &self.shared;
             let must_wait = !shared.keys.is_present(&hash)
                 && shared.shields.of(Listener::Public).is_used_up(source, now);
@@ -81,15 +81,15 @@ impl<P: Platform> Gateway<P> {
         id: OrganizationId,
         now: Timestamp,
     ) -> Result<Option<Arc<Organization>>, Refusal> {
-        recall(&self.shared.organizations, id, now, async || {
+        cached_lookup(&self.shared.organizations, id, now, async || {
             Ok(self.directory.organization(id).await?.map(Arc::new))
         })
         .await
     }
 }
 
-async fn recall<K: Hash + Eq + Copy, V: Clone>(
-    facts: &Facts<K, V>,
+async fn cached_lookup<K: Hash + Eq + Copy, V: Clone>(
+    facts: &Cache<K, V>,
     key: K,
     now: Timestamp,
     read: impl AsyncFnOnce() -> Result<Option<V>, Refusal>,

@@ -52,8 +52,8 @@ pub(crate) enum Lookup<V> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Epoch(u64);
 
-/// Facts by key, in shards behind short locks.
-pub(crate) struct Facts<K, V> {
+/// Cache by key, in shards behind short locks.
+pub(crate) struct Cache<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
     ages: Ages,
@@ -76,7 +76,7 @@ struct Entry<V> {
     read_again_at: Timestamp,
 }
 
-impl<K: Hash + Eq + Copy, V: Clone> Facts<K, V> {
+impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
     /// Room for `entries_max` facts.
     pub(crate) fn new(entries_max: usize, ages: Ages) -> Self {
         let room =
@@ -235,7 +235,7 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn missing(facts: &Facts<u32, u8>, key: u32, now: Timestamp) -> Epoch {
+    fn missing(facts: &Cache<u32, u8>, key: u32, now: Timestamp) -> Epoch {
         match facts.get(&key, now) {
             Lookup::Missing(epoch) => epoch,
             found => panic!("expected nothing, found {found:?}"),
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_fill_that_raced_a_revocation_is_discarded() {
-        let facts = Facts::new(1_024, AGES);
+        let facts = Cache::new(1_024, AGES);
         let epoch = missing(&facts, 1, at(0));
         facts.invalidate(&1);
         facts.fill(1, Some(7), epoch, at(0));
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_was_read_along_is_not_remembered_past_a_change() {
-        let facts = Facts::new(1_024, AGES);
+        let facts = Cache::new(1_024, AGES);
         let noted = facts.forgotten();
         facts.fill_unless_forgotten(1, 7, noted, at(0));
         assert_eq!(facts.get(&1, at(1)), Lookup::Known(Some(7)));
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn facts_age() {
-        let facts = Facts::new(1_024, AGES);
+        let facts = Cache::new(1_024, AGES);
         let epoch = missing(&facts, 1, at(0));
         facts.fill(1, Some(7), epoch, at(0));
         assert_eq!(facts.get(&1, at(9)), Lookup::Known(Some(7)));
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_the_store_confirms_is_not_read_again() {
-        let facts = Facts::new(1_024, AGES);
+        let facts = Cache::new(1_024, AGES);
         let epoch = missing(&facts, 1, at(0));
         facts.fill(1, Some(7), epoch, at(0));
         facts.fill(2, None, epoch, at(0));
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn everything_can_be_forgotten() {
-        let facts = Facts::new(1_024, AGES);
+        let facts = Cache::new(1_024, AGES);
         let epoch = missing(&facts, 1, at(0));
         facts.fill(1, Some(7), epoch, at(0));
         facts.fill(2, None, epoch, at(0));
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_unknown_keys_evicts_no_known_one() {
-        let facts = Facts::new(1_024, AGES);
+        let facts = Cache::new(1_024, AGES);
         let epoch = missing(&facts, 0, at(0));
         facts.fill(0, Some(1), epoch, at(0));
         for key in 1..100_000 {
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_is_named_is_forgotten() {
-        let facts = Facts::new(1_024, AGES);
+        let facts = Cache::new(1_024, AGES);
         for key in 0..8 {
             let epoch = missing(&facts, key, at(0));
             facts.fill(key, Some(u8::try_from(key).expect("small")), epoch, at(0));
