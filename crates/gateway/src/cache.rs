@@ -28,7 +28,7 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 /// A store that tells of changes is taken to be away when nothing was heard of it for so long.
 pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
 
-/// How long facts are good.
+/// How long records are good.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ages {
     /// After this long a fact is read again.
@@ -77,7 +77,7 @@ struct Entry<V> {
 }
 
 impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
-    /// Room for `entries_max` facts.
+    /// Room for `entries_max` records.
     pub(crate) fn new(entries_max: usize, ages: Ages) -> Self {
         let room =
             |entries: usize| NonZeroUsize::new(entries / SHARDS).unwrap_or(NonZeroUsize::MIN);
@@ -235,8 +235,8 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn missing(facts: &Cache<u32, u8>, key: u32, now: Timestamp) -> Epoch {
-        match facts.get(&key, now) {
+    fn missing(cache: &Cache<u32, u8>, key: u32, now: Timestamp) -> Epoch {
+        match cache.get(&key, now) {
             Lookup::Missing(epoch) => epoch,
             found => panic!("expected nothing, found {found:?}"),
         }
@@ -244,90 +244,90 @@ mod tests {
 
     #[test]
     fn a_fill_that_raced_a_revocation_is_discarded() {
-        let facts = Cache::new(1_024, AGES);
-        let epoch = missing(&facts, 1, at(0));
-        facts.invalidate(&1);
-        facts.fill(1, Some(7), epoch, at(0));
-        let epoch = missing(&facts, 1, at(0));
-        facts.invalidate_where(|_| false);
-        facts.fill(1, Some(7), epoch, at(0));
-        missing(&facts, 1, at(0));
+        let cache = Cache::new(1_024, AGES);
+        let epoch = missing(&cache, 1, at(0));
+        cache.invalidate(&1);
+        cache.fill(1, Some(7), epoch, at(0));
+        let epoch = missing(&cache, 1, at(0));
+        cache.invalidate_where(|_| false);
+        cache.fill(1, Some(7), epoch, at(0));
+        missing(&cache, 1, at(0));
     }
 
     #[test]
     fn what_was_read_along_is_not_remembered_past_a_change() {
-        let facts = Cache::new(1_024, AGES);
-        let noted = facts.forgotten();
-        facts.fill_unless_forgotten(1, 7, noted, at(0));
-        assert_eq!(facts.get(&1, at(1)), Lookup::Known(Some(7)));
-        facts.invalidate(&2);
-        facts.fill_unless_forgotten(1, 8, noted, at(1));
-        assert_eq!(facts.get(&1, at(1)), Lookup::Known(Some(7)), "whatever was changed");
-        facts.fill_unless_forgotten(1, 8, facts.forgotten(), at(1));
-        assert_eq!(facts.get(&1, at(1)), Lookup::Known(Some(8)));
+        let cache = Cache::new(1_024, AGES);
+        let noted = cache.forgotten();
+        cache.fill_unless_forgotten(1, 7, noted, at(0));
+        assert_eq!(cache.get(&1, at(1)), Lookup::Known(Some(7)));
+        cache.invalidate(&2);
+        cache.fill_unless_forgotten(1, 8, noted, at(1));
+        assert_eq!(cache.get(&1, at(1)), Lookup::Known(Some(7)), "whatever was changed");
+        cache.fill_unless_forgotten(1, 8, cache.forgotten(), at(1));
+        assert_eq!(cache.get(&1, at(1)), Lookup::Known(Some(8)));
     }
 
     #[test]
-    fn facts_age() {
-        let facts = Cache::new(1_024, AGES);
-        let epoch = missing(&facts, 1, at(0));
-        facts.fill(1, Some(7), epoch, at(0));
-        assert_eq!(facts.get(&1, at(9)), Lookup::Known(Some(7)));
-        assert_eq!(facts.get(&1, at(10)), Lookup::Aged(Some(7), epoch));
-        assert_eq!(facts.get(&1, at(10)), Lookup::Known(Some(7)), "one reader at a time");
-        assert_eq!(facts.get(&1, at(60)), Lookup::Aged(Some(7), epoch));
-        assert_eq!(facts.get(&1, at(61)), Lookup::Missing(epoch), "never older than the bound");
+    fn records_age() {
+        let cache = Cache::new(1_024, AGES);
+        let epoch = missing(&cache, 1, at(0));
+        cache.fill(1, Some(7), epoch, at(0));
+        assert_eq!(cache.get(&1, at(9)), Lookup::Known(Some(7)));
+        assert_eq!(cache.get(&1, at(10)), Lookup::Aged(Some(7), epoch));
+        assert_eq!(cache.get(&1, at(10)), Lookup::Known(Some(7)), "one reader at a time");
+        assert_eq!(cache.get(&1, at(60)), Lookup::Aged(Some(7), epoch));
+        assert_eq!(cache.get(&1, at(61)), Lookup::Missing(epoch), "never older than the bound");
     }
 
     #[test]
     fn what_the_store_confirms_is_not_read_again() {
-        let facts = Cache::new(1_024, AGES);
-        let epoch = missing(&facts, 1, at(0));
-        facts.fill(1, Some(7), epoch, at(0));
-        facts.fill(2, None, epoch, at(0));
-        facts.confirm(at(50));
-        facts.confirm(at(40));
-        assert_eq!(facts.get(&1, at(59)), Lookup::Known(Some(7)));
-        assert_eq!(facts.get(&2, at(59)), Lookup::Known(None));
-        assert_eq!(facts.get(&1, at(60)), Lookup::Aged(Some(7), epoch), "nothing was heard since");
-        assert_eq!(facts.get(&1, at(115)), Lookup::Aged(Some(7), epoch), "cut off for 60 s");
-        missing(&facts, 1, at(116));
+        let cache = Cache::new(1_024, AGES);
+        let epoch = missing(&cache, 1, at(0));
+        cache.fill(1, Some(7), epoch, at(0));
+        cache.fill(2, None, epoch, at(0));
+        cache.confirm(at(50));
+        cache.confirm(at(40));
+        assert_eq!(cache.get(&1, at(59)), Lookup::Known(Some(7)));
+        assert_eq!(cache.get(&2, at(59)), Lookup::Known(None));
+        assert_eq!(cache.get(&1, at(60)), Lookup::Aged(Some(7), epoch), "nothing was heard since");
+        assert_eq!(cache.get(&1, at(115)), Lookup::Aged(Some(7), epoch), "cut off for 60 s");
+        missing(&cache, 1, at(116));
     }
 
     #[test]
     fn everything_can_be_forgotten() {
-        let facts = Cache::new(1_024, AGES);
-        let epoch = missing(&facts, 1, at(0));
-        facts.fill(1, Some(7), epoch, at(0));
-        facts.fill(2, None, epoch, at(0));
-        facts.clear();
-        facts.fill(2, None, epoch, at(0));
-        missing(&facts, 1, at(0));
-        missing(&facts, 2, at(0));
+        let cache = Cache::new(1_024, AGES);
+        let epoch = missing(&cache, 1, at(0));
+        cache.fill(1, Some(7), epoch, at(0));
+        cache.fill(2, None, epoch, at(0));
+        cache.clear();
+        cache.fill(2, None, epoch, at(0));
+        missing(&cache, 1, at(0));
+        missing(&cache, 2, at(0));
     }
 
     #[test]
     fn a_flood_of_unknown_keys_evicts_no_known_one() {
-        let facts = Cache::new(1_024, AGES);
-        let epoch = missing(&facts, 0, at(0));
-        facts.fill(0, Some(1), epoch, at(0));
+        let cache = Cache::new(1_024, AGES);
+        let epoch = missing(&cache, 0, at(0));
+        cache.fill(0, Some(1), epoch, at(0));
         for key in 1..100_000 {
-            facts.fill(key, None, epoch, at(0));
+            cache.fill(key, None, epoch, at(0));
         }
-        assert_eq!(facts.get(&0, at(1)), Lookup::Known(Some(1)));
-        assert_eq!(facts.get(&99_999, at(1)), Lookup::Known(None));
-        missing(&facts, 1, at(1));
+        assert_eq!(cache.get(&0, at(1)), Lookup::Known(Some(1)));
+        assert_eq!(cache.get(&99_999, at(1)), Lookup::Known(None));
+        missing(&cache, 1, at(1));
     }
 
     #[test]
     fn what_is_named_is_forgotten() {
-        let facts = Cache::new(1_024, AGES);
+        let cache = Cache::new(1_024, AGES);
         for key in 0..8 {
-            let epoch = missing(&facts, key, at(0));
-            facts.fill(key, Some(u8::try_from(key).expect("small")), epoch, at(0));
+            let epoch = missing(&cache, key, at(0));
+            cache.fill(key, Some(u8::try_from(key).expect("small")), epoch, at(0));
         }
-        facts.invalidate_where(|value| *value == 3);
-        missing(&facts, 3, at(0));
-        assert_eq!(facts.get(&4, at(0)), Lookup::Known(Some(4)));
+        cache.invalidate_where(|value| *value == 3);
+        missing(&cache, 3, at(0));
+        assert_eq!(cache.get(&4, at(0)), Lookup::Known(Some(4)));
     }
 }
