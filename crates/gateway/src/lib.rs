@@ -14,6 +14,7 @@ mod cors;
 mod fleet_cells;
 mod gateway;
 mod health;
+mod intern;
 mod jobs;
 mod keys;
 mod lookups;
@@ -30,7 +31,6 @@ mod streams;
 mod stripe;
 mod thresholds;
 mod webhook;
-mod words;
 
 pub use admin_token::{AdminTokens, MalformedAdminToken};
 pub use buffers::{Buffers, Copies, Gathered, NoRoom, Share};

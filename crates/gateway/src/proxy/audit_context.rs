@@ -10,9 +10,9 @@ use driftlock_domain::time::Timestamp;
 
 use crate::audit::DenialKind;
 use crate::gateway::{Gateway, RequestId};
+use crate::intern::intern;
 use crate::keys::KeyFacts;
 use crate::ports::{Platform, Refusal};
-use crate::words::word;
 
 /// Empty until a key is known: what no organization asked for has no audit log to go to.
 #[derive(Default)]
@@ -37,12 +37,12 @@ impl AuditContext {
         let row = |code: &str| AuditRecord {
             at,
             actor: Arc::clone(&key.id),
-            action: word("request"),
+            action: intern("request"),
             resource: Arc::clone(&route.label),
-            outcome: word(code),
+            outcome: intern(code),
             request_id: Arc::clone(&id.text),
             ip: text::ip(ip).as_str().into(),
-            details: word("{}"),
+            details: intern("{}"),
         };
         let queue = &gateway.shared.audit;
         match refusal {

@@ -20,9 +20,9 @@ use http::request::Parts as Head;
 use http::{Method, Response};
 
 use crate::gateway::{Gateway, RequestBody, RequestId, ResponseBody};
+use crate::intern::intern;
 use crate::keys::KeyFacts;
 use crate::ports::{Admission, Platform, Refusal, Upstream};
-use crate::words::word;
 
 /// A request of a known caller, entitled to the route.
 #[derive(Debug)]
@@ -48,12 +48,12 @@ impl Call {
         AuditRecord {
             at,
             actor: Arc::clone(&self.key.id),
-            action: word(action),
+            action: intern(action),
             resource: Arc::clone(&self.route.label),
-            outcome: word(outcome),
+            outcome: intern(outcome),
             request_id: Arc::clone(&self.id.text),
             ip: text::ip(self.ip).as_str().into(),
-            details: word("{}"),
+            details: intern("{}"),
         }
     }
 }
