@@ -21,7 +21,7 @@ use crate::ports::{
     Admission, Alerts, AuditLog, Background, Clock, Directory, Page, Platform, UsageRecords,
 };
 use crate::schedule::Job;
-use crate::shared::Upkeep;
+use crate::shared::Job;
 
 /// Audit rows that are written at once.
 const AUDIT_ROWS_MAX: usize = 4_096;
@@ -59,7 +59,7 @@ impl<P: Platform> Gateway<P> {
                 if tended.is_err() {
                     self.shared.gauges.lease_failures.fetch_add(1, Ordering::Relaxed);
                 }
-                self.complain(Upkeep::Leases, tended);
+                self.log_failure(Job::Leases, tended);
             }
             Job::KeyUses => self.write_touched().await,
             Job::Events => self.process_due_events().await,
@@ -92,7 +92,7 @@ impl<P: Platform> Gateway<P> {
             match self.usage.purge_kept(self.clock.now()).await {
                 Ok(0) => return,
                 Ok(_) => {}
-                failed => return self.complain(Upkeep::Purge, failed),
+                failed => return self.log_failure(Job::Purge, failed),
             }
         }
     }
@@ -102,7 +102,7 @@ impl<P: Platform> Gateway<P> {
         let rows = self.shared.audit.take_all();
         self.write_audit(rows).await;
         self.write_touched().await;
-        self.complain(Upkeep::Leases, self.admission.tend().await);
+        self.log_failure(Job::Leases, self.admission.tend().await);
     }
 
     /// Writes the audit rows that are due, so that a reader sees what this node knows; also when
@@ -185,15 +185,15 @@ impl<P: Platform> Gateway<P> {
             let written = self.audit.append(portion.clone()).await;
             if written.is_err() {
                 self.shared.audit.put_back(portion.into_iter().chain(rows));
-                return self.complain(Upkeep::AuditRows, written);
+                return self.log_failure(Job::AuditRows, written);
             }
         }
     }
 
     /// Tells of a failure, but not of each while it lasts: rounds come ten times a second.
-    fn complain<T>(&self, work: Upkeep, outcome: Result<T, Fault>) {
+    fn log_failure<T>(&self, work: Job, outcome: Result<T, Fault>) {
         if let Err(fault) = outcome
-            && self.shared.may_complain(work, self.clock.now())
+            && self.shared.should_log(work, self.clock.now())
         {
             let work = work.name();
             tracing::error!(cause = fault.cause, "{work} failed, and is tried again");
@@ -203,7 +203,7 @@ impl<P: Platform> Gateway<P> {
     async fn write_touched(&self) {
         let touched = self.shared.touched.take();
         if !touched.is_empty() {
-            self.complain(Upkeep::KeyUses, self.directory.touch_keys(&touched).await);
+            self.log_failure(Job::KeyUses, self.directory.touch_keys(&touched).await);
         }
     }
 }
