@@ -158,7 +158,7 @@ pub enum FaultKind {
     /// The backend took too long: 504.
     BackendTimeout,
     /// The units are counted elsewhere: 503.
-    LedgerElsewhere,
+    WrongLedgerHost,
     /// Too much at once: 503.
     Overloaded,
     /// A mistake of ours: 500.
@@ -195,7 +195,7 @@ impl Fault {
             FaultKind::BackendUnreachable => "backend-unreachable",
             FaultKind::BackendBroken => "backend-broken",
             FaultKind::BackendTimeout => "backend-timeout",
-            FaultKind::LedgerElsewhere => "ledger-elsewhere",
+            FaultKind::WrongLedgerHost => "wrong-ledger-host",
             FaultKind::Overloaded => "overloaded",
             FaultKind::StoreRefused | FaultKind::Internal => "internal",
         }

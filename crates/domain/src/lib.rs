@@ -7,7 +7,6 @@
 pub mod address;
 pub mod alert;
 pub mod audit;
-pub mod authority;
 pub mod cell;
 pub mod config;
 pub mod cors;
@@ -22,6 +21,7 @@ pub mod idempotency;
 pub mod invoice;
 pub mod key;
 pub mod lease;
+pub mod ledger_host;
 pub mod limit;
 pub mod log_limit;
 pub mod mask;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::Authority;
 use crate::id::OrganizationId;
+use crate::ledger_host::LedgerHost;
 use crate::period::Period;
 use crate::purchases::{PurchasedSubscription, Purchases};
 use crate::quota::{QuotaOverride, QuotaPatch, explicit};
@@ -36,11 +36,11 @@ pub struct Organization {
     pub created_at: Timestamp,
     /// Who counts its units.
     #[serde(default, deserialize_with = "stated")]
-    pub ledger: Authority,
+    pub ledger: LedgerHost,
 }
 
 /// What a store does not state is the default.
-fn stated<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Authority, D::Error> {
+fn stated<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LedgerHost, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 

@@ -11,11 +11,11 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, 
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::authority::NOTICE;
 use crate::denial::{Denial, Fault, FaultKind, LimitScope};
 use crate::filter::Malformed;
 use crate::id::UsageId;
 use crate::key::KeyDenial;
+use crate::ledger_host::NOTICE;
 use crate::time::secs_ceil;
 
 /// The base of every problem's type.
@@ -326,12 +326,12 @@ impl From<&Fault> for Problem {
                 "It exists already, or changed meanwhile",
                 "What was to be made exists already, or changed meanwhile.",
             ),
-            FaultKind::LedgerElsewhere => Self::new(
+            FaultKind::WrongLedgerHost => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 code,
-                "The organization's units are counted elsewhere",
-                "Another kind of gateway counts this organization's units: metered requests go \
-                 there. Nothing was charged.",
+                "Another kind of host meters this organization",
+                "Send metered requests to the other kind of host (native nodes or Workers). \
+                 Nothing was charged.",
             )
             .after(NOTICE),
             FaultKind::Overloaded => Self::new(

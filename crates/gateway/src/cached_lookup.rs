@@ -1,4 +1,4 @@
-//! Cache from memory, else from the directory.
+//! Records from the cache, else from the directory.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -89,21 +89,21 @@ impl<P: Platform> Gateway<P> {
 }
 
 async fn cached_lookup<K: Hash + Eq + Copy, V: Clone>(
-    facts: &Cache<K, V>,
+    cache: &Cache<K, V>,
     key: K,
     now: Timestamp,
     read: impl AsyncFnOnce() -> Result<Option<V>, Refusal>,
 ) -> Result<Option<V>, Refusal> {
-    match facts.get(&key, now) {
+    match cache.get(&key, now) {
         Lookup::Known(value) => Ok(value),
         Lookup::Missing(epoch) => {
             let value = Box::pin(read()).await?;
-            facts.fill(key, value.clone(), epoch, now);
+            cache.fill(key, value.clone(), epoch, now);
             Ok(value)
         }
         Lookup::Aged(old, epoch) => match Box::pin(read()).await {
             Ok(value) => {
-                facts.fill(key, value.clone(), epoch, now);
+                cache.fill(key, value.clone(), epoch, now);
                 Ok(value)
             }
             Err(Refusal::Fault(fault)) => {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftlock_domain::address::{FORWARDED_FOR, Source, client_ip};
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Denial;
 use driftlock_domain::headers::{self, TrustedWay};
 use driftlock_domain::id::uuid_v7;
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::problem::Problem;
 use driftlock_domain::request::normalize_path;
 use driftlock_domain::text::Text;

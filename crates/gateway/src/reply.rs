@@ -69,7 +69,7 @@ fn log(fault: &Fault, id: &RequestId) {
         | FaultKind::BackendUnreachable
         | FaultKind::BackendBroken
         | FaultKind::BackendTimeout
-        | FaultKind::LedgerElsewhere
+        | FaultKind::WrongLedgerHost
         | FaultKind::Overloaded => tracing::warn!(request_id, code, cause, "a request failed"),
     }
 }

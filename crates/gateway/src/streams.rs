@@ -23,12 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::entitlement::decide;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::KeyRecord;
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::route::Route;
 use driftlock_domain::text;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::period::PeriodId;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
@@ -76,7 +76,7 @@ impl<C: Call> Ledger for FunctionStore<C> {
             Leased::Granted(granted) => granted,
             Leased::Elsewhere { held_by } => {
                 let cause = format!("the organization's units are counted by {held_by}");
-                return Err(Fault::new(FaultKind::LedgerElsewhere, cause));
+                return Err(Fault::new(FaultKind::WrongLedgerHost, cause));
             }
         };
         Ok(LeaseGrant {

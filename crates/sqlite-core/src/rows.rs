@@ -1,9 +1,9 @@
 //! Rows of the directory and what they stand for.
 
-use driftlock_domain::authority::Authority;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::KeyRecord;
+use driftlock_domain::ledger_host::LedgerHost;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::time::Timestamp;
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub fn organization(row: Row<'_>) -> Result<Organization, Fault> {
         purchases: purchases.map(|_| row.json(8)).transpose()?,
         created_at: Timestamp::from_micros(row.int(9)?),
         // The file, or the object behind D1: there is one kind, which whoever reads it knows.
-        ledger: Authority::default(),
+        ledger: LedgerHost::default(),
     })
 }
 

@@ -4,13 +4,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::Authority;
 use driftlock_domain::cell::{Charge, HoldAsk};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::lease::LeaseAsk;
+use driftlock_domain::ledger_host::LedgerHost;
 use driftlock_domain::organization::{Organization, OrganizationStatus};
 use driftlock_domain::period::Period;
 use driftlock_domain::quota::QuotaOverride;
@@ -63,7 +63,7 @@ pub fn organization(number: u8) -> Organization {
         contract: None,
         purchases: None,
         created_at: now(),
-        ledger: Authority::default(),
+        ledger: LedgerHost::default(),
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::cell::{Admitted, Charge, Hold};
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::Fault;
@@ -16,6 +15,7 @@ use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::key::{KeyRecord, PresentedKey};
 use driftlock_domain::lease::Sharing;
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;

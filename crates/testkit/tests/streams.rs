@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::config::Config;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
 use driftlock_domain::key::{ApiKeySecret, KeyHash, KeyRecord};
 use driftlock_domain::lease::Sharing;
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::organization::{Organization, OrganizationPatch, OrganizationStatus};
 use driftlock_domain::route::Route;
 use driftlock_domain::time::Timestamp;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Fault;
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_gateway::ports::Platform;
 use driftlock_gateway::{Gateway, Parts};
 use driftlock_supabase::{Timing, store};

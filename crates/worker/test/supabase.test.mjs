@@ -104,8 +104,8 @@ test("the black-box suite passes on workerd before a Supabase project", async ()
     const { body: key } = await admin(worker.url, "POST", `${path}/keys`, { name: "first" });
     const refused = await detect(worker.url, key.key);
     assert.equal(refused.status, 503, JSON.stringify(refused.body));
-    assert.match(refused.body.type, /ledger-elsewhere$/);
-    const handed = await admin(worker.url, "POST", `${path}/authority`, { ledger: "objects" });
+    assert.match(refused.body.type, /wrong-ledger-host$/);
+    const handed = await admin(worker.url, "POST", `${path}/ledger-host`, { ledger: "objects" });
     assert.deepEqual(handed.body.ledger, { kind: "objects" });
     assert.equal((await detect(worker.url, key.key)).status, 200);
 

@@ -12,13 +12,13 @@ mod support {
     pub(crate) mod metrics;
     pub(crate) mod process;
 }
-mod authority;
 mod backup;
 mod cap;
 mod documents;
 mod held;
 mod journal;
 mod keyed;
+mod ledger_host;
 mod outage;
 mod revocation;
 mod rights;

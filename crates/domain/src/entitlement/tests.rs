@@ -1,6 +1,6 @@
 use super::*;
-use crate::authority::Authority;
 use crate::id::OrganizationId;
+use crate::ledger_host::LedgerHost;
 use crate::organization::{Contract, SubscriptionStatus};
 use crate::purchases::{PurchasedSubscription, Purchases};
 use crate::quota::QuotaOverride;
@@ -26,7 +26,7 @@ fn free() -> Organization {
         contract: None,
         purchases: None,
         created_at: now(),
-        ledger: Authority::default(),
+        ledger: LedgerHost::default(),
     }
 }
 

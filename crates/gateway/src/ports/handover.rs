@@ -1,10 +1,10 @@
-//! Another kind of ledger takes an organization over; see [`driftlock_domain::authority`].
+//! Another kind of ledger takes an organization over; see [`driftlock_domain::ledger_host`].
 
 use std::time::Duration;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::time::Timestamp;
 

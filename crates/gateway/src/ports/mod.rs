@@ -24,13 +24,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::cell::{Admitted, Charge, Hold, LimitsNow};
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, Kept};
 use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::lease::{LeaseAsk, LeaseGrant};
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::period::Period;
 use driftlock_domain::receipt::Receipt;
@@ -120,7 +120,7 @@ pub trait Directory {
     }
 
     /// Has another kind of ledger count an organization's units from the end of the period on, or at
-    /// once where that splits no period; see [`driftlock_domain::authority`]. A store that knows one
+    /// once where that splits no period; see [`driftlock_domain::ledger_host`]. A store that knows one
     /// kind only hands nothing over.
     async fn hand_over(&self, _handover: HandoverAsk) -> Result<HandedOver, Fault> {
         Ok(HandedOver::OneKind)

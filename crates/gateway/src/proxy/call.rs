@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::Authority;
 use driftlock_domain::cell::{Hold, LimitsNow};
 use driftlock_domain::denial::Denial;
 use driftlock_domain::entitlement::Entitlement;
@@ -13,6 +12,7 @@ use driftlock_domain::filter::declared_length;
 use driftlock_domain::headers::TrustedWay;
 use driftlock_domain::id::{OrganizationId, UsageId};
 use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey};
+use driftlock_domain::ledger_host::LedgerHost;
 use driftlock_domain::route::Route;
 use driftlock_domain::text;
 use driftlock_domain::time::Timestamp;
@@ -35,7 +35,7 @@ pub(crate) struct Call {
     pub(crate) route: Arc<Route>,
     pub(crate) key: Arc<KeyFacts>,
     pub(crate) entitlement: Entitlement,
-    pub(crate) ledger: Authority,
+    pub(crate) ledger: LedgerHost,
 }
 
 impl Call {

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use driftlock_domain::authority::Authority;
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::decide;
+use driftlock_domain::ledger_host::LedgerHost;
 use driftlock_domain::route::Route;
 use driftlock_domain::time::Timestamp;
 use http::Uri;
@@ -53,13 +53,13 @@ pub(crate) fn entitle<P: Platform>(
 ///
 /// # Errors
 /// When another does: whoever counted here as well would grant a cap twice (I4).
-pub(super) fn counts_here<P: Platform>(ledger: Authority, at: Timestamp) -> Result<(), Fault> {
+pub(super) fn counts_here<P: Platform>(ledger: LedgerHost, at: Timestamp) -> Result<(), Fault> {
     match ledger.at(at) {
         kind if kind == P::LEDGER => Ok(()),
         kind => {
             let cause =
-                format!("the organization's units are counted by {kind}: see `org authority`");
-            Err(Fault::new(FaultKind::LedgerElsewhere, cause))
+                format!("the organization's units are counted by {kind}: see `org ledger-host`");
+            Err(Fault::new(FaultKind::WrongLedgerHost, cause))
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) enum Org {
     /// Change one
     Update(Update),
     /// Show who counts its units, or have another kind of gateway count them
-    Authority(Authority),
+    LedgerHost(LedgerHost),
 }
 
 #[derive(Args)]
@@ -64,7 +64,7 @@ pub(super) struct Update {
 }
 
 #[derive(Args)]
-pub(super) struct Authority {
+pub(super) struct LedgerHost {
     /// Its id, org_…
     id: String,
     /// Who is to count: leases (native nodes) or objects (Workers); from the end of the billing period
@@ -116,7 +116,7 @@ enum Status {
     Suspended,
 }
 
-const AUTHORITY_FIELDS: [(&str, &str); 4] = [
+const LEDGER_HOST_FIELDS: [(&str, &str); 4] = [
     ("id", "id"),
     ("counted by", "ledger.kind"),
     ("to be counted by", "ledger.next.kind"),
@@ -178,19 +178,19 @@ impl Org {
                 let path = format!("/organizations/{id}");
                 show(&remote, remote.api()?.patch(&path, &body.into())?)
             }
-            Self::Authority(Authority { id, set, remote }) => {
+            Self::LedgerHost(LedgerHost { id, set, remote }) => {
                 let path = format!("/organizations/{id}");
                 let organization = match set {
                     None => remote.api()?.get(&path)?,
                     Some(kind) => {
                         let body = json!({ "ledger": kind.name() });
-                        remote.api()?.post(&format!("{path}/authority"), &body)?
+                        remote.api()?.post(&format!("{path}/ledger-host"), &body)?
                     }
                 };
                 if remote.json {
                     output::json(&organization["ledger"])?;
                 } else {
-                    output::fields(&AUTHORITY_FIELDS, &organization)?;
+                    output::fields(&LEDGER_HOST_FIELDS, &organization)?;
                 }
                 Ok(ExitCode::SUCCESS)
             }

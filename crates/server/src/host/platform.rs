@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::NodeId;
+use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::ports::{

@@ -1,6 +1,6 @@
 //! The simulation's adapters.
 
-use driftlock_domain::authority::LedgerKind;
+use driftlock_domain::ledger_host::LedgerKind;
 use std::cell::Cell;
 use std::marker::PhantomData;
 

@@ -12,10 +12,10 @@ use std::rc::Rc;
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
-use driftlock_domain::authority::{Authority, LedgerKind};
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::key::{KeyHash, KeyRecord};
+use driftlock_domain::ledger_host::{LedgerHost, LedgerKind};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{Directory, Page};
@@ -312,7 +312,7 @@ fn caller(row: Row<'_>) -> Result<(KeyRecord, Option<Organization>), Fault> {
 /// Behind D1 there are objects only.
 fn organization(row: Row<'_>) -> Result<Organization, Fault> {
     let found = core::organization(row)?;
-    Ok(Organization { ledger: Authority::of(LedgerKind::Objects), ..found })
+    Ok(Organization { ledger: LedgerHost::of(LedgerKind::Objects), ..found })
 }
 
 fn revoke(id: KeyId, at: Timestamp) -> Statement {

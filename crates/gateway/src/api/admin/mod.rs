@@ -74,8 +74,8 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["organizations", id, "checkout"] if call.is(&post) => {
             stripe::checkout::checkout(call, id).await
         }
-        ["organizations", id, "authority"] if call.is(&post) => {
-            organizations::authority::hand_over(call, id).await
+        ["organizations", id, "ledger-host"] if call.is(&post) => {
+            organizations::ledger_host::hand_over(call, id).await
         }
         ["organizations", id, "disputes", "clear"] if call.is(&post) => {
             stripe::disputes::clear(call, id).await
@@ -83,7 +83,7 @@ async fn route<P: Platform>(call: AdminCall<'_, P>, path: &str) -> Reply<P> {
         ["organizations", id, "portal"] if call.is(&post) => stripe::portal::portal(call, id).await,
         ["organizations", id, "alerts"] if call.is(&get) => alerts::alerts(call, id).await,
         ["stripe", "reconcile"] if call.is(&post) => stripe::reconcile::reconcile(call).await,
-        ["organizations", _, "authority" | "checkout" | "portal"]
+        ["organizations", _, "ledger-host" | "checkout" | "portal"]
         | ["organizations", _, "disputes", "clear"]
         | ["stripe", "reconcile"] => Err(not_allowed([post])),
         ["stripe", "events"] if call.is(&get) => stripe::events::events(call).await,

@@ -1,9 +1,9 @@
 //! `GET /admin/v1/organizations/{id}/audit/verify?head=SEQ:HASH&retention_days=DAYS`.
 
 use driftlock_domain::audit::{AuditHead, Retention, Verdict, Verifier};
-use driftlock_domain::authority::LedgerKind;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::ledger_host::LedgerKind;
 use http::StatusCode;
 
 use super::super::call::{AdminCall, Failure, Reply};

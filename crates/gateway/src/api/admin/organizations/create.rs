@@ -1,7 +1,7 @@
 //! `POST /admin/v1/organizations`.
 
-use driftlock_domain::authority::Authority;
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::ledger_host::LedgerHost;
 use driftlock_domain::organization::{Organization, OrganizationPatch, OrganizationStatus};
 use driftlock_domain::quota::QuotaOverride;
 use http::StatusCode;
@@ -31,7 +31,7 @@ pub(in super::super) async fn create<P: Platform>(mut call: AdminCall<'_, P>) ->
         contract: None,
         purchases: None,
         created_at: call.at,
-        ledger: Authority::of(P::LEDGER),
+        ledger: LedgerHost::of(P::LEDGER),
     };
     patch.clone().apply(&mut organization);
     valid::check(&organization, config)?;

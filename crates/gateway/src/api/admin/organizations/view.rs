@@ -1,9 +1,9 @@
 //! An organization as the API shows it.
 
-use driftlock_domain::authority::Authority;
 use driftlock_domain::config::Config;
 use driftlock_domain::entitlement::{Decision, NotEntitled, Source, decide};
 use driftlock_domain::id::OrganizationId;
+use driftlock_domain::ledger_host::LedgerHost;
 use driftlock_domain::organization::{Organization, OrganizationStatus};
 use driftlock_domain::period::Period;
 use driftlock_domain::quota::QuotaPolicy;
@@ -24,7 +24,7 @@ pub(super) struct OrganizationView {
     subscription: Option<Value>,
     entitlement: EntitlementView,
     created_at: Timestamp,
-    ledger: Authority,
+    ledger: LedgerHost,
     #[serde(skip_serializing_if = "Option::is_none")]
     billing: Option<BillingView>,
 }

@@ -40,7 +40,7 @@ pub struct UnknownLedgerKind;
 
 /// Who counts, and who will.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authority {
+pub struct LedgerHost {
     /// Who counts until the handover.
     pub kind: LedgerKind,
     /// The handover that was agreed on.
@@ -57,7 +57,7 @@ pub struct Handover {
     pub from: Timestamp,
 }
 
-impl Authority {
+impl LedgerHost {
     /// One kind, for good.
     #[must_use]
     pub const fn of(kind: LedgerKind) -> Self {
@@ -128,14 +128,14 @@ mod tests {
     #[test]
     fn one_kind_counts_at_a_time_and_a_handover_waits_for_the_period() {
         let at = Timestamp::from_secs;
-        let before = Authority::of(LedgerKind::Leases);
+        let before = LedgerHost::of(LedgerKind::Leases);
         let agreed = before.handed_to(LedgerKind::Objects, at(1_000), at(9_000), NOTICE);
         assert_eq!(agreed.at(at(8_999)), LedgerKind::Leases);
         assert_eq!(agreed.at(at(9_000)), LedgerKind::Objects);
         let off = agreed.handed_to(LedgerKind::Leases, at(2_000), at(9_000), NOTICE);
         assert_eq!(off, before, "it is off");
         let after = agreed.handed_to(LedgerKind::Objects, at(9_500), at(20_000), NOTICE);
-        assert_eq!(after, Authority::of(LedgerKind::Objects), "it is done");
+        assert_eq!(after, LedgerHost::of(LedgerKind::Objects), "it is done");
         let soon = before.handed_to(LedgerKind::Objects, at(8_990), at(9_000), NOTICE);
         assert_eq!(soon.at(at(9_049)), LedgerKind::Leases, "everybody must know first");
         assert_eq!(soon.at(at(9_050)), LedgerKind::Objects);
@@ -146,7 +146,7 @@ mod tests {
         let at = Timestamp::from_secs;
         for stale_secs in [10, 60, 3_600] {
             let max_stale = Duration::from_secs(stale_secs);
-            let agreed = Authority::of(LedgerKind::Leases).handed_to(
+            let agreed = LedgerHost::of(LedgerKind::Leases).handed_to(
                 LedgerKind::Objects,
                 at(8_990),
                 at(9_000),
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn its_text_forms() {
-        let agreed = Authority::default().handed_to(
+        let agreed = LedgerHost::default().handed_to(
             LedgerKind::Objects,
             Timestamp::from_secs(0),
             Timestamp::from_secs(86_400),
@@ -171,7 +171,7 @@ mod tests {
         let text = serde_json::to_string(&agreed).expect("it can be written");
         let wanted = r#"{"kind":"leases","next":{"kind":"objects","from":"1970-01-02T00:00:00Z"}}"#;
         assert_eq!(text, wanted);
-        assert_eq!(serde_json::from_str::<Authority>(&text).expect("it can be read"), agreed);
+        assert_eq!(serde_json::from_str::<LedgerHost>(&text).expect("it can be read"), agreed);
         assert_eq!("objects".parse(), Ok(LedgerKind::Objects));
         assert_eq!("d1".parse::<LedgerKind>(), Err(UnknownLedgerKind));
     }

@@ -11,7 +11,7 @@ use super::support::fleet::Fleet;
 
 fn hand_over(organization: &Organization<'_>, to: &str) -> Value {
     let body = json!({ "ledger": to });
-    let answer = organization.admin("POST", "/authority").json(&body).send();
+    let answer = organization.admin("POST", "/ledger-host").json(&body).send();
     answer.expect(200).json()["ledger"].clone()
 }
 
@@ -28,11 +28,11 @@ fn what_is_not_counted_here_is_refused_here() {
     let detect = || elsewhere().json(&json!({ "data": ["a"] })).send();
     assert_eq!(other.keyed("GET", LIST, &key.secret).send().status, 200, "remembered");
     assert_eq!(hand_over(&organization, "objects"), json!({ "kind": "objects" }));
-    key.detect().problem(503, "ledger-elsewhere");
+    key.detect().problem(503, "wrong-ledger-host");
     eventually("the other node knows", || (detect().status == 503).then_some(()));
     let refused = detect();
     assert!(refused.number("retry-after") > 0);
-    refused.problem(503, "ledger-elsewhere");
+    refused.problem(503, "wrong-ledger-host");
     key.get(LIST).expect(200);
     // Whatever a node remembers: the database grants and settles nothing.
     let id = organization.id.trim_start_matches("org_");
@@ -63,8 +63,8 @@ fn what_is_not_counted_here_is_refused_here() {
          where id = '{id}'"
     ));
     eventually("the handover has come", || (key.detect().status == 503).then_some(()));
-    key.detect().problem(503, "ledger-elsewhere");
+    key.detect().problem(503, "wrong-ledger-host");
     let rows = organization.audit();
-    let agreed = rows.iter().filter(|row| row["action"] == "organization.authority").count();
+    let agreed = rows.iter().filter(|row| row["action"] == "organization.ledger_host").count();
     assert_eq!(agreed, 3, "{rows:?}");
 }

@@ -1,9 +1,9 @@
-//! `POST /admin/v1/organizations/{id}/authority`: another kind of ledger is to count its units.
+//! `POST /admin/v1/organizations/{id}/ledger-host`: another kind of ledger is to count its units.
 
 use std::time::Duration;
 
-use driftlock_domain::authority::{LedgerKind, notice};
 use driftlock_domain::entitlement::decide;
+use driftlock_domain::ledger_host::{LedgerKind, notice};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -35,7 +35,7 @@ pub(in super::super) async fn hand_over<P: Platform>(
         period_end: decide(&organization, &gateway.shared.config, call.at).period.end,
         notice: notice(Duration::from_secs(gateway.shared.config.keys.max_stale_secs)),
         now: call.at,
-        audit: call.audit("organization.authority", organization.id.to_string(), &details),
+        audit: call.audit("organization.ledger_host", organization.id.to_string(), &details),
     };
     let handed = gateway.directory.hand_over(ask).await?;
     gateway.shared.organizations.invalidate(&organization.id);
