@@ -71,7 +71,7 @@ pub struct Lapsed;
 
 /// The authority's book of one organization.
 #[derive(Debug, Clone)]
-pub struct LeaseBook {
+pub struct LeaseGrantor {
     period: PeriodId,
     terms: Terms,
     used: u64,
@@ -88,7 +88,7 @@ struct Reservation {
     until: Timestamp,
 }
 
-impl LeaseBook {
+impl LeaseGrantor {
     /// A book for a period of which `used` units are settled.
     #[must_use]
     pub fn open(period: PeriodId, terms: Terms, used: u64) -> Self {
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn one_node_gets_all_that_is_left() {
-        let mut book = LeaseBook::open(PeriodId(1), terms(100), 40);
+        let mut book = LeaseGrantor::open(PeriodId(1), terms(100), 40);
         let grant = book.lease(node(1), &ask(100, 0, 1), Sharing::Whole, at(0));
         assert_eq!(grant.reserved, Some(60));
         assert_eq!(grant.ttl, Duration::from_secs(1_000));
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn chunks_shrink_and_never_exceed_the_cap() {
-        let mut book = LeaseBook::open(PeriodId(1), terms(16), 0);
+        let mut book = LeaseGrantor::open(PeriodId(1), terms(16), 0);
         assert_eq!(book.lease(node(1), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(2));
         assert_eq!(book.lease(node(2), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(1));
         assert_eq!(book.lease(node(1), &ask(16, 2, 100), CHUNKS, at(1)).reserved, Some(3));
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_lapsed_hold_takes_what_is_left_or_is_refused() {
-        let mut book = LeaseBook::open(PeriodId(1), terms(1), 0);
+        let mut book = LeaseGrantor::open(PeriodId(1), terms(1), 0);
         book.lease(node(1), &ask(1, 0, 1), CHUNKS, at(0));
         assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(1)).reserved, Some(0));
         assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(2)).reserved, Some(1));
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn without_a_cap_everything_settles() {
         let open = Terms { cap: None, ..terms(1) };
-        let mut book = LeaseBook::open(PeriodId(1), open, 0);
+        let mut book = LeaseGrantor::open(PeriodId(1), open, 0);
         let ask = LeaseAsk { terms: open, number: 7, keep: 0, want: 1 };
         let grant = book.lease(node(1), &ask, CHUNKS, at(0));
         assert_eq!(grant.reserved, None);
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn terms_are_new_once() {
-        let mut book = LeaseBook::open(PeriodId(1), terms(10), 0);
+        let mut book = LeaseGrantor::open(PeriodId(1), terms(10), 0);
         assert_eq!(book.retermed(terms(10)), None, "nothing is used");
         book.lease(node(1), &ask(10, 0, 4), CHUNKS, at(0));
         assert_eq!(book.settle(node(1), 1, at(0)), Ok(Some(1)));
@@ -300,12 +300,12 @@ mod tests {
         assert_eq!(book.retermed(terms(1)), None);
         book.turn(PeriodId(2), Period { start: at(0), end: at(2_000) }, 5);
         assert_eq!(book.retermed(terms(1)), Some(5), "learned late");
-        assert_eq!(LeaseBook::open(PeriodId(1), terms(1), 7).retermed(terms(1)), Some(7));
+        assert_eq!(LeaseGrantor::open(PeriodId(1), terms(1), 7).retermed(terms(1)), Some(7));
     }
 
     #[test]
     fn a_turned_book_starts_from_what_the_new_period_has() {
-        let mut book = LeaseBook::open(PeriodId(1), terms(10), 10);
+        let mut book = LeaseGrantor::open(PeriodId(1), terms(10), 10);
         book.turn(PeriodId(2), Period { start: at(1_000), end: at(2_000) }, 0);
         assert_eq!(book.settle(node(1), 1, at(1_000)), Ok(None));
         assert_eq!((book.used(), book.period_id()), (1, PeriodId(2)));

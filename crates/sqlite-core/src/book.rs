@@ -9,7 +9,7 @@ use driftlock_domain::audit::AuditHead;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::OrganizationId;
-use driftlock_domain::lease::LeaseBook;
+use driftlock_domain::lease::LeaseGrantor;
 use driftlock_domain::time::Timestamp;
 
 use crate::counters::Counters;
@@ -42,7 +42,7 @@ pub struct Group {
 
 #[derive(Debug)]
 pub(crate) struct Book {
-    pub(crate) lease: LeaseBook,
+    pub(crate) lease: LeaseGrantor,
     /// Commit times are monotone per organization, also across a restart.
     pub(crate) last_at: Timestamp,
 }

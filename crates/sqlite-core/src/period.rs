@@ -6,7 +6,7 @@ use driftlock_domain::alert::reached;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::entitlement::{FrozenTerms, Terms};
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
-use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant, Sharing};
+use driftlock_domain::lease::{LeaseAsk, LeaseGrant, LeaseGrantor, Sharing};
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::time::Timestamp;
 
@@ -94,7 +94,7 @@ impl Books {
         match self.books.get_mut(&organization) {
             Some(book) => book.lease.turn(id, terms.period, used),
             None => {
-                let lease = LeaseBook::open(id, terms, used);
+                let lease = LeaseGrantor::open(id, terms, used);
                 self.books.insert(organization, Book { lease, last_at });
             }
         }

@@ -10,7 +10,7 @@ use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::Terms;
 use driftlock_domain::id::{KeyId, NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{Claim, Claimed, IdempotencyKey, KEPT_SECS, Kept};
-use driftlock_domain::lease::{LeaseAsk, LeaseBook, LeaseGrant};
+use driftlock_domain::lease::{LeaseAsk, LeaseGrant, LeaseGrantor};
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
@@ -234,7 +234,7 @@ impl State {
             match self.books.get_mut(&organization) {
                 Some(book) => book.lease.turn(id, terms.period, used),
                 None => {
-                    let lease = LeaseBook::open(id, terms, used);
+                    let lease = LeaseGrantor::open(id, terms, used);
                     self.books.insert(organization, Book { lease, last_at: Timestamp::default() });
                 }
             }

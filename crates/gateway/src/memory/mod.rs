@@ -18,7 +18,7 @@ use driftlock_domain::entitlement::FrozenTerms;
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::{IdempotencyKey, Kept};
 use driftlock_domain::key::{KeyHash, KeyRecord};
-use driftlock_domain::lease::{LeaseBook, Sharing};
+use driftlock_domain::lease::{LeaseGrantor, Sharing};
 use driftlock_domain::organization::Organization;
 use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::receipt::Receipt;
@@ -51,7 +51,7 @@ struct State {
 
 #[derive(Debug)]
 struct Book {
-    lease: LeaseBook,
+    lease: LeaseGrantor,
     last_at: Timestamp,
 }
 
