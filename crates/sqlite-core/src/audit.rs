@@ -5,11 +5,11 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::time::Timestamp;
 
-use crate::book::{Books, REMEMBERED_MAX};
+use crate::ledger_cache::{LedgerCache, REMEMBERED_MAX};
 use crate::shipment;
 use crate::sql::{Row, Sql};
 
-impl Books {
+impl LedgerCache {
     /// Gives a record its place in the organization's chain.
     ///
     /// # Errors

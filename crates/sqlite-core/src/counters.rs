@@ -8,7 +8,7 @@ use driftlock_domain::period::PeriodId;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::BUCKET_SECS;
 
-use crate::book::Books;
+use crate::ledger_cache::LedgerCache;
 use crate::sql::Sql;
 
 /// What a group adds.
@@ -66,7 +66,7 @@ pub(crate) fn hour(at: Timestamp) -> i64 {
     at.floor_to(BUCKET_SECS).secs()
 }
 
-impl Books {
+impl LedgerCache {
     pub(crate) fn write_counters(&mut self, sql: &impl Sql) -> Result<(), Fault> {
         let Counters { usage, settled } = std::mem::take(&mut self.counters);
         let counter = "INSERT INTO usage_counters \

@@ -6,12 +6,12 @@
 
 pub mod alerts;
 mod audit;
-mod book;
 pub mod conflict;
 mod counters;
 mod directory;
 mod idempotency;
 pub mod inbox;
+mod ledger_cache;
 pub mod meter;
 mod period;
 mod rows;
@@ -22,13 +22,13 @@ mod sql;
 mod usage;
 
 pub use audit::{checkpoint, entries, head};
-pub use book::{Books, Group};
 pub use directory::{
     CALLER_BY_HASH, KEY_BY_HASH, KEY_BY_ID, KEY_COLUMNS, KEY_EXISTS, KEYS_OF_ORGANIZATION,
     ORGANIZATION_BY_ID, ORGANIZATIONS, REVISION, REVOKE_KEY, TOUCH_KEY, insert_key,
     insert_organization, update_organization,
 };
 pub use idempotency::{PURGED_MAX, drop_answers, kept, kept_bytes, purge_kept};
+pub use ledger_cache::{Group, LedgerCache};
 pub use rows::{key, organization};
 pub use schema::{MIGRATIONS, statements};
 pub use sql::{Cell, Columns, Rest, Row, Sql, Statement, Value};

@@ -1,4 +1,4 @@
-//! The authority over an organization's units: its book, opened from the database.
+//! The authority over an organization's units: its ledger, opened from the database.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::time::Timestamp;
 
 use crate::alerts;
-use crate::book::{Book, Books, REMEMBERED_MAX};
 use crate::counters::{Change, Place, hour};
+use crate::ledger_cache::{CachedLedger, LedgerCache, REMEMBERED_MAX};
 use crate::shipment;
 use crate::sql::{Sql, Value};
 
 /// A usage id is made this long at most before its settlement commits.
 pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(86_400);
 
-impl Books {
+impl LedgerCache {
     /// Renews, extends or gives back a lease.
     ///
     /// # Errors
@@ -34,12 +34,12 @@ impl Books {
     ) -> Result<LeaseGrant, Fault> {
         self.know(organization, ask.terms);
         self.open_book(sql, organization, ask.terms, now)?;
-        let book = self.books.get_mut(&organization).expect("it was opened just now");
-        if book.lease.terms() != ask.terms {
-            freeze(sql, book.lease.period_id(), ask.terms)?;
+        let ledger = self.ledgers.get_mut(&organization).expect("it was opened just now");
+        if ledger.lease.terms() != ask.terms {
+            freeze(sql, ledger.lease.period_id(), ask.terms)?;
         }
-        let news = book.lease.retermed(ask.terms);
-        let grant = book.lease.lease(node, ask, Sharing::Whole, now);
+        let news = ledger.lease.retermed(ask.terms);
+        let grant = ledger.lease.lease(node, ask, Sharing::Whole, now);
         let told = news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now));
         alerts::raise_all(sql, told)?;
         Ok(grant)
@@ -56,20 +56,20 @@ impl Books {
         self.terms.insert(organization, terms);
     }
 
-    /// The book, turned to the period that holds `now`; `None` when no lease was ever asked for.
+    /// The ledger, turned to the period that holds `now`; `None` when no lease was ever asked for.
     pub(crate) fn open_known(
         &mut self,
         sql: &impl Sql,
         organization: OrganizationId,
         now: Timestamp,
-    ) -> Result<Option<&mut Book>, Fault> {
+    ) -> Result<Option<&mut CachedLedger>, Fault> {
         let Some(terms) = self.terms.get(&organization).copied() else { return Ok(None) };
-        let period = match self.books.get(&organization) {
-            Some(book) => book.lease.period().provisional(now),
+        let period = match self.ledgers.get(&organization) {
+            Some(ledger) => ledger.lease.period().provisional(now),
             None => terms.period.provisional(now),
         };
         self.open_book(sql, organization, Terms { period, ..terms }, now)?;
-        Ok(self.books.get_mut(&organization))
+        Ok(self.ledgers.get_mut(&organization))
     }
 
     fn open_book(
@@ -79,7 +79,11 @@ impl Books {
         terms: Terms,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        if self.books.get(&organization).is_some_and(|book| book.lease.period() == terms.period) {
+        if self
+            .ledgers
+            .get(&organization)
+            .is_some_and(|ledger| ledger.lease.period() == terms.period)
+        {
             return Ok(());
         }
         // Sums are read from the counters: what the group gathered has to be there.
@@ -88,14 +92,14 @@ impl Books {
         freeze(sql, id, terms)?;
         self.learn(sql, organization, id, terms.period, now)?;
         let used = used(sql, organization, id)?;
-        if self.books.len() >= REMEMBERED_MAX {
-            self.books.clear();
+        if self.ledgers.len() >= REMEMBERED_MAX {
+            self.ledgers.clear();
         }
-        match self.books.get_mut(&organization) {
-            Some(book) => book.lease.turn(id, terms.period, used),
+        match self.ledgers.get_mut(&organization) {
+            Some(ledger) => ledger.lease.turn(id, terms.period, used),
             None => {
                 let lease = LeaseGrantor::open(id, terms, used);
-                self.books.insert(organization, Book { lease, last_at });
+                self.ledgers.insert(organization, CachedLedger { lease, last_at });
             }
         }
         Ok(())

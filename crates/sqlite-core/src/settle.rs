@@ -9,9 +9,9 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 
 use crate::alerts;
-use crate::book::Books;
 use crate::counters::{Change, Place, hour};
 use crate::idempotency;
+use crate::ledger_cache::LedgerCache;
 use crate::sql::Sql;
 
 /// A row of the ledger.
@@ -22,7 +22,7 @@ struct Event {
     voided: bool,
 }
 
-impl Books {
+impl LedgerCache {
     /// Settles, once per usage id. The inner fault: no units were ever leased to the organization;
     /// nothing was written then.
     ///
@@ -41,12 +41,12 @@ impl Books {
             return Ok(Ok(Settled::Refused));
         }
         let route = self.route(sql, route)?;
-        let Some(book) = self.open_known(sql, *organization, now)? else {
+        let Some(ledger) = self.open_known(sql, *organization, now)? else {
             let unleased = Fault::store("a settlement for which no units were leased");
             return Ok(earlier(sql, *usage)?.ok_or(unleased));
         };
-        let at = now.max(book.last_at);
-        let period = book.lease.period_id();
+        let at = now.max(ledger.last_at);
+        let period = ledger.lease.period_id();
         let insert = "INSERT INTO usage_events \
                       (id, organization, key, route, units, period, at, request_id) \
                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING";
@@ -64,12 +64,12 @@ impl Books {
         if sql.execute(insert, &values)? == 0 {
             return Ok(Ok(earlier(sql, *usage)?.unwrap_or(Settled::Refused)));
         }
-        let Ok(lease) = book.lease.settle(settlement.node, u64::from(*units), at) else {
+        let Ok(lease) = ledger.lease.settle(settlement.node, u64::from(*units), at) else {
             sql.execute("DELETE FROM usage_events WHERE id = ?1", &[usage.as_bytes().into()])?;
             return Ok(Ok(Settled::Refused));
         };
-        book.last_at = at;
-        let (used, terms) = (book.lease.used(), book.lease.terms());
+        ledger.last_at = at;
+        let (used, terms) = (ledger.lease.used(), ledger.lease.terms());
         let place = Place { organization: *organization, period, hour: hour(at), key: *key, route };
         self.counters.count(place, *units, Change::Add);
         self.counters.settled(period, at);
@@ -112,10 +112,10 @@ impl Books {
         sql.execute("UPDATE usage_events SET voided = 1 WHERE id = ?1", &number)?;
         sql.execute("DELETE FROM idempotency_keys WHERE usage = ?1", &number)?;
         self.counters.count(place, units, Change::Take);
-        if let Some(book) = self.books.get_mut(&organization)
-            && book.lease.period_id() == place.period
+        if let Some(ledger) = self.ledgers.get_mut(&organization)
+            && ledger.lease.period_id() == place.period
         {
-            book.lease.unsettle(u64::from(units));
+            ledger.lease.unsettle(u64::from(units));
         }
         self.append(sql, organization, record_of_void(usage, at)).map(Ok)
     }

@@ -12,10 +12,10 @@ use crate::store::SqliteStore;
 impl AuditLog for SqliteStore {
     async fn append(&self, records: Vec<(OrganizationId, AuditRecord)>) -> Result<(), Fault> {
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 records
                     .into_iter()
-                    .try_for_each(|(organization, record)| books.append(sql, organization, record))
+                    .try_for_each(|(organization, record)| cache.append(sql, organization, record))
             })
             .await
     }
@@ -43,6 +43,6 @@ impl AuditLog for SqliteStore {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        self.writer().write(move |books, sql| books.prune(sql, organization, before, now)).await
+        self.writer().write(move |cache, sql| cache.prune(sql, organization, before, now)).await
     }
 }

@@ -53,7 +53,7 @@ impl Directory for SqliteStore {
     ) -> Result<(), Fault> {
         let made = organization.clone();
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 if self::organization(sql, made.id)?.is_some() {
                     return Ok(Err(conflict("an organization of this id")));
                 }
@@ -61,7 +61,7 @@ impl Directory for SqliteStore {
                     return Ok(Err(conflict("an organization with this customer")));
                 }
                 run(sql, &core::insert_organization(&made)?)?;
-                books.append(sql, made.id, audit).map(Ok)
+                cache.append(sql, made.id, audit).map(Ok)
             })
             .await?
     }
@@ -73,7 +73,7 @@ impl Directory for SqliteStore {
         audit: AuditRecord,
     ) -> Result<Option<Organization>, Fault> {
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 let revision = sql.first(core::REVISION, &[id.as_bytes().into()], |r| r.int(0))?;
                 let (Some(revision), Some(mut changed)) = (revision, organization(sql, id)?) else {
                     return Ok(Ok(None));
@@ -83,7 +83,7 @@ impl Directory for SqliteStore {
                     return Ok(Err(conflict("an organization with this customer")));
                 }
                 run(sql, &core::update_organization(&changed, revision)?)?;
-                books.append(sql, id, audit)?;
+                cache.append(sql, id, audit)?;
                 Ok(Ok(Some(changed)))
             })
             .await?
@@ -112,12 +112,12 @@ impl Directory for SqliteStore {
     ) -> Result<(), Fault> {
         let (key, hash) = (key.clone(), *hash);
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 if exists(sql, &key, &hash)? {
                     return Ok(Err(conflict("a key of this id or hash")));
                 }
                 run(sql, &core::insert_key(&key, &hash)?)?;
-                books.append(sql, key.organization, audit).map(Ok)
+                cache.append(sql, key.organization, audit).map(Ok)
             })
             .await?
     }
@@ -129,9 +129,9 @@ impl Directory for SqliteStore {
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault> {
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 let Some(key) = revoke(sql, id, at)? else { return Ok(None) };
-                books.append(sql, key.organization, audit)?;
+                cache.append(sql, key.organization, audit)?;
                 Ok(Some(key))
             })
             .await
@@ -147,13 +147,13 @@ impl Directory for SqliteStore {
     ) -> Result<Option<KeyRecord>, Fault> {
         let (successor, hash) = (successor.clone(), *hash);
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 if exists(sql, &successor, &hash)? {
                     return Ok(Err(conflict("a key of this id or hash")));
                 }
                 let Some(key) = revoke(sql, id, revoke_at)? else { return Ok(Ok(None)) };
                 run(sql, &core::insert_key(&successor, &hash)?)?;
-                books.append(sql, key.organization, audit)?;
+                cache.append(sql, key.organization, audit)?;
                 Ok(Ok(Some(key)))
             })
             .await?

@@ -67,7 +67,7 @@ impl EventInbox for SqliteStore {
 
     async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault> {
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 let known = sql.first(inbox::CUSTOMER, &[(&*commit.customer).into()], |row| {
                     row.number::<u64>(0)
                 })?;
@@ -90,7 +90,7 @@ impl EventInbox for SqliteStore {
                     run(sql, &statement)?;
                 }
                 for record in commit.audit {
-                    books.append(sql, commit.organization, record)?;
+                    cache.append(sql, commit.organization, record)?;
                 }
                 Ok(true)
             })

@@ -22,15 +22,15 @@ impl Ledger for SqliteStore {
         now: Timestamp,
     ) -> Result<LeaseGrant, Fault> {
         let ask = ask.clone();
-        self.writer().write(move |books, sql| books.lease(sql, organization, node, &ask, now)).await
+        self.writer().write(move |cache, sql| cache.lease(sql, organization, node, &ask, now)).await
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
-        self.writer().write(move |books, sql| books.settle(sql, settlement, now)).await?
+        self.writer().write(move |cache, sql| cache.settle(sql, settlement, now)).await?
     }
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
-        self.writer().write(move |books, sql| books.void(sql, organization, usage)).await?
+        self.writer().write(move |cache, sql| cache.void(sql, organization, usage)).await?
     }
 }
 

@@ -36,9 +36,9 @@ impl UsageReports for SqliteStore {
         now: Timestamp,
     ) -> Result<u64, Fault> {
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 // What the group gathered so far belongs to the buckets, too.
-                books.before_commit(sql)?;
+                cache.before_commit(sql)?;
                 meter::seal(sql, organization, rule, now)
             })
             .await
@@ -103,10 +103,10 @@ impl UsageReports for SqliteStore {
     ) -> Result<bool, Fault> {
         let identifier = identifier.to_owned();
         self.writer()
-            .write(move |books, sql| {
+            .write(move |cache, sql| {
                 let revived = meter::revive(sql, organization, &identifier, now)?;
                 if revived {
-                    books.append(sql, organization, audit)?;
+                    cache.append(sql, organization, audit)?;
                 }
                 Ok(revived)
             })

@@ -1,6 +1,6 @@
 //! The thread that writes: group commit.
 //!
-//! A command is a function over [`Books`]; it runs inside the group's transaction and its answer
+//! A command is a function over [`LedgerCache`]; it runs inside the group's transaction and its answer
 //! leaves after the commit. A lone request does not wait for company; where there was company just
 //! now, the next group gathers for a moment, since a commit costs many times what a row does.
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::store_file::owner::RENEW_AFTER;
-use driftlock_sqlite_core::{Books, Sql};
+use driftlock_sqlite_core::{LedgerCache, Sql};
 use futures_channel::oneshot;
 use rusqlite::Connection;
 
@@ -35,7 +35,7 @@ type Command = Box<dyn FnOnce(&mut Writer<'_>) -> Result<Reply, Fault> + Send>;
 /// What the commands work on.
 struct Writer<'a> {
     sql: Native<'a>,
-    books: Books,
+    cache: LedgerCache,
     holder: Holder,
     committed_at: Instant,
 }
@@ -64,11 +64,11 @@ impl WriterHandle {
     /// Runs a command and waits for the commit of its group.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Books, &Native<'_>) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut LedgerCache, &Native<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
         let command: Command = Box::new(move |writer| {
-            let value = work(&mut writer.books, &writer.sql)?;
+            let value = work(&mut writer.cache, &writer.sql)?;
             // The one who asked may have gone away meanwhile.
             Ok(Box::new(move |committed: Result<(), Fault>| {
                 let _ = answer.send(committed.map(|()| value));
@@ -97,8 +97,8 @@ impl Drop for WriterHandle {
 
 impl<'a> Writer<'a> {
     fn new(connection: &'a Connection, holder: Holder) -> Self {
-        let (sql, books) = (Native::new(connection), Books::default());
-        Self { sql, books, holder, committed_at: Instant::now() }
+        let (sql, cache) = (Native::new(connection), LedgerCache::default());
+        Self { sql, cache, holder, committed_at: Instant::now() }
     }
 
     /// Runs commands until nobody can send any more, then gives the file up.
@@ -159,8 +159,8 @@ impl<'a> Writer<'a> {
         for command in group {
             replies.push(command(self)?);
         }
-        self.books.before_commit(&self.sql)?;
-        let settled = self.books.take_group();
+        self.cache.before_commit(&self.sql)?;
+        let settled = self.cache.take_group();
         self.holder.before_commit(&self.sql, settled)?;
         self.sql.execute("COMMIT", &[])?;
         self.holder.committed();
@@ -175,6 +175,6 @@ impl<'a> Writer<'a> {
         {
             tracing::error!(cause = fault.cause, "a rollback failed");
         }
-        self.books.forget();
+        self.cache.forget();
     }
 }

@@ -17,8 +17,8 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
 use driftlock_sqlite_core::{
-    Books, Cell, Columns, MIGRATIONS, Row, Sql, Value, checkpoint, drop_answers, entries, kept,
-    kept_bytes, receipt,
+    Cell, Columns, LedgerCache, MIGRATIONS, Row, Sql, Value, checkpoint, drop_answers, entries,
+    kept, kept_bytes, receipt,
 };
 use driftlock_testkit::make::{node, now, organization_id, settlement, usage};
 use rusqlite::types::ValueRef;
@@ -81,7 +81,7 @@ impl Columns for PlainRow<'_> {
 /// An object's ledger.
 struct Object<'a> {
     sql: Plain<'a>,
-    books: Books,
+    cache: LedgerCache,
 }
 
 fn database() -> Connection {
@@ -94,7 +94,7 @@ fn database() -> Connection {
 
 impl<'a> Object<'a> {
     fn new(connection: &'a Connection) -> Self {
-        Self { sql: Plain(connection), books: Books::default() }
+        Self { sql: Plain(connection), cache: LedgerCache::default() }
     }
 
     /// Settles one unit under a period at an instant.
@@ -107,9 +107,9 @@ impl<'a> Object<'a> {
     fn settle_as(&mut self, period: Period, at: Timestamp, settlement: Settlement) -> UsageId {
         let id = settlement.usage;
         self.learn(period, at);
-        let settled = self.books.settle(&self.sql, settlement, at).expect("SQLite settles");
+        let settled = self.cache.settle(&self.sql, settlement, at).expect("SQLite settles");
         assert!(matches!(settled, Ok(Settled::Committed { .. })), "{settled:?}");
-        self.books.before_commit(&self.sql).expect("counters are written");
+        self.cache.before_commit(&self.sql).expect("counters are written");
         id
     }
 
@@ -117,8 +117,8 @@ impl<'a> Object<'a> {
         let terms = Terms::free(period, 1_000, None);
         let ask = LeaseAsk { terms, number: 1, keep: 0, want: 1 };
         let organization = organization_id(ORGANIZATION);
-        self.books.lease(&self.sql, organization, node(1), &ask, at).expect("it leases");
-        self.books.before_commit(&self.sql).expect("counters are written");
+        self.cache.lease(&self.sql, organization, node(1), &ask, at).expect("it leases");
+        self.cache.before_commit(&self.sql).expect("counters are written");
     }
 
     fn tell(&self, copy: &mut Copy, now: Timestamp) -> More {
@@ -234,7 +234,7 @@ fn only_told_audit_entries_make_room_and_the_rest_still_verifies() {
     object.settle(month, now(), 3);
 
     let later = now().plus(DAY * 2);
-    let removed = object.books.prune_told(&object.sql, organization, later, later);
+    let removed = object.cache.prune_told(&object.sql, organization, later, later);
     assert_eq!(removed, Ok(copy.audit));
     let kept = entries(&object.sql, organization, 0, 10).expect("SQLite reads");
     let numbers: Vec<_> = kept.iter().map(|entry| entry.seq).collect();
@@ -245,7 +245,7 @@ fn only_told_audit_entries_make_room_and_the_rest_still_verifies() {
     );
     let begins = checkpoint(&object.sql, organization).expect("SQLite reads");
     assert_eq!((begins.seq, begins.hash), (3, kept[0].prev_hash));
-    let again = object.books.prune_told(&object.sql, organization, later, later);
+    let again = object.cache.prune_told(&object.sql, organization, later, later);
     assert_eq!(again, Ok(0));
 }
 

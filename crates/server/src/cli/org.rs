@@ -70,7 +70,7 @@ pub(super) struct LedgerHost {
     /// Who is to count: leases (native nodes) or objects (Workers); from the end of the billing period
     /// on, or at once when no unit of it is counted yet
     #[arg(long, value_name = "KIND")]
-    set: Option<Ledger>,
+    set: Option<LedgerKind>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -105,7 +105,7 @@ enum Policy {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Ledger {
+enum LedgerKind {
     Leases,
     Objects,
 }
@@ -234,7 +234,7 @@ impl Policy {
     }
 }
 
-impl Ledger {
+impl LedgerKind {
     fn name(self) -> &'static str {
         match self {
             Self::Leases => "leases",

@@ -5,7 +5,7 @@
 //! durable. Evicted from memory it loses the cell only: holds under
 //! way then settle from what is left, which never exceeds the cap.
 
-mod book;
+mod ledger_cache;
 mod ports;
 mod revoked;
 mod schema;

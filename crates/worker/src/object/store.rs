@@ -19,7 +19,7 @@ use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::ports::Clock;
 use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
-use driftlock_sqlite_core::{self as core, Books, Sql, alerts, meter};
+use driftlock_sqlite_core::{self as core, LedgerCache, Sql, alerts, meter};
 use worker::Storage;
 
 use super::revoked::{self, RevokedKeys};
@@ -40,7 +40,7 @@ pub(crate) struct ObjectStore(Rc<Inner>);
 
 struct Inner {
     sql: ObjectSql,
-    books: RefCell<Books>,
+    cache: RefCell<LedgerCache>,
     revoked: RefCell<RevokedKeys>,
     /// Bytes of kept answers, at least: what is purged is found out when they seem to be too many.
     kept_bytes: Cell<Option<u64>>,
@@ -58,14 +58,14 @@ impl ObjectStore {
             super::schema::migrate(&sql)?;
             RevokedKeys::read(&sql)
         })?;
-        let (books, revoked) = (RefCell::default(), RefCell::new(revoked));
+        let (cache, revoked) = (RefCell::default(), RefCell::new(revoked));
         let (kept_bytes, queue) = (Cell::new(None), Queue::default());
-        Ok(Self(Rc::new(Inner { sql, books, revoked, kept_bytes, queue })))
+        Ok(Self(Rc::new(Inner { sql, cache, revoked, kept_bytes, queue })))
     }
 
     /// Learns the terms of an organization, if the object was evicted since it admitted.
     pub(super) fn know_if_new(&self, organization: OrganizationId, terms: Terms) {
-        self.0.books.borrow_mut().know_if_new(organization, terms);
+        self.0.cache.borrow_mut().know_if_new(organization, terms);
     }
 
     /// Whether any idempotency record is kept.
@@ -87,12 +87,12 @@ impl ObjectStore {
         rows: Vec<(i64, AuditRecord)>,
     ) -> Result<(), Fault> {
         let now = EdgeClock.now();
-        let revoked = self.write(|books, sql| {
+        let revoked = self.write(|cache, sql| {
             let seen = super::schema::shipped(sql)?;
             let (mut last, mut revokes) = (seen, false);
             for (number, record) in rows.into_iter().filter(|(number, _)| *number > seen) {
                 revokes |= revoked::note(sql, &record, now)?;
-                books.append(sql, organization, record)?;
+                cache.append(sql, organization, record)?;
                 last = last.max(number);
             }
             super::schema::set_shipped(sql, last)?;
@@ -150,7 +150,7 @@ impl ObjectStore {
         organization: OrganizationId,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        self.write(|books, sql| books.prune_told(sql, organization, now, now))
+        self.write(|cache, sql| cache.prune_told(sql, organization, now, now))
     }
 
     /// Whether the storage has come so near its end that what was told is not kept for its own sake.
@@ -172,13 +172,13 @@ impl ObjectStore {
         all: Vec<(Settlement, Timestamp)>,
     ) -> Result<Vec<Result<Settled, Fault>>, Fault> {
         let mut kept_bytes = self.0.kept_bytes.get();
-        let outcomes = self.write(|books, sql| {
+        let outcomes = self.write(|cache, sql| {
             let mut outcomes = Vec::with_capacity(all.len());
             for (settlement, now) in all {
                 let added = settlement.answer.as_ref().map(|answer| answer.body.len() as u64);
                 #[cfg(feature = "panic-trigger")]
                 let panics = &*settlement.request_id == "panic-in-settle";
-                let settled = books.settle(sql, settlement, now)?;
+                let settled = cache.settle(sql, settlement, now)?;
                 #[cfg(feature = "panic-trigger")]
                 assert!(!panics, "a test asked for it, in the middle of a transaction");
                 if let (Ok(Settled::Committed { .. }), Some(added)) = (&settled, added) {
@@ -261,10 +261,10 @@ impl ObjectStore {
         audit: AuditRecord,
         now: Timestamp,
     ) -> Result<bool, Fault> {
-        self.write(|books, sql| {
+        self.write(|cache, sql| {
             let revived = meter::revive(sql, organization, identifier, now)?;
             if revived {
-                books.append(sql, organization, audit)?;
+                cache.append(sql, organization, audit)?;
             }
             Ok(revived)
         })
@@ -289,13 +289,13 @@ impl ObjectStore {
 
     pub(super) fn write<T>(
         &self,
-        work: impl FnOnce(&mut Books, &ObjectSql) -> Result<T, Fault>,
+        work: impl FnOnce(&mut LedgerCache, &ObjectSql) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let Inner { sql, books, .. } = &*self.0;
-        let mut writing = Writing { books: books.borrow_mut(), committed: false };
+        let Inner { sql, cache, .. } = &*self.0;
+        let mut writing = Writing { cache: cache.borrow_mut(), committed: false };
         let outcome = sql.transaction(|| {
-            let value = work(&mut writing.books, sql)?;
-            writing.books.before_commit(sql)?;
+            let value = work(&mut writing.cache, sql)?;
+            writing.cache.before_commit(sql)?;
             Ok(value)
         });
         writing.committed = outcome.is_ok();
@@ -321,14 +321,14 @@ fn make_room(sql: &ObjectSql, known: Option<u64>, added: u64) -> Result<u64, Fau
 
 /// What is remembered is forgotten unless it was committed, also when a panic passes.
 struct Writing<'a> {
-    books: RefMut<'a, Books>,
+    cache: RefMut<'a, LedgerCache>,
     committed: bool,
 }
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         if !self.committed {
-            self.books.forget();
+            self.cache.forget();
         }
     }
 }

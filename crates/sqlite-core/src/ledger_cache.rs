@@ -1,7 +1,7 @@
-//! What a writer remembers between transactions: books, heads of chains, numbers of routes.
+//! What a writer remembers between transactions: ledgers, heads of chains, numbers of routes.
 //!
 //! It is only ever ahead of the database inside a transaction; after a rollback
-//! [`Books::forget`] drops it, and it is read anew.
+//! [`LedgerCache::forget`] drops it, and it is read anew.
 
 use std::collections::HashMap;
 
@@ -20,8 +20,8 @@ pub(crate) const REMEMBERED_MAX: usize = 100_000;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Books {
-    pub(crate) books: HashMap<OrganizationId, Book>,
+pub struct LedgerCache {
+    pub(crate) ledgers: HashMap<OrganizationId, CachedLedger>,
     /// The terms that each book was last leased under: they outlive a rollback.
     pub(crate) terms: HashMap<OrganizationId, Terms>,
     pub(crate) heads: HashMap<OrganizationId, AuditHead>,
@@ -41,13 +41,13 @@ pub struct Group {
 }
 
 #[derive(Debug)]
-pub(crate) struct Book {
+pub(crate) struct CachedLedger {
     pub(crate) lease: LeaseGrantor,
     /// Commit times are monotone per organization, also across a restart.
     pub(crate) last_at: Timestamp,
 }
 
-impl Books {
+impl LedgerCache {
     /// Writes what a group of settlements gathered: to be called before its commit.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Books {
 
     /// After a rollback: nothing of the group remains.
     pub fn forget(&mut self) {
-        self.books.clear();
+        self.ledgers.clear();
         self.heads.clear();
         self.routes.clear();
         self.counters = Counters::default();
