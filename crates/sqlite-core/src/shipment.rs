@@ -117,14 +117,14 @@ pub fn next(
 }
 
 /// Removes receipts of requests that were admitted before an instant, the oldest first and so many at
-/// most; whether there may be more. Their sums stay. With a book of record only told ones go.
+/// most; whether there may be more. Their sums stay. With a mirror, only mirrored ones are removed.
 ///
 /// # Errors
 /// What the database says.
-pub fn remove_receipts(sql: &impl Sql, before: Timestamp, kept_by: KeptBy) -> Result<bool, Fault> {
-    let bound = match kept_by {
-        KeptBy::BookOfRecord => cursor(sql)?.usage.min(first_at(before)),
-        KeptBy::Nobody => first_at(before),
+pub fn remove_receipts(sql: &impl Sql, before: Timestamp, mirror: Mirror) -> Result<bool, Fault> {
+    let bound = match mirror {
+        Mirror::Supabase => cursor(sql)?.usage.min(first_at(before)),
+        Mirror::None => first_at(before),
     };
     let delete = "DELETE FROM usage_events WHERE id IN \
                   (SELECT id FROM usage_events WHERE id < ?1 ORDER BY id LIMIT ?2)";
@@ -143,13 +143,13 @@ pub fn has_receipts(sql: &impl Sql, before: Timestamp) -> Result<bool, Fault> {
     Ok(found == Some(1))
 }
 
-/// Who has a receipt once it is removed.
+/// Where a receipt still is once it is removed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeptBy {
-    /// The project that was told.
-    BookOfRecord,
-    /// Nobody.
-    Nobody,
+pub enum Mirror {
+    /// In the Supabase project that mirrors the object.
+    Supabase,
+    /// Nowhere.
+    None,
 }
 
 /// Sums of whole hours from an hour on; whether there are more.

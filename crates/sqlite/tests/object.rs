@@ -15,7 +15,7 @@ use driftlock_domain::period::Period;
 use driftlock_domain::shipment::More;
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
-use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
+use driftlock_sqlite_core::shipment::{self, Mirror, Portion};
 use driftlock_sqlite_core::{
     Cell, Columns, LedgerCache, MIGRATIONS, Row, Sql, Value, checkpoint, drop_answers, entries,
     kept, kept_bytes, receipt,
@@ -190,12 +190,12 @@ fn receipts_are_told_once_they_are_an_hour_old_and_only_told_ones_are_removed() 
     assert_eq!(object.tell(&mut copy, soon), More::Later);
     assert!(shipment::is_due(&object.sql).expect("SQLite answers"));
     let later = now().plus(HOUR * 48);
-    shipment::remove_receipts(&object.sql, later, KeptBy::BookOfRecord).expect("SQLite writes");
+    shipment::remove_receipts(&object.sql, later, Mirror::Supabase).expect("SQLite writes");
     assert!(receipt(&object.sql, id).expect("SQLite reads").is_some(), "it was not told yet");
 
     assert_eq!(object.tell(&mut copy, later), More::Nothing);
     let newer = object.settle(month, later, 2);
-    shipment::remove_receipts(&object.sql, later, KeptBy::BookOfRecord).expect("SQLite writes");
+    shipment::remove_receipts(&object.sql, later, Mirror::Supabase).expect("SQLite writes");
     assert!(receipt(&object.sql, newer).expect("SQLite reads").is_some());
     assert!(copy.receipts.contains_key(&id));
 }
@@ -211,7 +211,7 @@ fn old_receipts_go_in_portions_until_none_is_left() {
     let after = now().plus(HOUR);
     assert!(shipment::has_receipts(&object.sql, after).expect("SQLite reads"));
     let mut portions = 1;
-    while shipment::remove_receipts(&object.sql, after, KeptBy::Nobody).expect("SQLite writes") {
+    while shipment::remove_receipts(&object.sql, after, Mirror::None).expect("SQLite writes") {
         portions += 1;
     }
     assert_eq!(portions, 2);

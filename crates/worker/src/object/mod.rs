@@ -33,7 +33,7 @@ use worker::{Env, State};
 
 use crate::clock::EdgeClock;
 use crate::wire::{Answer, Ask, Denied, Refused};
-use book::{BookOfRecord, TOLD_AFTER};
+use mirror::{SupabaseMirror, MIRRORED_AFTER};
 use store::ObjectStore;
 
 /// The one node of an object.
@@ -54,7 +54,7 @@ pub struct OrganizationObject {
 
 struct Parts {
     state: State,
-    book: BookOfRecord,
+    mirror: SupabaseMirror,
     opened: RefCell<Option<Opened>>,
     /// Whether this life of the object looked for what an earlier one left to be done.
     has_looked: Cell<bool>,
@@ -72,9 +72,9 @@ impl OrganizationObject {
     #[wasm_bindgen(constructor)]
     #[must_use]
     pub fn new(state: DurableObjectState, env: Env) -> Self {
-        let book = BookOfRecord::of(&env);
+        let mirror = SupabaseMirror::of(&env);
         let (opened, has_looked) = (RefCell::default(), Cell::new(false));
-        Self { parts: AssertUnwindSafe(Parts { state: state.into(), book, opened, has_looked }) }
+        Self { parts: AssertUnwindSafe(Parts { state: state.into(), mirror, opened, has_looked }) }
     }
 
     /// Answers a question (`wire.rs`) to this organization's object.
@@ -112,10 +112,10 @@ impl OrganizationObject {
             Ok(_) => false,
             Err(_) => true,
         };
-        let book = &self.parts.book;
-        if ((is_news && book.is_to_be_awaited()) || is_behind) && self.wake_within(TOLD_AFTER).await
+        let mirror = &self.parts.mirror;
+        if ((is_news && mirror.is_to_be_awaited()) || is_behind) && self.wake_within(MIRRORED_AFTER).await
         {
-            book.await_alarm();
+            mirror.await_alarm();
         }
         answer
     }
@@ -151,7 +151,7 @@ impl OrganizationObject {
     /// Whether there is work that an alarm should have been set for: one that could not be set, or was
     /// given up, is set by whatever is asked next.
     fn is_behind(&self, opened: &Opened) -> bool {
-        self.parts.book.is_behind(&opened.store) || opened.store.keeps_any().unwrap_or(true)
+        self.parts.mirror.is_behind(&opened.store) || opened.store.keeps_any().unwrap_or(true)
     }
 
     /// What the alarm is for; after how long there is more of it.
@@ -163,7 +163,7 @@ impl OrganizationObject {
             tracing::error!(cause = fault.cause, "voiding failed");
             Some(AGAIN)
         });
-        let more = [tended, self.parts.book.tell(&store).await, purge(&store).await];
+        let more = [tended, self.parts.mirror.tell(&store).await, purge(&store).await];
         Ok(more.into_iter().flatten().min())
     }
 

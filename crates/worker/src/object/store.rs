@@ -18,7 +18,7 @@ use driftlock_domain::stripe::meter::{Next, PeriodSums, Report, ReportState, Sea
 use driftlock_domain::time::Timestamp;
 use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::ports::Clock;
-use driftlock_sqlite_core::shipment::{self, KeptBy, Portion};
+use driftlock_sqlite_core::shipment::{self, Mirror, Portion};
 use driftlock_sqlite_core::{self as core, LedgerCache, Sql, alerts, meter};
 use worker::Storage;
 
@@ -139,9 +139,9 @@ impl ObjectStore {
     pub(super) fn remove_receipts(
         &self,
         before: Timestamp,
-        kept_by: KeptBy,
+        mirror: Mirror,
     ) -> Result<bool, Fault> {
-        self.write(|_, sql| shipment::remove_receipts(sql, before, kept_by))
+        self.write(|_, sql| shipment::remove_receipts(sql, before, mirror))
     }
 
     /// Removes a portion of the audit entries that were told, behind a checkpoint; how many.

@@ -13,7 +13,7 @@ use driftlock_domain::id::OrganizationId;
 use driftlock_domain::shipment::{More, RECEIPTS_AFTER};
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::Clock;
-use driftlock_sqlite_core::shipment::{KeptBy, Portion};
+use driftlock_sqlite_core::shipment::{Mirror, Portion};
 use driftlock_supabase::{SupabaseStore, Timing, store};
 use worker::Env;
 
@@ -23,7 +23,7 @@ use crate::http_client::EdgeHttp;
 use crate::isolate;
 
 /// How long after something happened the project is told.
-pub(super) const TOLD_AFTER: Duration = Duration::from_secs(15);
+pub(super) const MIRRORED_AFTER: Duration = Duration::from_secs(15);
 /// How long after a failure it is told again.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// What the rest of a run that is too long waits.
@@ -39,12 +39,12 @@ const KEPT_ALONE_DAYS: u32 = 400;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// See the module.
-pub(super) struct BookOfRecord {
+pub(super) struct SupabaseMirror {
     project: Option<SupabaseStore<EdgeHttp>>,
     is_awaited: Cell<bool>,
 }
 
-impl BookOfRecord {
+impl SupabaseMirror {
     pub(super) fn of(env: &Env) -> Self {
         let access = isolate::supabase(env).unwrap_or_else(|error| {
             tracing::error!(error, "the book of record is not told");
@@ -94,9 +94,9 @@ impl BookOfRecord {
         store: &ObjectStore,
         organization: OrganizationId,
     ) -> Result<Option<Duration>, Fault> {
-        let (more, kept_by) = match &self.project {
-            Some(project) => (tell(project, store, organization).await?, KeptBy::BookOfRecord),
-            None => (More::Nothing, KeptBy::Nobody),
+        let (more, mirror) = match &self.project {
+            Some(project) => (tell(project, store, organization).await?, Mirror::Supabase),
+            None => (More::Nothing, Mirror::None),
         };
         let next = match more {
             More::Now => return Ok(Some(NEXT_RUN)),
@@ -110,7 +110,7 @@ impl BookOfRecord {
         for _ in 0..PORTIONS_MAX {
             let at_once = self.project.is_some() && store.is_short_of_room();
             let before = if at_once { now } else { self.receipts_since() };
-            let are_more = store.remove_receipts(before, kept_by)?;
+            let are_more = store.remove_receipts(before, mirror)?;
             let pruned = if at_once { store.prune_told(organization, now)? } else { 0 };
             if !are_more && pruned == 0 {
                 return Ok(next);
