@@ -204,7 +204,7 @@ impl Cell {
             // It had lapsed: its units went back then, and the authority found others for it.
             (None, HoldEnd::Used { lease }) => self.used_lapsed(hold.units, lease),
             // It ended at the earlier try; or it had lapsed before, and only the authority knows.
-            (None, HoldEnd::UsedBefore) => self.unsure(),
+            (None, HoldEnd::UsedBefore) => self.mark_stale(),
             (None, HoldEnd::Returned) => {}
         }
     }

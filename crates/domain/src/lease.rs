@@ -121,7 +121,7 @@ impl LeaseGrantor {
 
     /// Units that were used when these terms came, if they are new and any were: thresholds that they
     /// reach are to be told ([`crate::alert::reached`]).
-    pub fn retermed(&mut self, terms: Terms) -> Option<u64> {
+    pub fn apply_terms(&mut self, terms: Terms) -> Option<u64> {
         let is_new = self.told.replace(terms) != Some(terms);
         (is_new && self.used > 0).then_some(self.used)
     }
@@ -292,15 +292,15 @@ mod tests {
     #[test]
     fn terms_are_new_once() {
         let mut book = LeaseGrantor::open(PeriodId(1), terms(10), 0);
-        assert_eq!(book.retermed(terms(10)), None, "nothing is used");
+        assert_eq!(book.apply_terms(terms(10)), None, "nothing is used");
         book.lease(node(1), &ask(10, 0, 4), CHUNKS, at(0));
         assert_eq!(book.settle(node(1), 1, at(0)), Ok(Some(1)));
-        assert_eq!(book.retermed(terms(10)), None, "they were known while it was used");
-        assert_eq!(book.retermed(terms(1)), Some(1));
-        assert_eq!(book.retermed(terms(1)), None);
+        assert_eq!(book.apply_terms(terms(10)), None, "they were known while it was used");
+        assert_eq!(book.apply_terms(terms(1)), Some(1));
+        assert_eq!(book.apply_terms(terms(1)), None);
         book.turn(PeriodId(2), Period { start: at(0), end: at(2_000) }, 5);
-        assert_eq!(book.retermed(terms(1)), Some(5), "learned late");
-        assert_eq!(LeaseGrantor::open(PeriodId(1), terms(1), 7).retermed(terms(1)), Some(7));
+        assert_eq!(book.apply_terms(terms(1)), Some(5), "learned late");
+        assert_eq!(LeaseGrantor::open(PeriodId(1), terms(1), 7).apply_terms(terms(1)), Some(7));
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
 
     /// Tells a free request what is left of the quota, if nobody did yet; without an answer it goes
     /// on without.
-    async fn learnt(
+    async fn with_quota_snapshot(
         &self,
         organization: OrganizationId,
         charge: &Charge,
@@ -150,7 +150,7 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
     ) -> Admitted {
         let asked = self.clock.now();
         let ask = self.with(organization, |slot| {
-            let ask = slot.cell.learning(charge.terms, asked).filter(|_| !slot.asking)?;
+            let ask = slot.cell.quota_snapshot_ask(charge.terms, asked).filter(|_| !slot.asking)?;
             slot.ask(&ask);
             Some(ask)
         });
@@ -186,7 +186,9 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
                     return Ok(admitted);
                 }
                 Step::Done(admitted) => {
-                    return Ok(Box::pin(self.learnt(organization, charge, admitted)).await);
+                    return Ok(
+                        Box::pin(self.with_quota_snapshot(organization, charge, admitted)).await
+                    );
                 }
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Ask(ask, asked) => {
@@ -214,7 +216,7 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
             Ok(Settled::Refused) => {
                 self.end(&settlement, HoldEnd::Returned);
                 // This node had it reserved, as far as it knew.
-                self.with(organization, |slot| slot.cell.unsure());
+                self.with(organization, |slot| slot.cell.mark_stale());
             }
             Err(_) => {
                 // It may be there: until it is voided its units are not admitted again.

@@ -38,7 +38,7 @@ impl LedgerCache {
         if ledger.lease.terms() != ask.terms {
             freeze(sql, ledger.lease.period_id(), ask.terms)?;
         }
-        let news = ledger.lease.retermed(ask.terms);
+        let news = ledger.lease.apply_terms(ask.terms);
         let grant = ledger.lease.lease(node, ask, Sharing::Whole, now);
         let told = news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now));
         alerts::raise_all(sql, told)?;
@@ -140,13 +140,13 @@ impl LedgerCache {
             sql.execute(update, &[usage.as_bytes().into(), id.0.into()])?;
         }
         self.write_counters(sql)?;
-        hand_on(sql, organization, id, period)
+        record_settled_until(sql, organization, id, period)
     }
 }
 
 /// Notes when something was settled last in a period that took over all of others' since it began: then
 /// nothing is looked for there again. What is sealed stayed there.
-fn hand_on(
+fn record_settled_until(
     sql: &impl Sql,
     organization: OrganizationId,
     id: PeriodId,

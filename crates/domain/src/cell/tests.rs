@@ -119,7 +119,7 @@ fn an_unsure_cell_asks_before_it_denies() {
     held(&mut cell, 1, 1);
     let denied = cell.admit(&charge(1, 2), at(0));
     assert!(matches!(denied, Err(NotAdmitted::Denied(Denial::QuotaHeld, _))), "{denied:?}");
-    cell.unsure();
+    cell.mark_stale();
     let again = asked(&mut cell, &charge(1, 2));
     assert_eq!(again.keep, 1);
     cell.not_granted(at(0));
@@ -132,15 +132,15 @@ fn a_cell_says_what_is_left_only_if_it_was_told() {
     let free = Charge { hold: None, ..charge(10, 1) };
     let admitted = cell.admit(&free, at(0)).expect("free");
     assert_eq!(admitted.limits.quota.remaining, None);
-    let ask = cell.learning(free.terms, at(0)).expect("it may ask");
+    let ask = cell.quota_snapshot_ask(free.terms, at(0)).expect("it may ask");
     assert_eq!((ask.keep, ask.want), (0, 0));
     cell.asking(&ask);
     cell.not_granted(at(0));
-    assert_eq!(cell.learning(free.terms, at(9)), None, "not with every request");
-    let ask = cell.learning(free.terms, at(10)).expect("but again after a while");
+    assert_eq!(cell.quota_snapshot_ask(free.terms, at(9)), None, "not with every request");
+    let ask = cell.quota_snapshot_ask(free.terms, at(10)).expect("but again after a while");
     cell.asking(&ask);
     grant(&mut cell, &ask, 9);
     let told = cell.admit(&free, at(10)).expect("free").limits.quota.remaining;
     assert_eq!(told, Some(1));
-    assert_eq!(cell.learning(free.terms, at(10)), None);
+    assert_eq!(cell.quota_snapshot_ask(free.terms, at(10)), None);
 }

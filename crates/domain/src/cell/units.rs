@@ -6,7 +6,7 @@
 //! `available` is what the authority reserves for this node, less what is held and what was settled
 //! since, and never more than that (I4). Where a number is missing (the lease had lapsed, a
 //! settlement was tried twice, an answer did not come) the cell counts the units as taken, and is
-//! unsure: it asks again before it denies for want of units, and at its next upkeep.
+//! mark_stale: it asks again before it denies for want of units, and at its next upkeep.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(super) struct Units {
     /// Units settled since it that its answer cannot tell of.
     after: u64,
     /// Whether asking again may find other numbers.
-    is_unsure: bool,
+    is_stale: bool,
     /// Under which terms a free request came whose answer could not say what is left, or said what
     /// is old.
     wanted: Option<Terms>,
@@ -56,7 +56,7 @@ struct Lease {
 
 impl Cell {
     /// What upkeep asks the authority: `Some` when the lease ends before `before`, when idle units
-    /// are to be given back, when the cell is unsure, or when nobody told it what is left.
+    /// are to be given back, when the cell is mark_stale, or when nobody told it what is left.
     #[must_use]
     pub fn renewal(&self, before: Timestamp, now: Timestamp) -> Option<LeaseAsk> {
         let is_due = now >= self.units.asked_again;
@@ -69,7 +69,7 @@ impl Cell {
         if lease.terms.period.end <= before {
             return None;
         }
-        if self.units.is_unsure && is_due {
+        if self.units.is_stale && is_due {
             return Some(self.ask(lease.terms, lease.left(), 0, now));
         }
         let nothing = self.held == 0 && lease.left() == 0;
@@ -81,7 +81,7 @@ impl Cell {
 
     /// What a free request asks the authority, once, when the cell does not know what is left.
     #[must_use]
-    pub fn learning(&self, terms: Terms, now: Timestamp) -> Option<LeaseAsk> {
+    pub fn quota_snapshot_ask(&self, terms: Terms, now: Timestamp) -> Option<LeaseAsk> {
         let is_unknown = self.quota(&terms, now).remaining.is_none();
         let is_due = is_unknown && now >= self.units.asked_again && terms.period.contains(now);
         is_due.then(|| self.ask(terms, 0, 0, now))
@@ -96,7 +96,7 @@ impl Cell {
         }
         self.units.asked = ask.number;
         self.units.after = 0;
-        self.units.is_unsure = false;
+        self.units.is_stale = false;
         self.units.wanted = None;
     }
 
@@ -117,20 +117,20 @@ impl Cell {
 
     /// No answer came to an ask: the authority may have changed what it reserves all the same.
     pub fn not_granted(&mut self, now: Timestamp) {
-        self.units.is_unsure = true;
+        self.units.is_stale = true;
         self.units.asked_again = now.plus(ASKED_AGAIN);
     }
 
     /// The authority may know of other numbers than this cell.
-    pub fn unsure(&mut self) {
-        self.units.is_unsure = true;
+    pub fn mark_stale(&mut self) {
+        self.units.is_stale = true;
     }
 
     /// The authority has no more: are the units used up, or only held?
     #[must_use]
     pub fn no_units(&self, charge: &Charge, units: u64, now: Timestamp) -> NotAdmitted {
-        let Units { lease, used, is_unsure, .. } = &self.units;
-        let is_known = !is_unsure
+        let Units { lease, used, is_stale, .. } = &self.units;
+        let is_known = !is_stale
             && lease.as_ref().is_some_and(|lease| lease.terms.period == charge.terms.period);
         let is_used_up = charge.terms.cap.is_some_and(|cap| used.saturating_add(units) > cap);
         let denial = if is_known && is_used_up {
@@ -162,7 +162,7 @@ impl Cell {
         if lease.available.is_none_or(|available| available >= i64::from(ask.units)) {
             return Ok(());
         }
-        if self.units.is_unsure || now >= lease.ask_again {
+        if self.units.is_stale || now >= lease.ask_again {
             return Err(NotAdmitted::NeedsLease(self.ask(terms, lease.left(), want, now)));
         }
         Err(self.no_units(charge, units, now))
@@ -232,7 +232,7 @@ impl Cell {
             self.units.after = self.units.after.saturating_add(u64::from(units));
         }
         if lease.is_none() && self.available().is_some() {
-            self.units.is_unsure = true;
+            self.units.is_stale = true;
         }
     }
 

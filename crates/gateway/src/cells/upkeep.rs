@@ -43,7 +43,7 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
     pub async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
         self.ledger.void(organization, usage).await?;
         if let Some(slot) = lock(self.inner.shard(organization)).get_mut(&organization) {
-            slot.cell.unsure();
+            slot.cell.mark_stale();
         }
         Ok(())
     }

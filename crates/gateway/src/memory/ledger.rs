@@ -35,7 +35,7 @@ impl Ledger for MemoryStore {
     ) -> Result<LeaseGrant, Fault> {
         let mut state = self.state();
         let book = state.open(organization, ask.terms);
-        let news = book.lease.retermed(ask.terms);
+        let news = book.lease.apply_terms(ask.terms);
         let grant = book.lease.lease(node, ask, self.sharing, now);
         let id = book.lease.period_id();
         state.frozen.insert(id, ask.terms.frozen());
