@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::gateway::{Answer, Arrival, Gateway};
 use crate::ports::{Clock, EventInbox, Platform, Refusal, Upstream};
 use crate::shield::Count;
-use crate::stripe::in_flight::ORPHANS;
+use crate::stripe::in_flight::UNASSIGNED;
 use crate::{proxy, reply};
 
 /// The greatest delivery taken, in bytes.
@@ -134,7 +134,7 @@ async fn receive<P: Platform>(
     if let (DeliveryState::Pending, Some(customer), true) = (state, customer, is_new) {
         gateway.process_soon(&customer);
     } else if state == DeliveryState::Pending && is_new {
-        gateway.process_soon(ORPHANS);
+        gateway.process_soon(UNASSIGNED);
     }
     Ok(Ok(json!({ "received": true, "duplicate": !is_new })))
 }

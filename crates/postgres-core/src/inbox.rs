@@ -5,7 +5,7 @@ use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::file::{
-    BillingCommit, CustomerFile, FiledEvent, Forgetting, Orphan, Postponed,
+    BillingCommit, CustomerFile, FiledEvent, Forgetting, Postponed, UnassignedEvent,
 };
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
@@ -61,14 +61,18 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         read(self.call.call("driftlock_due", args).await?)
     }
 
-    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+    async fn unassigned_events(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<UnassignedEvent>, Fault> {
         let args = json!({ "now": now.micros(), "limit": limit });
         let found: Vec<Unowned> = read(self.call.call("driftlock_orphans", args).await?)?;
-        let orphan = |Unowned { event, waiting_since, body }| {
+        let unassigned_event = |Unowned { event, waiting_since, body }| {
             let waiting_since = Timestamp::from_micros(waiting_since);
-            Ok(Orphan { event, waiting_since, body: bytes(&body)? })
+            Ok(UnassignedEvent { event, waiting_since, body: bytes(&body)? })
         };
-        found.into_iter().map(orphan).collect()
+        found.into_iter().map(unassigned_event).collect()
     }
 
     async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault> {

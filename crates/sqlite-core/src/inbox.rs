@@ -4,7 +4,9 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, FiledEvent, Forgetting, Orphan, Postponed};
+use driftlock_domain::stripe::file::{
+    BillingCommit, FiledEvent, Forgetting, Postponed, UnassignedEvent,
+};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
@@ -17,9 +19,9 @@ pub const DUE: &str = "SELECT customer FROM stripe_events \
      WHERE state = 'pending' AND due_at <= ?1 AND customer IS NOT NULL \
      GROUP BY customer ORDER BY min(due_at) LIMIT ?2";
 /// Pending events that are due and have no customer yet.
-pub const ORPHANS: &str = "SELECT id, waiting_since, body FROM stripe_events \
+pub const UNASSIGNED: &str = "SELECT id, waiting_since, body FROM stripe_events \
      WHERE state = 'pending' AND due_at <= ?1 AND customer IS NULL ORDER BY due_at, id LIMIT ?2";
-/// Gives an orphan its customer.
+/// Gives an unassigned event its customer.
 pub const ASSIGN: &str =
     "UPDATE stripe_events SET customer = ?2, error = NULL WHERE id = ?1 AND customer IS NULL";
 /// A customer's link, standing and revision.
@@ -143,7 +145,7 @@ pub fn postpone(customer: &str, postponed: &Postponed) -> Statement {
     Statement { sql: POSTPONE, values }
 }
 
-/// Notes that an orphan's customer could not be learned.
+/// Notes that an unassigned event's customer could not be learned.
 #[must_use]
 pub fn postpone_orphan(event: &str, postponed: &Postponed) -> Statement {
     Statement { sql: POSTPONE_ORPHAN, ..postpone(event, postponed) }
@@ -209,12 +211,12 @@ pub fn filed_event(row: Row<'_>) -> Result<FiledEvent, Fault> {
     })
 }
 
-/// A row of [`ORPHANS`].
+/// A row of [`UNASSIGNED`].
 ///
 /// # Errors
 /// When it holds something else.
-pub fn orphan(row: Row<'_>) -> Result<Orphan, Fault> {
-    Ok(Orphan {
+pub fn unassigned_event(row: Row<'_>) -> Result<UnassignedEvent, Fault> {
+    Ok(UnassignedEvent {
         event: row.text(0)?.into(),
         waiting_since: Timestamp::from_micros(row.int(1)?),
         body: row.maybe_blob(2)?.unwrap_or_default().into_owned(),

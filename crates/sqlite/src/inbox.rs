@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, Orphan, Postponed};
+use driftlock_domain::stripe::file::{
+    BillingCommit, CustomerFile, Forgetting, Postponed, UnassignedEvent,
+};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -28,11 +30,15 @@ impl EventInbox for SqliteStore {
             .await
     }
 
-    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+    async fn unassigned_events(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<UnassignedEvent>, Fault> {
         self.readers()
             .read(move |sql| {
                 let values = [now.micros().into(), (limit as u64).into()];
-                sql.query(inbox::ORPHANS, &values, inbox::orphan)
+                sql.query(inbox::UNASSIGNED, &values, inbox::unassigned_event)
             })
             .await
     }

@@ -55,7 +55,7 @@ pub struct FiledEvent {
 
 /// An event of which nobody knows yet whose it is.
 #[derive(Debug, Clone)]
-pub struct Orphan {
+pub struct UnassignedEvent {
     /// Its id.
     pub event: String,
     /// Since when it waits: when it was received, or replayed by a person.

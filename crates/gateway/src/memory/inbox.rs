@@ -10,7 +10,7 @@ use driftlock_domain::stripe::account::Billing;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::event::EventKind;
 use driftlock_domain::stripe::file::{
-    BillingCommit, CustomerFile, FiledEvent, Forgetting, Orphan, Postponed,
+    BillingCommit, CustomerFile, FiledEvent, Forgetting, Postponed, UnassignedEvent,
 };
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
@@ -85,18 +85,22 @@ impl EventInbox for MemoryStore {
         Ok(waiting.into_iter().take(limit).map(|(customer, _)| customer.to_owned()).collect())
     }
 
-    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault> {
+    async fn unassigned_events(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<UnassignedEvent>, Fault> {
         let state = self.state();
         let waits = |kept: &&Kept| {
             let is_due = kept.entry.state == DeliveryState::Pending && kept.due_at <= now;
             is_due && kept.entry.customer.is_none()
         };
-        let orphan = |kept: &Kept| Orphan {
+        let unassigned_event = |kept: &Kept| UnassignedEvent {
             event: kept.entry.id.clone(),
             waiting_since: kept.waiting_since,
             body: kept.body.clone(),
         };
-        Ok(state.inbox.events.values().filter(waits).take(limit).map(orphan).collect())
+        Ok(state.inbox.events.values().filter(waits).take(limit).map(unassigned_event).collect())
     }
 
     async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault> {

@@ -3,7 +3,9 @@
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, Orphan, Postponed};
+use driftlock_domain::stripe::file::{
+    BillingCommit, CustomerFile, Forgetting, Postponed, UnassignedEvent,
+};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 
@@ -16,12 +18,16 @@ pub trait EventInbox {
     /// Customers with events to be processed at `now`, at most `limit`.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault>;
     /// Events due at `now` of which nobody knows yet whose they are, with the bytes that were signed.
-    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<Orphan>, Fault>;
-    /// Whose an orphan is.
+    async fn unassigned_events(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<UnassignedEvent>, Fault>;
+    /// Whose an unassigned event is.
     async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault>;
-    /// Notes that an orphan, which is no single customer's, had its effect.
+    /// Notes that an unassigned event, which is no single customer's, had its effect.
     async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault>;
-    /// Notes that an orphan's customer could not be learned.
+    /// Notes that an unassigned event's customer could not be learned.
     async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault>;
     /// Everything that is known of a customer.
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault>;

@@ -27,7 +27,7 @@ use driftlock_domain::stripe::transition::Transition;
 use driftlock_domain::time::Timestamp;
 use futures_util::stream::{self, StreamExt};
 
-use super::in_flight::ORPHANS;
+use super::in_flight::UNASSIGNED;
 use super::moving::{Relation, moved};
 use crate::gateway::Gateway;
 use crate::ports::{Clock, Directory, EventInbox, Platform};
@@ -58,7 +58,7 @@ pub(crate) enum Processed {
 impl<P: Platform> Gateway<P> {
     /// Processes what is due of Stripe's events.
     pub async fn process_due_events(&self) {
-        self.process_in_turn(ORPHANS).await;
+        self.process_in_turn(UNASSIGNED).await;
         match self.inbox.due(self.clock.now(), CUSTOMERS_MAX).await {
             Ok(customers) => {
                 let work = customers.iter().map(|customer| self.process_in_turn(customer));

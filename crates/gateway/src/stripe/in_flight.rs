@@ -15,7 +15,7 @@ use crate::shared::Shared;
 /// Stripe that hangs leaves room for its other calls.
 const CUSTOMERS_MAX: usize = 6;
 /// Stands for the events of which nobody knows whose they are.
-pub(crate) const ORPHANS: &str = "";
+pub(crate) const UNASSIGNED: &str = "";
 
 /// Customers that are being processed, and whether something came meanwhile.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ impl Drop for Turn {
 
 impl<P: Platform> Gateway<P> {
     /// Has a customer's events processed in the background, unless there is too much of that; then
-    /// they are taken up soon. For [`ORPHANS`], those of which nobody knows whose they are.
+    /// they are taken up soon. For [`UNASSIGNED`], those of which nobody knows whose they are.
     pub(crate) fn process_soon(&self, customer: &str) {
         let in_flight = &self.shared.in_flight;
         let is_at_it = in_flight.all().contains_key(customer);
@@ -107,7 +107,7 @@ impl<P: Platform> Gateway<P> {
     async fn take_turn(&self, mut turn: Turn) {
         while !turn.is_over {
             match turn.customer.as_str() {
-                ORPHANS => self.adopt_orphans().await,
+                UNASSIGNED => self.assign_unassigned_events().await,
                 customer => {
                     self.process_customer(customer).await;
                 }

@@ -45,7 +45,7 @@ impl<P: Platform> Gateway<P> {
         let unnamed: Vec<&MeterError> =
             report.errors.iter().filter(|error| !names_ours(error)).collect();
         if report.errors.is_empty() || !unnamed.is_empty() {
-            self.tell_whom_it_may_concern(event, &report, &unnamed).await?;
+            self.alert_organizations_in_window(event, &report, &unnamed).await?;
         }
         Ok(())
     }
@@ -73,7 +73,7 @@ impl<P: Platform> Gateway<P> {
     }
 
     /// No identifier of ours is named: whoever told of usage in the window is told of it.
-    async fn tell_whom_it_may_concern(
+    async fn alert_organizations_in_window(
         &self,
         event: &Event,
         report: &MeterErrorReport,

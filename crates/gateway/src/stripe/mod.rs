@@ -11,10 +11,10 @@ pub(crate) mod links;
 pub(crate) mod meter;
 mod meter_errors;
 mod moving;
-mod orphans;
 pub(crate) mod preview;
 pub(crate) mod reconcile;
 pub(crate) mod report;
+mod unassigned;
 
 use std::time::Duration;
 

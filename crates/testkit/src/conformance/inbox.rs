@@ -193,9 +193,9 @@ pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: i
     assert_eq!(state("evt_1").await, (DeliveryState::Pending, 1));
     assert!(store.replay("evt_9", now()).await.expect("answered").is_none());
 
-    let orphan = Delivery { customer: None, ..delivery("evt_3", DeliveryState::Pending) };
-    store.receive(orphan).await.expect("kept");
-    let found = store.orphans(now(), 9).await.expect("read");
+    let unassigned_event = Delivery { customer: None, ..delivery("evt_3", DeliveryState::Pending) };
+    store.receive(unassigned_event).await.expect("kept");
+    let found = store.unassigned_events(now(), 9).await.expect("read");
     assert_eq!(found[0].waiting_since, now());
     store.postpone_orphan("evt_3", wait(now().minus(day))).await.expect("noted");
     assert_eq!(state("evt_3").await, (DeliveryState::Pending, 1));
@@ -257,9 +257,9 @@ pub(super) async fn what_is_no_customers_is_finished_once(store: impl Store) {
     let thin =
         Delivery { customer: None, kind: kind.into(), ..delivery("evt_1", DeliveryState::Pending) };
     store.receive(thin).await.expect("kept");
-    assert_eq!(store.orphans(now(), 9).await.expect("read").len(), 1);
+    assert_eq!(store.unassigned_events(now(), 9).await.expect("read").len(), 1);
     store.finish("evt_1", now()).await.expect("noted");
-    assert_eq!(store.orphans(now(), 9).await.expect("read").len(), 0);
+    assert_eq!(store.unassigned_events(now(), 9).await.expect("read").len(), 0);
     let done = store.event("evt_1").await.expect("read").expect("there");
     assert_eq!((done.state, done.processed_at), (DeliveryState::Done, Some(now())));
     let again = store.replay("evt_1", now()).await.expect("replayed").expect("there");

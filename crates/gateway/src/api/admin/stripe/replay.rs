@@ -22,7 +22,7 @@ pub(in super::super) async fn replay<P: Platform>(call: AdminCall<'_, P>, id: &s
         Some(customer) => {
             gateway.process_customer(customer).await;
         }
-        None if entry.state == DeliveryState::Pending => gateway.adopt_orphans().await,
+        None if entry.state == DeliveryState::Pending => gateway.assign_unassigned_events().await,
         None => {
             return Err(Failure::conflict("The event names no customer: there is nothing to do."));
         }

@@ -5,23 +5,24 @@ use driftlock_domain::denial::Fault;
 use driftlock_domain::stripe::api::{ApiError, Call};
 use driftlock_domain::stripe::delivery::OTHER_MODE;
 use driftlock_domain::stripe::event::Event;
-use driftlock_domain::stripe::file::{Orphan, Postponed};
+use driftlock_domain::stripe::file::{Postponed, UnassignedEvent};
 use driftlock_domain::stripe::object::{Dispute, Subject};
 
 use super::reconcile::Failed;
 use crate::gateway::Gateway;
 use crate::ports::{Clock, EventInbox, Platform};
 
-/// Orphans taken up in one round.
-const ORPHANS_MAX: usize = 100;
+/// Unassigned events taken up in one round.
+const UNASSIGNED_MAX: usize = 100;
 
 impl<P: Platform> Gateway<P> {
     /// Looks for the customers of events that name none.
-    pub(crate) async fn adopt_orphans(&self) {
-        let orphans = self.inbox.orphans(self.clock.now(), ORPHANS_MAX).await;
+    pub(crate) async fn assign_unassigned_events(&self) {
+        let unassigned_events =
+            self.inbox.unassigned_events(self.clock.now(), UNASSIGNED_MAX).await;
         let adopted = async {
-            for orphan in orphans? {
-                self.adopt(&orphan).await?;
+            for unassigned_event in unassigned_events? {
+                self.adopt(&unassigned_event).await?;
             }
             Ok::<(), Fault>(())
         };
@@ -30,31 +31,36 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    async fn adopt(&self, orphan: &Orphan) -> Result<(), Fault> {
-        let error = match self.whose(orphan).await? {
-            Ok(Owner::Nobody) => {
-                return self.inbox.finish(&orphan.event, self.clock.now()).await;
+    async fn adopt(&self, unassigned_event: &UnassignedEvent) -> Result<(), Fault> {
+        let error = match self.resolve_customer(unassigned_event).await? {
+            Ok(Owner::NoCustomer) => {
+                return self.inbox.finish(&unassigned_event.event, self.clock.now()).await;
             }
             Ok(Owner::Customer(customer)) => {
-                self.inbox.assign(&orphan.event, &customer).await?;
+                self.inbox.assign(&unassigned_event.event, &customer).await?;
                 self.process_customer(&customer).await;
                 return Ok(());
             }
-            Err(Lookup::NotPossible(why)) => Hopeless(why),
-            Err(Lookup::Api(error)) => Later(error.to_string()),
+            Err(Lookup::NotPossible(why)) => Permanent(why),
+            Err(Lookup::Api(error)) => Transient(error.to_string()),
         };
         let now = self.clock.now();
         let postponed = match error {
-            Later(why) => Postponed::retried(why, [orphan.waiting_since], now, self.random()),
-            Hopeless(why) => Postponed::given_up(why, now),
+            Transient(why) => {
+                Postponed::retried(why, [unassigned_event.waiting_since], now, self.random())
+            }
+            Permanent(why) => Postponed::given_up(why, now),
         };
-        let (event, error) = (&orphan.event, &postponed.error);
+        let (event, error) = (&unassigned_event.event, &postponed.error);
         tracing::warn!(event, error, "the customer of a Stripe event cannot be found");
         self.inbox.postpone_orphan(event, postponed).await
     }
 
-    async fn whose(&self, orphan: &Orphan) -> Result<Result<Owner, Lookup>, Fault> {
-        let event = match Event::parse(&orphan.body) {
+    async fn resolve_customer(
+        &self,
+        unassigned_event: &UnassignedEvent,
+    ) -> Result<Result<Owner, Lookup>, Fault> {
+        let event = match Event::parse(&unassigned_event.body) {
             Ok(event) => event,
             Err(error) => return Ok(Err(Lookup::NotPossible(error.to_string()))),
         };
@@ -64,7 +70,7 @@ impl<P: Platform> Gateway<P> {
         match event.subject() {
             Subject::Dispute(dispute) => Ok(self.of_dispute(dispute).await),
             Subject::MeterErrors(_) => match self.tell_of_meter_errors(&event).await {
-                Ok(()) => Ok(Ok(Owner::Nobody)),
+                Ok(()) => Ok(Ok(Owner::NoCustomer)),
                 Err(Failed::Api(error)) => Ok(Err(Lookup::Api(error))),
                 Err(Failed::Fault(fault)) => Err(fault),
             },
@@ -95,15 +101,15 @@ impl<P: Platform> Gateway<P> {
 enum Owner {
     Customer(String),
     /// What it tells concerns no single customer's standing, and is told.
-    Nobody,
+    NoCustomer,
 }
 
-/// What is in the way of an orphan: for a while, or for good.
+/// What is in the way of an unassigned event: for a while, or for good.
 enum Obstacle {
-    Later(String),
-    Hopeless(String),
+    Transient(String),
+    Permanent(String),
 }
-use Obstacle::{Hopeless, Later};
+use Obstacle::{Permanent, Transient};
 
 enum Lookup {
     NotPossible(String),
