@@ -37,7 +37,7 @@ create or replace function public.driftlock_due(args jsonb) returns jsonb
           and customer is not null
         group by customer order by 2 limit (args ->> 'limit')::integer) c $$;
 
-create or replace function public.driftlock_orphans(args jsonb) returns jsonb
+create or replace function public.driftlock_unassigned_events(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(jsonb_build_object('event', id,
         'waiting_since', driftlock.micros(waiting_since), 'body', encode(body, 'hex')) order by due_at, id), '[]') from (

@@ -38,7 +38,7 @@ pub enum Verdict {
 
 /// What the fleet's store did, and how its buckets stand afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct FleetAnswer {
     /// Taken, or not.
     pub verdict: Verdict,
     /// How far the key's arrival time lies ahead.
@@ -59,7 +59,7 @@ impl Share {
     }
 }
 
-impl Told {
+impl FleetAnswer {
     /// The limits as the fleet counts them, beside a quota.
     #[must_use]
     pub fn limits(&self, share: &Share, quota: QuotaState) -> LimitsNow {

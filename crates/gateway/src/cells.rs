@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use driftlock_domain::cell::{Admitted, Cell, Charge, Hold, HoldEnd, LimitsNow, NotAdmitted};
 use driftlock_domain::denial::{Denial, Fault};
-use driftlock_domain::fleet::Told;
+use driftlock_domain::fleet::FleetAnswer;
 use driftlock_domain::id::{NodeId, OrganizationId, UsageId};
 use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::lease::LeaseAsk;
@@ -86,15 +86,15 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
 
     /// What the fleet said, `asked` at this time, of a request that the cell had admitted; the
     /// limits afterwards.
-    pub(crate) fn told(
+    pub(crate) fn apply_fleet_answer(
         &self,
         organization: OrganizationId,
         charge: &Charge,
-        told: &Told,
+        answer: &FleetAnswer,
         asked: Timestamp,
     ) -> LimitsNow {
         let now = self.clock.now();
-        self.with(organization, |slot| slot.cell.told(charge, told, asked, now))
+        self.with(organization, |slot| slot.cell.apply_fleet_answer(charge, answer, asked, now))
     }
 
     fn step(&self, organization: OrganizationId, charge: &Charge) -> Step {

@@ -45,20 +45,20 @@ impl<L: Ledger, C: Clock, F: FleetLimits> FleetCells<L, C, F> {
         let mut held = Held { cells: &self.cells, organization, hold: admitted.hold, claim };
         let asked = self.cells.now();
         let share = Share::of(charge);
-        let told = fleet.take(organization, &share).await;
-        let Some(told) = told else {
+        let answer = fleet.take(organization, &share).await;
+        let Some(answer) = answer else {
             gauges.fell_back();
             held.keep();
             return Ok(admitted);
         };
         gauges.answered();
-        let denial = told.denial(&share);
+        let denial = answer.denial(&share);
         if denial.is_none() {
             held.keep();
         }
         // Before the limits are stated: a hold that goes back is in the quota's remainder again.
         drop(held);
-        let limits = self.cells.told(organization, charge, &told, asked);
+        let limits = self.cells.apply_fleet_answer(organization, charge, &answer, asked);
         match denial {
             None => Ok(Admitted { limits, ..admitted }),
             Some(denial) => {

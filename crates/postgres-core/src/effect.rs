@@ -30,7 +30,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_checkpoint"
             | "driftlock_aged"
             | "driftlock_due"
-            | "driftlock_orphans"
+            | "driftlock_unassigned_events"
             | "driftlock_customer"
             | "driftlock_event"
             | "driftlock_events"

@@ -67,7 +67,7 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         limit: usize,
     ) -> Result<Vec<UnassignedEvent>, Fault> {
         let args = json!({ "now": now.micros(), "limit": limit });
-        let found: Vec<Unowned> = read(self.call.call("driftlock_orphans", args).await?)?;
+        let found: Vec<Unowned> = read(self.call.call("driftlock_unassigned_events", args).await?)?;
         let unassigned_event = |Unowned { event, waiting_since, body }| {
             let waiting_since = Timestamp::from_micros(waiting_since);
             Ok(UnassignedEvent { event, waiting_since, body: bytes(&body)? })
@@ -85,7 +85,7 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         self.call.call("driftlock_finish", args).await.map(drop)
     }
 
-    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+    async fn postpone_unassigned(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
         let args = waiting(json!({ "event": event }), &postponed);
         self.call.call("driftlock_postpone", args).await.map(drop)
     }

@@ -51,12 +51,12 @@ impl fmt::Display for Greeting {
 /// Asks it: by `HELLO`, which needs no permission. Servers from before Redis 6 do not know that, and
 /// have no permissions.
 pub(crate) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> {
-    let told = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
-    match told {
-        Ok(told) => Ok(Greeting {
-            name: text(&told, "server").unwrap_or("redis").to_owned(),
-            version: text(&told, "version").map(str::to_owned),
-            is_cluster: text(&told, "mode") == Some("cluster"),
+    let answer = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
+    match answer {
+        Ok(answer) => Ok(Greeting {
+            name: text(&answer, "server").unwrap_or("redis").to_owned(),
+            version: text(&answer, "version").map(str::to_owned),
+            is_cluster: text(&answer, "mode") == Some("cluster"),
         }),
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
             let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
@@ -67,8 +67,8 @@ pub(crate) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<G
     }
 }
 
-fn text<'a>(told: &'a HashMap<String, Value>, name: &str) -> Option<&'a str> {
-    match told.get(name)? {
+fn text<'a>(answer: &'a HashMap<String, Value>, name: &str) -> Option<&'a str> {
+    match answer.get(name)? {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
@@ -95,8 +95,8 @@ mod tests {
     fn an_old_redis_is_named_with_what_is_needed() {
         let greeting = of_info("# Server\r\nredis_version:5.0.14\r\nredis_mode:standalone\r\n");
         assert!(greeting.is_too_old() && !greeting.is_cluster);
-        let told = greeting.too_old();
-        assert!(told.contains("Redis 5.0.14; Redis 6 or later"), "{told}");
+        let answer = greeting.too_old();
+        assert!(answer.contains("Redis 5.0.14; Redis 6 or later"), "{answer}");
     }
 
     #[test]

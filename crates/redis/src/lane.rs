@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftlock_domain::fleet::{Share, Told};
+use driftlock_domain::fleet::{FleetAnswer, Share};
 use driftlock_domain::id::OrganizationId;
 use driftlock_gateway::ports::FleetLimits;
 use futures_util::future::select;
@@ -76,7 +76,7 @@ impl Drop for Lane {
 }
 
 impl FleetLimits for Lane {
-    async fn take(&self, organization: OrganizationId, share: &Share) -> Option<Told> {
+    async fn take(&self, organization: OrganizationId, share: &Share) -> Option<FleetAnswer> {
         let inner = &self.0;
         // Bounded: whoever comes beyond is limited by this node alone.
         let _waiting = Waiting::begin(&inner.waiting)?;
@@ -88,7 +88,7 @@ impl FleetLimits for Lane {
         let mut connection = connected.connection.clone();
         let taken = script::take(&mut connection, &connected.script, organization, share);
         match timeout(inner.answer_max, taken).await {
-            Ok(Ok(told)) => Some(told),
+            Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {
                 inner.give_up(&connected, || connect::cause(&error));
                 None

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use driftlock_domain::fleet::{Share, Told, Verdict};
+use driftlock_domain::fleet::{FleetAnswer, Share, Verdict};
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::limit::Limit;
 use redis::aio::MultiplexedConnection;
@@ -29,7 +29,7 @@ pub(crate) async fn take(
     loaded: &Loaded,
     organization: OrganizationId,
     share: &Share,
-) -> RedisResult<Told> {
+) -> RedisResult<FleetAnswer> {
     let by_digest = command("EVALSHA", &loaded.0, organization, share);
     let answer = match by_digest.query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -37,7 +37,7 @@ pub(crate) async fn take(
         }
         answer => answer,
     };
-    answer.and_then(told)
+    answer.and_then(answer)
 }
 
 fn command(name: &str, script: &str, organization: OrganizationId, share: &Share) -> Cmd {
@@ -56,14 +56,14 @@ fn command(name: &str, script: &str, organization: OrganizationId, share: &Share
     command
 }
 
-fn told((used_up, key, organization): (u8, u64, u64)) -> RedisResult<Told> {
+fn answer((used_up, key, organization): (u8, u64, u64)) -> RedisResult<FleetAnswer> {
     let verdict = match used_up {
         0 => Verdict::Taken,
         1 => Verdict::KeyUsedUp,
         2 => Verdict::OrganizationUsedUp,
         _ => return Err(RedisError::from((ErrorKind::UnexpectedReturnType, "no such key"))),
     };
-    Ok(Told {
+    Ok(FleetAnswer {
         verdict,
         key_ahead: Duration::from_micros(key),
         organization_ahead: Duration::from_micros(organization),

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use driftlock_domain::fleet::{Share, Told, Verdict};
+use driftlock_domain::fleet::{FleetAnswer, Share, Verdict};
 use driftlock_domain::limit::Limit;
 use driftlock_gateway::ports::FleetLimits;
 use driftlock_redis::{FleetRedis, Lane, RedisUrl, Refused};
@@ -40,12 +40,12 @@ fn share(key: u8, key_limit: u32, organization_limit: u32) -> Share {
     }
 }
 
-async fn take(lane: &Lane) -> Option<Told> {
+async fn take(lane: &Lane) -> Option<FleetAnswer> {
     lane.take(organization_id(1), &share(1, 1_000_000, 1_000_000)).await
 }
 
 /// Until an answer comes, or none does.
-async fn until(lane: &Lane, answered: fn(&Option<Told>) -> bool) {
+async fn until(lane: &Lane, answered: fn(&Option<FleetAnswer>) -> bool) {
     let began = Instant::now();
     while !answered(&take(lane).await) {
         assert!(began.elapsed() < PATIENCE, "it stays as it is");
@@ -63,8 +63,8 @@ fn lanes_share_a_limit_and_buckets_expire() {
             for round in 0..60 {
                 // Two keys of one organization that has 30.
                 let share = share(1 + round % 2, 20, 30);
-                let told = lanes[usize::from(round) % 2].take(organization_id(1), &share).await;
-                taken += usize::from(told.expect("it answers").verdict == Verdict::Taken);
+                let answer = lanes[usize::from(round) % 2].take(organization_id(1), &share).await;
+                taken += usize::from(answer.expect("it answers").verdict == Verdict::Taken);
             }
             assert_eq!(taken, 30);
         });
@@ -271,10 +271,10 @@ fn what_answered_is_known() {
         let redis = Redis::start();
         run(async {
             let fleet = open(&redis.url()).await.expect("it takes everybody");
-            let told = fleet.server().expect("it answers");
-            let (name, version) = told.split_once(' ').expect("both");
-            assert!(matches!(name, "Redis" | "Valkey"), "{told}");
-            assert!(version.starts_with(|first: char| first.is_ascii_digit()), "{told}");
+            let answer = fleet.server().expect("it answers");
+            let (name, version) = answer.split_once(' ').expect("both");
+            assert!(matches!(name, "Redis" | "Valkey"), "{answer}");
+            assert!(version.starts_with(|first: char| first.is_ascii_digit()), "{answer}");
         });
     });
 }

@@ -77,7 +77,7 @@ const RECEIVE: &str = "INSERT INTO stripe_events (id, type, created, livemode, c
 const POSTPONE: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, due_at = ?3, \
      state = CASE WHEN waiting_since <= ?4 THEN 'dead' ELSE 'pending' END \
      WHERE customer = ?1 AND state = 'pending'";
-const POSTPONE_ORPHAN: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, \
+const POSTPONE_UNASSIGNED: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, \
      due_at = ?3, state = CASE WHEN waiting_since <= ?4 THEN 'dead' ELSE 'pending' END \
      WHERE id = ?1 AND state = 'pending'";
 /// Fails as a whole, with all that it is committed with, when the revision was made before.
@@ -147,8 +147,8 @@ pub fn postpone(customer: &str, postponed: &Postponed) -> Statement {
 
 /// Notes that an unassigned event's customer could not be learned.
 #[must_use]
-pub fn postpone_orphan(event: &str, postponed: &Postponed) -> Statement {
-    Statement { sql: POSTPONE_ORPHAN, ..postpone(event, postponed) }
+pub fn postpone_unassigned(event: &str, postponed: &Postponed) -> Statement {
+    Statement { sql: POSTPONE_UNASSIGNED, ..postpone(event, postponed) }
 }
 
 /// Everything that a commit writes, but for its audit rows; one of the first two statements fails when

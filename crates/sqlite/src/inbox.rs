@@ -61,8 +61,8 @@ impl EventInbox for SqliteStore {
             .await
     }
 
-    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
-        let statement = inbox::postpone_orphan(event, &postponed);
+    async fn postpone_unassigned(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        let statement = inbox::postpone_unassigned(event, &postponed);
         self.writer().write(move |_, sql| run(sql, &statement).map(drop)).await
     }
 

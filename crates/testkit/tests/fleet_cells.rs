@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use driftlock_domain::cell::Admitted;
 use driftlock_domain::denial::{Denial, LimitScope};
-use driftlock_domain::fleet::{Share, Told, Verdict};
+use driftlock_domain::fleet::{FleetAnswer, Share, Verdict};
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::idempotency::IdempotencyKey;
 use driftlock_domain::lease::Sharing;
@@ -31,11 +31,11 @@ enum Manner {
 struct Fleet(Rc<(Cell<Manner>, Cell<u64>)>);
 
 impl FleetLimits for Fleet {
-    async fn take(&self, _: OrganizationId, _: &Share) -> Option<Told> {
+    async fn take(&self, _: OrganizationId, _: &Share) -> Option<FleetAnswer> {
         self.0.1.set(self.0.1.get() + 1);
         match self.0.0.get() {
             Manner::Tells(verdict, key_ahead) => {
-                Some(Told { verdict, key_ahead, organization_ahead: Duration::ZERO })
+                Some(FleetAnswer { verdict, key_ahead, organization_ahead: Duration::ZERO })
             }
             Manner::Away => None,
             Manner::Silent => std::future::pending().await,

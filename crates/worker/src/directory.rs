@@ -288,8 +288,8 @@ impl EventInbox for EdgeDirectory {
         either!(self.finish(event, now))
     }
 
-    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
-        either!(self.postpone_orphan(event, postponed))
+    async fn postpone_unassigned(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        either!(self.postpone_unassigned(event, postponed))
     }
 
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {

@@ -7,36 +7,36 @@
 //! pass.
 
 use super::{Cell, Charge, LimitsNow};
-use crate::fleet::{Share, Told, Verdict};
+use crate::fleet::{FleetAnswer, Share, Verdict};
 use crate::limit::Bucket;
 use crate::time::Timestamp;
 
 impl Cell {
     /// Takes over what the fleet told of a request that this cell had admitted; a share that the
     /// fleet refused goes back. The limits afterwards. Ending the hold is the caller's matter.
-    pub fn told(
+    pub fn apply_fleet_answer(
         &mut self,
         charge: &Charge,
-        told: &Told,
+        answer: &FleetAnswer,
         asked: Timestamp,
         now: Timestamp,
     ) -> LimitsNow {
         let share = Share::of(charge);
         let key = self.buckets.entry(charge.key).or_default();
-        if told.verdict != Verdict::Taken {
+        if answer.verdict != Verdict::Taken {
             *key = key.give_back(share.key_limit);
             if let Some(limit) = share.organization_limit {
                 self.organization = self.organization.give_back(limit);
             }
         }
-        *key = key.or_emptier(Bucket::ahead(told.key_ahead, asked));
+        *key = key.or_emptier(Bucket::ahead(answer.key_ahead, asked));
         let key = *key;
         if share.organization_limit.is_some() {
-            let fleet = Bucket::ahead(told.organization_ahead, asked);
+            let fleet = Bucket::ahead(answer.organization_ahead, asked);
             self.organization = self.organization.or_emptier(fleet);
         }
         let local = self.limits(charge, share.key_limit, key, now);
-        told.limits(&share, local.quota)
+        answer.limits(&share, local.quota)
     }
 }
 
@@ -67,8 +67,8 @@ mod tests {
         }
     }
 
-    fn told(verdict: Verdict, key_secs: u64, organization_secs: u64) -> Told {
-        Told {
+    fn answer(verdict: Verdict, key_secs: u64, organization_secs: u64) -> FleetAnswer {
+        FleetAnswer {
             verdict,
             key_ahead: Duration::from_secs(key_secs),
             organization_ahead: Duration::from_secs(organization_secs),
@@ -79,7 +79,7 @@ mod tests {
     fn what_the_fleet_used_up_is_denied_without_asking() {
         let (mut cell, charge) = (Cell::default(), charge());
         cell.admit(&charge, at(0)).expect("a new cell admits");
-        let limits = cell.told(&charge, &told(Verdict::Taken, 1, 60), at(0), at(3));
+        let limits = cell.apply_fleet_answer(&charge, &answer(Verdict::Taken, 1, 60), at(0), at(3));
         assert_eq!((limits.key.remaining, limits.key.reset_secs), (59, 1));
         let organization = limits.organization.expect("it has a limit");
         assert_eq!((organization.remaining, organization.reset_secs), (0, 10));
@@ -99,8 +99,8 @@ mod tests {
         let (mut cell, charge) = (Cell::default(), charge());
         for _ in 0..3 {
             cell.admit(&charge, at(0)).expect("within the burst");
-            let refused = told(Verdict::OrganizationUsedUp, 0, 60);
-            let limits = cell.told(&charge, &refused, at(0), at(1));
+            let refused = answer(Verdict::OrganizationUsedUp, 0, 60);
+            let limits = cell.apply_fleet_answer(&charge, &refused, at(0), at(1));
             assert_eq!(limits.key.remaining, 60, "the key's own limit loses nothing");
             cell.organization = Bucket::default();
         }

@@ -124,7 +124,7 @@ impl EventInbox for MemoryStore {
         Ok(())
     }
 
-    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+    async fn postpone_unassigned(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
         if let Some(kept) = self.state().inbox.events.get_mut(event)
             && kept.entry.state == DeliveryState::Pending
         {

@@ -1,11 +1,11 @@
 //! Rate limits that several nodes share.
 
-use driftlock_domain::fleet::{Share, Told};
+use driftlock_domain::fleet::{FleetAnswer, Share};
 use driftlock_domain::id::OrganizationId;
 
 /// The store that counts for a whole fleet.
 pub trait FleetLimits {
     /// Takes a request's share of the key's and the organization's limit, or of neither. `None`:
     /// there is no answer within the store's bound of time, and the node's own limits stand alone.
-    async fn take(&self, organization: OrganizationId, share: &Share) -> Option<Told>;
+    async fn take(&self, organization: OrganizationId, share: &Share) -> Option<FleetAnswer>;
 }

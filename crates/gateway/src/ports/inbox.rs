@@ -28,7 +28,7 @@ pub trait EventInbox {
     /// Notes that an unassigned event, which is no single customer's, had its effect.
     async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault>;
     /// Notes that an unassigned event's customer could not be learned.
-    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault>;
+    async fn postpone_unassigned(&self, event: &str, postponed: Postponed) -> Result<(), Fault>;
     /// Everything that is known of a customer.
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault>;
     /// Commits what follows from a customer's events, all of it or nothing; `false` when somebody

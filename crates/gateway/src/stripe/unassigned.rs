@@ -53,7 +53,7 @@ impl<P: Platform> Gateway<P> {
         };
         let (event, error) = (&unassigned_event.event, &postponed.error);
         tracing::warn!(event, error, "the customer of a Stripe event cannot be found");
-        self.inbox.postpone_orphan(event, postponed).await
+        self.inbox.postpone_unassigned(event, postponed).await
     }
 
     async fn resolve_customer(

@@ -44,7 +44,7 @@ const SERVICE: &[&str] = &[
     "driftlock_open_buckets",
     "driftlock_organization",
     "driftlock_organizations",
-    "driftlock_orphans",
+    "driftlock_unassigned_events",
     "driftlock_outbox",
     "driftlock_outbox_organizations",
     "driftlock_outbox_shipped",

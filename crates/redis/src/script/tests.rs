@@ -39,7 +39,7 @@ impl Subject {
         Self { runtime, connection, script, _server: server }
     }
 
-    fn take(&self, organization: OrganizationId, share: &Share, at: Timestamp) -> Told {
+    fn take(&self, organization: OrganizationId, share: &Share, at: Timestamp) -> FleetAnswer {
         let (connection, script) = (&mut self.connection.clone(), &self.script);
         self.runtime.block_on(async {
             let clock = redis::cmd("SET").arg("clock").arg(at.micros()).to_owned();
@@ -57,7 +57,7 @@ impl Subject {
         value: &str,
         organization: OrganizationId,
         share: &Share,
-    ) -> Told {
+    ) -> FleetAnswer {
         let mut write = redis::cmd("MSET");
         write.arg(bucket).arg(value).arg(format!("{bucket}:{}", share.key)).arg(value);
         let mut connection = self.connection.clone();
@@ -114,12 +114,12 @@ fn the_script_decides_as_the_cell_does() {
                 rate = if turn { second } else { rate };
                 let charge = request(key, rate, organization_rate);
                 let share = Share::of(&charge);
-                let told = subject.take(organization, &share, at);
+                let answer = subject.take(organization, &share, at);
                 let (denial, limits) = by_cell(&mut cell, &charge, at);
                 let count = if denial.is_some() { &denied } else { &taken };
                 count.set(count.get() + 1);
-                prop_assert_eq!(told.denial(&share), denial);
-                prop_assert_eq!(told.limits(&share, limits.quota), limits);
+                prop_assert_eq!(answer.denial(&share), denial);
+                prop_assert_eq!(answer.limits(&share, limits.quota), limits);
             }
             Ok(())
         });
@@ -134,13 +134,13 @@ fn a_clock_that_is_set_back_shuts_nobody_out() {
         let subject = Subject::start();
         let (organization, share) = (organization_id(1), Share::of(&request(1, 60, None)));
         for _ in 0..60 {
-            let told = subject.take(organization, &share, now());
-            assert_eq!(told.verdict, Verdict::Taken);
+            let answer = subject.take(organization, &share, now());
+            assert_eq!(answer.verdict, Verdict::Taken);
         }
         assert_eq!(subject.take(organization, &share, now()).verdict, Verdict::KeyUsedUp);
         let before = now().minus(Duration::from_secs(3_600));
-        let told = subject.take(organization, &share, before);
-        assert_eq!((told.verdict, told.key_ahead), (Verdict::Taken, Duration::from_secs(60)));
+        let answer = subject.take(organization, &share, before);
+        assert_eq!((answer.verdict, answer.key_ahead), (Verdict::Taken, Duration::from_secs(60)));
         assert_eq!(subject.take(organization, &share, before).verdict, Verdict::KeyUsedUp);
         let later = before.plus(Duration::from_secs(1));
         assert_eq!(subject.take(organization, &share, later).verdict, Verdict::Taken);
@@ -156,13 +156,21 @@ fn what_somebody_else_wrote_there_shuts_nobody_out() {
         let bucket = format!("driftlock:rate:{{{organization}}}");
         let second = Duration::from_secs(1);
         for rubbish in ["rubbish", "-inf", "1e", "{}"] {
-            let told = subject.after_writing(&bucket, rubbish, organization, &share);
-            assert_eq!((told.key_ahead, told.organization_ahead), (second, second), "{rubbish}");
+            let answer = subject.after_writing(&bucket, rubbish, organization, &share);
+            assert_eq!(
+                (answer.key_ahead, answer.organization_ahead),
+                (second, second),
+                "{rubbish}"
+            );
         }
         // What Lua takes for a number counts as used up.
         for number in ["nan", "inf", "1e300"] {
-            let told = subject.after_writing(&bucket, number, organization, &share);
-            assert_eq!((told.verdict, told.key_ahead), (Verdict::Taken, second * 60), "{number}");
+            let answer = subject.after_writing(&bucket, number, organization, &share);
+            assert_eq!(
+                (answer.verdict, answer.key_ahead),
+                (Verdict::Taken, second * 60),
+                "{number}"
+            );
             let verdict = subject.take(organization, &share, now()).verdict;
             assert_eq!(verdict, Verdict::KeyUsedUp, "{number}");
         }

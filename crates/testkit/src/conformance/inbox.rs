@@ -197,9 +197,9 @@ pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: i
     store.receive(unassigned_event).await.expect("kept");
     let found = store.unassigned_events(now(), 9).await.expect("read");
     assert_eq!(found[0].waiting_since, now());
-    store.postpone_orphan("evt_3", wait(now().minus(day))).await.expect("noted");
+    store.postpone_unassigned("evt_3", wait(now().minus(day))).await.expect("noted");
     assert_eq!(state("evt_3").await, (DeliveryState::Pending, 1));
-    store.postpone_orphan("evt_3", wait(now())).await.expect("noted");
+    store.postpone_unassigned("evt_3", wait(now())).await.expect("noted");
     assert_eq!(state("evt_3").await, (DeliveryState::Dead, 2));
 }
 

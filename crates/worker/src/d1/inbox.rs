@@ -38,8 +38,8 @@ impl EventInbox for D1Directory {
         self.change(inbox::FINISH, &[event.into(), now.micros().into()]).await.map(drop)
     }
 
-    async fn postpone_orphan(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
-        let Statement { sql, values } = inbox::postpone_orphan(event, &postponed);
+    async fn postpone_unassigned(&self, event: &str, postponed: Postponed) -> Result<(), Fault> {
+        let Statement { sql, values } = inbox::postpone_unassigned(event, &postponed);
         self.change(sql, &values).await.map(drop)
     }
 
