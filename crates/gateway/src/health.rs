@@ -23,10 +23,10 @@ const SAID_COUNTS: Duration = Duration::from_secs(5);
 
 /// What the store said last, and when it was asked last.
 #[derive(Debug, Default)]
-pub(crate) struct Readiness(Mutex<Said>);
+pub(crate) struct Readiness(Mutex<LastProbe>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct LastProbe {
     asked: Option<Timestamp>,
     last: Option<(Timestamp, Result<(), Fault>)>,
 }
@@ -34,13 +34,13 @@ struct Said {
 impl Readiness {
     /// What is known; `None` when the caller is to ask.
     fn known(&self, now: Timestamp) -> Option<Result<(), Fault>> {
-        let mut said = self.said();
+        let mut last_probe = self.last_probe();
         let within = |at: Timestamp, time| now.since(at) < time;
-        if said.asked.is_none_or(|asked| !within(asked, ASKED_EVERY)) {
-            said.asked = Some(now);
+        if last_probe.asked.is_none_or(|asked| !within(asked, ASKED_EVERY)) {
+            last_probe.asked = Some(now);
             return None;
         }
-        let last = said.last.as_ref().filter(|(at, _)| within(*at, SAID_COUNTS));
+        let last = last_probe.last.as_ref().filter(|(at, _)| within(*at, SAID_COUNTS));
         Some(
             last.map_or_else(
                 || Err(Fault::store("the store does not answer")),
@@ -50,10 +50,10 @@ impl Readiness {
     }
 
     fn heard(&self, at: Timestamp, answer: Result<(), Fault>) {
-        self.said().last = Some((at, answer));
+        self.last_probe().last = Some((at, answer));
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
+    fn last_probe(&self) -> MutexGuard<'_, LastProbe> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -97,7 +97,7 @@ mod tests {
         readiness.heard(at(0), Ok(()));
         assert_eq!(readiness.known(at(0)), Some(Ok(())));
         assert_eq!(readiness.known(at(1)), None);
-        assert_eq!(readiness.known(at(1)), Some(Ok(())), "as it said a moment ago");
+        assert_eq!(readiness.known(at(1)), Some(Ok(())), "as it last_probe a moment ago");
         for secs in 2..5 {
             assert_eq!(readiness.known(at(secs)), None);
         }

@@ -21,7 +21,7 @@ use crate::ports::{
     Admission, Alerts, AuditLog, Background, Clock, Directory, Page, Platform, UsageRecords,
 };
 use crate::schedule::Job;
-use crate::shared::Job;
+use crate::shared::JobFailure;
 
 /// Audit rows that are written at once.
 const AUDIT_ROWS_MAX: usize = 4_096;
@@ -59,7 +59,7 @@ impl<P: Platform> Gateway<P> {
                 if tended.is_err() {
                     self.shared.gauges.lease_failures.fetch_add(1, Ordering::Relaxed);
                 }
-                self.log_failure(Job::Leases, tended);
+                self.log_failure(JobFailure::Leases, tended);
             }
             Job::KeyUses => self.write_touched().await,
             Job::Events => self.process_due_events().await,
@@ -92,7 +92,7 @@ impl<P: Platform> Gateway<P> {
             match self.usage.purge_kept(self.clock.now()).await {
                 Ok(0) => return,
                 Ok(_) => {}
-                failed => return self.log_failure(Job::Purge, failed),
+                failed => return self.log_failure(JobFailure::Purge, failed),
             }
         }
     }
@@ -102,7 +102,7 @@ impl<P: Platform> Gateway<P> {
         let rows = self.shared.audit.take_all();
         self.write_audit(rows).await;
         self.write_touched().await;
-        self.log_failure(Job::Leases, self.admission.tend().await);
+        self.log_failure(JobFailure::Leases, self.admission.tend().await);
     }
 
     /// Writes the audit rows that are due, so that a reader sees what this node knows; also when
@@ -185,13 +185,13 @@ impl<P: Platform> Gateway<P> {
             let written = self.audit.append(portion.clone()).await;
             if written.is_err() {
                 self.shared.audit.put_back(portion.into_iter().chain(rows));
-                return self.log_failure(Job::AuditRows, written);
+                return self.log_failure(JobFailure::AuditRows, written);
             }
         }
     }
 
     /// Tells of a failure, but not of each while it lasts: rounds come ten times a second.
-    fn log_failure<T>(&self, work: Job, outcome: Result<T, Fault>) {
+    fn log_failure<T>(&self, work: JobFailure, outcome: Result<T, Fault>) {
         if let Err(fault) = outcome
             && self.shared.should_log(work, self.clock.now())
         {
@@ -203,7 +203,7 @@ impl<P: Platform> Gateway<P> {
     async fn write_touched(&self) {
         let touched = self.shared.touched.take();
         if !touched.is_empty() {
-            self.log_failure(Job::KeyUses, self.directory.touch_keys(&touched).await);
+            self.log_failure(JobFailure::KeyUses, self.directory.touch_keys(&touched).await);
         }
     }
 }

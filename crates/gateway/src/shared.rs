@@ -90,7 +90,7 @@ pub struct Shared {
 
 /// Work whose failures are told, but not each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Job {
+pub(crate) enum JobFailure {
     /// Queued audit rows are written.
     AuditRows,
     /// Leases are renewed and given back.
@@ -101,7 +101,7 @@ pub(crate) enum Job {
     Purge,
 }
 
-impl Job {
+impl JobFailure {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AuditRows => "writing audit rows",
@@ -212,7 +212,7 @@ impl Shared {
     }
 
     /// Whether a failure of this work is to be told: once in a while.
-    pub(crate) fn should_log(&self, work: Job, now: Timestamp) -> bool {
+    pub(crate) fn should_log(&self, work: JobFailure, now: Timestamp) -> bool {
         let last = &self.complained_at[work as usize];
         let due =
             Timestamp::from_micros(last.load(Ordering::Relaxed)).plus(COMPLAINED_EVERY) <= now;

@@ -11,20 +11,20 @@ use driftlock_postgres_core::{CHANGES, POLLED_EVERY, Reader};
 use tokio::sync::Notify;
 use tokio_postgres::AsyncMessage;
 
-use crate::connections::Told;
+use crate::connections::OnChange;
 use crate::error::{CallError, OpenError, full};
 use crate::pool::Database;
 use crate::url::DatabaseUrl;
 
 /// How long after a failure it is listened again.
 const LISTENED_AGAIN: Duration = Duration::from_millis(500);
-pub(crate) async fn watch(url: DatabaseUrl, database: Database, told: Told) {
+pub(crate) async fn watch(url: DatabaseUrl, database: Database, on_change: OnChange) {
     let woken = Arc::new(Notify::new());
     tokio::spawn(listen(url, Arc::clone(&woken)));
     let mut reader = Reader::new(Instant::now());
     let mut is_away = false;
     loop {
-        match read(&mut reader, &database, &told).await {
+        match read(&mut reader, &database, &on_change).await {
             Ok(()) => is_away = false,
             Err(error) => {
                 if !std::mem::replace(&mut is_away, true) {
@@ -38,10 +38,14 @@ pub(crate) async fn watch(url: DatabaseUrl, database: Database, told: Told) {
 }
 
 /// Reads what changed, and tells it.
-async fn read(reader: &mut Reader, database: &Database, told: &Told) -> Result<(), CallError> {
+async fn read(
+    reader: &mut Reader,
+    database: &Database,
+    on_change: &OnChange,
+) -> Result<(), CallError> {
     let asked = Instant::now();
     let answer = database.call(CHANGES, &reader.question()).await?;
-    reader.take(answer, asked, Instant::now(), told);
+    reader.take(answer, asked, Instant::now(), on_change);
     Ok(())
 }
 
@@ -52,7 +56,7 @@ async fn listen(url: DatabaseUrl, woken: Arc<Notify>) {
         if let Err(error) = listen_once(&url, &woken, &mut is_away).await
             && !std::mem::replace(&mut is_away, true)
         {
-            tracing::warn!(%error, "nobody is told of changes at once; they are polled for");
+            tracing::warn!(%error, "nobody is on_change of changes at once; they are polled for");
         }
         tokio::time::sleep(LISTENED_AGAIN).await;
     }

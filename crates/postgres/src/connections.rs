@@ -33,7 +33,7 @@ struct Inner {
 }
 
 /// What is told of changes, on the thread of the connections.
-pub(crate) type Told = Box<dyn Fn(Change) + Send + Sync>;
+pub(crate) type OnChange = Box<dyn Fn(Change) + Send + Sync>;
 
 enum Command {
     Call {
@@ -42,7 +42,7 @@ enum Command {
         reply: oneshot::Sender<Result<Value, Fault>>,
         room: OwnedSemaphorePermit,
     },
-    Watch(Told),
+    Watch(OnChange),
 }
 
 impl Connections {

@@ -37,7 +37,7 @@ pub(crate) async fn take(
         }
         answer => answer,
     };
-    answer.and_then(answer)
+    answer.and_then(fleet_answer)
 }
 
 fn command(name: &str, script: &str, organization: OrganizationId, share: &Share) -> Cmd {
@@ -56,7 +56,7 @@ fn command(name: &str, script: &str, organization: OrganizationId, share: &Share
     command
 }
 
-fn answer((used_up, key, organization): (u8, u64, u64)) -> RedisResult<FleetAnswer> {
+fn fleet_answer((used_up, key, organization): (u8, u64, u64)) -> RedisResult<FleetAnswer> {
     let verdict = match used_up {
         0 => Verdict::Taken,
         1 => Verdict::KeyUsedUp,

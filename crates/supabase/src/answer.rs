@@ -28,7 +28,7 @@ impl Failed {
 /// PostgREST's own form of an error. Its `details` and `hint` may quote values, so they are not read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Told {
+struct ErrorBody {
     code: Option<String>,
     message: Option<String>,
 }
@@ -41,10 +41,10 @@ pub(crate) fn read(function: &str, status: StatusCode, body: &[u8]) -> Result<Va
             Failed::Final(Fault::store(format!("Supabase's answer to {function}: {error}")))
         });
     }
-    let told: Told = serde_json::from_slice(body).unwrap_or_default();
+    let error: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     // It may repeat what it was sent.
-    let message = masked_forms(&told.message.unwrap_or_default());
-    let code = told.code.unwrap_or_default();
+    let message = masked_forms(&error.message.unwrap_or_default());
+    let code = error.code.unwrap_or_default();
     let store =
         |text: &str| Fault::store(format!("{text} ({function}: {status} {code} {message})"));
     Err(match (code.as_str(), status.as_u16()) {

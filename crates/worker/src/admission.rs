@@ -20,9 +20,9 @@ use worker::Delay;
 use crate::background::RequestContext;
 use crate::clock::EdgeClock;
 use crate::directory::EdgeDirectory;
-use crate::in_hand::KeyInHand;
 use crate::object::NODE;
 use crate::objects::Objects;
+use crate::request_idempotency::RequestIdempotency;
 use crate::wire::Ask;
 
 /// How long the request that could not settle tries to void, before the cron does.
@@ -38,7 +38,7 @@ pub(crate) struct EdgeAdmission {
     context: RequestContext,
     /// The terms that this request was admitted under.
     terms: Rc<RefCell<Option<Terms>>>,
-    key: KeyInHand,
+    key: RequestIdempotency,
 }
 
 impl EdgeAdmission {
@@ -46,7 +46,7 @@ impl EdgeAdmission {
         objects: Objects,
         directory: EdgeDirectory,
         context: RequestContext,
-        key: KeyInHand,
+        key: RequestIdempotency,
     ) -> Self {
         Self { objects, directory, context, terms: Rc::default(), key }
     }

@@ -13,7 +13,9 @@ use driftlock_domain::key::{KeyHash, KeyRecord};
 use driftlock_domain::organization::{Organization, OrganizationPatch};
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, UnassignedEvent, Postponed};
+use driftlock_domain::stripe::file::{
+    BillingCommit, CustomerFile, Forgetting, Postponed, UnassignedEvent,
+};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{
@@ -276,7 +278,11 @@ impl EventInbox for EdgeDirectory {
         either!(self.due(now, limit))
     }
 
-    async fn unassigned_events(&self, now: Timestamp, limit: usize) -> Result<Vec<UnassignedEvent>, Fault> {
+    async fn unassigned_events(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<UnassignedEvent>, Fault> {
         either!(self.unassigned_events(now, limit))
     }
 

@@ -16,10 +16,10 @@ use crate::clock::{EdgeClock, EdgeEntropy};
 use crate::d1::D1Directory;
 use crate::directory::EdgeDirectory;
 use crate::http_client::EdgeHttp;
-use crate::in_hand::KeyInHand;
 use crate::isolate::Isolate;
 use crate::objects::Objects;
 use crate::reports::EdgeReports;
+use crate::request_idempotency::RequestIdempotency;
 use crate::supabase::SupabaseDirectory;
 use crate::upstream::EdgeUpstream;
 use crate::usage::EdgeUsage;
@@ -83,7 +83,7 @@ pub(crate) fn gateway(
 ) -> Result<(Gateway<Edge>, EdgeDirectory), Fault> {
     let objects = objects(env)?;
     let directory = directory(isolate, env, objects.clone())?;
-    let key = KeyInHand::default();
+    let key = RequestIdempotency::default();
     let gateway = Gateway::new(Parts {
         shared: isolate.shared.clone(),
         directory: directory.clone(),

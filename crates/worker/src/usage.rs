@@ -12,15 +12,15 @@ use driftlock_domain::usage::{Grouping, UsageSummary};
 use driftlock_gateway::ports::UsageRecords;
 
 use crate::directory::EdgeDirectory;
-use crate::in_hand::KeyInHand;
 use crate::objects::Objects;
+use crate::request_idempotency::RequestIdempotency;
 use crate::wire::Ask;
 
 /// The objects, and the directory that tells which of them a receipt belongs to.
 pub(crate) struct EdgeUsage {
     pub(crate) objects: Objects,
     pub(crate) directory: EdgeDirectory,
-    pub(crate) key: KeyInHand,
+    pub(crate) key: RequestIdempotency,
 }
 
 impl UsageRecords for EdgeUsage {

@@ -35,7 +35,7 @@ pub(crate) fn entitle<P: Platform>(
         Fault::new(FaultKind::Internal, cause)
     })?;
     if route.units > 0 {
-        counts_here::<P>(organization.ledger, at)?;
+        check_ledger_host::<P>(organization.ledger, at)?;
     }
     let entitlement = decision.entitlement(&organization, plan);
     let wanted = route.rewrite.as_ref().map_or(path.as_str().into(), |to| to.apply(&path));
@@ -53,7 +53,10 @@ pub(crate) fn entitle<P: Platform>(
 ///
 /// # Errors
 /// When another does: whoever counted here as well would grant a cap twice (I4).
-pub(super) fn counts_here<P: Platform>(ledger: LedgerHost, at: Timestamp) -> Result<(), Fault> {
+pub(super) fn check_ledger_host<P: Platform>(
+    ledger: LedgerHost,
+    at: Timestamp,
+) -> Result<(), Fault> {
     match ledger.at(at) {
         kind if kind == P::LEDGER => Ok(()),
         kind => {

@@ -10,7 +10,7 @@ use driftlock_domain::usage::{self, Settlement};
 use http::StatusCode;
 
 use super::call::{Admitted, Answered, Call, Held, Settled};
-use super::entitle::counts_here;
+use super::entitle::check_ledger_host;
 use crate::gateway::Gateway;
 use crate::ports::{Admission, BodyEnd, Clock, Platform, Refusal, Upstream};
 
@@ -28,7 +28,7 @@ pub(crate) async fn settle<P: Platform>(
         return Ok(Settled { limits, receipt: None, response });
     };
     // A handover in between: the unit belongs to a period that another kind of ledger counts.
-    counts_here::<P>(call.ledger, at)?;
+    check_ledger_host::<P>(call.ledger, at)?;
     let receipt = held.hold.usage;
     let settlement = Settlement { answer, ..settlement(&gateway, &call, &held, status, at) };
     let work = commit(gateway.clone(), held, settlement);

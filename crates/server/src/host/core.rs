@@ -33,11 +33,11 @@ const RETENTION_PORTION: usize = 1_000;
 
 /// Which core it is: the first one also does the periodic jobs of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rank {
+pub(super) enum CoreRole {
     /// Does the process's periodic jobs.
-    First,
+    Primary,
     /// Serves requests only.
-    Other,
+    Secondary,
 }
 
 /// What a core makes its gateway of.
@@ -52,7 +52,7 @@ pub(crate) struct CoreParts {
 
 /// What a core is told at its start.
 pub(super) struct CoreSetup<'a> {
-    pub(super) rank: Rank,
+    pub(super) role: CoreRole,
     pub(super) config: &'a Config,
     pub(super) backends: Backends,
     pub(super) clock: NativeClock,
@@ -85,7 +85,7 @@ async fn serve<P: Platform<Upstream = Backend>>(
     setup: CoreSetup<'_>,
     make: impl FnOnce(CoreParts) -> Gateway<P>,
 ) -> io::Result<()> {
-    let CoreSetup { rank, config, backends, clock, listeners, .. } = setup;
+    let CoreSetup { role, config, backends, clock, listeners, .. } = setup;
     let (limiter, mut stopping) = (setup.limiter, setup.stopping);
     let (backend, background) = (Backend::new(&backends, config), NativeBackground::default());
     let parts = (backend.clone(), clock.clone(), background.clone());
@@ -102,13 +102,13 @@ async fn serve<P: Platform<Upstream = Backend>>(
         accepting
             .push(tokio::task::spawn_local(accept(listener, kind, protocol, clients, limiter)));
     }
-    let probe = (rank == Rank::First).then(|| {
+    let probe = (role == CoreRole::Primary).then(|| {
         let (backend, config) = (backend.clone(), config.backend.clone());
         tokio::task::spawn_local(async move { backend.probe(&config).await })
     });
     let upkeep = tokio::task::spawn_local(upkeep(backend, clock));
     let stopped = Rc::new(Notify::new());
-    let jobs = (rank == Rank::First).then(|| {
+    let jobs = (role == CoreRole::Primary).then(|| {
         let slow = tokio::task::spawn_local(slow_upkeep(gateway.clone()));
         (tokio::task::spawn_local(jobs(gateway.clone(), Rc::clone(&stopped))), slow)
     });

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::clock::NativeClock;
 use super::connection_limiter::ConnectionLimiter;
-use super::core::{self, CoreParts, CoreSetup, Rank};
+use super::core::{self, CoreParts, CoreRole, CoreSetup};
 use super::descriptors;
 use super::listen::{self, ListenError};
 use super::upstream::{Backend, Backends};
@@ -105,7 +105,7 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
             let mut listeners = vec![(listener, Listener::Public)];
             listeners.extend(admin.take().map(|listener| (listener, Listener::Admin)));
             let core = CoreSetup {
-                rank: if number == 0 { Rank::First } else { Rank::Other },
+                role: if number == 0 { CoreRole::Primary } else { CoreRole::Secondary },
                 config: &setup.config,
                 backends: setup.backends.clone(),
                 clock: setup.clock.clone(),

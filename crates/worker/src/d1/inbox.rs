@@ -4,7 +4,9 @@
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
-use driftlock_domain::stripe::file::{BillingCommit, CustomerFile, Forgetting, UnassignedEvent, Postponed};
+use driftlock_domain::stripe::file::{
+    BillingCommit, CustomerFile, Forgetting, Postponed, UnassignedEvent,
+};
 use driftlock_domain::stripe::invoices::InvoiceState;
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{EventInbox, Page};
@@ -25,7 +27,11 @@ impl EventInbox for D1Directory {
         self.query(inbox::DUE, &values, |row| Ok(row.text(0)?.into_owned())).await
     }
 
-    async fn unassigned_events(&self, now: Timestamp, limit: usize) -> Result<Vec<UnassignedEvent>, Fault> {
+    async fn unassigned_events(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<UnassignedEvent>, Fault> {
         let values = [now.micros().into(), (limit as u64).into()];
         self.query(inbox::UNASSIGNED, &values, inbox::unassigned_event).await
     }

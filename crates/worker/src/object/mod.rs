@@ -5,7 +5,7 @@
 //! durable. Evicted from memory it loses the cell only: holds under
 //! way then settle from what is left, which never exceeds the cap.
 
-mod ledger_cache;
+mod mirror;
 mod ports;
 mod revoked;
 mod schema;
@@ -33,7 +33,7 @@ use worker::{Env, State};
 
 use crate::clock::EdgeClock;
 use crate::wire::{Answer, Ask, Denied, Refused};
-use mirror::{SupabaseMirror, MIRRORED_AFTER};
+use mirror::{MIRRORED_AFTER, SupabaseMirror};
 use store::ObjectStore;
 
 /// The one node of an object.
@@ -83,7 +83,7 @@ impl OrganizationObject {
     /// That it is no question, or no organization.
     pub async fn ask(&self, organization: String, question: String) -> Result<String, JsError> {
         let (organization, ask) = (organization.parse()?, serde_json::from_str(&question)?);
-        Ok(AssertUnwindSafe(self.answer_and_remember(organization, ask)).await?)
+        Ok(AssertUnwindSafe(self.answer_and_cache(organization, ask)).await?)
     }
 
     /// Does what its alarm was set for.
@@ -93,7 +93,7 @@ impl OrganizationObject {
 }
 
 impl OrganizationObject {
-    async fn answer_and_remember(
+    async fn answer_and_cache(
         &self,
         organization: OrganizationId,
         ask: Ask,
@@ -104,7 +104,7 @@ impl OrganizationObject {
         );
         let opened = self.opened();
         let answer = match &opened {
-            Ok(opened) => self.answer_or_own_up(opened, organization, ask).await,
+            Ok(opened) => self.answer_catching_panic(opened, organization, ask).await,
             Err(fault) => said::<()>(Err(fault.clone().into())),
         };
         let is_behind = match &opened {
@@ -113,7 +113,8 @@ impl OrganizationObject {
             Err(_) => true,
         };
         let mirror = &self.parts.mirror;
-        if ((is_news && mirror.is_to_be_awaited()) || is_behind) && self.wake_within(MIRRORED_AFTER).await
+        if ((is_news && mirror.is_to_be_awaited()) || is_behind)
+            && self.wake_within(MIRRORED_AFTER).await
         {
             mirror.await_alarm();
         }
@@ -168,7 +169,7 @@ impl OrganizationObject {
     }
 
     /// A panic is an answer, too: whoever asks gets it at once, and the next one is served.
-    async fn answer_or_own_up(
+    async fn answer_catching_panic(
         &self,
         opened: &Opened,
         organization: OrganizationId,

@@ -136,11 +136,7 @@ impl ObjectStore {
         shipment::is_due(self.sql())
     }
 
-    pub(super) fn remove_receipts(
-        &self,
-        before: Timestamp,
-        mirror: Mirror,
-    ) -> Result<bool, Fault> {
+    pub(super) fn remove_receipts(&self, before: Timestamp, mirror: Mirror) -> Result<bool, Fault> {
         self.write(|_, sql| shipment::remove_receipts(sql, before, mirror))
     }
 

@@ -3,8 +3,8 @@
 //! Several things may happen in one second: the time moves only by [`Life::wait`].
 
 mod billing;
+mod content;
 mod course;
-mod told;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{ApiShape, Entropy, SampleInvoice, SampleSubscription, envelope};
 use crate::stripe::event::EventKind;
 use crate::time::Timestamp;
-use told::Told;
+use content::Content;
 
 /// The length of a sample billing period, in days.
 const PERIOD_DAYS: u64 = 30;
@@ -72,7 +72,7 @@ pub struct Life {
     invoices: Vec<SampleInvoice>,
     events: Vec<Value>,
     /// What each of them tells of.
-    told: Vec<Told>,
+    contents: Vec<Content>,
 }
 
 impl Life {
@@ -98,7 +98,7 @@ impl Life {
             subscriptions,
             invoices,
             events: Vec::new(),
-            told: Vec::new(),
+            contents: Vec::new(),
         }
     }
 
@@ -161,12 +161,12 @@ impl Life {
         id(self.params.seed, prefix, label, *count)
     }
 
-    fn emit(&mut self, kind: &EventKind, told: Told) {
+    fn emit(&mut self, kind: &EventKind, contents: Content) {
         let id = self.id("evt_", kind.as_str());
         let (now, shape) = (self.now, self.params.shape);
-        let (object, previous) = told.render(shape);
+        let (object, previous) = contents.render(shape);
         self.events.push(envelope::snapshot(&id, kind, now, shape, &object, previous));
-        self.told.push(told);
+        self.contents.push(contents);
     }
 
     /// Changes the subscription at a place, and tells of it when something did change.
@@ -175,17 +175,17 @@ impl Life {
         change(&mut self.subscriptions[place]);
         let after = self.subscriptions[place].clone();
         if before != after {
-            self.emit(&EventKind::SubscriptionUpdated, Told::changed(before, after));
+            self.emit(&EventKind::SubscriptionUpdated, Content::changed(before, after));
         }
     }
 
     /// The subscription's state in an event that does not say what changed.
     fn tell(&mut self, place: usize, kind: &EventKind) {
-        self.emit(kind, Told::subscription(self.subscriptions[place].clone()));
+        self.emit(kind, Content::subscription(self.subscriptions[place].clone()));
     }
 
     fn tell_invoice(&mut self, place: usize, kind: &EventKind) {
-        self.emit(kind, Told::invoice(self.invoices[place].clone()));
+        self.emit(kind, Content::invoice(self.invoices[place].clone()));
     }
 
     /// Whether its last subscription lives.

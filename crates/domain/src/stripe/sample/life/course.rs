@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::told::Told;
+use super::content::Content;
 use super::{Life, PERIOD_DAYS, SamplePrice, Start};
 use crate::period::Period;
 use crate::stripe::event::EventKind;
@@ -27,7 +27,7 @@ impl Life {
             self.now,
             livemode,
         );
-        self.emit(&EventKind::CheckoutCompleted, Told::Object(object));
+        self.emit(&EventKind::CheckoutCompleted, Content::Object(object));
     }
 
     /// A subscription begins.
@@ -147,14 +147,14 @@ impl Life {
         let (customer, organization) = (self.customer.clone(), self.params.organization.clone());
         let object =
             extras::customer(&customer, &organization, self.params.start, self.params.livemode);
-        self.emit(&EventKind::CustomerDeleted, Told::Object(object));
+        self.emit(&EventKind::CustomerDeleted, Content::Object(object));
     }
 
     /// A charge is disputed.
     pub fn dispute(&mut self) {
         let (id, charge) = (self.id("dp_", "dispute"), self.id("ch_", "charge"));
         let object = extras::dispute(&id, &charge, &self.customer, self.now, self.params.livemode);
-        self.emit(&EventKind::DisputeCreated, Told::Object(object));
+        self.emit(&EventKind::DisputeCreated, Content::Object(object));
     }
 
     /// The last dispute is over.
@@ -163,7 +163,7 @@ impl Life {
         let Some(opened) = self.events.iter().rev().find(disputed) else { return };
         let mut object = opened["data"]["object"].clone();
         object["status"] = "won".into();
-        self.emit(&EventKind::DisputeClosed, Told::Object(object));
+        self.emit(&EventKind::DisputeClosed, Content::Object(object));
     }
 
     /// Meter events are found invalid: the event names their meter, and what is wrong with them is
@@ -173,7 +173,7 @@ impl Life {
         let (id, meter) = (self.id("evt_test_", kind.as_str()), self.id("mtr_test_", "meter"));
         let related = ("billing.meter", meter.as_str());
         self.events.push(thin(&id, &kind, self.now, related, self.params.livemode));
-        self.told.push(Told::Thin);
+        self.contents.push(Content::Thin);
     }
 
     pub(super) fn live_as(&self, status: &str) -> Option<usize> {

@@ -7,7 +7,7 @@ use crate::stripe::sample::{ApiShape, SampleInvoice, SampleSubscription, envelop
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(super) enum Told {
+pub(super) enum Content {
     Subscription {
         before: Option<Box<SampleSubscription>>,
         after: Box<SampleSubscription>,
@@ -19,7 +19,7 @@ pub(super) enum Told {
     Thin,
 }
 
-impl Told {
+impl Content {
     pub(super) fn subscription(after: SampleSubscription) -> Self {
         Self::Subscription { before: None, after: Box::new(after) }
     }
@@ -55,11 +55,11 @@ impl Life {
     /// same for every endpoint.
     #[must_use]
     pub fn event_at(&self, place: usize, shape: ApiShape) -> Option<Value> {
-        let (mut event, told) = (self.events.get(place)?.clone(), self.told.get(place)?);
-        if matches!(told, Told::Thin) {
+        let (mut event, contents) = (self.events.get(place)?.clone(), self.contents.get(place)?);
+        if matches!(contents, Content::Thin) {
             return Some(event);
         }
-        let (object, previous) = told.render(shape);
+        let (object, previous) = contents.render(shape);
         event["api_version"] = shape.as_str().into();
         event["data"] = json!({ "object": object });
         if let Some(previous) = previous {

@@ -8,7 +8,7 @@ use driftlock_domain::idempotency::{Claimed, Kept};
 
 /// See the module; clones are the same one.
 #[derive(Clone, Default)]
-pub(crate) struct KeyInHand(Rc<Inner>);
+pub(crate) struct RequestIdempotency(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -18,7 +18,7 @@ struct Inner {
     in_flight: Cell<bool>,
 }
 
-impl KeyInHand {
+impl RequestIdempotency {
     /// Admission claimed the key, and found this of it.
     pub(crate) fn admitted(&self, kept: Option<Kept>) {
         self.0.found.replace(Some(kept.into()));
