@@ -1,62 +1,108 @@
-//! A clock that stands until it is moved.
+//! A clock in virtual time: it moves only when a test moves it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driftlock_domain::time::Timestamp;
-use driftlock_domain::trusted_time::ClockStatus;
+use driftlock_domain::trusted_time::{Change, ClockStatus, Reading, TrustedTime, confirmed_after};
 use driftlock_gateway::ports::Clock;
 
 /// Virtual time; clones are the same clock.
 #[derive(Debug, Clone)]
-pub struct VirtualClock(Arc<Hands>);
+pub struct VirtualClock(Arc<Mutex<Clocks>>);
 
+/// The wall clock and the monotonic clock of a virtual machine, and its trusted time.
 #[derive(Debug)]
-struct Hands {
-    micros: AtomicI64,
-    /// How far the wall clock is ahead of the order's clock.
-    wall_ahead_micros: AtomicI64,
+struct Clocks {
+    reading: Reading,
+    trusted: TrustedTime,
 }
 
 impl VirtualClock {
-    /// A clock that stands at `start`.
+    /// A clock that shows `start`.
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
-        let (micros, wall_ahead_micros) = (AtomicI64::new(start.micros()), AtomicI64::new(0));
-        Self(Arc::new(Hands { micros, wall_ahead_micros }))
+        let reading = Reading { wall: start, monotonic: Duration::ZERO };
+        let trusted = TrustedTime::start(reading, None);
+        Self(Arc::new(Mutex::new(Clocks { reading, trusted })))
     }
 
-    /// Moves it on.
+    /// Moves both clocks forward.
     pub fn advance(&self, by: Duration) {
-        self.0.micros.fetch_add(micros(by), Ordering::SeqCst);
+        self.clocks().advance(by);
     }
 
-    /// The wall clock was set forward by so much and was set right again: from now on it is behind
-    /// the order's clock, which does not go back.
+    /// Sets the wall clock forward, waits until the trusted time has followed it, and corrects the
+    /// wall clock. The trusted time is then ahead and unconfirmed. As soon as the clock was
+    /// advanced by [`confirmed_after`] in addition, the trusted time goes back to the wall clock
+    /// and is confirmed, as in a host that begins anew.
     pub fn leap_and_return(&self, by: Duration) {
-        self.advance(by);
-        self.0.wall_ahead_micros.fetch_sub(micros(by), Ordering::SeqCst);
+        let mut clocks = self.clocks();
+        let right = clocks.reading.wall;
+        clocks.set_wall(right.plus(by));
+        let waited = confirmed_after(micros(by));
+        clocks.advance(waited);
+        clocks.set_wall(right.plus(waited));
+    }
+
+    fn clocks(&self) -> MutexGuard<'_, Clocks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clocks {
+    fn advance(&mut self, by: Duration) {
+        self.reading.monotonic += by;
+        self.set_wall(self.reading.wall.plus(by));
+    }
+
+    fn set_wall(&mut self, wall: Timestamp) {
+        self.reading.wall = wall;
+        if let Some(Change::MustGoBack(_)) = self.trusted.observe(self.reading) {
+            self.trusted.set_back(self.reading);
+        }
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.micros.load(Ordering::SeqCst))
+        let clocks = self.clocks();
+        let monotonic = micros(clocks.reading.monotonic);
+        Timestamp::from_micros(clocks.trusted.offset_micros().saturating_add(monotonic))
     }
 
     fn status(&self) -> ClockStatus {
-        let wall_ahead_micros = self.0.wall_ahead_micros.load(Ordering::SeqCst);
-        let is_confirmed = wall_ahead_micros.unsigned_abs() <= 600_000_000;
-        ClockStatus { leaps: u64::from(!is_confirmed), wall_ahead_micros, is_confirmed }
+        self.clocks().trusted.status()
     }
 
     fn wall(&self) -> Timestamp {
-        let ahead = self.0.wall_ahead_micros.load(Ordering::SeqCst);
-        Timestamp::from_micros(self.0.micros.load(Ordering::SeqCst).saturating_add(ahead))
+        self.clocks().reading.wall
     }
 }
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).expect("tests last no centuries")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_leap_that_returned_the_clock_is_confirmed_again_in_time() {
+        let start = Timestamp::from_secs(1_800_000_000);
+        let clock = VirtualClock::at(start);
+        let leap = Duration::from_secs(7_200);
+        let needed = confirmed_after(micros(leap));
+        clock.leap_and_return(leap);
+        assert_eq!(clock.wall(), start.plus(needed));
+        assert_eq!(clock.now(), clock.wall().plus(leap));
+        let second = Duration::from_secs(1);
+        clock.advance(needed.saturating_sub(second));
+        assert!(!clock.status().is_confirmed);
+        clock.advance(second);
+        assert!(clock.status().is_confirmed);
+        assert_eq!(clock.now(), clock.wall());
+        assert_eq!(clock.wall(), start.plus(needed * 2));
+    }
 }
