@@ -45,6 +45,23 @@ fn served() -> MutexGuard<'static, BTreeSet<Inode>> {
     SERVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a process serves the file now, by whatever name it opened it.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub(crate) fn is_owned(database: &Path) -> io::Result<bool> {
+    let served = served();
+    if served.contains(&Inode::of(&std::fs::metadata(database)?)) {
+        return Ok(true);
+    }
+    // Shared, and released at once: two that look at the same time do not see each other.
+    match File::open(database)?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Takes the file, and makes it if there is none.
 pub(crate) fn own(database: &Path) -> Result<Owned, OpenError> {
     let failed = |error: io::Error| match error.kind() {

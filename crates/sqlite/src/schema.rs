@@ -8,8 +8,8 @@ use driftlock_sqlite_core::MIGRATIONS;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, access};
 
-use crate::claim;
 use crate::open::{OpenError, check};
+use crate::{claim, own};
 
 /// The version that this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -33,7 +33,10 @@ pub fn inspect(path: &Path, accept_missing: Option<u64>) -> Result<(i64, i64), O
     let found = version(&connection).map_err(failed)?;
     is_known(found, path)?;
     check(&connection, path)?;
-    if accept_missing.is_none() {
+    // The process that serves the file compared it when it started. By another name of the file its
+    // statement of the last commit is not found; opening the file then names that process.
+    let is_owned = own::is_owned(path).map_err(|error| OpenError::Io(path.to_owned(), error))?;
+    if accept_missing.is_none() && !is_owned {
         claim::inspect(&connection, path)?;
     }
     Ok((found, VERSION))

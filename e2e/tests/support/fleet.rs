@@ -177,9 +177,10 @@ impl Fleet {
         let mut command = self.command("check");
         command.arg("--config").arg(self.directory.path().join("gateway.toml"));
         let done = command.output().expect("it runs");
-        let said = String::from_utf8_lossy(&done.stdout);
-        let line = said.lines().find(|line| line.starts_with("ENV_")).unwrap_or_default();
-        (done.status.success(), line.to_owned())
+        // What is right goes to standard output, mistakes to standard error.
+        let printed = String::from_utf8([done.stdout, done.stderr].concat()).expect("UTF-8");
+        let line = printed.lines().find_map(|line| line.find("ENV_").map(|at| &line[at..]));
+        (done.status.success(), line.unwrap_or_default().to_owned())
     }
 
     /// Where a gateway listens.
