@@ -13,7 +13,7 @@ use super::output;
 pub(super) struct Alerts {
     /// The organization's id, org_…
     organization: String,
-    /// How many, the newest first
+    /// How many alerts to show, newest first
     #[arg(long, default_value_t = 100)]
     limit: usize,
     #[command(flatten)]

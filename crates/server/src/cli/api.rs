@@ -14,13 +14,13 @@ use ureq::http::Response;
 
 use super::private;
 
-/// Where the gateway is, and who asks.
+/// The gateway's address, and the caller's token.
 #[derive(Args, Clone)]
 pub(super) struct Remote {
     /// The gateway's address
     #[arg(long, default_value = "http://127.0.0.1:8787", global = true)]
     pub(super) url: String,
-    /// Data of `driftlock dev`, whose token serves when ENV_ADMIN_TOKEN is unset
+    /// Data folder of `driftlock dev`; its token is used if ENV_ADMIN_TOKEN is unset
     #[arg(long, default_value = ".driftlock", global = true)]
     pub(super) data: PathBuf,
     /// Print JSON
@@ -35,24 +35,24 @@ pub(super) struct Api {
     token: String,
 }
 
-/// The file that `dev` keeps its token in.
+/// The file in which `dev` keeps its admin token.
 pub(super) const TOKEN_FILE: &str = "admin-token";
-/// The file that `dev` keeps what sample events are signed with in.
+/// The file in which `dev` keeps the secret that signs sample events.
 pub(super) const WEBHOOK_SECRET_FILE: &str = "webhook-secret";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often somebody who waits is told so.
+/// How often progress is shown: on a terminal, and in a log.
 const TERMINAL_TICK: Duration = Duration::from_secs(2);
 const LOG_TICK: Duration = Duration::from_secs(10);
-/// Until any answer has come.
+/// Until an answer's head has arrived.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Remote {
-    /// A client with the token that is at hand.
+    /// A client with the token from the environment or from the data of `dev`.
     pub(super) fn api(&self) -> Result<Api> {
         Ok(Api::new(&self.url, self.token()?))
     }
 
-    /// The same for work that takes the longer the more there is: no answer comes too late.
+    /// The same without a timeout, for work whose time grows with the amount of data.
     pub(super) fn patient_api(&self) -> Result<Api> {
         Ok(Api::within(&self.url, self.token()?, None))
     }
@@ -60,14 +60,14 @@ impl Remote {
     fn token(&self) -> Result<String> {
         let file = self.data.join(TOKEN_FILE);
         match std::env::var("ENV_ADMIN_TOKEN") {
-            // Of several, any will do.
+            // Every token of the list is valid.
             Ok(list) if !list.trim().is_empty() => {
                 Ok(list.split(',').next().unwrap_or_default().trim().to_owned())
             }
             Ok(_) | Err(_) => private::read(&file)?.with_context(|| {
                 format!(
-                    "no admin token: set ENV_ADMIN_TOKEN, or name the data of `driftlock dev` with \
-                     --data (there is no {})",
+                    "no admin token: set ENV_ADMIN_TOKEN, or set --data to the data folder of \
+                     `driftlock dev` (there is no {})",
                     file.display()
                 )
             }),
@@ -93,7 +93,7 @@ impl Api {
         read(self.open(path)?)
     }
 
-    /// An answer whose body is read as it comes.
+    /// An answer whose body the caller reads as a stream.
     pub(super) fn open(&self, path: &str) -> Result<Response<ureq::Body>> {
         let url = format!("{}{path}", self.base);
         let sent = self.agent.get(&url).header("authorization", self.bearer()).call();
@@ -106,11 +106,11 @@ impl Api {
         read(checked(request.send_json(body).with_context(|| self.unreachable())?)?)
     }
 
-    /// What `ask` gets, however long that takes; whoever looks on is told that it is still waited for.
+    /// Runs `ask` without a time limit, and shows on standard error that it is still running.
     pub(super) fn patiently<T>(&self, what: &str, ask: impl FnOnce(&Self) -> T) -> T {
         let (done, waiting) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            scope.spawn(move || tell_of_waiting(what, &waiting));
+            scope.spawn(move || show_progress(what, &waiting));
             let answer = ask(self);
             drop(done);
             answer
@@ -128,7 +128,7 @@ impl Api {
         self.list_where(path, "")
     }
 
-    /// All pages of a list under further parameters, each with its `&`.
+    /// All pages of a list, with further query parameters, each of which begins with `&`.
     pub(super) fn list_where(&self, path: &str, parameters: &str) -> Result<Vec<Value>> {
         let mut rows = Vec::new();
         let mut cursor = None;
@@ -151,15 +151,12 @@ impl Api {
     }
 
     fn unreachable(&self) -> String {
-        format!(
-            "no gateway answers at {}; `driftlock dev` starts one, --url names another",
-            self.base
-        )
+        format!("no gateway answers at {}; start one with `driftlock dev`, or set --url", self.base)
     }
 }
 
-/// A terminal sees one line that counts; a log gets a line now and then.
-fn tell_of_waiting(what: &str, done: &mpsc::Receiver<()>) {
+/// Shows the elapsed time: a terminal gets one line that is overwritten, a log a new line each time.
+fn show_progress(what: &str, done: &mpsc::Receiver<()>) {
     let is_terminal = std::io::stderr().is_terminal();
     let every = if is_terminal { TERMINAL_TICK } else { LOG_TICK };
     let begun = Instant::now();
@@ -177,7 +174,7 @@ fn tell_of_waiting(what: &str, done: &mpsc::Receiver<()>) {
 }
 
 fn read(response: Response<ureq::Body>) -> Result<Value> {
-    response.into_body().read_json().context("the gateway's answer is no JSON")
+    response.into_body().read_json().context("the gateway's answer is not JSON")
 }
 
 /// The answer, unless it is a problem (RFC 9457), which becomes the error.
@@ -191,7 +188,7 @@ fn checked(mut response: Response<ureq::Body>) -> Result<Response<ureq::Body>> {
     let problem: Value = serde_json::from_str(&text).unwrap_or_default();
     let (Some(title), Some(detail)) = (problem["title"].as_str(), problem["detail"].as_str())
     else {
-        bail!("the gateway answered {status}, and nothing that explains it");
+        bail!("the gateway answered {status} without an explanation");
     };
     let id = problem["instance"].as_str().unwrap_or_default();
     bail!("{title}: {detail} ({status}, request {id})");

@@ -15,9 +15,9 @@ use super::output;
 pub(super) enum Audit {
     /// List entries, oldest first
     List(List),
-    /// Write all entries as NDJSON, and tell the chain's head
+    /// Write all entries as NDJSON, and print the chain's head
     Export(Export),
-    /// Walk the chain; fails when a link does not hold
+    /// Verify the hash chain; fails if an entry was changed or is missing
     Verify(Verify),
 }
 
@@ -33,7 +33,7 @@ pub(super) struct List {
 pub(super) struct Export {
     /// The organization's id, org_…
     organization: String,
-    /// The file to write; standard output unless given
+    /// File to write; default: standard output
     #[arg(long, short)]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -44,17 +44,17 @@ pub(super) struct Export {
 pub(super) struct Verify {
     /// The organization's id, org_…
     organization: String,
-    /// A head that an export stated: SEQ:HASH
+    /// Head that an earlier export or verification printed: SEQ:HASH
     #[arg(long)]
     head: Option<String>,
-    /// The shortest retention that was ever configured, if it is not the one of now
+    /// Shortest retention that was ever configured, if shorter than the current one
     #[arg(long, value_name = "DAYS")]
     retention_days: Option<u32>,
     #[command(flatten)]
     remote: Remote,
 }
 
-/// Progress is told once in so many entries.
+/// Progress is shown after every so many entries.
 const PROGRESS_EVERY: u64 = 10_000;
 
 impl Audit {
@@ -105,22 +105,22 @@ impl Export {
                     .with_context(|| format!("cannot write {}", file.display()))?,
             )),
         };
-        let told = std::io::stderr().is_terminal();
+        let is_terminal = std::io::stderr().is_terminal();
         let mut entries: u64 = 0;
         let mut reader = BufReader::new(response.into_body().into_reader());
         let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).context("the export broke off")? > 0 {
+        while reader.read_until(b'\n', &mut line).context("the export was cut off")? > 0 {
             out.write_all(&line)?;
             line.clear();
             entries += 1;
-            if told && entries.is_multiple_of(PROGRESS_EVERY) {
+            if is_terminal && entries.is_multiple_of(PROGRESS_EVERY) {
                 eprint!("\r{entries} entries");
             }
         }
         out.flush()?;
-        // The last line is no entry: it states the head.
+        // The last line is not an entry: it contains the head.
         let entries = entries.saturating_sub(1);
-        eprintln!("{}{entries} entries, head {head}", if told { "\r" } else { "" });
+        eprintln!("{}{entries} entries, head {head}", if is_terminal { "\r" } else { "" });
         Ok(ExitCode::SUCCESS)
     }
 }

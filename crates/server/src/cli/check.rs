@@ -1,5 +1,5 @@
-//! `driftlock check`: whether `driftlock serve` could start with this configuration and this
-//! environment, and if not, what would be right. Nothing is changed.
+//! `driftlock check`: checks whether `driftlock serve` could start with this configuration and
+//! environment, and says what to correct. It changes nothing.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,10 +14,10 @@ use super::output;
 
 #[derive(Args)]
 pub(super) struct Check {
-    /// The configuration; ENV_CONFIG or ./gateway.toml unless given
+    /// Path of the configuration; default: ENV_CONFIG, then ./gateway.toml
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Fail on warnings, too: a backend or a Redis that does not answer
+    /// Fail also on warnings: a backend or a Redis that does not answer
     #[arg(long)]
     strict: bool,
     /// Print JSON
@@ -40,9 +40,9 @@ impl Check {
             return Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         let examined = examined?;
-        tell(&examined)?;
+        print(&examined)?;
         if fails {
-            bail!("{} warnings, which --strict makes failures", examined.warnings.len());
+            bail!("{} warnings; with --strict they are failures", examined.warnings.len());
         }
         let what = examined.file.map_or_else(
             || "there is no gateway.toml here: the default configuration".to_owned(),
@@ -53,7 +53,7 @@ impl Check {
     }
 }
 
-/// A gateway starts without its backend, so that one that does not answer is a warning.
+/// Connects to every backend. One that does not answer is a warning: a gateway starts without it.
 fn ask_backends(examined: &mut Examined) {
     for (backend, outcome) in examined.backends.connect(&examined.config.timeouts) {
         match outcome {
@@ -80,7 +80,7 @@ fn report(examined: &Result<Examined, Mistakes>, fails: bool) -> Value {
     }
 }
 
-fn tell(examined: &Examined) -> Result<()> {
+fn print(examined: &Examined) -> Result<()> {
     summary(&examined.config)?;
     for line in &examined.found {
         output::line(line)?;

@@ -1,4 +1,4 @@
-//! `driftlock detector`: the reference backend alone.
+//! `driftlock detector`: only the reference backend.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::host;
 
 #[derive(Args)]
 pub(super) struct Detector {
-    /// Where it listens
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
-    /// The SQLite file that keeps anomalies
+    /// SQLite file for the anomalies
     #[arg(long, default_value = "anomalies.db")]
     data: PathBuf,
 }

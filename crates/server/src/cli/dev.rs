@@ -1,7 +1,7 @@
-//! `driftlock dev`: everything at once, to try it out.
+//! `driftlock dev`: starts the gateway and the reference backend together, to try them out.
 //!
-//! A second start finds what the first one made: the store, the token, the demo organization and
-//! its key, which was shown once and is shown no more.
+//! A second start reuses the store, the token, the demo organization and its key. The key is shown
+//! only at the first start.
 
 mod demo;
 mod token;
@@ -23,19 +23,19 @@ use crate::host::{self, AdminListen, Backends, NativeClock, Setup};
 
 #[derive(Args)]
 pub(super) struct Dev {
-    /// Where clients connect
+    /// Address of the public listener, for clients
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
-    /// Where the reference backend listens
+    /// Address of the reference backend
     #[arg(long, default_value = "127.0.0.1:8081")]
     backend_listen: SocketAddr,
-    /// Where operators connect; 127.0.0.1:9090 if it is free
+    /// Address of the admin listener; default: 127.0.0.1:9090 if that is free
     #[arg(long)]
     admin_listen: Option<SocketAddr>,
-    /// Where the data goes
+    /// Folder of the data
     #[arg(long, default_value = ".driftlock")]
     data: PathBuf,
-    /// The configuration; the defaults unless given
+    /// Path of the configuration; default: the built-in defaults
     #[arg(long)]
     config: Option<PathBuf>,
 }
@@ -75,16 +75,16 @@ impl Dev {
             fleet,
             workers: None,
         };
-        let mut told = Ok(());
+        let mut greeted = Ok(());
         let greet = |addresses: host::Addresses| {
-            told = greet(addresses.public, backend.address, &self.data, token);
+            greeted = greet(addresses.public, backend.address, &self.data, token);
         };
         let webhook_secrets = Some(token::webhook_secret(&self.data)?);
         let stripe = environment.stripe;
         let secrets = Secrets { admin_tokens: tokens, backend_headers, webhook_secrets, stripe };
         host::serve(&setup, store, None, secrets, greet, host::stop_signal())
-            .context("--listen chooses another address")?;
-        told
+            .context("choose another address with --listen")?;
+        greeted
     }
 }
 
@@ -95,7 +95,7 @@ fn greet(gateway: SocketAddr, backend: SocketAddr, data: &Path, token: &str) -> 
     demo::greet(&format!("http://{gateway}"), data, token)
 }
 
-/// The reference backend on a thread of its own.
+/// The reference backend, on a separate thread.
 struct Backend {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -107,11 +107,11 @@ impl Backend {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let bound = runtime
             .block_on(driftlock_detector::bind(address, data))
-            .context("--backend-listen chooses another address")?;
+            .context("choose another address with --backend-listen")?;
         let address = bound.address()?;
         let (stop, stopped) = oneshot::channel();
         let wait = async {
-            // It also ends when the sender is gone.
+            // A dropped sender is a stop, too.
             let _ = stopped.await;
         };
         let work = move || runtime.block_on(bound.serve(wait));
@@ -120,7 +120,7 @@ impl Backend {
     }
 
     fn stop(self) -> Result<()> {
-        // If it has ended already, joining tells why.
+        // If the backend has ended already, joining its thread returns the error.
         let _ = self.stop.send(());
         self.thread.join().map_err(|_panic| anyhow!("the reference backend failed"))??;
         Ok(())

@@ -1,8 +1,8 @@
-//! What `serve` needs before it can start, looked at without changing anything.
+//! Checks everything that `serve` needs before it can start, without changing anything.
 //!
-//! `serve` begins with this and `check` consists of it, so that `check` fails wherever `serve`
-//! would, with the same words. What only the start itself can find out is left to it: whether
-//! another process holds the database, the journal or the address at that moment.
+//! Both `serve` and `check` run these checks. So `check` fails wherever `serve` would, with the
+//! same messages. Only the start itself finds out whether another process uses the database, the
+//! journal or the listen address at that moment.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,32 +16,32 @@ use super::store;
 use crate::host::log;
 use crate::host::{BACKEND_URL, Backends, Environment, EnvironmentError, Journal, StoreUrl};
 
-/// Everything that a gateway is made of, but for its open store.
+/// The parts of a gateway, except for the open store.
 pub(super) struct Examined {
-    /// Validated.
+    /// The validated configuration.
     pub(super) config: Config,
-    /// The file that it came from; the defaults without one.
+    /// The configuration's file; `None` if the defaults are used.
     pub(super) file: Option<PathBuf>,
-    /// Where requests go.
+    /// The backends that get the requests.
     pub(super) backends: Backends,
-    /// What the environment says; its secrets are in `secrets`.
+    /// The store that the environment names.
     pub(super) store: StoreUrl,
-    /// Tokens, keys, headers for the backend.
+    /// Admin tokens, Stripe's keys, headers for the backend.
     pub(super) secrets: Secrets,
-    /// The fleet's rate limits, where the environment names a Redis.
+    /// The fleet's rate limits, if the environment names a Redis.
     pub(super) fleet: Option<FleetRedis>,
-    /// What is well, a line each.
+    /// Successful checks, one line each.
     pub(super) found: Vec<String>,
-    /// What a gateway can start with, but should not have to, a line each.
+    /// Problems that do not prevent a start, one line each.
     pub(super) warnings: Vec<String>,
 }
 
-/// Something that a gateway cannot start with.
+/// A mistake that prevents a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mistake {
-    /// The configuration's file, for a mistake in it.
+    /// The configuration's file, if the mistake is in it.
     file: Option<PathBuf>,
-    /// The line in it.
+    /// The line in that file.
     pub(super) line: Option<usize>,
     /// The setting or the environment variable; may be empty.
     pub(super) key: String,
@@ -49,7 +49,7 @@ pub(super) struct Mistake {
     pub(super) message: String,
 }
 
-/// All that were found.
+/// All mistakes that were found.
 #[derive(Debug)]
 pub(super) struct Mistakes(pub(super) Vec<Mistake>);
 
@@ -100,12 +100,11 @@ impl From<Mistakes> for anyhow::Error {
     }
 }
 
-/// Looks at the configuration, the environment, and what they name. With `accept_missing` a database
-/// in which commits are missing is no mistake here: opening it compares the number.
+/// Checks the configuration, the environment, and the services and files that they name. With
+/// `accept_missing`, missing commits are no mistake here: the number is compared on opening.
 ///
 /// # Errors
-/// Every mistake of the first stage that has any: a file or variable that cannot be read hides what
-/// it would name.
+/// All mistakes of the first stage that has any. Later stages need the results of earlier ones.
 pub(super) fn examine(
     argument: Option<PathBuf>,
     accept_missing: Option<u64>,
@@ -136,7 +135,7 @@ fn read(argument: Option<PathBuf>) -> Result<(Environment, Option<PathBuf>, Conf
     }
 }
 
-/// The configuration of this file, or the defaults without one.
+/// The configuration of this file, or the defaults without a file.
 fn configuration(path: Option<&Path>) -> Result<Config, Vec<Mistake>> {
     let Some(path) = path else { return Ok(Config::default()) };
     let text = store::configuration_text(path);
@@ -153,15 +152,15 @@ struct Assembled {
     secrets: Secrets,
 }
 
-/// Second stage: what a gateway is made of, as far as that needs no look at anything else.
+/// Second stage: the parts of a gateway that need no I/O.
 fn assemble(environment: Environment, config: Config) -> Result<Assembled, Mistakes> {
     let mut mistakes = Vec::new();
     let urls = environment.backend.clone().unwrap_or_else(|| config.backend.url.clone());
     if urls.is_empty() {
         mistakes.push(Mistake::of(
             BACKEND_URL,
-            "not set, and neither is backend.url in the configuration; `http://127.0.0.1:8081` would \
-             be right",
+            "not set, and neither is backend.url in the configuration; set it, for example to \
+             `http://127.0.0.1:8081`",
         ));
     }
     let store = environment.required_store().cloned();
@@ -192,7 +191,7 @@ fn assemble(environment: Environment, config: Config) -> Result<Assembled, Mista
     Ok(Assembled { config, backends, store, redis: environment.redis, secrets })
 }
 
-/// Third stage: the store, the journal and the Redis that are named.
+/// Third stage: the configured store, journal and Redis.
 fn look(
     parts: Assembled,
     file: Option<PathBuf>,

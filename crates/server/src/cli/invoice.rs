@@ -1,4 +1,4 @@
-//! `driftlock usage --invoice`: what the current period will cost.
+//! `driftlock usage --invoice`: the upcoming invoice of the current period.
 
 use std::process::ExitCode;
 
@@ -46,7 +46,7 @@ pub(super) fn show(organization: &str, remote: &Remote) -> Result<ExitCode> {
     output::table(&columns, &lines)?;
     output::line(&format!("total          {}", cents(&invoice["amount_cents"])))?;
     if let Some(total) = invoice["stripe_preview"]["total"].as_i64() {
-        // The subscription may be in another currency than the plans.
+        // The subscription's currency may differ from the plans'.
         let currency = invoice["stripe_preview"]["currency"].as_str().unwrap_or("usd");
         let total = money::shown(total, currency);
         output::line(&format!("Stripe's preview, with prorations, tax and credits: {total}"))?;

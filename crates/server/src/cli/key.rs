@@ -11,13 +11,13 @@ use super::output;
 
 #[derive(Subcommand)]
 pub(super) enum Key {
-    /// Make a key; it is shown once
+    /// Create a key; it is shown only once
     Create(Create),
     /// List an organization's keys
     List(List),
-    /// Refuse a key from now on
+    /// Revoke a key: it is refused from the next request on
     Revoke(Revoke),
-    /// Make a successor; the old key goes on for a while
+    /// Replace a key; the old one stays valid for the grace time
     Rotate(Rotate),
 }
 
@@ -25,19 +25,19 @@ pub(super) enum Key {
 pub(super) struct Create {
     /// The organization's id, org_…
     organization: String,
-    /// What people call it
+    /// Display name
     #[arg(long, default_value = "key")]
     name: String,
-    /// What it may do, comma-separated; everything unless given
+    /// Scopes of the key, comma-separated; default: all
     #[arg(long, value_delimiter = ',')]
     scopes: Option<Vec<String>>,
-    /// From when on it is refused (RFC 3339)
+    /// Expiry (RFC 3339)
     #[arg(long)]
     expires_at: Option<String>,
-    /// Its own limit, in place of the plan's
+    /// Rate limit of this key; default: the plan's
     #[arg(long)]
     requests_per_minute: Option<u32>,
-    /// Addresses it may be used from (CIDR), comma-separated
+    /// Client addresses that may use the key (CIDR), comma-separated; default: all
     #[arg(long, value_delimiter = ',')]
     ip_allow: Vec<String>,
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub(super) struct Revoke {
 pub(super) struct Rotate {
     /// The key's id, key_…
     id: String,
-    /// How long the old key goes on
+    /// How long the old key stays valid
     #[arg(long, default_value_t = 3_600)]
     grace_seconds: u64,
     #[command(flatten)]
@@ -125,7 +125,7 @@ fn show(remote: &Remote, key: &Value) -> Result<ExitCode> {
     }
     output::fields(&FIELDS, key)?;
     if let Some(secret) = key["key"].as_str() {
-        output::line(&format!("\nThe key, shown this once:\n{secret}"))?;
+        output::line(&format!("\nThe key (shown only now):\n{secret}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `driftlock migrate`: brings the store's schema up to date. A second run changes nothing.
+//! `driftlock migrate`: upgrades the store's schema. A second run changes nothing.
 
 use std::process::ExitCode;
 
@@ -15,12 +15,12 @@ pub(super) struct Migrate {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Accept an embedded database although commits are missing in it: the number that the refusal names
+    /// Accept an embedded database with missing commits: the number that the refused start printed
     #[arg(long, value_name = "NUMBER")]
     accept_missing_commits: Option<u64>,
 }
 
-/// What was done.
+/// The result of a migration.
 struct Done {
     from: i64,
     to: i64,
@@ -46,8 +46,8 @@ impl Migrate {
                 Done { from, to, applied, notices }
             }
             StoreUrl::Supabase(_) => bail!(
-                "a project's REST API changes no schema: `supabase db push` applies \
-                 migrations/postgres, or set ENV_DATABASE_URL to the project's database"
+                "a project's REST API cannot change the schema: apply migrations/postgres with \
+                 `supabase db push`, or set ENV_DATABASE_URL to the project's database"
             ),
         };
         if self.json {
@@ -64,7 +64,7 @@ impl Migrate {
         }
         output::line(&match from {
             from if from == to => format!("the schema is up to date (version {to})"),
-            from => format!("the schema went from version {from} to {to}"),
+            from => format!("upgraded the schema from version {from} to {to}"),
         })?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,5 +1,5 @@
-//! The command line. Commands that administer are clients of the admin API, so that they work
-//! against every host; only `serve`, `dev`, `detector`, `check` and `migrate` work in place.
+//! The command line. Commands that administer are clients of the admin API, so that they work with
+//! every host. Only `serve`, `dev`, `detector`, `check` and `migrate` need no running gateway.
 
 mod alerts;
 mod api;
@@ -35,13 +35,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Try everything here: gateway, reference backend, a demo organization and key
+    /// Try it out: start a gateway, the reference backend, a demo organization and key
     Dev(dev::Dev),
     /// Run the gateway
     Serve(serve::Serve),
-    /// Explain what is wrong with a configuration
+    /// Check the configuration and environment, and report every mistake
     Check(check::Check),
-    /// Bring the store's schema up to date
+    /// Upgrade the store's schema
     Migrate(migrate::Migrate),
     /// Organizations
     #[command(subcommand)]
@@ -51,9 +51,9 @@ enum Command {
     Key(key::Key),
     /// Usage, quota and cost of a billing period
     Usage(usage::Usage),
-    /// What an organization was to be told: thresholds, failing payments
+    /// Alerts of an organization: quota thresholds, failed payments
     Alerts(alerts::Alerts),
-    /// A metered request, by its receipt
+    /// Look up a metered request by its receipt
     Receipt(receipt::Receipt),
     /// The audit log of an organization
     #[command(subcommand)]
@@ -61,7 +61,7 @@ enum Command {
     /// Stripe's events
     #[command(subcommand)]
     Stripe(stripe::Stripe),
-    /// Run the reference backend alone
+    /// Run only the reference backend
     Detector(detector::Detector),
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn run() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            // A reader that has seen enough (`| head`) is no failure.
+            // A reader that closes the pipe early (`| head`) is no failure.
             if error.root_cause().downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) {
                 return ExitCode::SUCCESS;
             }

@@ -11,21 +11,21 @@ use super::output;
 
 #[derive(Subcommand)]
 pub(super) enum Org {
-    /// Make an organization
+    /// Create an organization
     Create(Create),
     /// List organizations
     List(List),
-    /// Show one
+    /// Show an organization
     Show(Show),
-    /// Change one
+    /// Change an organization
     Update(Update),
-    /// Show who counts its units, or have another kind of gateway count them
+    /// Show or change the ledger host: which kind of gateway meters the organization
     LedgerHost(LedgerHost),
 }
 
 #[derive(Args)]
 pub(super) struct Create {
-    /// What people call it
+    /// Display name
     name: String,
     #[command(flatten)]
     settings: Settings,
@@ -41,7 +41,7 @@ pub(super) struct List {
 
 #[derive(Args)]
 pub(super) struct Show {
-    /// Its id, org_…
+    /// The organization's id, org_…
     id: String,
     #[command(flatten)]
     remote: Remote,
@@ -49,12 +49,12 @@ pub(super) struct Show {
 
 #[derive(Args)]
 pub(super) struct Update {
-    /// Its id, org_…
+    /// The organization's id, org_…
     id: String,
-    /// Another name
+    /// New display name
     #[arg(long)]
     name: Option<String>,
-    /// Suspend it, or let it go on
+    /// Suspend the organization, or activate it again
     #[arg(long)]
     status: Option<Status>,
     #[command(flatten)]
@@ -65,10 +65,10 @@ pub(super) struct Update {
 
 #[derive(Args)]
 pub(super) struct LedgerHost {
-    /// Its id, org_…
+    /// The organization's id, org_…
     id: String,
-    /// Who is to count: leases (native nodes) or objects (Workers); from the end of the billing period
-    /// on, or at once when no unit of it is counted yet
+    /// New ledger host: leases (native nodes) or objects (Workers). It takes over when the billing
+    /// period ends, or at once if no unit has been counted yet
     #[arg(long, value_name = "KIND")]
     set: Option<LedgerKind>,
     #[command(flatten)]
@@ -83,13 +83,13 @@ struct Settings {
     /// Units included per billing period, in place of the plan's
     #[arg(long)]
     included: Option<u64>,
-    /// What happens when they are used up
+    /// What happens when the included units are used up
     #[arg(long)]
     policy: Option<Policy>,
-    /// Where soft-cap ends, in percent of the included units
+    /// Cap of the soft-cap policy, in percent of the included units
     #[arg(long)]
     cap_percent: Option<u32>,
-    /// The most that overage may cost per billing period, in micro-dollars
+    /// Greatest cost of overage per billing period, in micro-dollars
     #[arg(long)]
     spend_cap_micros: Option<u64>,
     /// Requests per minute over all keys

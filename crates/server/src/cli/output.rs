@@ -1,4 +1,4 @@
-//! What commands print: JSON, or a table for people.
+//! The output of commands: JSON, or a table for people.
 
 use std::io::Write;
 
@@ -17,7 +17,7 @@ pub(super) fn json(value: &Value) -> Result<()> {
     line(&serde_json::to_string_pretty(value)?)
 }
 
-/// A table of these columns: each a heading, and a path of members in a row.
+/// A table. Each column has a heading and a path of JSON members in a row.
 pub(super) fn table(columns: &[(&str, &str)], rows: &[Value]) -> Result<()> {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY);
@@ -28,7 +28,7 @@ pub(super) fn table(columns: &[(&str, &str)], rows: &[Value]) -> Result<()> {
     line(&table.to_string())
 }
 
-/// A value's fields, one a line.
+/// The fields of a value, one per line.
 pub(super) fn fields(columns: &[(&str, &str)], value: &Value) -> Result<()> {
     let width = columns.iter().map(|(heading, _)| heading.len()).max().unwrap_or(0);
     for (heading, path) in columns {

@@ -1,5 +1,5 @@
-//! Secrets in files: made for their owner's eyes only, and read only where nobody else can have
-//! written or read them.
+//! Secrets in files. A file is created for its owner only. It is read only if no other user can have
+//! written or read it.
 //!
 //! `dev` keeps its admin token in a folder below the current one, which may be a folder that others
 //! write to. A token that another user put there would let that user administer the gateway.
@@ -12,23 +12,23 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::OFlags;
 
-/// No secret of ours is longer, in bytes.
+/// The longest secret that is read.
 const SECRET_BYTES_MAX: u64 = 4_096;
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Makes a folder for its owner only, or takes one that is there if nobody else can write to it.
+/// Creates a folder for its owner only. Accepts an existing one if no other user can write to it.
 pub(super) fn folder(path: &Path) -> Result<()> {
     let shown = path.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("cannot make the folder {shown}"))?;
-    // Not through a link: whoever made it may point it elsewhere.
-    let found = path.symlink_metadata().with_context(|| format!("cannot look at {shown}"))?;
-    ensure!(found.is_dir(), "{shown} is a link, not a folder: --data names the folder itself");
+    made.with_context(|| format!("cannot create the folder {shown}"))?;
+    // Links are refused: another user who owns the link could change its target.
+    let found = path.symlink_metadata().with_context(|| format!("cannot examine {shown}"))?;
+    ensure!(found.is_dir(), "{shown} is a link, not a folder: set --data to the folder itself");
     owned(found.uid(), path)?;
     ensure!(
         found.mode() & OTHERS_WRITE == 0,
-        "others may write to the folder {shown}: `chmod go-w {shown}`, or choose another by --data"
+        "others may write to {shown}: run `chmod go-w {shown}`, or choose another folder with --data"
     );
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::LOOP) => {
-            bail!("{shown} is a link: a secret is read from a file itself; remove the link")
+            bail!("{shown} is a link: secrets are not read through links; remove the link")
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
     };
@@ -53,7 +53,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
     Ok(Some(text.trim().to_owned()))
 }
 
-/// Writes a secret to a file that is not there yet.
+/// Writes a secret to a file that does not exist yet.
 pub(super) fn write(path: &Path, secret: &str) -> Result<()> {
     let written = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -63,15 +63,15 @@ pub(super) fn write(path: &Path, secret: &str) -> Result<()> {
     written().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Of the open file: its name may lead elsewhere by now.
+/// Checks the open file, because its name may point to another file by now.
 fn check(file: &File, path: &Path) -> Result<()> {
     let (found, shown) = (file.metadata()?, path.display());
     ensure!(found.is_file(), "{shown} is no regular file, so no secret is read from it");
     owned(found.uid(), path)?;
     ensure!(
         found.mode() & OTHERS == 0,
-        "others may use the secret in {shown} (mode {:03o}): remove it so that a new one is made, \
-         or `chmod 600 {shown}` if nobody has read or written it",
+        "others can read or write the secret in {shown} (mode {:03o}): remove the file, so that a \
+         new secret is created, or run `chmod 600 {shown}` if no other user has used it",
         found.mode() & 0o777
     );
     Ok(())
@@ -81,8 +81,8 @@ fn owned(uid: u32, path: &Path) -> Result<()> {
     let own = rustix::process::geteuid().as_raw();
     ensure!(
         uid == own,
-        "{} belongs to another user (id {uid}; this one is {own}): remove it, or choose another \
-         folder by --data",
+        "{} belongs to another user (id {uid}; the current user is {own}): remove it, or choose \
+         another folder with --data",
         path.display()
     );
     Ok(())
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_again_and_is_its_owners_only() {
+    fn a_written_secret_is_read_again_and_only_its_owner_can_read_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("secret");
         assert_eq!(read(&path).expect("not there"), None);

@@ -10,7 +10,7 @@ use super::output;
 
 #[derive(Args)]
 pub(super) struct Receipt {
-    /// The number that X-Usage-Receipt carried, use_…
+    /// Value of X-Usage-Receipt, use_…
     id: String,
     #[command(flatten)]
     remote: Remote,

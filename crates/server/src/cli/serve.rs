@@ -17,19 +17,19 @@ use crate::host::{self, AdminListen, Journal, NativeClock, NativeStore, Setup, S
 
 #[derive(Args)]
 pub(super) struct Serve {
-    /// The configuration; ENV_CONFIG or ./gateway.toml unless given
+    /// Path of the configuration; default: ENV_CONFIG, then ./gateway.toml
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Where clients connect
+    /// Address of the public listener, for clients
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
-    /// Where operators connect; 127.0.0.1:9090 if it is free
+    /// Address of the admin listener; default: 127.0.0.1:9090 if that is free
     #[arg(long)]
     admin_listen: Option<SocketAddr>,
-    /// Cores that serve; all unless given
+    /// Number of cores to use; default: all
     #[arg(long)]
     workers: Option<NonZeroUsize>,
-    /// Serve an embedded database although commits are missing in it: the number that the refusal names
+    /// Serve an embedded database with missing commits: the number that the refused start printed
     #[arg(long, value_name = "NUMBER")]
     accept_missing_commits: Option<u64>,
 }
@@ -66,7 +66,7 @@ impl Serve {
     }
 }
 
-/// The journal behind a store that may be away, if the configuration wants one.
+/// The journal for outages of a shared store, if the configuration asks for one.
 fn journal(setup: &Setup, store: &impl SharedStore) -> Result<Option<Journal>> {
     let metering = &setup.config.metering;
     let start = || Journal::start(metering, store.clone(), setup.clock.clone());
@@ -79,14 +79,14 @@ fn serve(
     journal: Option<Journal>,
     secrets: Secrets,
 ) -> Result<ExitCode> {
-    let mut told = Ok(());
+    let mut printed = Ok(());
     let ready = |addresses: host::Addresses| {
-        told = output::line(&format!("gateway listens on http://{}", addresses.public));
+        printed = output::line(&format!("gateway listens on http://{}", addresses.public));
         if let Some(admin) = addresses.admin {
             tracing::info!(%admin, "admin listener");
         }
     };
     host::serve(setup, store, journal, secrets, ready, host::stop_signal())?;
-    told?;
+    printed?;
     Ok(ExitCode::SUCCESS)
 }

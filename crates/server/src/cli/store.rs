@@ -1,4 +1,4 @@
-//! The store, the fleet's limits and the configuration that a command works with.
+//! Opens the store, the fleet's rate limits and the configuration for a command.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) fn configuration_text(path: &Path) -> Result<String> {
         .with_context(|| format!("cannot read the configuration {}", path.display()))
 }
 
-/// The configuration of this file, or the defaults without one. Every mistake is told at once.
+/// The configuration of this file, or the defaults without a file. The error lists every mistake.
 pub(super) fn configuration(path: Option<&Path>) -> Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
     Config::parse(&configuration_text(path)?).map_err(|mistakes| {
@@ -32,7 +32,7 @@ pub(super) fn configuration(path: Option<&Path>) -> Result<Config> {
     })
 }
 
-/// Reads the environment; what is wrong with it is told variable by variable.
+/// Reads the environment. The error lists every wrong variable.
 pub(super) fn environment() -> Result<Environment> {
     Environment::read().map_err(|mistakes| {
         let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
@@ -42,16 +42,16 @@ pub(super) fn environment() -> Result<Environment> {
 
 /// The store of a gateway.
 pub(super) enum Store {
-    /// Its own.
+    /// A SQLite file that only this gateway uses.
     Embedded(SqliteStore),
-    /// One that it may share with others.
+    /// PostgreSQL, which several gateways may share.
     Fleet(PostgresStore),
     /// A Supabase project.
     Project(SupabaseStore<StoreHttp>),
 }
 
 impl Store {
-    /// When the store's last commit before this start was, where the store knows.
+    /// The time of the last commit before this start, if the store records it.
     pub(super) fn last_commit(&self) -> Option<Timestamp> {
         match self {
             Self::Embedded(store) => store.last_commit(),
@@ -79,8 +79,8 @@ pub(super) fn open(
     }
 }
 
-/// Looks at the store and changes nothing: by which variable it is named, and whether it could be
-/// opened.
+/// Checks whether the store could be opened, without changing it. Returns also the name of the
+/// variable that configures it.
 pub(super) fn look(
     store: &StoreUrl,
     accept_missing: Option<u64>,
@@ -114,8 +114,8 @@ fn up_to_date(version: i64) -> String {
     format!("the schema is up to date (version {version})")
 }
 
-/// The rate limits of the fleet, if the environment names a server for them. One that refuses this
-/// gateway is a mistake; one that is away is not, since a gateway must start without it.
+/// The rate limits of the fleet, if the environment configures Redis. A Redis that refuses this
+/// gateway is an error. A Redis that does not answer is none: a gateway must start without it.
 pub(super) fn fleet(redis: Option<&RedisUrl>, config: &Config) -> Result<Option<FleetRedis>> {
     let opened = redis.map(|url| open_fleet(url, config));
     opened.transpose().context(REDIS_URL)
@@ -127,18 +127,18 @@ fn open_fleet(url: &RedisUrl, config: &Config) -> Result<FleetRedis> {
     Ok(runtime.block_on(FleetRedis::open(url.clone(), answer_max))?)
 }
 
-/// Whether the configuration asks for no journal, which the embedded store has no use for.
+/// Checks that no journal is configured: the embedded store has no outages to bridge.
 pub(super) fn needs_no_journal(config: &Config) -> Result<()> {
     match config.metering.on_outage {
         OnOutage::Refuse => Ok(()),
         OnOutage::Journal => bail!(
             "\"journal\" is for ENV_DATABASE_URL=postgres://… or a Supabase project: the embedded \
-             store is never away; \"refuse\" is right"
+             store is always reachable; use \"refuse\""
         ),
     }
 }
 
-/// Opens the embedded store; `accept_missing` is the number that the operator read in the refusal of an
+/// Opens the embedded store. `accept_missing` is the number that a refused start printed for an
 /// incomplete database.
 pub(super) fn open_file(
     path: &Path,
@@ -151,7 +151,7 @@ pub(super) fn open_file(
     Ok(SqliteStore::open(path, options)?)
 }
 
-/// The configuration's path: the one that is named, or `gateway.toml` if it is there.
+/// The configuration's path: the given one, or `gateway.toml` if that file exists.
 pub(super) fn config_path(named: Option<PathBuf>) -> Result<Option<PathBuf>> {
     if let Some(path) = named {
         if !path.is_file() {

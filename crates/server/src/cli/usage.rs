@@ -13,13 +13,13 @@ use super::{invoice, output};
 pub(super) struct Usage {
     /// The organization's id, org_…
     organization: String,
-    /// How it is summed up
+    /// How usage is grouped
     #[arg(long, default_value = "day")]
     by: By,
-    /// The billing period that holds this time (RFC 3339); the current one unless given
+    /// A time (RFC 3339) in the billing period to show; default: now
     #[arg(long)]
     at: Option<String>,
-    /// What the current period will cost, line by line
+    /// Show the upcoming invoice of the current period
     #[arg(long, conflicts_with_all = ["by", "at"])]
     invoice: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The demo organization and key, and lines to try them with.
+//! The demo organization and key, and commands that use them.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::cli::output;
 
 const ORGANIZATION: &str = "Demo";
 const KEY: &str = "demo";
-/// Logs that most machines have: one of them is offered for a first detection.
+/// Logs that most machines have. The first that exists is used for a first detection.
 const LOGS: [&str; 5] = [
     "/var/log/dpkg.log",
     "/var/log/syslog",
@@ -19,7 +19,7 @@ const LOGS: [&str; 5] = [
     "/var/log/system.log",
 ];
 
-/// Makes what is missing, and says how to use it.
+/// Creates the organization and key if they are missing, and prints how to use them.
 pub(super) fn greet(gateway: &str, data: &Path, token: &str) -> Result<()> {
     let api = Api::new(gateway, token.to_owned());
     let organization = organization(&api)?;
@@ -39,12 +39,12 @@ pub(super) fn greet(gateway: &str, data: &Path, token: &str) -> Result<()> {
             let made = api.post(&format!("/organizations/{id}/keys"), &json!({ "name": KEY }))?;
             let secret = made["key"].as_str().context("a key without its secret")?.to_owned();
             output::line(&format!("API key            {secret}"))?;
-            output::line("                   (shown this once; another one: see below)")?;
+            output::line("                   (shown only now; to create another, see below)")?;
             secret
         }
         Some(known) => {
             let prefix = known["prefix"].as_str().unwrap_or_default();
-            output::line(&format!("API key            {prefix}… (shown when it was made)"))?;
+            output::line(&format!("API key            {prefix}… (shown only when created)"))?;
             output::line("\nPut your key in place of $KEY below, or: export KEY=dlk_…")?;
             "$KEY".to_owned()
         }
@@ -53,7 +53,9 @@ pub(super) fn greet(gateway: &str, data: &Path, token: &str) -> Result<()> {
     for line in lines(gateway, &key, id, data) {
         output::line(&format!("{line}\n"))?;
     }
-    output::line(&format!("Another key:\n\n{again}\n\nWhat it cost, and the log of it all:\n"))?;
+    output::line(&format!(
+        "Another key:\n\n{again}\n\nShow the cost, and verify the audit log:\n"
+    ))?;
     output::line(&format!("{program} usage {id} {remote}"))?;
     output::line(&format!("{program} audit verify {id} {remote}\n\nCtrl-C stops."))
 }
@@ -66,7 +68,7 @@ fn organization(api: &Api) -> Result<Value> {
     }
 }
 
-/// Five lines that work when pasted.
+/// Five commands to paste.
 fn lines(gateway: &str, key: &str, id: &str, data: &Path) -> [String; 5] {
     let auth = format!("-H \"Authorization: Bearer {key}\"");
     let detect =
