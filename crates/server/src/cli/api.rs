@@ -155,7 +155,8 @@ impl Api {
     }
 }
 
-/// Shows the elapsed time: a terminal gets one line that is overwritten, a log a new line each time.
+/// Shows the elapsed time: a terminal gets one line that is overwritten, a log a new line each
+/// time.
 fn show_progress(what: &str, done: &mpsc::Receiver<()>) {
     let is_terminal = std::io::stderr().is_terminal();
     let every = if is_terminal { TERMINAL_TICK } else { LOG_TICK };

@@ -44,7 +44,7 @@ impl Dev {
     pub(super) fn run(self) -> Result<ExitCode> {
         let config = store::configuration(self.config.as_deref())?;
         private::folder(&self.data)?;
-        let token = token::load_or_make(&self.data)?;
+        let token = token::load_or_create(&self.data)?;
         let tokens = AdminTokens::parse(&token).context("the token in the data folder")?;
         let store = store::open_file(&self.data.join("gateway.db"), &config, None)?;
         let backend = Backend::start(self.backend_listen, &self.data.join("anomalies.db"))?;

@@ -1,5 +1,5 @@
-//! Secrets in files. A file is created for its owner only. It is read only if no other user can have
-//! written or read it.
+//! Secrets in files. A file is created for its owner only. It is read only if no other user can
+//! have written or read it.
 //!
 //! `dev` keeps its admin token in a folder below the current one, which may be a folder that others
 //! write to. A token that another user put there would let that user administer the gateway.
@@ -28,7 +28,7 @@ pub(super) fn folder(path: &Path) -> Result<()> {
     owned(found.uid(), path)?;
     ensure!(
         found.mode() & OTHERS_WRITE == 0,
-        "others may write to {shown}: run `chmod go-w {shown}`, or choose another folder with --data"
+        "others may write to {shown}: run `chmod go-w {shown}`, or choose another with --data"
     );
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! What a client's connection is doing, and since when: the base of its timeouts.
+//! The state of a client's connection and the time of its last change, from which its timeouts
+//! follow.
 //!
-//! A request costs two clock readings and no timer: the connection's one timer is set anew only
-//! when it runs out and there was activity meanwhile.
+//! A request costs two clock readings and no timer operation: a connection has one timer, which is
+//! reset only when it fires and there was activity in the meantime.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use driftlock_domain::framing::{Framing, RefusedHead};
 use driftlock_gateway::{Buffers, Share};
 use tokio::time::Instant;
 
-/// How long a client may take.
+/// The time limits of a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     pub(super) head: Duration,
@@ -23,24 +24,24 @@ pub(super) struct Patience {
     pub(super) request: Duration,
 }
 
-/// What a connection takes while a head comes over it in pieces, beside the head.
+/// Memory that a connection uses while a head arrives in pieces, in addition to the head.
 const HEAD_BYTES: u64 = 32 << 10;
 
 /// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     phase: Cell<(Phase, Instant)>,
-    /// Since when the client takes nothing of what is to be written.
+    /// Since when the client has not accepted the bytes that wait to be written.
     stalled: Cell<Option<Instant>>,
     framing: RefCell<Framing>,
-    /// An answer has been handed over that is not written to its last byte.
+    /// An answer was passed to the HTTP library and is not completely written yet.
     unwritten: Cell<bool>,
-    /// The client sends nothing any more.
+    /// The client has closed its sending side.
     ended: Cell<bool>,
-    /// What a head that comes in pieces takes of the budget for bytes in memory.
+    /// The share of the memory budget that an incomplete head uses, and the head's bytes.
     room: RefCell<Option<(Share, u64)>>,
     buffers: Arc<Buffers>,
-    is_crowded: Cell<bool>,
+    lacks_room: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,34 +50,34 @@ enum Phase {
     Idle,
     /// A head has begun.
     Head,
-    /// A request is under way, and its answer has not begun: how long that takes is bounded by
-    /// those who wait for its body and for the backend.
+    /// A request is in progress and its answer has not begun. The timeouts for its body and for the
+    /// backend bound this phase.
     Busy,
-    /// An answer is under way that has to end in time.
+    /// An answer is being sent and must end within the time for requests.
     Answer,
-    /// An answer is under way that may go on for ever.
+    /// An event stream is being sent, which may last without a limit.
     Stream,
 }
 
-/// How long an answer goes on.
+/// Whether an answer has an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
-    /// It ends.
+    /// It has an end.
     Finite,
     /// It is a stream of events.
     Endless,
 }
 
-/// What is due when the connection's timer runs out.
+/// What to do when the connection's timer fires.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Nothing; to be asked again then.
+    /// Nothing; check again at this time.
     Later(Instant),
-    /// The head did not come in time: 408.
+    /// The head was not complete in time: 408.
     SlowHead,
-    /// There is no room for the head: 503.
-    Crowded,
-    /// The connection is of no use any more.
+    /// The memory budget has no room for the head: 503.
+    NoRoom,
+    /// Close the connection.
     Close,
 }
 
@@ -90,7 +91,7 @@ impl Patience {
         }
     }
 
-    /// How long after its start a connection's timer runs out first.
+    /// How long after its start a connection's timer first fires.
     pub(super) fn shortest(self) -> Duration {
         self.head.min(self.idle).min(self.body).min(self.request)
     }
@@ -106,14 +107,14 @@ impl Activity {
             ended: Cell::new(false),
             room: RefCell::default(),
             buffers: Arc::clone(buffers),
-            is_crowded: Cell::new(false),
+            lacks_room: Cell::new(false),
         })
     }
 
     /// A head is complete.
     ///
     /// # Errors
-    /// [`RefusedHead`], by its bytes.
+    /// [`RefusedHead`], if its bytes break a rule of framing.
     pub(super) fn request_began(&self) -> Result<(), RefusedHead> {
         self.phase.set((Phase::Busy, self.phase.get().1));
         self.framing.borrow_mut().head_read()
@@ -128,19 +129,19 @@ impl Activity {
         self.phase.set((phase, self.phase.get().1));
     }
 
-    /// An answer has been handed over to its last byte, or was given up.
+    /// The HTTP library has taken the whole answer, or dropped it.
     pub(super) fn request_ended(&self, now: Instant) {
         self.unwritten.set(true);
         self.phase.set((self.between(), now));
     }
 
-    /// Whether what is written now answers no request, since none is under way or half answered.
+    /// Whether bytes written now answer no request: none is in progress or partly answered.
     pub(super) fn is_unasked(&self) -> bool {
         let idle = matches!(self.phase.get().0, Phase::Idle | Phase::Head);
         idle && !self.unwritten.get()
     }
 
-    /// Bytes came in. Those of a body that nobody wants any more are no head.
+    /// Bytes arrived. The rest of an unwanted body does not count as a head.
     pub(super) fn received(&self, bytes: &[u8]) {
         self.framing.borrow_mut().feed(bytes);
         self.make_room(bytes.len() as u64);
@@ -154,17 +155,18 @@ impl Activity {
         self.ended.set(true);
     }
 
-    /// Whether the client may still be sending a request: bytes of one are there, and more may come.
+    /// Whether the client may still be sending a request: it has begun one and can send more.
     pub(super) fn is_being_sent(&self) -> bool {
         !self.ended.get() && !self.framing.borrow().is_between_requests()
     }
 
     /// Whether a head found no room in memory.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.is_crowded.get()
+    pub(super) fn lacks_room(&self) -> bool {
+        self.lacks_room.get()
     }
 
-    /// A head that is not complete stays in the library's buffer, which doubles as it grows.
+    /// Reserves memory for an incomplete head. The HTTP library's buffer for it doubles as it
+    /// grows.
     fn make_room(&self, bytes: u64) {
         let mut room = self.room.borrow_mut();
         if !self.framing.borrow().is_within_head() {
@@ -174,7 +176,7 @@ impl Activity {
         let (share, head) = room.get_or_insert_with(|| (self.buffers.share(), 0));
         *head += bytes;
         if share.resize(HEAD_BYTES + 2 * *head).is_err() {
-            self.is_crowded.set(true);
+            self.lacks_room.set(true);
         }
     }
 
@@ -187,7 +189,7 @@ impl Activity {
         self.unwritten.set(false);
     }
 
-    /// Something was written, or could not be.
+    /// A write was tried; `ready` says whether the client accepted bytes.
     pub(super) fn wrote(&self, ready: bool) {
         if ready {
             self.stalled.set(None);
@@ -203,7 +205,7 @@ impl Activity {
         match self.phase.get() {
             (Phase::Idle, since) => {
                 let close = since + patience.idle;
-                // A head that begins meanwhile has its own, shorter time.
+                // A head that begins in the meantime has a separate, shorter limit.
                 if close <= now { Due::Close } else { Due::Later(close.min(now + patience.head)) }
             }
             (Phase::Head, since) => Self::unless(since + patience.head, now, Due::SlowHead),
@@ -239,16 +241,16 @@ mod tests {
         activity.received(b"GET / HTTP/1.1\r\n");
         assert_eq!(buffers.used(), HEAD_BYTES + 32);
         activity.received(b"\r\n");
-        assert_eq!((buffers.used(), activity.is_crowded()), (0, false), "it is complete");
+        assert_eq!((buffers.used(), activity.lacks_room()), (0, false), "it is complete");
         activity.request_began().expect("one framing");
         activity.received(&[b'x'; 101]);
-        assert!(activity.is_crowded() && activity.is_being_sent());
+        assert!(activity.lacks_room() && activity.is_being_sent());
         drop(activity);
         assert_eq!((buffers.used(), buffers.refused()), (0, 1));
     }
 
     #[test]
-    fn idle_connections_are_closed_and_heads_hurried() {
+    fn idle_connections_are_closed_and_slow_heads_are_refused() {
         let start = Instant::now();
         let after = |secs| start + Duration::from_secs(secs);
         let activity = activity(start);
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_refused_body_is_no_slow_head() {
+    fn the_rest_of_a_refused_body_is_no_slow_head() {
         let activity = activity(Instant::now());
         activity.received(b"POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\nhalf");
         activity.request_began().expect("one framing");
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_began_during_an_answer_is_hurried_after_it() {
+    fn a_head_that_began_during_an_answer_is_slow_when_it_is_not_complete_after_it() {
         let activity = activity(Instant::now());
         activity.received(b"GET / HTTP/1.1\r\n\r\nGET ");
         activity.request_began().expect("one framing");

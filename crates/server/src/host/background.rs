@@ -1,7 +1,8 @@
-//! Work that outlives the request that began it, counted so that a stop can wait for it.
+//! Tasks that outlive the request that started them. They are counted, so that a stop can wait for
+//! them.
 //!
 //! Invariant: once [`NativeBackground::idle`] has returned and nothing else runs on the core, all
-//! work that was spawned has ended.
+//! spawned tasks have ended.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use driftlock_gateway::ports::Background;
 
-/// The background of one core; clones are the same one.
+/// The background tasks of one core. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NativeBackground(Rc<Tasks>);
 
@@ -26,7 +27,7 @@ struct Tasks {
 struct Running(Rc<Tasks>);
 
 impl NativeBackground {
-    /// Waits until no work is left. One waiter at a time.
+    /// Waits until no task is left. Only one caller may wait at a time.
     pub(crate) async fn idle(&self) {
         poll_fn(|context| {
             if self.0.running.get() == 0 {
@@ -38,7 +39,7 @@ impl NativeBackground {
         .await;
     }
 
-    /// Takes no more work: the core's loop is about to end, and would never run it.
+    /// Accepts no more tasks: the core's event loop is about to end and would not run them.
     pub(crate) fn close(&self) {
         self.0.closed.set(true);
     }
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stop_waits_for_what_was_spawned() {
+    fn a_stop_waits_for_spawned_tasks() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let done = Rc::new(Cell::new(0));
         tokio::task::LocalSet::new().block_on(&runtime, async {

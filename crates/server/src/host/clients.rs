@@ -1,4 +1,4 @@
-//! The client connections of one core: how many there may be, and how they are told to end.
+//! The client connections of one core: their limit, and the signal that ends them on a stop.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,10 +10,10 @@ use tokio::sync::Semaphore;
 
 use super::connection_limiter::ConnectionPermit;
 
-/// Connections per core, where the system allows as many; beyond, the kernel's queue holds what comes.
+/// Connections per core, if the system allows so many. Further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 65_536;
 
-/// See the module.
+/// All open client connections of a core.
 pub(super) struct Clients {
     room: Semaphore,
     next: Cell<u64>,
@@ -62,7 +62,7 @@ impl Clients {
         Client { clients: Rc::clone(self), number, slot, _permit: permit }
     }
 
-    /// Tells all connections to end after the request under way, and waits for them.
+    /// Asks all connections to end after the request in progress, and waits for them.
     pub(super) async fn drain(&self) {
         self.draining.set(true);
         for waker in self.open.borrow().values().filter_map(|slot| slot.take()) {
@@ -80,7 +80,7 @@ impl Clients {
 }
 
 impl Client {
-    /// The task to wake when connections are to end.
+    /// Sets the task to wake when connections must end.
     pub(super) fn runs_in(&self, task: &Waker) {
         let mut slot = self.slot.borrow_mut();
         if slot.as_ref().is_none_or(|known| !known.will_wake(task)) {
@@ -88,7 +88,7 @@ impl Client {
         }
     }
 
-    /// Whether connections are to end.
+    /// Whether connections must end.
     pub(super) fn is_draining(&self) -> bool {
         self.clients.draining.get()
     }

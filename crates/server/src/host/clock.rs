@@ -1,12 +1,11 @@
-//! The process's clock: trusted time, read without a lock by every core.
+//! The process's clock: trusted time that every core reads without a lock.
 //!
-//! The time is the monotonic clock plus an offset; `driftlock_domain::trusted_time` decides, once a
-//! second, what a wall clock that leaps does to the offset. Invariant: of two readings, the later
-//! one is not less, whichever cores took them, until the host begins anew
-//! ([`NativeClock::go_back`]).
+//! The time is the monotonic clock plus an offset. Once a second, `driftlock_domain::trusted_time`
+//! decides how the offset changes if the wall clock leaps. Invariant: time never decreases, also
+//! not between cores, until the host restarts with an earlier time ([`NativeClock::go_back`]).
 //!
-//! What an outside party states a time for is judged by the system's wall clock itself
-//! ([`Clock::wall`]): it is right again as soon as somebody corrects it.
+//! Timestamps from other parties are compared with the wall clock itself ([`Clock::wall`]), which
+//! is right as soon as an operator corrects it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,28 +16,29 @@ use driftlock_domain::trusted_time::{Change, ClockStatus, Reading, TrustedTime};
 use driftlock_gateway::ports::Clock;
 use tokio::sync::Notify;
 
-/// The process's clock; clones are the same one.
+/// The process's clock. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct NativeClock(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Microseconds that the time is ahead of the monotonic clock.
+    /// Microseconds to add to the monotonic clock.
     offset_micros: AtomicI64,
     time: Mutex<TrustedTime>,
     must_go_back: Notify,
 }
 
 impl NativeClock {
-    /// A clock that shows the wall clock's time; `last_commit` is the store's, where it is known.
+    /// A clock that starts at the wall clock's time. `last_commit` is the store's last one, if
+    /// known.
     pub(crate) fn new(last_commit: Option<Timestamp>) -> Self {
         let time = TrustedTime::start(reading(), last_commit);
         if !time.is_confirmed() {
             let last_commit = last_commit.map(|at| at.to_string());
             tracing::warn!(
                 last_commit,
-                "the system clock does not fit the store's last commit: nothing is removed or sealed \
-                 until the clock is corrected, or for an hour",
+                "the system clock contradicts the store's last commit: removing and sealing \
+                 nothing until the clock is corrected, or for an hour",
             );
         }
         Self(Arc::new(Shared {
@@ -53,12 +53,13 @@ impl NativeClock {
         self.observe(reading());
     }
 
-    /// Ready when the time must go back: then the host begins anew.
+    /// Ready when the time must go back: then the host restarts inside the process.
     pub(crate) async fn must_go_back(&self) {
         self.0.must_go_back.notified().await;
     }
 
-    /// Takes the wall clock's time, also an earlier one: nothing may remember the time before.
+    /// Sets the time to the wall clock's, even if that is earlier. No part may still hold a later
+    /// time.
     pub(crate) fn go_back(&self) {
         let mut time = self.time();
         time.set_back(reading());
@@ -75,21 +76,22 @@ impl NativeClock {
             Some(Change::Leapt(by_micros, followed_after)) => tracing::error!(
                 leap_secs = by_micros / 1_000_000,
                 followed_after_secs = followed_after.map(|time| time.as_secs()),
-                "the system clock leapt: the gateway keeps its own time",
+                "the system clock leapt: the gateway keeps its own time for now",
             ),
             Some(Change::CameBack) => tracing::warn!("the system clock is right again"),
             Some(Change::Followed(by_micros)) => tracing::warn!(
                 leap_secs = by_micros / 1_000_000,
-                "the system clock stands after its leap: the gateway follows it",
+                "the system clock kept its new time: following it",
             ),
             Some(Change::MustGoBack(by_micros)) => {
                 tracing::error!(
                     leap_secs = by_micros / 1_000_000,
-                    "the system clock was set back and stands: restarting inside the process",
+                    "the system clock was set back and kept its new time: restarting inside the \
+                     process",
                 );
                 self.0.must_go_back.notify_one();
             }
-            Some(Change::Confirmed) => tracing::info!("the system clock counts as right"),
+            Some(Change::Confirmed) => tracing::info!("the system clock is trusted again"),
         }
     }
 
@@ -122,7 +124,7 @@ fn reading() -> Reading {
     Reading { wall: Timestamp::from_micros(wall), monotonic: monotonic() }
 }
 
-/// The monotonic clock. On Linux it counts the time for which the machine was suspended, so that
+/// The monotonic clock. On Linux it counts the time while the machine is suspended, so that
 /// waking up is no leap.
 fn monotonic() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
@@ -143,7 +145,7 @@ fn micros(duration: Duration) -> i64 {
 mod tests {
     use super::*;
 
-    /// The clocks so many seconds later, with the wall clock off by so many.
+    /// The clocks `secs` later, with the wall clock ahead by `wrong_secs`.
     fn later(secs: u64, wrong_secs: u64) -> Reading {
         let Reading { wall, monotonic } = reading();
         let running = Duration::from_secs(secs);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leap_that_stands_is_followed_and_no_other() {
+    fn a_leap_is_followed_once_the_wall_clock_keeps_it() {
         let clock = NativeClock::new(None);
         let (start, days) = (reading(), 40 * 86_400);
         clock.observe(later(1, days));
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_clock_is_shown_as_it_is_whatever_the_time_is() {
+    fn the_wall_clock_is_shown_without_the_offset() {
         let clock = NativeClock::new(None);
         clock.observe(later(1, 7_200));
         clock.observe(later(400, 7_200));
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_back_only_when_the_host_begins_anew() {
+    fn it_goes_back_only_when_the_host_restarts() {
         let clock = NativeClock::new(None);
         clock.observe(later(1, 7_200));
         clock.observe(later(400, 7_200));

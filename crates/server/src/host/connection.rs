@@ -1,4 +1,4 @@
-//! One client's connection: HTTP/1.1 in, the gateway's answers out, within its timeouts.
+//! Serves one client connection: HTTP/1.1 requests, the gateway's answers, and timeouts.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -32,27 +32,27 @@ use super::tunnel;
 use super::unwanted::{self, Drained, Unwanted};
 use super::upstream::{Backend, Pace, RequestBody, ResponseBody, Switched};
 
-/// What all connections of a core have in common.
+/// The parts that all connections of a core share.
 pub(super) struct Protocol<P: Platform> {
     gateway: Gateway<P>,
     http: Builder,
     patience: Patience,
     pace: Pace,
     websocket_idle: Duration,
-    /// Connections that were turned away and still wait for what their clients send.
+    /// Refused connections that still read what their clients send.
     leaving: Cell<usize>,
 }
 
-/// When a client that has too many connections may try again.
+/// `Retry-After` for a client with too many connections.
 const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
-/// So many connections at most that were turned away are held for a second; they are beyond what their
-/// addresses may have.
+/// At most so many refused connections are kept for a second. They do not count for the limit of
+/// their address.
 const LEAVING_MAX: usize = 64;
-/// Room for a request line's method and version, and for what ends the head.
+/// Bytes for a request line's method and version, and for the end of the head.
 const HEAD_SLACK: usize = 1 << 10;
-/// The greatest piece of a request that is read at once, in bytes.
+/// Bytes of a request that are read at once at most.
 const BUFFER_MAX: usize = 128 << 10;
-/// As many header lines as are parsed without an allocation.
+/// So many header lines are parsed without an allocation.
 const HEADERS_ON_STACK: usize = 100;
 
 impl<P: Platform<Upstream = Backend>> Protocol<P> {
@@ -99,7 +99,7 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             }
             let request = RequestBody::of(request, pace, &noted.unwanted);
             let (gateway, state) = (gateway.clone(), Rc::clone(&noted));
-            // Boxed, so that an idle connection does not hold the room that a request takes.
+            // Boxed, so that an idle connection does not use the memory that a request needs.
             Box::pin(async move {
                 let response = gateway.handle(request, peer, listener).await;
                 Ok::<_, Infallible>(state.answer(response))
@@ -110,7 +110,7 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         let over = self.until_over(&mut connection, drain, &client, &state).await;
         if let Some(backend) = state.switched.take() {
             let parts = connection.into_parts();
-            // Whoever went on before it was agreed to speaks no WebSocket.
+            // A client that sent data before the handshake ended does not speak WebSocket.
             if parts.read_buf.is_empty() {
                 let idle = self.websocket_idle;
                 let (stream, buffers) =
@@ -121,7 +121,7 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
         }
         let refusal = match over {
             Due::SlowHead => Some(Denial::ClientTimeout.into()),
-            Due::Crowded => Some(Fault::from(NoRoom).into()),
+            Due::NoRoom => Some(Fault::from(NoRoom).into()),
             Due::Close | Due::Later(_) => None,
         };
         if refusal.is_some() || state.unwanted.is_cut_off() || state.activity.is_being_sent() {
@@ -129,14 +129,15 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
             if let Some(refusal) = refusal {
                 stream.refuse(refusal);
             }
-            // What was read of a head is in memory no longer: its room is given back.
+            // The bytes of the head are freed: give back their share of the memory budget.
             drop(state);
-            // Boxed, so that an idle connection does not hold its room.
+            // Boxed, so that an idle connection does not use its memory.
             Box::pin(unwanted::close(stream.into_socket().into_inner())).await;
         }
     }
 
-    /// Runs a connection until it ends, one of its times is over, or a head finds no room in memory.
+    /// Runs a connection until it ends, a timeout expires, or the memory budget has no room for a
+    /// head.
     async fn until_over<C: Future + Unpin>(
         &self,
         connection: &mut C,
@@ -162,10 +163,10 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
                     break;
                 }
             }
-            if state.activity.is_crowded() {
-                return Poll::Ready(Due::Crowded);
+            if state.activity.lacks_room() {
+                return Poll::Ready(Due::NoRoom);
             }
-            // Polled once it has a task to wake, and then when it woke it.
+            // Polled first to register the task, then only after it fired.
             while (!timed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
                 match state.activity.due(Instant::now(), self.patience) {
                     Due::Later(at) => {
@@ -182,16 +183,16 @@ impl<P: Platform<Upstream = Backend>> Protocol<P> {
     }
 }
 
-/// What a connection and its requests share.
+/// State that a connection and its requests share.
 struct State {
     activity: Rc<Activity>,
     unwanted: Rc<Unwanted>,
-    /// The connection to the backend, once both speak another protocol.
+    /// The connection to the backend, after a switch of protocols.
     switched: Cell<Option<Box<Switched>>>,
 }
 
 impl State {
-    /// Notes that an answer begins, and what that means for the connection.
+    /// Records that an answer begins, and whether the connection must close after it.
     fn answer(&self, mut response: Response<ResponseBody>) -> Response<Answer> {
         self.unwanted.answered(response.headers_mut());
         let endless = response.body().is_endless();
@@ -208,13 +209,13 @@ impl State {
 }
 
 impl<P: Platform<Upstream = Backend>> Protocol<P> {
-    /// Answers a client that has too many connections, as far as it takes that at once. The system
-    /// itself is asked to send: of a connection just accepted the runtime does not know yet that it can
-    /// be written to. Some of these connections wait for what the client sends meanwhile, so that the
-    /// answer is not lost.
+    /// Sends a refusal to a client with too many connections, without waiting for it. It calls the
+    /// system directly, because the runtime does not know yet that a new connection is writable. Up
+    /// to [`LEAVING_MAX`] of these connections read what the client sends, so that a reset does not
+    /// discard the answer.
     pub(super) fn turn_away(self: &Rc<Self>, stream: TcpStream, peer: IpAddr) {
         let denial = Denial::RateLimited { scope: LimitScope::Address, wait: TURNED_AWAY_FOR };
-        // A client that is gone, or takes nothing, gets no answer.
+        // A client that is gone, or does not read, gets no answer.
         let _ = SockRef::from(&stream).send(&wire(&self.gateway.unread(denial, peer)));
         if self.leaving.get() >= LEAVING_MAX {
             let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
@@ -235,7 +236,7 @@ impl<P: Platform<Upstream = Backend>> Unread for Protocol<P> {
     }
 }
 
-/// An answer's body, which notes its end on the connection.
+/// An answer's body. Its drop tells the connection that the answer ended.
 struct Answer {
     body: ResponseBody,
     activity: Rc<Activity>,

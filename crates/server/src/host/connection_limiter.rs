@@ -1,5 +1,5 @@
-//! How many connections each client address has, over all cores: none may take all that there are.
-//! Trusted proxies, which bring everybody's requests, have no bound of their own.
+//! Limits the connections of each client address over all cores, so that no address uses all of
+//! them. Trusted proxies, which forward the requests of many clients, have no limit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,19 +10,19 @@ use driftlock_domain::config::Config;
 
 const SHARDS: usize = 64;
 
-/// See the module.
+/// Counts the connections of each address.
 pub(super) struct ConnectionLimiter {
     each_max: u32,
     proxies: Networks,
     shards: Box<[Mutex<HashMap<IpAddr, u32>>]>,
 }
 
-/// One connection of an address, until it is dropped.
+/// The permit for one connection of an address, returned on drop.
 pub(super) struct ConnectionPermit(Option<(Arc<ConnectionLimiter>, IpAddr)>);
 
 impl ConnectionLimiter {
-    /// With the configuration's bound, of `all` connections that there may be: one address takes
-    /// half of them at most.
+    /// With the configuration's limit. In any case one address gets at most half of `all`
+    /// connections of the process.
     pub(super) fn new(config: &Config, all: usize) -> Arc<Self> {
         let half = u32::try_from(all / 2).unwrap_or(u32::MAX).max(1);
         Arc::new(Self {
@@ -32,7 +32,7 @@ impl ConnectionLimiter {
         })
     }
 
-    /// One more connection from an address; `None` when it has as many as it may.
+    /// A permit for one more connection of an address; `None` if the address has reached its limit.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionPermit> {
         if self.proxies.contains(peer) {
             return Some(ConnectionPermit::UNLIMITED);
@@ -54,14 +54,15 @@ impl ConnectionLimiter {
             IpAddr::V6(v6) => v6.to_bits(),
         };
         let place = usize::try_from(bytes % SHARDS as u128).unwrap_or(0);
-        // Of IPv6 only the network's half is left, whose last bits tell neighbours apart.
+        // Of IPv6 only the upper half (the network) is left; its last bits differ between
+        // neighbours.
         let network = usize::try_from((bytes >> 64) % SHARDS as u128).unwrap_or(0);
         self.shards[place ^ network].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConnectionPermit {
-    /// Of a connection that is not counted.
+    /// A permit for a connection that is not counted.
     pub(super) const UNLIMITED: Self = Self(None);
 }
 
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_and_takes_nobody_elses() {
+    fn an_address_has_its_limit_and_does_not_use_others() {
         let limiter = limiter(2, 1_000);
         let first = limiter.enter(ip("2001:db8::1")).expect("room");
         let _second = limiter.enter(ip("2001:db8::2")).expect("room");
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_bring_everybody_and_nothing_is_remembered_of_who_left() {
+    fn proxies_have_no_limit_and_addresses_without_connections_are_forgotten() {
         let limiter = limiter(1, 1_000);
         let proxied: Vec<_> = (0..10).map(|_| limiter.enter(ip("10.0.0.1"))).collect();
         assert!(proxied.iter().all(Option::is_some));
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_what_there_is_stays_for_others() {
+    fn half_of_all_connections_stay_for_other_addresses() {
         let limiter = limiter(1_000, 4);
         let held = [limiter.enter(ip("192.0.2.1")), limiter.enter(ip("192.0.2.1"))];
         assert!(held.iter().all(Option::is_some));

@@ -1,8 +1,8 @@
 //! One core: a thread with its own event loop, listeners, gateway and backend connections.
 //!
-//! Nothing on a request's way crosses to another thread but what the store does. On a stop the
-//! core first takes no more connections, then lets requests under way and background work end,
-//! then writes what is queued; each of the two within `timeouts.drain_ms`.
+//! A request stays on its core's thread; only the store's work runs elsewhere. On a stop the core
+//! first accepts no more connections, then lets requests in progress and background tasks end, then
+//! writes queued rows. Each of the last two steps has `timeouts.drain_ms`.
 
 use std::io;
 use std::net::TcpListener;
@@ -26,53 +26,53 @@ use super::upstream::{Backend, Backends};
 
 /// How often expired idempotency keys are dropped.
 const PURGED_EVERY: Duration = Duration::from_secs(60);
-/// How often a portion of the organizations is looked after: their audit logs, their grace time.
+/// How often one portion of the organizations is processed: audit retention, grace times.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Organizations in such a portion.
 const RETENTION_PORTION: usize = 1_000;
 
-/// Which core it is: the first one also does the periodic jobs of the process.
+/// The role of a core: the first one also runs the periodic jobs of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CoreRole {
-    /// Does the process's periodic jobs.
+    /// Runs the process's periodic jobs.
     Primary,
     /// Serves requests only.
     Secondary,
 }
 
-/// What a core makes its gateway of.
+/// The core's parts of a gateway.
 pub(crate) struct CoreParts {
-    /// Its way to the backend.
+    /// Its connections to the backend.
     pub(crate) backend: Backend,
     /// The process's clock.
     pub(crate) clock: NativeClock,
-    /// Its background.
+    /// Its background tasks.
     pub(crate) background: NativeBackground,
 }
 
-/// What a core is told at its start.
+/// The arguments of a core.
 pub(super) struct CoreSetup<'a> {
     pub(super) role: CoreRole,
     pub(super) config: &'a Config,
     pub(super) backends: Backends,
     pub(super) clock: NativeClock,
     pub(super) listeners: Vec<(TcpListener, Listener)>,
-    /// Connections of clients that it may hold.
+    /// Client connections that the core may have.
     pub(super) clients_max: usize,
     pub(super) limiter: Arc<ConnectionLimiter>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
-/// A piece that the allocator keeps by itself, not among others of its size. It is never written to.
+/// An allocation so large that the allocator keeps it apart from others. It is never written to.
 const GREAT_BYTES: usize = 1 << 20;
-/// How long accepting rests when the process has no file descriptors left.
+/// Pause of accepting after an error, such as no file descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Runs a core until it is told to stop.
+/// Runs a core until a stop is requested.
 ///
 /// # Errors
-/// When the system gives it no event loop.
+/// If the system refuses an event loop.
 pub(super) fn run<P: Platform<Upstream = Backend>>(
     setup: CoreSetup<'_>,
     make: impl FnOnce(CoreParts) -> Gateway<P>,
@@ -97,7 +97,7 @@ async fn serve<P: Platform<Upstream = Backend>>(
     for (listener, kind) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (protocol, clients) = (Rc::clone(&protocol), Rc::clone(&clients));
-        // Operators get in however many clients there are from their address.
+        // Connections of operators are not limited, even if many clients share their address.
         let limiter = (kind == Listener::Public).then(|| Arc::clone(&limiter));
         accepting
             .push(tokio::task::spawn_local(accept(listener, kind, protocol, clients, limiter)));
@@ -113,7 +113,7 @@ async fn serve<P: Platform<Upstream = Backend>>(
         (tokio::task::spawn_local(jobs(gateway.clone(), Rc::clone(&stopped))), slow)
     });
 
-    // An error means that whoever could ask for a stop is gone: that is one, too.
+    // An error means that the sender of the stop signal is gone: treat it as a stop.
     let _ = stopping.wait_for(|stop| *stop).await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
     let drain = Duration::from_millis(config.timeouts.drain_ms);
@@ -122,7 +122,7 @@ async fn serve<P: Platform<Upstream = Backend>>(
         background.idle().await;
     };
     if tokio::time::timeout(drain, drained).await.is_err() {
-        tracing::warn!("requests were still under way when the time to drain was over");
+        tracing::warn!("drain timeout expired with requests still in progress");
     }
     upkeep.abort();
     probe.inspect(tokio::task::JoinHandle::abort);
@@ -132,12 +132,14 @@ async fn serve<P: Platform<Upstream = Backend>>(
             slow.abort();
             let _ = jobs.await;
         }
-        // A job that has begun is never cut short: it may have taken rows off a queue.
+        // A job that has begun is never aborted: it may have taken rows off a queue.
         background.idle().await;
         gateway.flush().await;
     };
     if tokio::time::timeout(drain, written).await.is_err() {
-        tracing::error!("the store did not take what was queued; audit rows may be missing");
+        tracing::error!(
+            "could not write queued rows to the store in time; audit rows may be missing"
+        );
     }
     background.close();
     Ok(())
@@ -164,7 +166,7 @@ async fn accept<P: Platform<Upstream = Backend>>(
                 let client = clients.open(permit);
                 tokio::task::spawn_local(protocol.serve(stream, peer, kind, client));
             }
-            // A client that gave up before it was accepted.
+            // The client closed the connection before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
@@ -183,14 +185,14 @@ async fn upkeep(backend: Backend, clock: NativeClock) {
     }
 }
 
-/// Has the allocator give freed memory back to the system. It does that a second after the memory was
-/// freed, but only when the next great piece is freed: after a flood that may be never.
+/// Makes the allocator return freed memory to the system. The allocator does so one second after
+/// memory was freed, but only when the next large piece is freed. After a flood that may be never.
 fn give_memory_back() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(GREAT_BYTES)));
 }
 
-/// What may take long, each beside the other and beside the jobs. A stop cuts it short: every step
-/// of it is a commit of its own, and is taken up again at the next start.
+/// Long-running jobs, concurrent with each other and with the short ones. A stop aborts them: every
+/// step is a separate commit, and the next start continues.
 async fn slow_upkeep<P: Platform>(gateway: Gateway<P>) {
     futures_util::future::join3(purge(&gateway), look_after(&gateway), forget(&gateway)).await;
 }
@@ -202,31 +204,34 @@ async fn purge<P: Platform>(gateway: &Gateway<P>) {
     }
 }
 
-/// The walk over all organizations, portion by portion.
+/// Processes all organizations in turn, portion by portion.
 async fn look_after<P: Platform>(gateway: &Gateway<P>) {
     let mut after = None;
     loop {
         match gateway.look_after(after, RETENTION_PORTION).await {
             Ok(last) => after = last,
             Err(fault) => {
-                tracing::error!(cause = fault.cause, "organizations are looked after later");
+                tracing::error!(
+                    cause = fault.cause,
+                    "could not process a portion of the organizations; will retry"
+                );
             }
         }
         tokio::time::sleep(RETENTION_EVERY).await;
     }
 }
 
-/// Stripe's old events go, portion by portion.
+/// Deletes Stripe's old events, portion by portion.
 async fn forget<P: Platform>(gateway: &Gateway<P>) {
     loop {
         tokio::time::sleep(RETENTION_EVERY).await;
         if let Err(fault) = gateway.forget_old_events(RETENTION_PORTION).await {
-            tracing::error!(cause = fault.cause, "old events of Stripe's are removed later");
+            tracing::error!(cause = fault.cause, "could not delete old Stripe events; will retry");
         }
     }
 }
 
-/// Begins what is due until the core stops.
+/// Starts due jobs until the core stops.
 async fn jobs<P: Platform>(gateway: Gateway<P>, stopped: Rc<Notify>) {
     let mut stop = std::pin::pin!(stopped.notified());
     loop {

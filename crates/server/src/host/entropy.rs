@@ -1,6 +1,6 @@
-//! Unpredictable bytes from the operating system, fetched by the page: an id costs no system call.
+//! Random bytes from the operating system, fetched in pages, so that an id costs no system call.
 //!
-//! Each thread has a buffer of its own. Bytes are handed out once and erased.
+//! Each thread has a buffer. Bytes are used once and erased.
 
 use std::cell::RefCell;
 

@@ -1,7 +1,7 @@
-//! What the environment says: where the backend and the store are, and the secrets.
+//! Reads the environment's variables: the addresses of backend and store, and the secrets.
 //!
-//! Read once, before anything listens. A malformed variable is one line that names it and says
-//! what would be right; a value is never printed, since it may be a secret.
+//! They are read once, before the gateway listens. For a malformed variable the error names it and
+//! says what would be right. A value is never printed, because it may be a secret.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,14 +18,14 @@ use super::upstream::{BackendUrl, MalformedBackendUrl};
 
 /// The environment, read and checked.
 pub(crate) struct Environment {
-    /// `ENV_GO_BACKEND_URL`, of which there may be several, separated by commas: wins over the
-    /// configuration's `backend.url`.
+    /// `ENV_GO_BACKEND_URL`, one URL or several, separated by commas. Overrides the configuration's
+    /// `backend.url`.
     pub(crate) backend: Option<Urls>,
-    /// `ENV_DATABASE_URL`; without it `ENV_SUPABASE_URL`, with its key.
+    /// `ENV_DATABASE_URL`; if unset, `ENV_SUPABASE_URL` with its key.
     pub(crate) store: Option<StoreUrl>,
     /// `ENV_ADMIN_TOKEN`.
     pub(crate) admin_tokens: Option<AdminTokens>,
-    /// `ENV_STRIPE_WEBHOOK_SECRET`, of which there may be several.
+    /// `ENV_STRIPE_WEBHOOK_SECRET`, one secret or several.
     pub(crate) webhook_secrets: Option<signature::Secrets>,
     /// `ENV_STRIPE_SECRET_KEY`, at `ENV_STRIPE_API_BASE`.
     pub(crate) stripe: Option<api::Access>,
@@ -49,7 +49,7 @@ pub(crate) enum StoreUrl {
 /// A variable that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EnvironmentError {
-    /// Its name.
+    /// The variable's name.
     pub(crate) variable: &'static str,
     /// What is wrong, and what would be right; never its value.
     pub(crate) problem: String,
@@ -86,8 +86,8 @@ impl Environment {
         Self::from_lookup(|name| std::env::var_os(name).map(|value| value.into_string().ok()))
     }
 
-    /// Reads through `lookup`, which answers `Some(None)` for a value that is not UTF-8. A variable
-    /// that is empty counts as unset, as shells and container files leave them.
+    /// Reads with `lookup`, which returns `Some(None)` for a value that is not UTF-8. An empty
+    /// variable counts as unset, because shells and container files often leave variables empty.
     pub(crate) fn from_lookup(
         lookup: impl Fn(&str) -> Option<Option<String>>,
     ) -> Result<Self, Vec<EnvironmentError>> {
@@ -110,10 +110,10 @@ impl Environment {
         }
     }
 
-    /// The store that `serve` cannot do without.
+    /// The store, which `serve` requires.
     ///
     /// # Errors
-    /// [`EnvironmentError`] when none is named.
+    /// [`EnvironmentError`] if no store is configured.
     pub(crate) fn required_store(&self) -> Result<&StoreUrl, EnvironmentError> {
         self.store.as_ref().ok_or_else(|| {
             let problem = "not set; `sqlite:driftlock.db` or `postgres://…` would be right, or \
@@ -129,20 +129,20 @@ pub(crate) const BACKEND_URL: &str = "ENV_GO_BACKEND_URL";
 pub(crate) const DATABASE_URL: &str = "ENV_DATABASE_URL";
 /// The admin API's token.
 pub(crate) const ADMIN_TOKEN: &str = "ENV_ADMIN_TOKEN";
-/// What Stripe signs with.
+/// The secrets that Stripe signs deliveries with.
 pub(crate) const WEBHOOK_SECRET: &str = "ENV_STRIPE_WEBHOOK_SECRET";
 /// The secret key to Stripe's API.
 pub(crate) const STRIPE_SECRET_KEY: &str = "ENV_STRIPE_SECRET_KEY";
-/// Where Stripe's API is, if not at Stripe.
+/// The base URL of Stripe's API, if not Stripe's.
 pub(crate) const STRIPE_API_BASE: &str = "ENV_STRIPE_API_BASE";
 /// The configuration's path.
 pub(crate) const CONFIG: &str = "ENV_CONFIG";
 
-/// A Supabase project, which `ENV_DATABASE_URL` takes precedence over.
+/// A Supabase project. `ENV_DATABASE_URL` takes precedence.
 pub(crate) const SUPABASE_URL: &str = "ENV_SUPABASE_URL";
-/// The service's key to it.
+/// The project's service key.
 const SUPABASE_KEY: &str = "ENV_SUPABASE_SERVICE_ROLE_KEY";
-/// Redis or Valkey, which holds the rate limits of a fleet.
+/// Redis or Valkey, which stores the rate limits of a fleet.
 pub(crate) const REDIS_URL: &str = "ENV_REDIS_URL";
 
 struct Reader<L> {
@@ -177,11 +177,11 @@ fn urls(text: &str) -> Result<Urls, MalformedBackendUrl> {
     if urls.is_empty() { Err(MalformedBackendUrl::NotUrl) } else { Ok(urls) }
 }
 
-/// A project and its key, neither of which is of use alone.
+/// A Supabase project; its URL and its key must both be set.
 fn supabase(reader: &mut Reader<impl Fn(&str) -> Option<Option<String>>>) -> Option<StoreUrl> {
     let url = reader
         .read(SUPABASE_URL, |text| supabase::Access::check_url(text).map(|()| text.to_owned()));
-    // The key is read against its own URL if that is right, so that each mistake is told once.
+    // If the URL is wrong, the key is checked with another, so that each mistake is reported once.
     let base = url.as_deref().unwrap_or("https://a.supabase.co");
     let access = reader.read(SUPABASE_KEY, |key| supabase::Access::new(base, key));
     let is_set = |name: &str| {
@@ -189,7 +189,7 @@ fn supabase(reader: &mut Reader<impl Fn(&str) -> Option<Option<String>>>) -> Opt
     };
     let lacking = match (is_set(SUPABASE_URL), is_set(SUPABASE_KEY)) {
         (true, false) => Some((SUPABASE_KEY, "not set, although ENV_SUPABASE_URL is")),
-        (false, true) => Some((SUPABASE_URL, "not set, although its key is")),
+        (false, true) => Some((SUPABASE_URL, "not set, although ENV_SUPABASE_SERVICE_ROLE_KEY is")),
         (true, true) | (false, false) => None,
     };
     reader.found.extend(
@@ -199,7 +199,7 @@ fn supabase(reader: &mut Reader<impl Fn(&str) -> Option<Option<String>>>) -> Opt
     url.and(access).map(Arc::new).map(StoreUrl::Supabase)
 }
 
-/// A base URL by itself, so that a wrong one is named as such.
+/// Checks the base URL alone, so that the error names the right variable.
 fn stripe_base(text: &str) -> Result<String, api::MalformedAccess> {
     api::Access::new("sk_", text).map(|_| text.to_owned())
 }
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_and_no_value() {
+    fn every_mistake_is_reported_without_its_value() {
         let mistakes = read(&[(BACKEND_URL, "8081"), (ADMIN_TOKEN, "too-short-a-secret")])
             .expect_err("malformed");
         let shown: Vec<_> = mistakes.iter().map(ToString::to_string).collect();

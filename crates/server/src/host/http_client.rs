@@ -1,7 +1,7 @@
-//! Calls of other services (Stripe, Supabase): a blocking client on threads of its own, so that neither a
-//! slow name server nor a slow answer holds up a core.
+//! Calls of other services (Stripe, Supabase). The client is blocking and runs on separate threads,
+//! so that neither a slow name server nor a slow answer blocks a core.
 //!
-//! Bounded: so many calls at once, each within its time, each answer within its size.
+//! The number of concurrent calls, the time of a call and the size of an answer are bounded.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The greatest answer that is read.
+/// Larger answers are an error.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
-/// What a service is given.
+/// The bounds for calls of a service.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Calls at once; more wait.
+    /// Concurrent calls; further ones wait.
     pub(crate) calls: usize,
-    /// For a whole call.
+    /// Time for a whole call.
     pub(crate) time: Duration,
-    /// How long a call waits until it is one of them.
+    /// How long a call waits for its turn.
     pub(crate) room_within: Duration,
 }
 
-/// Stripe's: nobody waits for it while a request is answered.
+/// Bounds for Stripe. No client's request waits for it.
 pub(crate) const STRIPE: Bounds = bounds(16, 30, 60);
-/// The store's, which requests wait for.
+/// Bounds for the store. Clients' requests wait for it.
 pub(crate) const STORE: Bounds = bounds(64, 5, 3);
-/// Its changes', which are asked for beside all else: what is revoked is not to wait for it (I5).
+/// Bounds for polling the store's changes. A separate client, so that revocations do not wait (I5).
 pub(crate) const CHANGES: Bounds = bounds(1, 3, 1);
 
 const fn bounds(calls: usize, secs: u64, room_secs: u64) -> Bounds {
@@ -41,12 +41,12 @@ const fn bounds(calls: usize, secs: u64, room_secs: u64) -> Bounds {
     Bounds { calls, time, room_within }
 }
 
-/// Why there is no answer.
+/// Why a call has no answer.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// The service stays silent, or nobody is there.
+    /// The service is unreachable or does not answer.
     Away(String),
-    /// Something else, which says nothing of other calls.
+    /// Another failure, which does not imply that other calls fail.
     Other(String),
 }
 
@@ -58,7 +58,7 @@ impl From<Failed> for NoAnswer {
     }
 }
 
-/// The client; clones share its connections.
+/// The client. Clones share its connections.
 #[derive(Clone)]
 pub(crate) struct NativeHttp {
     agent: Agent,
@@ -67,7 +67,7 @@ pub(crate) struct NativeHttp {
 }
 
 impl NativeHttp {
-    /// A client that trusts the system's certificates, or Mozilla's where the system has none.
+    /// A client that trusts the system's certificates, or Mozilla's if the system has none.
     pub(crate) fn new(bounds: Bounds) -> Self {
         let system = rustls_native_certs::load_native_certs().certs;
         let system: Vec<Certificate<'static>> =
@@ -87,7 +87,7 @@ impl NativeHttp {
         Self { agent, room, room_within: bounds.room_within }
     }
 
-    /// Sends a request; its answer, or why there is none.
+    /// Sends a request and returns its answer.
     ///
     /// # Errors
     /// [`Failed`].
@@ -95,8 +95,8 @@ impl NativeHttp {
         let other = |text: &str| Failed::Other(text.to_owned());
         let room = Arc::clone(&self.room).acquire_owned();
         let room = tokio::time::timeout(self.room_within, room).await;
-        let room = room.map_err(|_elapsed| other("too many calls are under way"))?;
-        let room = room.map_err(|_closed| other("the process stops"))?;
+        let room = room.map_err(|_elapsed| other("too many calls are in progress"))?;
+        let room = room.map_err(|_closed| other("the process is stopping"))?;
         let agent = self.agent.clone();
         let sent = tokio::task::spawn_blocking(move || {
             let _room = room;
@@ -110,7 +110,7 @@ impl NativeHttp {
     }
 }
 
-/// Whether an error says that the service cannot be had, by whatever connection.
+/// Whether an error means that the service is unreachable, not only one of its connections.
 fn is_away(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,

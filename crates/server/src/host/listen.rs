@@ -1,8 +1,8 @@
-//! Listening sockets: one per core on the same address, so that the kernel spreads connections and
-//! cores share nothing.
+//! Listening sockets: one per core on the same address, so that the kernel distributes connections
+//! and cores share nothing.
 //!
-//! Sockets that share an address also share it with a second copy of this program, which would
-//! silently take half of the connections: so the address is claimed alone first.
+//! With a shared address, a second copy of this program could also listen there and would silently
+//! get half of the connections. So the address is first bound without sharing.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// Connections that may wait to be accepted, as many as the system allows: whom it drops there believes
-/// to be connected, and waits for seconds.
+/// Connections that may wait to be accepted: as many as the system allows. A client that the kernel
+/// drops from this queue believes that it is connected, and waits for seconds.
 const BACKLOG: i32 = 65_535;
 
-/// Bytes of an answer that wait in the kernel, beyond those that are on their way. More is written once fewer
-/// wait, so a client that reads is not kept waiting.
+/// Bytes of an answer that wait in the kernel, besides those in transit. When fewer wait, more are
+/// written, so that a client that reads does not wait.
 const UNSENT_MAX: u32 = 128 << 10;
 
 /// An address that cannot be listened on.
@@ -24,22 +24,22 @@ const UNSENT_MAX: u32 = 128 << 10;
 pub(crate) struct ListenError {
     /// The address.
     pub(crate) address: SocketAddr,
-    /// What the system said.
+    /// The system's error.
     pub(crate) error: io::Error,
 }
 
 /// `count` sockets that share an address. Port 0 becomes a free one, the same for all.
 ///
 /// # Errors
-/// [`ListenError`] when the address is taken, or not this machine's.
+/// [`ListenError`] if the address is in use, or not this machine's.
 pub(super) fn share(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, ListenError> {
     let failed = |error| ListenError { address, error };
     let claimed = claim(address).map_err(failed)?;
     (0..count).map(|_| socket(claimed).map_err(failed)).collect()
 }
 
-/// Binds the address alone, and gives it up: it never listens, so that no client connects to a
-/// socket that is about to close.
+/// Binds the address without sharing, and releases it. It never listens, so that no client connects
+/// to a socket that is about to close.
 fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -51,11 +51,13 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    // Accepted connections inherit it: answers are written whole, so nothing is gained by waiting.
+    // Accepted connections inherit this. Answers are written in one piece, so a delay has no
+    // benefit.
     socket.set_tcp_nodelay(true)?;
-    // As these are: who reads slowly holds little of the kernel's memory, which all connections share.
+    // Also inherited: a slow reader uses little of the kernel's memory, which all connections
+    // share.
     socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-    // A peer that vanished without a word is found out.
+    // Detects a peer that vanished without closing.
     socket.set_tcp_keepalive(&keepalive())?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -63,7 +65,7 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// After a minute of silence a peer is asked whether it is still there; four times in vain is gone.
+/// After a minute without traffic a peer is probed; after four failed probes it is gone.
 pub(super) fn keepalive() -> TcpKeepalive {
     let (silence, again) = (Duration::from_secs(60), Duration::from_secs(15));
     TcpKeepalive::new().with_time(silence).with_interval(again).with_retries(4)
@@ -72,7 +74,8 @@ pub(super) fn keepalive() -> TcpKeepalive {
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "the address is in use; stop what listens there, or choose another one".to_owned()
+            "the address is in use; stop the program that listens there, or choose another one"
+                .to_owned()
         }
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need a privilege, so choose a higher one".to_owned()
@@ -89,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_accepted_is_asked_whether_it_is_still_there_and_holds_little() {
+    fn accepted_connections_have_keepalive_and_a_small_send_buffer() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = socket(any).expect("free");
         listener.set_nonblocking(false).expect("it may block");
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn cores_share_a_port_and_nobody_else_does() {
+    fn cores_share_a_port_and_no_other_process_does() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let sockets = share(any, 3).expect("free");
         let address = sockets[0].local_addr().expect("bound");

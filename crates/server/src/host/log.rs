@@ -1,7 +1,8 @@
-//! The log: to standard error, a line an event, with secrets masked and floods counted.
+//! The log: one line per event on standard error. Secrets are masked, and repeated lines are
+//! limited.
 //!
 //! Lines of one kind (the same place in the code, and the same `code` of a fault) are written a few
-//! times in a window; how many more there were is one line when the window is over.
+//! times per window. At the window's end one line reports how many were suppressed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
@@ -19,7 +20,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Variables whose values are secrets; those of lists are separated by commas.
+/// Variables whose values are secrets, or lists of secrets separated by commas.
 const SECRET_VARIABLES: [&str; 4] = [
     "ENV_ADMIN_TOKEN",
     "ENV_STRIPE_WEBHOOK_SECRET",
@@ -34,7 +35,7 @@ const REPORTS: &str = "driftlock::log";
 
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
-/// Begins to log. The environment's secrets are masked from the first line on.
+/// Starts the log. The environment's secrets are masked from the first line on.
 pub(crate) fn start() {
     let variable = |name: &&str| std::env::var(name).ok();
     let lists = SECRET_VARIABLES.iter().filter_map(variable);
@@ -43,12 +44,12 @@ pub(crate) fn start() {
     }
     URL_VARIABLES.iter().filter_map(variable).filter_map(password).for_each(|it| mask(&it));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A log that cannot be written (its disk is full, too) is no reason to fail.
+    // A log that cannot be written (for example, its disk is full) must not stop the process.
     let lines = tracing_subscriber::fmt::layer().with_writer(Masked).log_internal_errors(false);
     tracing_subscriber::registry().with(filter).with(lines.with_filter(Limited::new())).init();
 }
 
-/// Masks one more secret, in the log and in errors, from now on.
+/// From now on also masks this secret, in the log and in errors.
 pub(crate) fn mask(secret: &str) {
     if !secret.is_empty() {
         SECRETS.write().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
@@ -61,7 +62,7 @@ pub(crate) fn without_secrets(text: &str) -> String {
     masked(text, &secrets).into_owned()
 }
 
-/// The password of a URL, as it stands there.
+/// The password of a URL, without decoding.
 fn password(url: String) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let (user, _) = rest.rsplit_once('@')?;
@@ -74,7 +75,7 @@ struct Masked;
 
 impl Write for Masked {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // The formatter writes each line whole.
+        // The formatter writes each line in one call.
         let text = String::from_utf8_lossy(line);
         io::stderr().lock().write_all(without_secrets(&text).as_bytes())?;
         Ok(line.len())
@@ -93,7 +94,7 @@ impl<'a> MakeWriter<'a> for Masked {
     }
 }
 
-/// Lets a few lines of each kind through.
+/// A filter that passes a few lines of each kind.
 #[derive(Clone)]
 struct Limited(Arc<State>);
 
@@ -138,12 +139,12 @@ impl State {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Only differences count.
+    /// A time that is only used for differences.
     fn now(&self) -> Timestamp {
         Timestamp::from_secs(0).plus(self.started.elapsed())
     }
 
-    /// Writes how many lines were suppressed, past the filter that suppressed them.
+    /// Logs how many lines were suppressed, with a target that the filter does not limit.
     fn report(&self) {
         let suppressed = self.limiter().take_suppressed(self.now());
         for Suppressed { message, lines } in suppressed {
@@ -152,8 +153,8 @@ impl State {
     }
 }
 
-/// Reports when the window is over: a flood may end without another line to do so at. A little later,
-/// so that the windows that began meanwhile are over, too.
+/// Starts a thread that reports when the window is over, because no further line may come. It waits
+/// a little longer, so that windows that began in the meantime are over, too.
 fn report_later(state: &Arc<State>) {
     let (state, without_thread) = (Arc::clone(state), Arc::clone(state));
     let work = move || {
@@ -161,7 +162,7 @@ fn report_later(state: &Arc<State>) {
         state.reports.store(false, Ordering::Release);
         state.report();
     };
-    // Without a thread the lines are counted until the next flood finds one.
+    // Without a thread, suppressed lines are counted until a later one can start a thread.
     if std::thread::Builder::new().name("log".into()).spawn(work).is_err() {
         without_thread.reports.store(false, Ordering::Release);
     }

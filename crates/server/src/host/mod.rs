@@ -1,7 +1,7 @@
 //! The native host: the gateway on a thread per core, over TCP and its choice of store.
 //!
-//! It only wires: what is decided is decided in the gateway. [`platform::serve`] is the way in;
-//! [`environment`] reads what it needs.
+//! The host only connects the parts; all decisions are made in the gateway crate. The entry point
+//! is [`platform::serve`]; [`environment`] reads the environment's variables.
 
 mod activity;
 mod background;

@@ -1,4 +1,4 @@
-//! The native host's choice of adapters: a store, cells in memory, a fleet's limits, sockets.
+//! The native host's adapters: a store, cells in memory, a fleet's rate limits, sockets.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -28,7 +28,7 @@ use super::journal::{Journal, Outage};
 use super::serve::{self, Addresses, ServeError, Setup};
 use super::upstream::Backend;
 
-/// All ports of a store that any core asks, and what sets stores apart.
+/// A store that implements all ports, with the functions in which stores differ.
 pub(crate) trait NativeStore:
     Directory
     + Ledger
@@ -42,15 +42,15 @@ pub(crate) trait NativeStore:
     + Sync
     + 'static
 {
-    /// Whom this process's leases are held by.
+    /// The node id under which this process holds leases.
     fn node(&self, clock: &NativeClock) -> NodeId;
-    /// Has `shared` hear what other processes change.
+    /// Passes changes that other processes make to `shared`.
     fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock);
 }
 
-/// A store that several processes share, and that may be away.
+/// A store that several processes share and that may be unreachable.
 pub(crate) trait SharedStore: NativeStore {
-    /// Settles what was acknowledged while it was away, under terms without a cap.
+    /// Settles a request that was acknowledged during an outage, under terms without a cap.
     async fn settle_late(
         &self,
         settlement: &Settlement,
@@ -60,7 +60,8 @@ pub(crate) trait SharedStore: NativeStore {
 }
 
 impl NativeStore for SqliteStore {
-    /// The file has one process at a time: what it held before a crash is its own again.
+    /// Only one process at a time uses the file, so after a crash it holds its earlier leases
+    /// again.
     fn node(&self, _clock: &NativeClock) -> NodeId {
         Self::node(self)
     }
@@ -69,7 +70,7 @@ impl NativeStore for SqliteStore {
 }
 
 impl NativeStore for PostgresStore {
-    /// A process that starts again does not know what the one before it holds: that lapses.
+    /// A restarted process does not know the leases of the earlier process; those expire.
     fn node(&self, clock: &NativeClock) -> NodeId {
         NodeId::make(clock.now(), id_entropy(&NativeEntropy))
     }
@@ -80,7 +81,7 @@ impl NativeStore for PostgresStore {
     }
 }
 
-/// Forgets what another process changed.
+/// Drops cached records that another process changed.
 pub(super) fn forget(shared: &Shared, clock: &NativeClock, change: Change) {
     match change {
         Change::Key(hash) => shared.key_changed(&hash),
@@ -101,7 +102,7 @@ impl SharedStore for PostgresStore {
     }
 }
 
-/// See the module.
+/// The native platform over the store `S`.
 pub(crate) struct Native<S>(PhantomData<S>);
 
 impl<S: NativeStore> Platform for Native<S> {
@@ -120,9 +121,9 @@ impl<S: NativeStore> Platform for Native<S> {
     type Background = NativeBackground;
 }
 
-/// Serves over an open store until `stop` is ready, then drains; see [`serve::run`]. With a journal
-/// behind it, some metered requests go on while the store is away. When the clock must go back, it
-/// drains and begins anew.
+/// Serves with an open store until `stop` is ready, then drains; see [`serve::run`]. With a
+/// journal, some metered requests are served while the store is unreachable. When the clock must go
+/// back, the function drains and serves again.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -151,8 +152,8 @@ pub(crate) fn serve<S: NativeStore>(
     }
 }
 
-/// Serves until `stop` is ready. All that it remembers of the time ends with it, so that the clock may
-/// go back before the next call.
+/// Serves until `stop` is ready. All state that contains times is dropped at its end, so that the
+/// clock may go back before the next call.
 fn serve_once<S: NativeStore>(
     setup: &Setup,
     store: &S,

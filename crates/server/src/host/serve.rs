@@ -1,8 +1,8 @@
-//! The server: a thread per core, from the first listener to the last answer.
+//! The server: one thread per core, from the first listener to the last answer.
 //!
-//! It says that it is ready only when every socket listens, and returns only when every core has
-//! drained. A core that ends on its own ends the others too: a process that serves with half of
-//! itself would look healthy.
+//! It reports readiness only when every socket listens, and returns only when every core has
+//! drained. If one core ends unexpectedly, the others end too: otherwise a process with only some
+//! of its cores would look healthy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,34 +24,34 @@ use super::descriptors;
 use super::listen::{self, ListenError};
 use super::upstream::{Backend, Backends};
 
-/// What to serve, and where.
+/// The parts and addresses of a server.
 pub(crate) struct Setup {
-    /// Validated.
+    /// The validated configuration.
     pub(crate) config: Config,
-    /// Where requests go.
+    /// The backends that get the requests.
     pub(crate) backends: Backends,
-    /// Where clients connect; port 0 takes a free one.
+    /// The address for clients; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
-    /// Where operators connect.
+    /// The address for operators.
     pub(crate) admin: AdminListen,
     /// The process's clock.
     pub(crate) clock: NativeClock,
     /// The rate limits of the fleet that this process belongs to.
     pub(crate) fleet: Option<FleetRedis>,
-    /// How many cores serve; else as many as there are.
+    /// How many cores to use; `None` uses all.
     pub(crate) workers: Option<NonZeroUsize>,
 }
 
 /// The admin listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AdminListen {
-    /// At the default address, of which a taken port is a warning.
+    /// At the default address; a port in use is a warning.
     Default(SocketAddr),
-    /// At an address that was asked for, of which a taken port is an error.
+    /// At a requested address; a port in use is an error.
     At(SocketAddr),
 }
 
-/// Where the server listens.
+/// The addresses on which the server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Addresses {
     /// For clients.
@@ -69,13 +69,13 @@ pub(crate) enum ServeError {
     /// The system refuses threads or event loops.
     #[error("the system refuses what the server needs: {0}")]
     System(#[from] io::Error),
-    /// A core ended although nobody asked for it.
+    /// A core ended although no stop was requested.
     #[error("a core of the server failed; the log says why")]
     Core,
 }
 
-/// Serves until `stop` is ready, then drains. `make` makes each core's gateway, on its thread;
-/// `ready` hears where the server listens.
+/// Serves until `stop` is ready, then drains. `make` creates each core's gateway on its thread;
+/// `ready` gets the addresses.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -135,13 +135,13 @@ pub(crate) fn run<P: Platform<Upstream = Backend>>(
     })
 }
 
-/// Whether a stop was asked for; `false` when a core ended before.
+/// Whether a stop was requested; `false` if a core ended before.
 async fn wait(stop: impl Future<Output = ()>, mut stopping: watch::Receiver<bool>) -> bool {
     let ended = std::pin::pin!(stopping.wait_for(|stop| *stop));
     matches!(select(std::pin::pin!(stop), ended).await, futures_util::future::Either::Left(_))
 }
 
-/// However a core ends, the others do too.
+/// When a core ends, also by a panic, the others stop, too.
 struct StopOnDrop<'a>(&'a watch::Sender<bool>);
 
 impl Drop for StopOnDrop<'_> {
@@ -155,16 +155,19 @@ fn admin_listener(admin: AdminListen) -> Result<Option<std::net::TcpListener>, L
     match admin {
         AdminListen::At(address) => at(address),
         AdminListen::Default(address) => Ok(at(address).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no admin listener; --admin-listen chooses another address");
+            tracing::warn!(
+                %error,
+                "could not start the admin listener; choose another address with --admin-listen",
+            );
             None
         })),
     }
 }
 
-/// Ready when the process is asked to stop: SIGTERM, or SIGINT (Ctrl-C).
+/// Ready when the process gets SIGTERM or SIGINT (Ctrl-C).
 ///
 /// # Panics
-/// When the system refuses signal handlers, which it does for no ordinary process.
+/// If the system refuses signal handlers, which does not happen to ordinary processes.
 pub(crate) async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let handler = |kind| signal(kind).expect("signal handlers can be installed");

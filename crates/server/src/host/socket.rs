@@ -1,7 +1,7 @@
-//! A TCP connection that writes what belongs together in one piece.
+//! A TCP connection that joins small buffers before it writes them.
 //!
-//! A short head and a short body in two buffers cost the kernel more to gather than to copy them
-//! together here first. Long ones are gathered by the kernel, uncopied.
+//! For a short head and a short body, copying them into one buffer is cheaper than a vectored
+//! write. Longer ones are written as vectors, without a copy.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Up to so many bytes are copied together.
+/// Up to so many bytes are copied into one buffer.
 const JOINED_MAX: usize = 4_096;
 
 thread_local! {
     static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// See the module.
+/// The connection.
 pub(super) struct Socket(TcpStream);
 
 impl Socket {
@@ -26,17 +26,17 @@ impl Socket {
         Self(stream)
     }
 
-    /// The connection below, for what concerns the socket itself.
+    /// The TCP stream, for socket options.
     pub(super) fn stream(&self) -> &TcpStream {
         &self.0
     }
 
-    /// The connection itself.
+    /// The TCP stream, taken out.
     pub(super) fn into_inner(self) -> TcpStream {
         self.0
     }
 
-    /// Writes what can be written at once.
+    /// Writes as many bytes as possible without waiting.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
     }
@@ -98,7 +98,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
-    fn pieces_arrive_in_order_whatever_their_size() {
+    fn pieces_of_any_size_arrive_in_order() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
         runtime.expect("a runtime").block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

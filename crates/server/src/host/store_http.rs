@@ -1,5 +1,6 @@
-//! Calls of a store over HTTP. Nobody waits for long for one that is away: once a call found it silent
-//! or gone, all fail at once but for one at a time that tries, and its answer brings everybody back.
+//! Calls of a store over HTTP, with a circuit breaker. After a call found the store unreachable or
+//! silent, the circuit is open: calls fail at once, except for one at a time that tries the store.
+//! When that call gets an answer, the circuit is closed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,60 +11,60 @@ use http::{Request, Response};
 
 use super::http_client::{Bounds, Failed, NativeHttp};
 
-/// How long nobody tries after a try that failed.
+/// How long no call tries the store after a failed try.
 const REST: Duration = Duration::from_millis(200);
 
-/// The client; clones share its connections, and what they know of the store.
+/// The client. Clones share its connections and its circuit.
 #[derive(Clone)]
 pub(crate) struct StoreHttp {
     http: NativeHttp,
-    standing: Arc<Mutex<Standing>>,
-    /// A try that told nothing by then is given up, and another may follow.
-    tried_for: Duration,
+    circuit: Arc<Mutex<Circuit>>,
+    /// After this time without a result, another call may try the store.
+    try_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Standing {
-    /// It answered last.
-    Here,
-    /// It did not; the next try is not before this.
-    Away(Instant),
+enum Circuit {
+    /// The last call got an answer.
+    Closed,
+    /// The last call got none; the next try is not before this time.
+    Open(Instant),
 }
 
 impl StoreHttp {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        let standing = Arc::new(Mutex::new(Standing::Here));
-        Self { http: NativeHttp::new(bounds), standing, tried_for: bounds.time }
+        let circuit = Arc::new(Mutex::new(Circuit::Closed));
+        Self { http: NativeHttp::new(bounds), circuit, try_timeout: bounds.time }
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn may_try(&self) -> Result<(), NoAnswer> {
         let now = Instant::now();
-        let mut standing = self.standing();
-        match *standing {
-            Standing::Here => Ok(()),
-            Standing::Away(next) if now < next => {
-                Err(NoAnswer("the store is away, and tried again soon".to_owned()))
+        let mut circuit = self.circuit();
+        match *circuit {
+            Circuit::Closed => Ok(()),
+            Circuit::Open(next) if now < next => {
+                Err(NoAnswer("the store is unreachable; will retry soon".to_owned()))
             }
-            Standing::Away(_) => {
-                *standing = Standing::Away(now + self.tried_for);
+            Circuit::Open(_) => {
+                *circuit = Circuit::Open(now + self.try_timeout);
                 Ok(())
             }
         }
     }
 
-    fn heard(&self, failed: Option<&Failed>) {
-        let mut standing = self.standing();
-        match (failed, &mut *standing) {
-            (None, _) => *standing = Standing::Here,
-            (Some(Failed::Away(_)), _) | (Some(Failed::Other(_)), Standing::Away(_)) => {
-                *standing = Standing::Away(Instant::now() + REST);
+    fn record(&self, failed: Option<&Failed>) {
+        let mut circuit = self.circuit();
+        match (failed, &mut *circuit) {
+            (None, _) => *circuit = Circuit::Closed,
+            (Some(Failed::Away(_)), _) | (Some(Failed::Other(_)), Circuit::Open(_)) => {
+                *circuit = Circuit::Open(Instant::now() + REST);
             }
-            // One connection's end is not the store's.
-            (Some(Failed::Other(_)), Standing::Here) => {}
+            // The failure of one connection does not mean that the store is unreachable.
+            (Some(Failed::Other(_)), Circuit::Closed) => {}
         }
     }
 }
@@ -72,7 +73,7 @@ impl HttpClient for StoreHttp {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, NoAnswer> {
         self.may_try()?;
         let answer = self.http.ask(request).await;
-        self.heard(answer.as_ref().err());
+        self.record(answer.as_ref().err());
         answer.map_err(NoAnswer::from)
     }
 }
@@ -90,7 +91,8 @@ mod tests {
     const BOUNDS: Bounds =
         Bounds { calls: 4, time: Duration::from_secs(2), room_within: Duration::from_secs(2) };
 
-    /// A store that stays silent until it is told to answer; calls that reached it.
+    /// A store that is silent until the flag lets it answer, and the count of calls that reached
+    /// it.
     fn silent() -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -122,7 +124,7 @@ mod tests {
             assert!(call().await.is_err(), "silent");
             let began = Instant::now();
             while began.elapsed() < BOUNDS.time / 2 {
-                // The one that tries is left to itself; the others are told at once.
+                // The call that tries keeps waiting; the others fail at once.
                 let all = join_all((0..8).map(|_| call()));
                 let _ = tokio::time::timeout(BOUNDS.time / 8, all).await;
             }
@@ -134,7 +136,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             let all = join_all((0..8).map(|_| call())).await;
-            assert!(all.iter().all(Result::is_ok), "and everybody with it: {all:?}");
+            assert!(all.iter().all(Result::is_ok), "all calls pass: {all:?}");
         });
     }
 }

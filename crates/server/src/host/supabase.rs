@@ -1,7 +1,7 @@
-//! A Supabase project as the store of a native gateway, by its REST API.
+//! A Supabase project as the store of a native gateway, used through its REST API.
 //!
-//! Every settlement is a call, and changes are polled for: where the database itself can be reached,
-//! `ENV_DATABASE_URL` is the faster way to the same rows.
+//! Every settlement is a call, and changes are polled. If the gateway can reach the database
+//! itself, `ENV_DATABASE_URL` is faster and uses the same rows.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -23,10 +23,10 @@ use super::http_client::{self, NativeHttp};
 use super::platform::{NativeStore, SharedStore, forget};
 use super::store_http::StoreHttp;
 
-/// The store of a project that has the schema of this program.
+/// Opens the store of a project and checks its schema.
 ///
 /// # Errors
-/// What is wrong with the project, its key or its schema.
+/// A mistake in the project, its key or its schema.
 pub(crate) fn open(access: Arc<Access>) -> Result<SupabaseStore<StoreHttp>> {
     let store = store(StoreHttp::new(http_client::STORE), access, Timing::Database);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -35,23 +35,23 @@ pub(crate) fn open(access: Arc<Access>) -> Result<SupabaseStore<StoreHttp>> {
 }
 
 impl NativeStore for SupabaseStore<StoreHttp> {
-    /// A process that starts again does not know what the one before it holds: that lapses.
+    /// A restarted process does not know the leases of the earlier process; those expire.
     fn node(&self, clock: &NativeClock) -> NodeId {
         NodeId::make(clock.now(), id_entropy(&NativeEntropy))
     }
 
     fn follow(&self, shared: &Arc<Shared>, clock: &NativeClock) {
         let (shared, clock) = (Arc::downgrade(shared), clock.clone());
-        // By a connection of its own, so that it waits for no other call's end.
+        // A separate client, so that polling waits for no other call.
         let rest = self.caller().over(NativeHttp::new(http_client::CHANGES));
         let started = std::thread::Builder::new().name("supabase".into()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(watch(&rest, &shared, &clock)),
-                Err(error) => tracing::error!(%error, "changes are not watched"),
+                Err(error) => tracing::error!(%error, "could not start to poll for changes"),
             }
         });
         if let Err(error) = started {
-            tracing::error!(%error, "changes are not watched: keys are read again when stale");
+            tracing::error!(%error, "could not start to poll for changes");
         }
     }
 }
@@ -67,7 +67,7 @@ impl SharedStore for SupabaseStore<StoreHttp> {
     }
 }
 
-/// Asks for changes for as long as anybody remembers anything.
+/// Polls for changes as long as the cache exists.
 async fn watch(rest: &Rest<NativeHttp>, shared: &Weak<Shared>, clock: &NativeClock) {
     let mut reader = Reader::new(Instant::now());
     let mut is_away = false;
@@ -82,7 +82,7 @@ async fn watch(rest: &Rest<NativeHttp>, shared: &Weak<Shared>, clock: &NativeClo
             }
             Err(fault) => {
                 if !std::mem::replace(&mut is_away, true) {
-                    tracing::warn!(cause = fault.cause, "changes cannot be read, and wait");
+                    tracing::warn!(cause = fault.cause, "could not read changes; will retry");
                 }
             }
         }

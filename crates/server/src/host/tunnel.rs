@@ -1,5 +1,6 @@
-//! A WebSocket between a client and a backend: bytes both ways, until one side ends it, nothing comes
-//! for too long, its caller may call no more, or the process stops.
+//! A WebSocket between a client and a backend. Bytes are passed in both directions until one side
+//! ends the connection, no bytes arrive for too long, the caller loses access, or the process
+//! stops.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,11 +18,11 @@ use tokio::time::{Instant, sleep_until};
 use super::clients::Client;
 use super::upstream::Switched;
 
-/// The greatest piece that is read at once, in bytes.
+/// Bytes that are read at once at most.
 const PIECE_MAX: usize = 16 << 10;
 
 thread_local! {
-    /// What is being moved: all tunnels of a core move one piece at a time.
+    /// The buffer for reading. All tunnels of a core share it, because only one reads at a time.
     static PIECE: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE_MAX]);
 }
 
@@ -62,9 +63,9 @@ pub(super) async fn run(
     .await;
 }
 
-/// Passes bytes one way; that the one side has ended, or is gone, is told to the other. No buffer is held
-/// while nothing waits: what the other side does not take at once is kept, at most a piece of it, and
-/// nothing more is read until it has taken that.
+/// Passes bytes in one direction. When the sender ends or fails, the receiver's connection is shut
+/// down. Bytes that the receiver does not take at once are kept, at most one piece; nothing more is
+/// read until it has taken them. Otherwise no buffer is held.
 async fn pass(
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
@@ -81,11 +82,11 @@ struct Way<'a, R, W> {
     to: W,
     last: &'a Cell<Instant>,
     kept: Kept,
-    /// Nothing more comes.
+    /// The sender has ended.
     ended: bool,
 }
 
-/// What one side has sent and the other has not taken.
+/// Bytes that one side has sent and the other has not received yet.
 struct Kept {
     bytes: Vec<u8>,
     written: usize,
@@ -101,7 +102,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Way<'_, R, W> {
             }
             let moved = PIECE.with_borrow_mut(|piece| self.move_piece(piece, context));
             let Poll::Ready(moved) = moved else {
-                // What was written may lie in a TLS connection still.
+                // Written bytes may still be in a TLS connection's buffer.
                 if let Poll::Ready(Err(error)) = Pin::new(&mut self.to).poll_flush(context) {
                     return Poll::Ready(Err(error));
                 }
@@ -125,7 +126,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Way<'_, R, W> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads a piece and writes as much of it as is taken at once.
+    /// Reads a piece and writes as much of it as the receiver takes at once.
     fn move_piece(&mut self, piece: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut piece = ReadBuf::new(piece);
         let read = ready!(Pin::new(&mut self.from).poll_read(context, &mut piece));
@@ -142,7 +143,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Way<'_, R, W> {
 }
 
 impl Kept {
-    /// Keeps these bytes instead of those before, which were written.
+    /// Keeps these bytes. The earlier ones have been written.
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.share.resize(bytes.len() as u64).map_err(io::Error::other)?;
         (self.bytes, self.written) = (bytes.to_vec(), 0);
@@ -165,7 +166,7 @@ mod tests {
     const SENT: usize = 3 * PIECE_MAX;
 
     #[test]
-    fn what_is_not_taken_takes_room_until_it_is() {
+    fn bytes_that_wait_for_the_receiver_use_memory_until_it_takes_them() {
         on_core(async {
             let buffers = Buffers::new(1 << 20);
             let (mut client, from) = duplex(SENT);
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_for_what_is_not_taken_it_ends() {
+    fn it_ends_if_there_is_no_room_for_bytes_that_wait() {
         on_core(async {
             let buffers = Buffers::new(10);
             let (mut client, from) = duplex(SENT);

@@ -1,10 +1,10 @@
-//! What a client still sends of a request that was answered already: it is read and dropped, so that
-//! the client gets to read the answer. Closing a connection on which unread bytes lie resets it, and a
-//! reset may take the answer along (RFC 9112, section 9.6).
+//! Reads and drops the rest of a request that was already answered, so that the client can read the
+//! answer. Closing a connection with unread bytes resets it, and a reset may discard the answer
+//! (RFC 9112, section 9.6).
 //!
-//! There are two ways. A body that can end within the bound is read to its end, and the connection goes
-//! on. Otherwise the answer says `Connection: close`: after it the connection's writing half is closed,
-//! what comes is dropped within the same bound, and then the connection is closed.
+//! There are two cases. A body that can end within the bound is read to its end, and the connection
+//! stays open. Otherwise the answer says `Connection: close`: after the answer the gateway closes
+//! its writing half, drops what arrives within the same bound, and then closes the connection.
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -22,9 +22,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
 
-/// How long it is read.
+/// How long the rest is read.
 const WITHIN: Duration = Duration::from_secs(1);
-/// The greatest piece that is dropped at once, in bytes.
+/// Bytes that are read and dropped at once at most.
 const PIECE_MAX: usize = 16 << 10;
 
 thread_local! {
@@ -35,7 +35,7 @@ thread_local! {
 #[derive(Default)]
 pub(super) struct Unwanted {
     body: RefCell<Option<Rest>>,
-    /// The connection ends with the answer, before the request is complete.
+    /// The connection ends with the answer, although the request is not complete.
     closes: Cell<bool>,
     connection: RefCell<Option<Waker>>,
 }
@@ -43,16 +43,17 @@ pub(super) struct Unwanted {
 struct Rest {
     incoming: Incoming,
     left: u64,
-    /// From the first look on: a body may be dropped where there is no clock any more.
+    /// Created at the first poll, because a body may be dropped after the runtime's timer has
+    /// ended.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What polling has come to.
+/// The result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Drained {
     /// The HTTP library has to be polled again.
     Some,
-    /// There is nothing to do for now.
+    /// Nothing was read.
     Nothing,
 }
 
@@ -61,7 +62,7 @@ impl Unwanted {
         Rc::default()
     }
 
-    /// Nobody wants the rest of this body any more.
+    /// The rest of this body is unwanted: read and drop it.
     pub(super) fn leave(&self, incoming: Incoming) {
         self.body.replace(Some(Rest { incoming, left: UNWANTED_BYTES_MAX, timer: None }));
         if let Some(connection) = self.connection.take() {
@@ -69,12 +70,13 @@ impl Unwanted {
         }
     }
 
-    /// The client waits for `100 Continue` before it sends a body that nobody wants.
+    /// The client waits for `100 Continue` before it sends an unwanted body.
     pub(super) fn leave_unasked(&self) {
         self.closes.set(true);
     }
 
-    /// An answer is about to be written: says so in its head if it is the connection's last one.
+    /// An answer is about to be written. Adds `Connection: close` if it is the connection's last
+    /// one.
     pub(super) fn answered(&self, headers: &mut HeaderMap) {
         let closes = headers.get(CONNECTION).is_some_and(|value| value == "close");
         let declared = self.body.borrow().as_ref().map(|rest| rest.incoming.size_hint().lower());
@@ -89,12 +91,12 @@ impl Unwanted {
         }
     }
 
-    /// Whether the connection ended although more of a request was to come.
+    /// Whether the connection ended before the request was complete.
     pub(super) fn is_cut_off(&self) -> bool {
         self.closes.get()
     }
 
-    /// Reads and drops what has come. Called after the HTTP library was polled, in the same task.
+    /// Reads and drops arrived bytes. Called after the HTTP library was polled, in the same task.
     pub(super) fn poll(&self, context: &mut Context<'_>) -> Drained {
         let mut body = self.body.borrow_mut();
         let Some(rest) = &mut *body else {
@@ -125,9 +127,9 @@ impl Unwanted {
     }
 }
 
-/// Ends a connection whose client may still be sending.
+/// Closes a connection whose client may still be sending.
 pub(super) async fn close(stream: TcpStream) {
-    // A client that is gone needs none of this.
+    // The client is already gone.
     if SockRef::from(&stream).shutdown(std::net::Shutdown::Write).is_err() {
         return;
     }
@@ -142,6 +144,6 @@ pub(super) async fn close(stream: TcpStream) {
             }
         }
     };
-    // Then it is closed as it is.
+    // After the timeout the connection is closed anyway.
     let _ = timeout(WITHIN, dropping).await;
 }

@@ -1,7 +1,9 @@
-//! The journal's file: a record a line, each with its checksum, appended and synced by the batch.
+//! The journal's file: one record per line with a checksum. Records are appended and synced in
+//! batches.
 //!
-//! Invariant: what an append returned `Ok` for is read again after a crash, until it was done with. A
-//! line that a crash cut off was never acknowledged, and goes; a damaged one before others is told.
+//! Invariant: records for which an append returned `Ok` are read again after a crash, until they
+//! are done. A last line that a crash cut off was never acknowledged and is removed. A damaged line
+//! before other records is an error.
 
 use std::fs::File;
 use std::io;
@@ -14,26 +16,26 @@ use driftlock_domain::usage::Settlement;
 use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
-/// What a request settled while the store was away.
+/// The settlement of a request while the store was unreachable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) settlement: Settlement,
-    /// What it was admitted under.
+    /// The terms under which the request was admitted.
     pub(super) terms: Terms,
 }
 
-/// Records that were read, and where the next one begins.
+/// Records that were read, and the offset of the next one.
 pub(super) struct Portion {
     pub(super) entries: Vec<Entry>,
     pub(super) next: u64,
 }
 
-/// See the module.
+/// The open file.
 pub(super) struct JournalFile {
     file: File,
-    /// Where the next record goes.
+    /// The offset for the next record.
     end: u64,
-    /// Where the first one begins that was not done with.
+    /// The offset of the first record that is not done.
     first: u64,
     bytes_max: u64,
     durability: Durability,
@@ -41,17 +43,17 @@ pub(super) struct JournalFile {
 
 /// Bytes read at once.
 const READ_MAX: u64 = 256 << 10;
-/// The most that is left for requests under way.
+/// The greatest reserve for requests in progress.
 const RESERVE_MAX: u64 = 256 << 10;
-/// Bytes written to find out whether the disk takes any: a block of most file systems.
+/// Bytes written to test the disk: one block of most file systems.
 const PROBE: usize = 4 << 10;
 
 impl JournalFile {
-    /// Opens it, and makes it if there is none, for its owner's eyes only. It is this process's
-    /// alone while it is open.
+    /// Opens the file, or creates it with mode 0600. While it is open, no other process can open
+    /// it.
     ///
     /// # Errors
-    /// When it cannot be used; the message says why.
+    /// If the file cannot be used; the message says why.
     pub(super) fn open(path: &Path, bytes_max: u64, durability: Durability) -> io::Result<Self> {
         let mut options = File::options();
         let file = options.create(true).read(true).write(true).truncate(false).mode(0o600);
@@ -62,7 +64,8 @@ impl JournalFile {
         Ok(journal)
     }
 
-    /// Whether it could be opened, or made; changes nothing, and does not ask who has it open.
+    /// Checks whether the file could be opened or created. Changes nothing, and does not test the
+    /// lock.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -72,7 +75,7 @@ impl JournalFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let folder = folder.unwrap_or(Path::new("."));
-                // Before asking for permission: what is no folder is said to be none.
+                // Checked first, so that the error says that the path is not a folder.
                 folder.read_dir()?;
                 Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
             }
@@ -80,7 +83,7 @@ impl JournalFile {
         }
     }
 
-    /// Reads all records to find where the next one goes.
+    /// Reads all records to find the offset for the next one.
     fn read_through(file: File, bytes_max: u64, durability: Durability) -> io::Result<Self> {
         let (length, mut end) = (file.metadata()?.len(), 0);
         let mut journal = Self { file, end: length, first: 0, bytes_max, durability };
@@ -92,40 +95,40 @@ impl JournalFile {
             end = next;
         }
         if journal.has_record_after(end)? {
-            return Err(io::Error::other(format!("it is damaged at byte {end}")));
+            return Err(io::Error::other(format!("the journal is damaged at byte {end}")));
         }
         journal.end = end;
         Ok(journal)
     }
 
-    /// Whether anything waits.
+    /// Whether no record waits.
     pub(super) fn is_empty(&self) -> bool {
         self.first == self.end
     }
 
-    /// Bytes in it: what was done with stays until all is.
+    /// Size in bytes. Records that are done stay until all are done.
     pub(super) fn bytes(&self) -> u64 {
         self.end
     }
 
-    /// Whether there is room for what is under way: a little is left for requests that were let in
-    /// before it was full.
+    /// Whether more requests may be admitted. A reserve is kept for requests that were admitted
+    /// before the journal was full.
     pub(super) fn has_room(&self) -> bool {
         let reserve = (self.bytes_max / 8).min(RESERVE_MAX);
         self.end + reserve < self.bytes_max
     }
 
-    /// Whether the disk takes records, tried without leaving anything there.
+    /// Whether the disk accepts writes; the test leaves no bytes in the file.
     pub(super) fn is_writable(&self) -> bool {
         let written = self.file.write_all_at(&[b' '; PROBE], self.end).and_then(|()| self.sync());
-        // What is there of it is covered by the next append.
+        // If the file could not be shortened, the next append overwrites these bytes.
         written.and(self.file.set_len(self.end)).is_ok()
     }
 
-    /// Makes records durable, all of them or none.
+    /// Makes records durable: all of them or none.
     ///
     /// # Errors
-    /// When there is no room, or the disk refuses.
+    /// If there is no room, or the write fails.
     pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for entry in entries {
@@ -138,7 +141,8 @@ impl JournalFile {
         }
         let written = self.file.write_all_at(&bytes, self.end).and_then(|()| self.sync());
         if let Err(error) = written {
-            // What is there of it was not acknowledged. If it stays, the next append covers it.
+            // The written bytes were not acknowledged. If they stay, the next append overwrites
+            // them.
             let _ = self.file.set_len(self.end);
             return Err(error);
         }
@@ -146,18 +150,19 @@ impl JournalFile {
         Ok(())
     }
 
-    /// The oldest records that wait.
+    /// The oldest waiting records.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// If the file cannot be read.
     pub(super) fn oldest(&self) -> io::Result<Portion> {
         self.read(self.first)
     }
 
-    /// Forgets what was done with, up to `next`.
+    /// Marks the records before `next` as done.
     ///
     /// # Errors
-    /// When the disk refuses: it is done again after a restart, to no effect.
+    /// If the file cannot be shortened. After a restart the records are settled again, to no
+    /// effect.
     pub(super) fn done(&mut self, next: u64) -> io::Result<()> {
         self.first = next;
         if self.is_empty() {
@@ -189,7 +194,7 @@ impl JournalFile {
         Ok(Portion { entries, next })
     }
 
-    /// Whether a whole record follows what is none.
+    /// Whether a whole record follows a broken one.
     fn has_record_after(&self, from: u64) -> io::Result<bool> {
         let mut bytes = vec![0; usize::try_from(self.end - from).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, from)?;
@@ -228,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_is_there_after_a_crash_until_it_is_done_with() {
+    fn appended_records_survive_a_crash_until_they_are_done() {
         let (_folder, path) = file();
         let mut journal = JournalFile::open(&path, 1 << 20, FSYNC).expect("opens");
         assert!(journal.is_empty() && journal.bytes() == 0);
@@ -250,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_a_crash_cut_off_goes_and_damage_is_told() {
+    fn a_line_that_a_crash_cut_off_is_removed_and_damage_is_an_error() {
         let (_folder, path) = file();
         let mut journal = JournalFile::open(&path, 1 << 20, FSYNC).expect("opens");
         journal.append(&[entry(1), entry(2)]).expect("appended");

@@ -1,11 +1,11 @@
-//! `metering.on_outage = "journal"`: metered requests go on while the store that gateways share is
-//! away, into a file of this process, and are settled afterwards, each once.
+//! `metering.on_outage = "journal"`: while the shared store is unreachable, metered requests are
+//! served and recorded in a file of this process. They are settled afterwards, each once.
 //!
-//! Only organizations without any cap are let through: nobody can be asked for units, and a cap must
-//! never be exceeded (I4). A settlement counts as committed once the file is synced (I1); it is
-//! settled in the store under the same usage id, so that it counts once however often it is tried,
-//! in the period that it is settled in. Requests with an Idempotency-Key are refused: who holds the
-//! key only the store knows.
+//! Only organizations without any cap are admitted: the store cannot be asked for units, and a cap
+//! must never be exceeded (I4). A settlement counts as committed once the file is synced (I1).
+//! Later it is settled in the store with the same usage id, so that repeated tries count once; it
+//! counts in the period in which the store settles it. Requests with an Idempotency-Key are
+//! refused, because only the store knows whether the key is in use.
 
 mod file;
 mod refused;
@@ -30,43 +30,44 @@ pub(crate) use thread::Journal;
 
 use super::platform::NativeStore;
 
-/// After how long a store that was away is asked again for a lease.
+/// After how long a store that was unreachable is asked again for a lease.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 /// Organizations without a cap that are remembered; others are refused while the store is away.
 const REMEMBERED_MAX: usize = 1 << 16;
 
-/// A store's ledger, with or without a journal behind it; clones are the same one.
+/// A store's ledger, with or without a journal. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Outage<S> {
     store: S,
-    journal: Option<Arc<Behind>>,
+    journal: Option<Arc<Fallback>>,
 }
 
 #[derive(Debug)]
-struct Behind {
+struct Fallback {
     journal: Journal,
-    /// The organizations without a cap, as they asked last.
+    /// Organizations without a cap, with the terms of their last request for a lease and their
+    /// usage.
     uncapped: Mutex<HashMap<OrganizationId, (Terms, u64)>>,
 }
 
 impl<S: NativeStore> Outage<S> {
     pub(crate) fn new(store: S, journal: Option<Journal>) -> Self {
-        let behind = |journal| Arc::new(Behind { journal, uncapped: Mutex::default() });
-        Self { store, journal: journal.map(behind) }
+        let fallback = |journal| Arc::new(Fallback { journal, uncapped: Mutex::default() });
+        Self { store, journal: journal.map(fallback) }
     }
 
-    /// What is told of the journal, if there is one.
+    /// The journal's metrics, if there is a journal.
     pub(crate) fn gauges(&self) -> Option<Arc<JournalGauges>> {
-        self.journal.as_ref().map(|behind| behind.journal.gauges())
+        self.journal.as_ref().map(|fallback| fallback.journal.gauges())
     }
 }
 
-impl Behind {
+impl Fallback {
     fn uncapped(&self) -> MutexGuard<'_, HashMap<OrganizationId, (Terms, u64)>> {
         self.uncapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes under which terms an organization asks, and what it used.
+    /// Remembers the terms and the usage of an organization without a cap.
     fn note(&self, organization: OrganizationId, terms: Terms, used: u64) {
         let mut uncapped = self.uncapped();
         if terms.cap.is_some() {
@@ -76,7 +77,7 @@ impl Behind {
         }
     }
 
-    /// A lease that nobody was asked for.
+    /// A lease for an organization without a cap, granted without the store.
     fn grant(&self, organization: OrganizationId, ask: &LeaseAsk) -> Option<LeaseGrant> {
         if ask.terms.cap.is_some() || !self.journal.has_room() {
             return None;
@@ -93,7 +94,7 @@ impl Behind {
         })
     }
 
-    /// Keeps a settlement that the store did not take, if it may be.
+    /// Writes a settlement that the store did not take to the journal, if that is allowed.
     async fn keep(
         &self,
         settlement: Settlement,
@@ -123,23 +124,23 @@ impl<S: NativeStore> Ledger for Outage<S> {
         now: Timestamp,
     ) -> Result<LeaseGrant, Fault> {
         let granted = self.store.lease(organization, node, ask, now).await;
-        let Some(behind) = &self.journal else { return granted };
+        let Some(fallback) = &self.journal else { return granted };
         match granted {
             Ok(grant) => {
-                behind.note(organization, ask.terms, grant.used);
+                fallback.note(organization, ask.terms, grant.used);
                 Ok(grant)
             }
             Err(fault) if !is_away(&fault) => Err(fault),
-            Err(fault) => behind.grant(organization, ask).ok_or(fault),
+            Err(fault) => fallback.grant(organization, ask).ok_or(fault),
         }
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
-        let Some(behind) = &self.journal else { return self.store.settle(settlement, now).await };
+        let Some(fallback) = &self.journal else { return self.store.settle(settlement, now).await };
         match self.store.settle(settlement.clone(), now).await {
             Ok(settled) => Ok(settled),
             Err(fault) if !is_away(&fault) => Err(fault),
-            Err(fault) => behind.keep(settlement, now, fault).await,
+            Err(fault) => fallback.keep(settlement, now, fault).await,
         }
     }
 

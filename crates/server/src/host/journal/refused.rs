@@ -1,8 +1,8 @@
-//! Entries that the store refuses for good, in a file beside the journal (`.refused`).
+//! Entries that the store refuses permanently, in a file next to the journal (`.refused`).
 //!
-//! They were acknowledged, and nobody else knows of them: each is synced here before the journal
-//! forgets it. Lines have the journal's form, so that an operator who mended the cause stops the
-//! gateway and appends them to the journal again; a usage id counts once.
+//! These entries were acknowledged and are stored nowhere else: each is synced to this file before
+//! the journal drops it. Lines have the journal's format. After an operator has corrected the
+//! cause, they can be appended to the journal while the gateway is stopped; a usage id counts once.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 
 use super::file::{Entry, line};
 
-/// See the module.
+/// The file, which is created when there is an entry to keep.
 pub(super) struct RefusedFile {
     path: PathBuf,
 }
 
 impl RefusedFile {
-    /// The one beside this journal; it is made when there is something to keep.
+    /// The file that belongs to this journal.
     pub(super) fn beside(journal: &Path) -> Self {
         let mut name = OsString::from(journal);
         name.push(".refused");
@@ -29,10 +29,10 @@ impl RefusedFile {
         &self.path
     }
 
-    /// How many there are.
+    /// The number of entries.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// If the file exists and cannot be read.
     pub(super) fn count(&self) -> io::Result<u64> {
         match File::open(&self.path) {
             Ok(file) => {
@@ -44,10 +44,10 @@ impl RefusedFile {
         }
     }
 
-    /// Keeps entries, durably: there are few, and they are worth a sync whatever the durability.
+    /// Stores entries durably. They are rare, so they are synced with any `metering.durability`.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// If the write fails.
     pub(super) fn keep(&self, entries: &[&Entry]) -> io::Result<()> {
         let mut text = String::new();
         for entry in entries {
@@ -56,7 +56,7 @@ impl RefusedFile {
         let mut file = File::options().create(true).append(true).mode(0o600).open(&self.path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        // The folder has to know the file, too.
+        // Sync the folder as well, so that it contains the new file.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_counted_and_may_go_back_into_the_journal() {
+    fn kept_entries_are_counted_and_can_be_put_back_into_the_journal() {
         let folder = tempfile::tempdir().expect("a folder");
         let refused = RefusedFile::beside(&folder.path().join("journal"));
         assert_eq!(refused.count().expect("none"), 0);

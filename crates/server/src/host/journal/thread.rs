@@ -1,8 +1,9 @@
-//! The thread that writes the journal, and settles what is in it once the store answers.
+//! The thread that writes the journal, and settles its records once the store answers.
 //!
-//! Appends that wait share one sync. Settling goes from the oldest on, a portion at a time, beside
-//! the appends; a portion of which one finds the store away is tried again as a whole. What the store
-//! refuses for good is put aside, so that it holds up nothing behind it.
+//! Waiting appends share one sync. Records are settled from the oldest on, one portion at a time,
+//! concurrently with appends. If the store is unreachable for one record, the whole portion is
+//! tried again. Records that the store refuses permanently are moved to another file, so that they
+//! do not block later ones.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,10 @@ use crate::host::platform::SharedStore;
 const BATCH_MAX: usize = 512;
 /// Records that wait to be written; beyond, requests are refused.
 const QUEUE_MAX: usize = 16_384;
-/// How often the store is asked whether it takes what waits.
+/// How often the thread tries to settle waiting records.
 const SETTLED_EVERY: Duration = Duration::from_millis(250);
 
-/// The way to the journal; it ends when this is dropped.
+/// A handle of the journal's thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Journal {
     waiting: Option<Sender<Waiting>>,
@@ -57,18 +58,18 @@ struct Waiting {
     reply: oneshot::Sender<Result<(), Fault>>,
 }
 
-/// What the thread keeps.
-struct Books {
+/// The thread's state.
+struct State {
     file: JournalFile,
     refused: RefusedFile,
     has_room: Arc<AtomicBool>,
     gauges: Arc<JournalGauges>,
 }
 
-type Shared = Rc<RefCell<Books>>;
+type Shared = Rc<RefCell<State>>;
 
 impl Journal {
-    /// Opens the journal that the configuration names, and settles what is left in it.
+    /// Opens the configured journal, and starts to settle the records in it.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -80,23 +81,25 @@ impl Journal {
         let path = Path::new(&metering.journal_file);
         let failed = |cause| JournalError { path: path.to_owned(), cause };
         let (bytes_max, durability) = (metering.journal_bytes_max, metering.durability);
-        // It is opened here, so that what is wrong with it is told before anything is served.
+        // Opened here, so that an error is reported before the gateway serves requests.
         let file = JournalFile::open(path, bytes_max, durability).map_err(failed)?;
         let refused = RefusedFile::beside(path);
         let gauges = Arc::<JournalGauges>::default();
         gauges.add_refused(refused.count().map_err(failed)?);
         let (sender, receiver) = channel(QUEUE_MAX);
         let has_room = Arc::new(AtomicBool::new(file.has_room()));
-        let (room, told) = (Arc::clone(&has_room), Arc::clone(&gauges));
+        let (room, shown) = (Arc::clone(&has_room), Arc::clone(&gauges));
         gauges.set_bytes(file.bytes());
-        let books = Books { file, refused, has_room: room, gauges: told };
+        let state = State { file, refused, has_room: room, gauges: shown };
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build_local(LocalOptions::default());
             match runtime {
-                Ok(runtime) => runtime.block_on(run(books, store, clock, receiver)),
-                Err(error) => tracing::error!(%error, "the journal has no event loop"),
+                Ok(runtime) => runtime.block_on(run(state, store, clock, receiver)),
+                Err(error) => {
+                    tracing::error!(%error, "could not create the journal's event loop")
+                }
             }
         };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(work);
@@ -104,7 +107,7 @@ impl Journal {
         Ok(Self { waiting: Some(sender), has_room, gauges, thread })
     }
 
-    /// Looks at the journal's file, or at the folder that it would be made in, and changes neither.
+    /// Checks the journal's file, or the folder where it would be created, and changes neither.
     ///
     /// # Errors
     /// [`JournalError`], as [`Journal::start`].
@@ -114,12 +117,12 @@ impl Journal {
         looked.map_err(|cause| JournalError { path: path.to_owned(), cause })
     }
 
-    /// Whether a record would be taken.
+    /// Whether the journal accepts a record.
     pub(super) fn has_room(&self) -> bool {
         self.has_room.load(Ordering::Relaxed)
     }
 
-    /// What is told of it.
+    /// The journal's metrics.
     pub(super) fn gauges(&self) -> Arc<JournalGauges> {
         Arc::clone(&self.gauges)
     }
@@ -127,7 +130,7 @@ impl Journal {
     /// Makes a record durable.
     pub(super) async fn append(&self, entry: Entry) -> Result<(), Fault> {
         let (reply, answer) = oneshot::channel();
-        let gone = || Fault::store("the journal's thread is gone");
+        let gone = || Fault::store("the journal's thread has ended");
         let waiting = self.waiting.as_ref().ok_or_else(gone)?;
         waiting.try_send(Waiting { entry, reply }).map_err(|error| match error {
             TrySendError::Full(_) => {
@@ -143,35 +146,35 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.waiting = None;
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has answered its callers with faults already.
+            // If the thread panicked, its callers have already got faults.
             let _ = thread.join();
         }
     }
 }
 
 async fn run<S: SharedStore>(
-    books: Books,
+    state: State,
     store: S,
     clock: NativeClock,
     mut waiting: Receiver<Waiting>,
 ) {
-    let books = Rc::new(RefCell::new(books));
-    let settling = tokio::task::spawn_local(settle(Rc::clone(&books), store, clock));
+    let state = Rc::new(RefCell::new(state));
+    let settling = tokio::task::spawn_local(settle(Rc::clone(&state), store, clock));
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let (entries, replies): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|one| (one.entry, one.reply)).unzip();
-        let written = books.borrow_mut().append(&entries);
+        let written = state.borrow_mut().append(&entries);
         for reply in replies {
             let outcome = written.as_ref().copied().map_err(Fault::store);
-            // The one who asked may have gone away meanwhile.
+            // The caller may have been cancelled in the meantime.
             let _ = reply.send(outcome);
         }
     }
     settling.abort();
 }
 
-impl Books {
+impl State {
     fn append(&mut self, entries: &[Entry]) -> std::io::Result<()> {
         let was_empty = self.file.is_empty();
         let written = self.file.append(entries);
@@ -180,44 +183,48 @@ impl Books {
         }
         self.gauges.set_bytes(self.file.bytes());
         if let Err(error) = &written {
-            tracing::error!(%error, "the journal takes no more: metered requests are refused");
+            tracing::error!(%error, "journal full or unwritable: refusing metered requests");
         }
         self.has_room.store(self.file.has_room() && written.is_ok(), Ordering::Relaxed);
         written
     }
 
-    /// Shows since when the first of `entries` waits.
+    /// Sets the metric for the age of the first entry.
     fn show_oldest(&self, entries: &[Entry]) {
         self.gauges.set_oldest(entries.first().map(|entry| entry.settlement.audit.at));
     }
 
-    /// Opens again what a failed append shut, once the disk takes records.
+    /// After a failed append, accepts records again once the disk accepts writes.
     fn reopen(&self) {
         let is_shut = !self.has_room.load(Ordering::Relaxed);
         if is_shut && self.file.has_room() && self.file.is_writable() {
             self.has_room.store(true, Ordering::Relaxed);
-            tracing::info!("the journal takes records again");
+            tracing::info!("the journal accepts records again");
         }
     }
 
-    /// Forgets a portion; what was refused of it is put aside before. Whether that went well.
+    /// Marks a portion as done, after moving its refused entries aside. Returns whether that
+    /// worked.
     fn done(&mut self, portion: &Portion, refused: &[(usize, Fault)]) -> bool {
         let entries: Vec<&Entry> =
             refused.iter().map(|(place, _)| &portion.entries[*place]).collect();
         if !entries.is_empty() {
             let path = self.refused.path().display();
             if let Err(error) = self.refused.keep(&entries) {
-                tracing::error!(%error, %path, "what the store refuses cannot be put aside");
+                tracing::error!(%error, %path, "could not write refused entries; will retry");
                 return false;
             }
             for (entry, (_, fault)) in entries.iter().zip(refused) {
                 let usage = entry.settlement.usage;
-                tracing::error!(%usage, cause = fault.cause, %path, "the store refuses a unit for good: it was put aside");
+                tracing::error!(
+                    %usage, cause = fault.cause, %path,
+                    "the store refused a journal entry permanently; moved it to another file",
+                );
             }
             self.gauges.add_refused(entries.len() as u64);
         }
         if let Err(error) = self.file.done(portion.next) {
-            tracing::error!(%error, "the journal cannot be shortened");
+            tracing::error!(%error, "could not shorten the journal");
         }
         if self.file.is_empty() {
             self.show_oldest(&[]);
@@ -227,40 +234,40 @@ impl Books {
     }
 }
 
-/// Settles what waits, as long as the store takes it, again and again.
-async fn settle<S: SharedStore>(books: Shared, store: S, clock: NativeClock) {
+/// Settles waiting records in a loop, as long as the store accepts them.
+async fn settle<S: SharedStore>(state: Shared, store: S, clock: NativeClock) {
     let mut settled = 0;
     loop {
         let portion = {
-            let books = books.borrow();
-            if books.file.is_empty() { None } else { Some(books.file.oldest()) }
+            let state = state.borrow();
+            if state.file.is_empty() { None } else { Some(state.file.oldest()) }
         };
         match portion {
             Some(Ok(portion)) => {
-                books.borrow().show_oldest(&portion.entries);
+                state.borrow().show_oldest(&portion.entries);
                 let refused = take(&store, &portion, &clock).await;
-                let mut books = books.borrow_mut();
+                let mut state = state.borrow_mut();
                 if let Some(refused) = refused
-                    && books.done(&portion, &refused)
+                    && state.done(&portion, &refused)
                 {
                     settled += portion.entries.len() - refused.len();
-                    if books.file.is_empty() {
-                        tracing::info!(settled, "what went on while the store was away is settled");
+                    if state.file.is_empty() {
+                        tracing::info!(settled, "settled all requests of the outage");
                         settled = 0;
                     }
-                    books.reopen();
+                    state.reopen();
                     continue;
                 }
             }
-            Some(Err(error)) => tracing::error!(%error, "the journal cannot be read"),
+            Some(Err(error)) => tracing::error!(%error, "could not read the journal"),
             None => {}
         }
-        books.borrow().reopen();
+        state.borrow().reopen();
         tokio::time::sleep(SETTLED_EVERY).await;
     }
 }
 
-/// What the store refuses of a portion, by its place; `None` while it does not have all the rest.
+/// The entries of a portion that the store refuses, by index; `None` if the store is unreachable.
 async fn take<S: SharedStore>(
     store: &S,
     portion: &Portion,
@@ -275,10 +282,10 @@ async fn take<S: SharedStore>(
             Ok(Settled::Committed { .. } | Settled::Repeated { .. }) => {}
             Ok(Settled::Refused) => {
                 let usage = portion.entries[place].settlement.usage;
-                tracing::error!(%usage, "was voided meanwhile, and is not charged");
+                tracing::error!(%usage, "a journal entry was voided and is not charged");
             }
             Err(fault) if is_away(&fault) => {
-                tracing::debug!(cause = fault.cause, "the store is away: the journal waits");
+                tracing::debug!(cause = fault.cause, "store unreachable; the journal waits");
                 return None;
             }
             Err(fault) => refused.push((place, fault)),

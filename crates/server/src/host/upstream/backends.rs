@@ -35,7 +35,8 @@ pub(crate) enum BackendsError {
 }
 
 impl Backends {
-    /// The backends of these URLs, of which there is at least one. Health checks have these headers.
+    /// The backends of these URLs, of which there is at least one. Health checks have these
+    /// headers.
     ///
     /// # Errors
     /// [`BackendsError`].

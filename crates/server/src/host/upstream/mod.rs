@@ -3,7 +3,8 @@
 //!
 //! Several backends take turns, as long as they are well (`health.rs`). A request is tried again,
 //! once per connection that died in the pool and once with another backend (if the first cannot be
-//! connected to, or has no connection left), only if not a byte of it had been written. Everything waits for a bounded time.
+//! connected to, or has no connection left), only if not a byte of it had been written. Everything
+//! waits for a bounded time.
 
 mod address;
 mod backends;

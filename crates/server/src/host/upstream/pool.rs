@@ -2,8 +2,9 @@
 //!
 //! Last in, first out keeps few connections busy and lets the others run into their idle timeout. A
 //! connection whose last answer may have something behind it rests first
-//! (`driftlock_domain::response::Reuse`). Invariants: connections in use, idle and resting together never
-//! exceed `connections_max`; a connection is used again only after a look at its socket found nothing.
+//! (`driftlock_domain::response::Reuse`). Invariants: connections in use, idle and resting together
+//! never exceed `connections_max`; a connection is used again only after a look at its socket found
+//! nothing.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -88,8 +89,8 @@ impl Pool {
         Err(permit)
     }
 
-    /// Closes connections that are not in use until there is room for one more. The caller has a permit
-    /// for that one.
+    /// Closes connections that are not in use until there is room for one more. The caller has a
+    /// permit for that one.
     pub(super) fn make_room(&self) {
         let (mut idle, mut resting) = (self.idle.borrow_mut(), self.resting.borrow_mut());
         while idle.len() + resting.len() > self.in_use.available_permits() {

@@ -1,5 +1,6 @@
-//! Health checks: each backend is asked for its path in a steady rhythm; any 2xx is well.
-//! The question carries `backend.headers`, as requests do: a backend may want a key for its health, too.
+//! Health checks: each backend is asked for its path in a steady rhythm; any 2xx is well. The
+//! question carries `backend.headers`, as requests do: a backend may want a key for its health,
+//! too.
 
 use std::time::Duration;
 

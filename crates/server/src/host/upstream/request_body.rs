@@ -89,8 +89,8 @@ enum Turn {
 pub(crate) struct BrokenBody;
 
 impl RequestBody {
-    /// A request with its body, which comes at this pace at least; if it is not read to its end, the
-    /// rest is `unwanted`.
+    /// A request with its body, which comes at this pace at least; if it is not read to its end,
+    /// the rest is `unwanted`.
     pub(crate) fn of(
         request: Request<Incoming>,
         pace: Pace,

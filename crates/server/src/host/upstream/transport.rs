@@ -1,5 +1,5 @@
-//! A connection's bytes: plain, or TLS. The pool can look at the socket while an HTTP library owns the
-//! connection.
+//! A connection's bytes: plain, or TLS. The pool can look at the socket while an HTTP library owns
+//! the connection.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -75,8 +75,9 @@ impl Shared {
         bytes[..count].to_vec()
     }
 
-    /// Acknowledges at once what has come: a backend whose second write waits for the acknowledgement
-    /// of its first (Nagle's algorithm) sends it now, and not behind the next request.
+    /// Acknowledges at once what has come: a backend whose second write waits for the
+    /// acknowledgement of its first (Nagle's algorithm) sends it now, and not behind the next
+    /// request.
     pub(super) fn acknowledge(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
