@@ -4,9 +4,13 @@
 //! A rule says how a command is checked. `driftlock` commands are parsed by the program itself;
 //! commands that take long or change something elsewhere are checked to name what exists (a package,
 //! a test, a task, a variable); the rest is run by a test that is named, and that is looked up.
+//!
+//! The lists of webhook events in the documents must equal those of the code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use driftlock_domain::stripe::event::EventKind;
 
 use super::support::{commands, done, program};
 
@@ -98,6 +102,25 @@ fn every_command_of_every_document_is_known_to_a_test() {
         }
     }
     assert!(checked > 100, "only {checked} commands were found");
+}
+
+/// The event types that a document tells the reader to select, in the document's order.
+fn webhook_events(document: &str) -> Vec<String> {
+    let text = read(document);
+    let (_, rest) = text.split_once("select these events:\n\n").expect("a list of webhook events");
+    let list = rest.split("\n\n").next().unwrap_or_default();
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn documents_list_the_webhook_events_that_the_code_handles() {
+    let mut handled: Vec<&str> = EventKind::HANDLED.iter().map(EventKind::as_str).collect();
+    handled.sort_unstable();
+    for document in ["docs/stripe.md", "docs/workers.md"] {
+        let mut listed = webhook_events(document);
+        listed.sort_unstable();
+        assert_eq!(listed, handled, "{document}");
+    }
 }
 
 /// The rules can say no.
