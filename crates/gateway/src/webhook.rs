@@ -1,8 +1,9 @@
-//! `POST /` and `POST /webhooks/stripe`: what Stripe delivers is verified over its very bytes, kept,
-//! and acknowledged once it is committed. Processing comes after, from the inbox (`billing.rs`).
+//! `POST /` and `POST /webhooks/stripe` receive Stripe's deliveries. A delivery's signature is
+//! verified over its raw bytes, the delivery is stored, and acknowledged after the commit. Events
+//! are processed from the inbox afterwards (`stripe/billing.rs`).
 //!
-//! An answer other than 2xx makes Stripe deliver again, for up to three days: so only what we have
-//! lost is refused with 5xx, and what will never be right with 4xx.
+//! Stripe repeats a delivery for up to three days unless the answer is 2xx. So 5xx means that we
+//! could not store it and need it again; 4xx means that this delivery can never be accepted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,15 +22,15 @@ use crate::shield::Count;
 use crate::stripe::in_flight::UNASSIGNED;
 use crate::{proxy, reply};
 
-/// The greatest delivery taken, in bytes.
+/// The largest accepted delivery, in bytes.
 const BODY_BYTES_MAX: u64 = 512 << 10;
-/// Deliveries of addresses that have failed too often which are read at once.
+/// How many deliveries from addresses with too many failures are read at once.
 const UNVERIFIED_MAX: usize = 16;
 const SIGNATURE: &str = "stripe-signature";
-/// When Stripe may ask again while no secret is configured.
+/// `Retry-After` while no secret is configured.
 const UNCONFIGURED_WAIT: Duration = Duration::from_secs(60);
 
-/// Whether a path is for deliveries.
+/// Whether a path receives Stripe's deliveries.
 pub(crate) fn is_webhook(path: &str) -> bool {
     matches!(path, "/" | "/webhooks/stripe")
 }
@@ -47,16 +48,18 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
         return refused(&unconfigured());
     }
     proxy::screen(gateway, &arrival)?;
-    // Counted as one that failed before its body is read, so that an address has as many unverified
-    // bodies in memory as it may fail with. Beyond, a few of all such addresses together are read all
-    // the same: what is Stripe's passes, whoever else sends from behind the same address.
+    // Count the delivery as failed before its body is read. So the failures that an address may
+    // have also bound its unverified bodies in memory. Of addresses beyond that bound,
+    // UNVERIFIED_MAX deliveries are still read at once, so that Stripe gets through if another
+    // sender shares its address.
     let counted = shared.webhook_shield.count(source, Count::Failed, at);
     let _slot = match &counted {
         Ok(()) => None,
         Err(denial) => Some(shared.unverified.enter().ok_or_else(|| denial.clone())?),
     };
     let received = receive(gateway, arrival).await;
-    // What is Stripe's does not count, so that no burst of it is too many; a fault of ours does not.
+    // A verified delivery does not count as failed, so that a burst of them is not refused. Neither
+    // does a delivery that failed by our own fault.
     if let (Ok(()), Ok(Ok(_)) | Err(Refusal::Fault(_))) = (&counted, &received) {
         shared.webhook_shield.give_back(source, Count::Failed);
     }
@@ -73,7 +76,7 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
 #[derive(Debug, Default)]
 pub(crate) struct Unverified(AtomicUsize);
 
-/// One of them, until it is dropped.
+/// A permit for one such delivery, until it is dropped.
 struct Slot<'a>(&'a Unverified);
 
 impl Unverified {
@@ -90,7 +93,8 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// Keeps a delivery; the outer error is of the flow, the inner one what the sender did wrong.
+/// Verifies and stores a delivery. The inner error is the sender's and counts as a failure; the
+/// outer error ends the request like any other refusal.
 async fn receive<P: Platform>(
     gateway: &Gateway<P>,
     arrival: Arrival<P>,
@@ -110,8 +114,9 @@ async fn receive<P: Platform>(
         )));
     };
     let unsigned = |error| invalid(&format!("The Stripe-Signature header: {error}."));
-    // Before the body is read: what is right for no body costs no more than its head. The wall clock
-    // judges the signature's age, since Stripe states it by its own: the order's clock may be ahead.
+    // Check the header before the body is read, so that a header that fits no body costs no more
+    // than the head. The signature's age is judged by the wall clock, as Stripe's time is: the
+    // gateway's monotonic order of times may be ahead of it.
     let presented = match Presented::parse(signature.as_bytes(), gateway.clock.wall().secs()) {
         Ok(presented) => presented,
         Err(error) => return Ok(Err(unsigned(error))),
@@ -128,7 +133,8 @@ async fn receive<P: Platform>(
     };
     let (state, customer) = (delivery.state, delivery.customer.clone());
     if state == DeliveryState::Dead {
-        tracing::error!(event = delivery.event, note = delivery.note, "a dead letter of Stripe's");
+        let (event, error) = (&delivery.event, &delivery.note);
+        tracing::error!(event, error, "Stripe event is a dead letter");
     }
     let is_new = gateway.inbox.receive(delivery).await?;
     if let (DeliveryState::Pending, Some(customer), true) = (state, customer, is_new) {
@@ -140,7 +146,7 @@ async fn receive<P: Platform>(
 }
 
 fn invalid(detail: &str) -> Problem {
-    let title = "The delivery cannot be taken";
+    let title = "The delivery cannot be accepted";
     Problem::new(StatusCode::BAD_REQUEST, "invalid-webhook", title, detail.to_owned())
 }
 

@@ -1,12 +1,12 @@
-//! From the inbox to an organization's standing.
+//! Computes an organization's billing state from the events in the inbox.
 //!
-//! What follows is computed anew from all events of a customer and committed only if nobody else
-//! committed since they were read; so events may come in any order, twice, or while another node
-//! is at work, and a crash between any two steps loses nothing: whatever is pending is taken up.
+//! The billing state is computed from all events of a customer each time. It is committed only if
+//! no other commit for this customer happened since the events were read. So events may arrive in
+//! any order or twice, two nodes may process the same customer, and a crash loses nothing: pending
+//! events are processed again.
 //!
-//! Where Stripe can be asked, it is asked after the events were read: so its answer is newer than
-//! all that was committed before, and a commit in between makes this one void. No lock is held over
-//! the network.
+//! With a secret key, Stripe is asked after the events were read. So its answer is newer than every
+//! earlier commit, and a commit made meanwhile prevents this one. No lock is held during the call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,60 +32,64 @@ use super::moving::{Relation, moved};
 use crate::gateway::Gateway;
 use crate::ports::{Clock, Directory, EventInbox, Platform};
 
-/// Customers taken up in one round.
+/// Customers processed in one run of the job.
 const CUSTOMERS_MAX: usize = 100;
-/// Customers of a round that are processed at once.
+/// Customers of a run that are processed at once.
 const CUSTOMERS_AT_ONCE: usize = 4;
-/// How often a commit is tried again that another one came before.
+/// How often processing is attempted when other commits for the same customer come first.
 const CONFLICTS_MAX: usize = 8;
 
 /// What became of a customer's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Processed {
-    /// They have their effect.
+    /// Their effect is committed.
     Committed {
-        /// Whose customer it is.
+        /// The customer's organization.
         organization: OrganizationId,
         /// What changed.
         transitions: Vec<Transition>,
-        /// What has no effect.
+        /// Subscriptions that have no effect, and why.
         problems: Vec<String>,
     },
-    /// They wait, for this reason.
+    /// They cannot be processed yet, for this reason.
     Waiting(String),
 }
 
 impl<P: Platform> Gateway<P> {
-    /// Processes what is due of Stripe's events.
+    /// Processes the Stripe events that are due.
     pub async fn process_due_events(&self) {
-        self.process_in_turn(UNASSIGNED).await;
+        self.process_exclusively(UNASSIGNED).await;
         match self.inbox.due(self.clock.now(), CUSTOMERS_MAX).await {
             Ok(customers) => {
-                let work = customers.iter().map(|customer| self.process_in_turn(customer));
+                let work = customers.iter().map(|customer| self.process_exclusively(customer));
                 let work = stream::iter(work).buffer_unordered(CUSTOMERS_AT_ONCE);
                 work.for_each(|()| async {}).await;
             }
-            Err(fault) => tracing::error!(cause = fault.cause, "Stripe's events wait"),
+            Err(fault) => {
+                tracing::error!(error = fault.cause, "could not read due Stripe events");
+            }
         }
     }
 
-    /// Processes all events of one customer. What fails stays in the inbox, and comes round again.
+    /// Processes all events of one customer. Events that fail stay in the inbox and are retried.
     pub(crate) async fn process_customer(&self, customer: &str) -> Processed {
         for _ in 0..CONFLICTS_MAX {
             match self.try_customer(customer).await {
                 Ok(Some(processed)) => return processed,
                 Ok(None) => {}
                 Err(fault) => {
-                    tracing::error!(customer, cause = fault.cause, "Stripe's events wait");
+                    let error = fault.cause;
+                    tracing::error!(customer, error, "could not process Stripe events; will retry");
                     return Processed::Waiting("the store does not answer".to_owned());
                 }
             }
         }
-        tracing::warn!(customer, "others commit all the time: Stripe's events wait");
-        Processed::Waiting("others commit all the time".to_owned())
+        let conflicts = CONFLICTS_MAX;
+        tracing::warn!(customer, conflicts, "gave up after revision conflicts; will retry");
+        Processed::Waiting(format!("{CONFLICTS_MAX} commits for this customer came first"))
     }
 
-    /// What became of it; `None` when somebody else was faster.
+    /// One attempt; `None` when another commit for the customer came first.
     async fn try_customer(&self, customer: &str) -> Result<Option<Processed>, Fault> {
         let file = self.inbox.customer(customer).await?;
         let fetched = self.fetch_customer(customer).await;
@@ -122,7 +126,7 @@ impl<P: Platform> Gateway<P> {
             let purchases = Some(applied.purchases.clone());
             (before.clone(), Organization { purchases, ..before })
         });
-        let is_told = linked(&events) == Some(applied.organization);
+        let is_named = linked(&events) == Some(applied.organization);
         let relation = match &organization {
             Some(owner) => self.relation(owner, customer, &file, &applied.standing).await?,
             None => Ok(Relation::Own),
@@ -133,7 +137,7 @@ impl<P: Platform> Gateway<P> {
             return Ok(Some(Processed::Committed { organization, transitions, problems }));
         }
         let belongs = relation.and_then(|relation| {
-            belongs(organization, customer, &file, &applied, (relation, is_told))
+            belongs(organization, customer, &file, &applied, (relation, is_named))
         });
         let linked = match belongs {
             Ok(linked) => linked,
@@ -168,7 +172,7 @@ impl<P: Platform> Gateway<P> {
         tracing::warn!(
             customer,
             error = postponed.error,
-            "Stripe's events cannot be processed yet"
+            "Stripe events cannot be processed yet; will retry"
         );
         self.inbox.postpone(customer, postponed).await?;
         Ok(Some(processed))
@@ -180,8 +184,9 @@ fn was_live_before(before: &Purchases, customer: &str) -> bool {
     before.was_live_before || (before.customer != customer && before.was_live)
 }
 
-/// What is kept was read before it was kept. Events of the other mode and of connected accounts have no
-/// effect, whenever they came: those that still wait are named apart.
+/// Reads stored events. Events of the other mode and of connected accounts have no effect; the map
+/// names those of them that are still pending, with the reason. An event that cannot be read is
+/// skipped: the webhook stores only events that it could read.
 pub(super) fn read(
     filed: &[FiledEvent],
     mode: Option<bool>,
@@ -200,7 +205,7 @@ pub(super) fn read(
     (events, waiting)
 }
 
-/// Why an event has no effect, however it came into the inbox.
+/// Why an event has no effect, if it has none.
 fn has_no_effect(event: &Event, mode: Option<bool>) -> Option<String> {
     match &event.account {
         Some(account) => Some(of_other_account(account)),
@@ -208,23 +213,25 @@ fn has_no_effect(event: &Event, mode: Option<bool>) -> Option<String> {
     }
 }
 
-/// The customer that this organization has, or why its standing is not this one's to change. From one
-/// that is not living it goes to another that an event links to it, as a checkout's does.
+/// The organization's present Stripe customer, or why `customer` may not change its billing state.
+/// An organization moves from a customer that is not living to one that an event, such as a
+/// checkout's, links to the organization.
 fn belongs(
     organization: Option<Organization>,
     customer: &str,
     file: &CustomerFile,
     applied: &Applied,
-    (relation, is_told): (Relation, bool),
+    (relation, is_named): (Relation, bool),
 ) -> Result<Option<String>, String> {
     let Some(organization) = organization else {
         return Err(format!("there is no organization {}", applied.organization));
     };
     match organization.stripe_customer_id.as_deref() {
-        // One that was its customer before is not any more: an operator chose the other.
+        // A file that is linked to the organization already is a former customer's: an operator
+        // chose the other customer.
         Some(other)
             if other != customer
-                && (relation == Relation::Beside || file.organization.is_some() || !is_told) =>
+                && (relation == Relation::Beside || file.organization.is_some() || !is_named) =>
         {
             Err(format!(
                 "organization {} is customer {other} already; set its stripe_customer_id if this \

@@ -1,4 +1,4 @@
-//! Asking Stripe how a customer stands: what it says now needs no order of events.
+//! Reads a customer's present state from Stripe, which does not depend on the order of events.
 
 use driftlock_domain::stripe::api::{ApiError, Call};
 use driftlock_domain::stripe::apply::Fetched;
@@ -7,8 +7,8 @@ use crate::gateway::Gateway;
 use crate::ports::{Clock, Platform};
 
 impl<P: Platform> Gateway<P> {
-    /// A customer's subscriptions and invoices, if Stripe can be asked. A customer that Stripe no
-    /// longer knows has none: what its events say stands.
+    /// A customer's subscriptions and invoices; `None` without a secret key. A customer that Stripe
+    /// no longer knows has none, so that only its events count.
     pub(crate) async fn fetch_customer(&self, customer: &str) -> Result<Option<Fetched>, ApiError> {
         if !self.has_stripe() {
             return Ok(None);

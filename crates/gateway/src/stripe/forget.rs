@@ -1,5 +1,5 @@
-//! Stripe's old events go, once nothing hangs on them: what is left comes to the same standing, also
-//! when an old one is delivered once more (`driftlock_domain::stripe::expendable`).
+//! Deletes old Stripe events that no longer affect the billing state, even if Stripe delivers one
+//! of them again. `driftlock_domain::stripe::expendable` decides which.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::gateway::Gateway;
 use crate::ports::{Clock, EventInbox, Platform};
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Events of nobody that go in one commit.
+/// Events without a customer that are deleted in one commit.
 const PORTION: usize = 1_000;
-/// Such portions of one round.
+/// Such portions in one run of the job.
 const PORTIONS_MAX: usize = 32;
 
 impl<P: Platform> Gateway<P> {
-    /// Removes old events of at most so many customers, and of nobody.
+    /// Deletes old events of at most `customers` customers, and old events without a customer.
     ///
     /// # Errors
-    /// What the store says.
+    /// A fault of the store.
     pub async fn forget_old_events(&self, customers: usize) -> Result<(), Fault> {
         let days = self.shared.config.stripe.events_retention_days;
         if days == 0 || !self.clock.status().is_confirmed {
@@ -54,7 +54,7 @@ impl<P: Platform> Gateway<P> {
         };
         let forgotten = self.inbox.forget(forgetting).await?;
         if forgotten > 0 {
-            tracing::info!(customer, forgotten, "old events of Stripe's removed");
+            tracing::info!(customer, forgotten, "old Stripe events deleted");
         }
         Ok(())
     }

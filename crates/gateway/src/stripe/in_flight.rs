@@ -1,8 +1,9 @@
-//! Which customers are being processed: each once at a time, however many events of it come.
+//! Which customers are being processed. Events of one customer are processed serially and
+//! coalesced.
 //!
-//! What comes in between is taken up by whoever is at it already, since processing reads everything
-//! there is. So events of one customer cost one reading after the other, never one each at once; and
-//! what has no place waits in the inbox.
+//! Processing reads all events of a customer. So an event that arrives meanwhile starts no second
+//! task: the running one processes the customer once more. Customers beyond [`CUSTOMERS_MAX`] wait
+//! in the inbox.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,18 +12,18 @@ use crate::gateway::Gateway;
 use crate::ports::{Background, Platform};
 use crate::shared::Shared;
 
-/// Customers that deliveries have processed at once; the others are taken up by the job, so that a
-/// Stripe that hangs leaves room for its other calls.
+/// Customers that are processed at once because of a delivery. The job processes the others, so
+/// that a slow Stripe leaves room for other calls.
 const CUSTOMERS_MAX: usize = 6;
-/// Stands for the events of which nobody knows whose they are.
+/// Stands for the unassigned events, which name no customer yet.
 pub(crate) const UNASSIGNED: &str = "";
 
-/// Customers that are being processed, and whether something came meanwhile.
+/// Customers that are being processed, and whether an event arrived meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Mutex<HashMap<String, bool>>);
 
-/// A customer's turn, until it is over or given up.
-pub(crate) struct Turn {
+/// The exclusive right to process a customer, until processing is over or this is dropped.
+pub(crate) struct Slot {
     shared: Arc<Shared>,
     customer: String,
     is_over: bool,
@@ -37,7 +38,8 @@ impl InFlight {
         self.all().len() < CUSTOMERS_MAX
     }
 
-    /// Whether the customer's turn begins; where somebody is at it, they go on once more.
+    /// Whether the caller may process the customer. If another task does already, that task
+    /// processes the customer once more.
     fn begin(&self, customer: &str) -> bool {
         let mut all = self.all();
         match all.get_mut(customer) {
@@ -52,7 +54,7 @@ impl InFlight {
         }
     }
 
-    /// Whether something came meanwhile; if nothing did, the turn is over.
+    /// Whether an event arrived meanwhile; if none did, the customer is no longer in flight.
     fn again(&self, customer: &str) -> bool {
         let mut all = self.all();
         let again = all.get_mut(customer).is_some_and(std::mem::take);
@@ -63,9 +65,9 @@ impl InFlight {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Slot {
     fn drop(&mut self) {
-        // Once it is over, the entry may be another turn's.
+        // Once this slot is over, the entry may belong to another slot.
         if !self.is_over {
             self.shared.in_flight.all().remove(&self.customer);
         }
@@ -73,46 +75,46 @@ impl Drop for Turn {
 }
 
 impl<P: Platform> Gateway<P> {
-    /// Has a customer's events processed in the background, unless there is too much of that; then
-    /// they are taken up soon. For [`UNASSIGNED`], those of which nobody knows whose they are.
+    /// Processes a customer's events in the background ([`UNASSIGNED`]: those without a customer).
+    /// If too many customers are in flight, the events wait for the job.
     pub(crate) fn process_soon(&self, customer: &str) {
         let in_flight = &self.shared.in_flight;
-        let is_at_it = in_flight.all().contains_key(customer);
-        if !is_at_it && !in_flight.has_room() {
+        let is_running = in_flight.all().contains_key(customer);
+        if !is_running && !in_flight.has_room() {
             return;
         }
-        if let Some(turn) = self.turn(customer) {
+        if let Some(slot) = self.processing_slot(customer) {
             let work = self.clone();
-            self.background.spawn(async move { work.take_turn(turn).await });
+            self.background.spawn(async move { work.process_in_slot(slot).await });
         }
     }
 
-    /// Processes a customer's events now, unless somebody is at it.
-    pub(super) async fn process_in_turn(&self, customer: &str) {
-        if let Some(turn) = self.turn(customer) {
-            self.take_turn(turn).await;
+    /// Processes a customer's events now, unless another task does.
+    pub(super) async fn process_exclusively(&self, customer: &str) {
+        if let Some(slot) = self.processing_slot(customer) {
+            self.process_in_slot(slot).await;
         }
     }
 
-    fn turn(&self, customer: &str) -> Option<Turn> {
+    fn processing_slot(&self, customer: &str) -> Option<Slot> {
         let begins = self.shared.in_flight.begin(customer);
-        let turn = || Turn {
+        let slot = || Slot {
             shared: Arc::clone(&self.shared),
             customer: customer.to_owned(),
             is_over: false,
         };
-        begins.then(turn)
+        begins.then(slot)
     }
 
-    async fn take_turn(&self, mut turn: Turn) {
-        while !turn.is_over {
-            match turn.customer.as_str() {
+    async fn process_in_slot(&self, mut slot: Slot) {
+        while !slot.is_over {
+            match slot.customer.as_str() {
                 UNASSIGNED => self.assign_unassigned_events().await,
                 customer => {
                     self.process_customer(customer).await;
                 }
             }
-            turn.is_over = !self.shared.in_flight.again(&turn.customer);
+            slot.is_over = !self.shared.in_flight.again(&slot.customer);
         }
     }
 }
@@ -122,17 +124,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_meanwhile_is_one_more_round_of_whoever_is_at_it() {
+    fn events_that_arrive_while_a_customer_is_processed_cause_one_more_round() {
         let all = InFlight::default();
         assert!(all.begin("cus_1"));
         assert!(!all.begin("cus_1") && !all.begin("cus_1"), "one at a time");
-        assert!(all.again("cus_1"), "two came: one round more");
-        assert!(!all.again("cus_1"), "and no other");
-        assert!(all.begin("cus_1"), "it is over");
+        assert!(all.again("cus_1"), "two arrived: one more round");
+        assert!(!all.again("cus_1"), "none arrived since");
+        assert!(all.begin("cus_1"), "processing is over");
     }
 
     #[test]
-    fn there_is_room_for_so_many() {
+    fn at_most_customers_max_are_in_flight() {
         let all = InFlight::default();
         for customer in 0..CUSTOMERS_MAX {
             assert!(all.has_room());

@@ -9,9 +9,9 @@ use super::reconcile::Failed;
 use crate::gateway::Gateway;
 use crate::ports::{Directory, Platform};
 
-/// What a checkout is for.
+/// What a checkout sells, and to which pages it returns.
 pub(crate) struct Checkout<'a> {
-    /// The plan's price.
+    /// The price that buys the plan.
     pub(crate) price: &'a str,
     /// The price that usage is billed by, if it is a separate one.
     pub(crate) metered_price: Option<&'a str>,
@@ -19,7 +19,7 @@ pub(crate) struct Checkout<'a> {
     pub(crate) success_url: &'a str,
     /// Where it goes when the customer changes their mind.
     pub(crate) cancel_url: &'a str,
-    /// What distinguishes this checkout from another one with the same parameters.
+    /// Distinguishes this checkout from another one with the same parameters.
     pub(crate) scope: &'a str,
 }
 
@@ -34,8 +34,9 @@ pub(crate) struct Session {
 }
 
 impl<P: Platform> Gateway<P> {
-    /// A Checkout Session of mode `subscription`. Makes the organization's customer if it has none, and
-    /// another one if it was deleted at Stripe; `audit` makes the audit row of either.
+    /// Creates a Checkout Session of mode `subscription`. If the organization has no customer, or
+    /// its customer was deleted at Stripe, a new customer is created; `audit` makes the audit row
+    /// of that.
     pub(crate) async fn checkout(
         &self,
         organization: &Organization,
@@ -57,8 +58,8 @@ impl<P: Platform> Gateway<P> {
         session
     }
 
-    /// Makes a customer at Stripe and links it. Two calls at once get the same one, by the idempotency
-    /// key; after another customer it is another one.
+    /// Creates a customer at Stripe and links it. Two calls at once get the same customer, because
+    /// their idempotency keys are equal. `after`, a deleted customer, leads to another key.
     async fn make_customer(
         &self,
         organization: &Organization,
@@ -80,8 +81,9 @@ impl<P: Platform> Gateway<P> {
         Ok(customer)
     }
 
-    /// Whether a customer was deleted at Stripe, which goes on telling of it. One that Stripe does not
-    /// know at all may be another account's, or of the other mode: that is no reason to make a new one.
+    /// Whether a customer was deleted at Stripe, which still returns deleted customers. A customer
+    /// that Stripe does not know at all may belong to another account or mode: then no new one is
+    /// made.
     pub(crate) async fn is_deleted_customer(&self, customer: &str) -> Result<bool, ApiError> {
         match self.stripe(&Call::get(format!("/v1/customers/{customer}"))).await {
             Ok(object) => Ok(object["deleted"] == Value::Bool(true)),
@@ -93,8 +95,8 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    /// The quantity that a checkout states for a price: Stripe wants one of a licensed price, and
-    /// refuses one of a metered price.
+    /// The quantity that a checkout states for a price: Stripe requires a quantity for a licensed
+    /// price and refuses one for a metered price.
     async fn quantity_of(&self, price: &str) -> Result<Option<&'static str>, ApiError> {
         let object = self.stripe(&Call::get(format!("/v1/prices/{price}"))).await?;
         let is_metered = object["recurring"]["usage_type"] == "metered";
@@ -124,7 +126,7 @@ impl<P: Platform> Gateway<P> {
         Ok(Session { id: member(&session, "id")?, url: member(&session, "url")?, customer })
     }
 
-    /// A Customer Portal session's URL; `scope` distinguishes it from another one.
+    /// Creates a Customer Portal session and returns its URL; `scope` distinguishes the sessions.
     pub(crate) async fn portal(
         &self,
         customer: &str,

@@ -1,4 +1,4 @@
-//! The meter that usage is told to: found by its event name, and remembered for a while.
+//! The meter that usage is reported to: found by its event name, and its id cached.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use driftlock_domain::time::Timestamp;
 use crate::gateway::Gateway;
 use crate::ports::{Clock, Platform};
 
-/// How long its id is remembered.
+/// How long the meter's id is cached.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
-/// The meter's id, as long as it is remembered.
+/// The meter's id and until when it is cached.
 #[derive(Debug, Default)]
 pub(crate) struct KnownMeter(Mutex<Option<(String, Timestamp)>>);
 
@@ -28,7 +28,7 @@ impl KnownMeter {
 }
 
 impl<P: Platform> Gateway<P> {
-    /// The id of the meter that usage is told to.
+    /// The id of the meter that usage is reported to.
     pub(super) async fn meter(&self) -> Result<String, ApiError> {
         let now = self.clock.now();
         if let Some(known) = self.shared.meter.known(now) {

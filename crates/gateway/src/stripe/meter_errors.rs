@@ -1,5 +1,5 @@
-//! Usage that Stripe took and found wrong later. The event that tells of it is thin: what was wrong is
-//! fetched, where Stripe can be asked; else the event alone is told of.
+//! Alerts for usage that Stripe accepted and found invalid later. Stripe's event is thin: with a
+//! secret key the details are fetched; without one the alert has only what the event says.
 //! <https://docs.stripe.com/api/v2/core/events/event-types>
 
 use std::time::Duration;
@@ -18,22 +18,26 @@ use super::reconcile::Failed;
 use crate::gateway::Gateway;
 use crate::ports::{Alerts, Clock, Directory, Page, Platform, UsageReports};
 
-/// A report is stamped with its hour's end and told soon after: what Stripe validated in a window is
-/// of this long before it at most, unless it was told late.
-const TOLD_WITHIN: Duration = Duration::from_secs(2 * 3_600);
+/// A report carries its hour's end as time and is sent soon after. So a report that Stripe
+/// validated in a window has a time at most this long before the window, unless it was sent late.
+const REPORTED_WITHIN: Duration = Duration::from_secs(2 * 3_600);
 const ORGANIZATIONS_MAX: usize = 500;
 
 impl<P: Platform> Gateway<P> {
-    /// Raises an alert for each meter event that is named, and for every organization that may be
-    /// meant where none is. Each is one, however often the event comes.
-    pub(super) async fn tell_of_meter_errors(&self, event: &Event) -> Result<(), Failed> {
-        let Subject::MeterErrors(told) = event.subject() else { return Ok(()) };
-        let report = if told.says_what() { told } else { self.fetched(event, told).await? };
+    /// Raises an alert for each meter event that Stripe names. If Stripe names none, raises one for
+    /// every organization that may be meant. A repeated event raises no second alert.
+    pub(super) async fn alert_meter_errors(&self, event: &Event) -> Result<(), Failed> {
+        let Subject::MeterErrors(delivered) = event.subject() else { return Ok(()) };
+        let report = if delivered.has_details() {
+            delivered
+        } else {
+            self.with_details(event, delivered).await?
+        };
         tracing::error!(
             event = event.id,
             meter = report.meter,
             summary = report.summary,
-            "Stripe refuses usage that it had taken"
+            "Stripe found accepted usage invalid"
         );
         for error in &report.errors {
             for identifier in &error.identifiers {
@@ -50,29 +54,30 @@ impl<P: Platform> Gateway<P> {
         Ok(())
     }
 
-    /// The event with its data. Where it cannot be had, what the delivery says has to do.
-    async fn fetched(
+    /// The report with the details that Stripe has; as it was delivered if they cannot be fetched.
+    async fn with_details(
         &self,
         event: &Event,
-        told: MeterErrorReport,
+        delivered: MeterErrorReport,
     ) -> Result<MeterErrorReport, ApiError> {
         if !self.has_stripe() {
-            return Ok(told);
+            return Ok(delivered);
         }
         match self.stripe(&Call::get(format!("/v2/core/events/{}", event.id))).await {
             Ok(object) => match Event::from_value(object).map(|event| event.subject()) {
                 Ok(Subject::MeterErrors(report)) => Ok(report),
-                Ok(_) | Err(_) => Ok(told),
+                Ok(_) | Err(_) => Ok(delivered),
             },
             Err(error @ (ApiError::Unanswered(_) | ApiError::Transient { .. })) => Err(error),
             Err(error) => {
-                tracing::error!(event = event.id, %error, "what is wrong with usage stays unknown");
-                Ok(told)
+                tracing::error!(event = event.id, %error, "could not fetch meter error details");
+                Ok(delivered)
             }
         }
     }
 
-    /// No identifier of ours is named: whoever told of usage in the window is told of it.
+    /// Alerts every organization that reported usage in the window. Called when Stripe names no
+    /// identifier of ours.
     async fn alert_organizations_in_window(
         &self,
         event: &Event,
@@ -80,14 +85,14 @@ impl<P: Platform> Gateway<P> {
         unnamed: &[&MeterError],
     ) -> Result<(), Fault> {
         let end = report.validation_end.unwrap_or(event.created);
-        let start = report.validation_start.unwrap_or(event.created).minus(TOLD_WITHIN);
-        let window = Period { start, end: end.plus(TOLD_WITHIN) };
+        let start = report.validation_start.unwrap_or(event.created).minus(REPORTED_WITHIN);
+        let window = Period { start, end: end.plus(REPORTED_WITHIN) };
         let codes: Vec<&str> = unnamed.iter().map(|error| &*error.code).collect();
         let messages = unnamed.iter().find_map(|error| error.message.as_deref());
         let details = json!({
             "codes": codes,
             "message": messages.or(report.summary.as_deref()).unwrap_or(
-                "Stripe found meter events invalid and names none; its Dashboard tells which"
+                "Stripe found meter events invalid and names none; its Dashboard shows which"
             ),
             "meter": report.meter,
             "error_count": report.error_count,

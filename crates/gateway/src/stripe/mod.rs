@@ -1,7 +1,8 @@
-//! Stripe: its events into standings, usage out to its meters, and both compared with what it says.
+//! Stripe: computes billing states from its events, reports usage to its meters, and reconciles
+//! both.
 //!
-//! Without `ENV_STRIPE_SECRET_KEY` nobody is asked: standings follow from the events alone, and
-//! usage stays in the outbox.
+//! Without `ENV_STRIPE_SECRET_KEY` Stripe is never called: billing states follow from the events
+//! alone, and usage stays in the outbox.
 
 pub(crate) mod billing;
 mod fetch;
@@ -26,17 +27,17 @@ use serde_json::Value;
 use crate::gateway::Gateway;
 use crate::ports::{Background, Entropy, HttpClient, Platform};
 
-/// Pages of a list that are read, of 100 rows each.
+/// The most pages of a list that are read, of 100 rows each.
 const PAGES_MAX: usize = 1_000;
 
 impl<P: Platform> Gateway<P> {
-    /// Whether Stripe can be asked.
+    /// Whether a secret key is set, so that Stripe can be called.
     pub(crate) fn has_stripe(&self) -> bool {
         self.shared.stripe.is_some()
     }
 
-    /// Makes a call, and a few times more, with waits in between, where its outcome is unknown or
-    /// Stripe has too much to do. Whether and when is Stripe's to say.
+    /// Makes a call. If its outcome is unknown or Stripe is overloaded, the call is repeated a few
+    /// times with waits; Stripe's answer may forbid a repetition or state the wait.
     pub(crate) async fn stripe(&self, call: &Call) -> Result<Value, ApiError> {
         let mut attempts = Attempts::default();
         loop {
@@ -56,15 +57,15 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    /// What spreads waits.
+    /// A random number that spreads waits.
     fn random(&self) -> u64 {
         let mut random = [0; 8];
         self.entropy.fill(&mut random);
         u64::from_le_bytes(random)
     }
 
-    /// Tells Stripe of usage: one attempt, whose outcome says what is to become of the report.
-    pub(crate) async fn tell_stripe(&self, call: &Call) -> Outcome {
+    /// Sends a meter report to Stripe once; the outcome decides what happens to the report.
+    pub(crate) async fn send_report(&self, call: &Call) -> Outcome {
         match self.send_to_stripe(call, Series::FIRST).await {
             Ok(answer) => api::outcome(&answer),
             Err(error) => {

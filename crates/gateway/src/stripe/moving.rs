@@ -1,8 +1,8 @@
-//! When an organization moves from one customer at Stripe to another.
+//! Decides when an organization moves from one customer at Stripe to another.
 //!
-//! An event names the organization that a customer is for (`client_reference_id`, metadata). It moves
-//! the organization only if the customer that it has is not living: a stranger's event takes nothing
-//! away. What comes of a former customer afterwards has no effect.
+//! An event names the organization that its customer is for (`client_reference_id`, metadata). It
+//! moves the organization only if the organization's present customer is not living, so that a
+//! stranger's event takes nothing away. Later events of a former customer have no effect.
 
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
@@ -21,19 +21,19 @@ use crate::ports::{Clock, EventInbox, Platform};
 /// What a customer is to the organization that its events name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// Its own, or the organization has none yet.
+    /// The organization's own customer, or the organization has none yet.
     Own,
-    /// It has another one, which is not living.
+    /// The organization has another customer, which is not living.
     Successor,
-    /// It has another one, which is living.
+    /// The organization has another customer, which is living.
     Beside,
-    /// It was its own before, and is not living: its events were noted as done, without effect.
+    /// The organization's former customer, not living: its events were finished without effect.
     Former,
 }
 
 impl<P: Platform> Gateway<P> {
-    /// What a customer with this file and billing state is to an organization; the inner error says why
-    /// that is not known yet.
+    /// How a customer with this file and billing state relates to an organization; the inner error
+    /// says why that is not known yet.
     pub(super) async fn relation(
         &self,
         organization: &Organization,
@@ -51,7 +51,7 @@ impl<P: Platform> Gateway<P> {
         Ok(lives.map(|lives| if lives { Relation::Beside } else { Relation::Successor }))
     }
 
-    /// Whether the customer that an organization has is living: it has a subscription that has not
+    /// Whether an organization's present customer is living: it has a subscription that has not
     /// ended.
     async fn has_living_customer(
         &self,
@@ -71,7 +71,7 @@ impl<P: Platform> Gateway<P> {
         }
         let file = self.inbox.customer(customer).await?;
         if file.events.iter().any(|event| event.state == DeliveryState::Pending) {
-            return Ok(Err(format!("events of its customer {customer} are processed first")));
+            return Ok(Err(format!("waits for the events of its customer {customer}")));
         }
         Ok(Ok(is_living(&file.standing)))
     }
@@ -83,14 +83,15 @@ impl<P: Platform> Gateway<P> {
     ) -> Result<(), Fault> {
         let pending = file.events.iter().filter(|event| event.state == DeliveryState::Pending);
         for event in pending.filter_map(|filed| Event::parse(&filed.body).ok()) {
-            tracing::info!(customer, event = event.id, "event of a former customer has no effect");
+            tracing::info!(customer, event = event.id, "Stripe event of a former customer ignored");
             self.inbox.finish(&event.id, self.clock.now()).await?;
         }
         Ok(())
     }
 }
 
-/// The audit row of a move to `customer` from the one that the organization has, if it is one.
+/// The audit row of a move to `customer` from `linked`, the organization's present customer; `None`
+/// if they are the same.
 pub(super) fn moved(
     (customer, linked): (&str, Option<&str>),
     at: Timestamp,
@@ -112,7 +113,7 @@ fn is_living(standing: &Billing) -> bool {
     !standing.customer_deleted && standing.status.as_ref().is_some_and(|status| !is_over(status))
 }
 
-/// Nothing follows any more.
+/// Whether a subscription with this status has ended for good.
 const fn is_over(status: &SubscriptionStatus) -> bool {
     matches!(status, SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)
 }

@@ -1,4 +1,4 @@
-//! Stripe's preview of the next invoice: what only Stripe knows (prorations, tax, credits).
+//! Stripe's preview of the next invoice: only Stripe knows prorations, tax and credits.
 
 use driftlock_domain::stripe::api::{ApiError, Call};
 use serde_json::Value;
@@ -7,8 +7,8 @@ use crate::gateway::Gateway;
 use crate::ports::Platform;
 
 impl<P: Platform> Gateway<P> {
-    /// The preview of a subscription's next invoice, if Stripe can be asked and has one; `scope` is
-    /// another one each time, since usage changes what the same call answers.
+    /// The preview of a subscription's next invoice, if there is a secret key and Stripe has one.
+    /// `scope` must differ each time: usage changes the answer to an otherwise equal call.
     pub(crate) async fn invoice_preview(
         &self,
         customer: &str,

@@ -1,4 +1,5 @@
-//! Comparing everything with Stripe: standings are repaired, usage that differs is told.
+//! Reconciliation: compares billing states and usage with Stripe, repairs billing states, and
+//! raises alerts for usage that differs.
 
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Fault;
@@ -23,18 +24,18 @@ const ORGANIZATIONS_MAX: usize = 500;
 const PERIODS: usize = 2;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a comparison found. All amounts are in units.
+/// What a reconciliation found. All amounts are in units.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Reconciliation {
-    /// Whether nothing is left that a person has to look at.
+    /// Whether nothing is left that an operator must resolve.
     pub(crate) ok: bool,
-    /// Organizations that are customers.
+    /// Organizations with a Stripe customer.
     pub(crate) customers: usize,
-    /// Those whose standing was not Stripe's, and is now.
+    /// Organizations whose billing state differed from Stripe's and was repaired.
     pub(crate) repaired: Vec<Repair>,
-    /// Customers with a subscription that belong to no organization.
+    /// Stripe customers with a subscription that are linked to no organization.
     pub(crate) unlinked: BTreeSet<String>,
-    /// What could not be done, and why.
+    /// What could not be compared or repaired, and why.
     pub(crate) problems: Vec<Problem>,
     /// Usage by organization and period.
     pub(crate) usage: Vec<Usage>,
@@ -54,7 +55,7 @@ impl Reconciliation {
     }
 }
 
-/// A repaired standing.
+/// A repaired billing state.
 #[derive(Debug, Serialize)]
 pub(crate) struct Repair {
     organization: OrganizationId,
@@ -62,7 +63,7 @@ pub(crate) struct Repair {
     changes: Vec<&'static str>,
 }
 
-/// Something that a person has to look at.
+/// Something that an operator must resolve.
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem {
     organization: OrganizationId,
@@ -70,44 +71,45 @@ pub(crate) struct Problem {
     problem: String,
 }
 
-/// One period's usage, here and at Stripe.
+/// One period's usage, as counted by the gateway and as summed by Stripe.
 #[derive(Debug, Serialize)]
 pub(crate) struct Usage {
     organization: OrganizationId,
     #[serde(flatten)]
     sums: PeriodSums,
-    /// What Stripe has.
+    /// Stripe's sum.
     stripe: i64,
-    /// What Stripe has beyond what it was told; negative when it misses some. What is on its way, and
-    /// what was acknowledged within the lag of its sums, is neither.
+    /// Stripe's sum minus the reported units; negative when Stripe misses some. Reports without an
+    /// outcome, and reports acknowledged within the lag of Stripe's sums, count neither way.
     drift: i128,
 }
 
 impl<P: Platform> Gateway<P> {
-    /// Compares every customer with Stripe, repairs what can be, and logs what it found; whether it
-    /// came to an end.
-    pub async fn reconcile_and_tell(&self) -> bool {
+    /// Reconciles every customer with Stripe and logs the result. Returns whether it completed.
+    pub async fn reconcile_and_log(&self) -> bool {
         let reconciled = self.reconcile().await;
         let is_done = reconciled.is_ok();
         match reconciled {
             Ok(found) if found.ok => {
                 let (customers, repaired) = (found.customers, found.repaired.len());
-                tracing::info!(customers, repaired, "everything is as Stripe has it");
+                tracing::info!(customers, repaired, "reconciliation with Stripe found no problem");
             }
             Ok(found) => tracing::error!(
                 problems = found.problems.len(),
                 unlinked = found.unlinked.len(),
-                "not everything is as Stripe has it; `driftlock stripe reconcile` tells more"
+                "reconciliation with Stripe found problems; see `driftlock stripe reconcile`"
             ),
-            Err(Failed::Api(error)) => tracing::warn!(%error, "nothing is compared with Stripe"),
+            Err(Failed::Api(error)) => {
+                tracing::warn!(%error, "reconciliation failed: a call to Stripe failed");
+            }
             Err(Failed::Fault(fault)) => {
-                tracing::error!(cause = fault.cause, "nothing is compared with Stripe");
+                tracing::error!(error = fault.cause, "reconciliation failed: the store failed");
             }
         }
         is_done
     }
 
-    /// Compares every customer with Stripe, and repairs what can be.
+    /// Compares every customer with Stripe and repairs billing states.
     pub(crate) async fn reconcile(&self) -> Result<Reconciliation, Failed> {
         let (mut found, mut known) = (Reconciliation::default(), BTreeSet::new());
         let mut after = None;
@@ -158,7 +160,7 @@ impl<P: Platform> Gateway<P> {
         }
         if self.own_included(organization) {
             found.problems.push(problem(
-                "it has included units of its own, which a graduated price does not know: set \
+                "it has its own `quota.included`, which Stripe's graduated price does not know: set \
                  [stripe] report_usage = \"overage\""
                     .to_owned(),
             ));
@@ -178,8 +180,8 @@ impl<P: Platform> Gateway<P> {
         Ok(())
     }
 
-    /// Stripe sums up whole minutes: what is compared with it is what was told of the same ones. Its
-    /// sums lag: what they miss of the last hours counts only once they are past the lag.
+    /// Compares Stripe's sum with the reports of the same whole minutes, since Stripe sums up whole
+    /// minutes. Its sums lag, so units that they miss count only after the lag has passed.
     async fn compare_period(
         &self,
         organization: OrganizationId,
@@ -191,12 +193,12 @@ impl<P: Platform> Gateway<P> {
         let window = Period { start, end: end.plus(MINUTE).floor_to(60).max(start.plus(MINUTE)) };
         let compared = async {
             let (stripe, reports) = self.both_sides(organization, customer, window).await?;
-            let told = reports.iter().filter(|report| report.state == ReportState::Done);
-            let told: i64 = told.map(|report| report.sealed.value).sum();
+            let done = reports.iter().filter(|report| report.state == ReportState::Done);
+            let acknowledged: i64 = done.map(|report| report.sealed.value).sum();
             let mut drift = meter::drift(stripe, &reports, self.clock.now());
             if let Some(part) = meter::settled_part(window, self.clock.now())
                 && drift == 0
-                && stripe != told
+                && stripe != acknowledged
             {
                 let (stripe, reports) = self.both_sides(organization, customer, part).await?;
                 drift = meter::drift(stripe, &reports, self.clock.now());
@@ -210,8 +212,8 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    /// Stripe's sum over a window, and then what it was told of it: so nothing that it was told
-    /// meanwhile is missed.
+    /// Stripe's sum over a window and our reports of that window. The reports are read after the
+    /// sum, so that every report that the sum includes is among them.
     async fn both_sides(
         &self,
         organization: OrganizationId,
@@ -230,7 +232,7 @@ impl<P: Platform> Gateway<P> {
             organization = %usage.organization,
             drift = %usage.drift,
             dead = usage.sums.dead,
-            "what Stripe was told differs from what was counted"
+            "usage at Stripe differs from the reported usage"
         );
         let details = json!({
             "period": usage.sums.period,
@@ -242,7 +244,7 @@ impl<P: Platform> Gateway<P> {
             .raise(Alert {
                 organization: usage.organization,
                 kind: AlertKind::UsageDrift,
-                // Another difference in the same period is another alert.
+                // A different drift in the same period raises another alert.
                 subject: format!(
                     "{}:{}:{}",
                     usage.sums.period.start.secs(),
@@ -257,18 +259,18 @@ impl<P: Platform> Gateway<P> {
 }
 
 impl Usage {
-    /// Whether what Stripe has is what it was told, give or take what is on its way.
+    /// Whether Stripe's sum matches the reports and no report is dead.
     const fn is_settled(&self) -> bool {
         self.sums.dead == 0 && self.drift == 0
     }
 }
 
-/// Why nothing can be compared.
+/// Why work that needs both Stripe and the store failed.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// Stripe.
+    /// A call to Stripe failed.
     Api(ApiError),
-    /// Ours.
+    /// The store failed.
     Fault(Fault),
 }
 

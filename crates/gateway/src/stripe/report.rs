@@ -1,5 +1,5 @@
-//! Telling Stripe of usage: buckets are sealed, sent one at a time per customer, and those of
-//! unknown outcome compared with Stripe's own sums (I7).
+//! Reports usage to Stripe: seals hourly buckets and sends the reports one at a time per customer.
+//! A report of unknown outcome is compared with Stripe's own sums before it is sent again (I7).
 
 use driftlock_domain::alert::{Alert, AlertKind};
 use driftlock_domain::denial::Fault;
@@ -20,13 +20,13 @@ use crate::ports::{Alerts, Clock, Directory, Page, Platform, UsageReports};
 
 /// Organizations of one page.
 const ORGANIZATIONS_MAX: usize = 500;
-/// Customers that Stripe is told of at once; each of them one report after the other.
+/// Customers whose usage is reported at once; reports of one customer are sent serially.
 const CUSTOMERS_AT_ONCE: usize = 8;
-/// Reports of one organization in one round.
+/// The most reports of one organization in one run of the job.
 pub(crate) const REPORTS_MAX: usize = 1_000;
 
 impl<P: Platform> Gateway<P> {
-    /// Seals what has done growing and tells Stripe what is due.
+    /// Seals complete buckets and sends the reports that are due.
     pub async fn report_usage(&self) {
         if !self.has_stripe() {
             return;
@@ -37,26 +37,27 @@ impl<P: Platform> Gateway<P> {
             let due = match self.reports.reporting(self.clock.now(), page).await {
                 Ok(due) => due,
                 Err(fault) => {
-                    tracing::error!(cause = fault.cause, "usage is reported later");
+                    let error = fault.cause;
+                    tracing::error!(error, "could not list usage to report; will retry");
                     return;
                 }
             };
             after = due.last().copied();
             let is_last = due.len() < ORGANIZATIONS_MAX;
-            let told = stream::iter(due).map(|id| self.report_organization(id, REPORTS_MAX));
-            told.buffer_unordered(CUSTOMERS_AT_ONCE).for_each(|_told| async {}).await;
+            let work = stream::iter(due).map(|id| self.report_organization(id, REPORTS_MAX));
+            work.buffer_unordered(CUSTOMERS_AT_ONCE).for_each(|_reports| async {}).await;
             if is_last {
                 return;
             }
         }
     }
 
-    /// The same for `customers` customers after `after`, and `reports` of theirs in all at most; the
-    /// last that had its turn, or none when all did. For a host that bounds what a run may do: whoever
-    /// goes on from there comes to every customer.
+    /// Like [`Self::report_usage`], for at most `customers` customers after `after` and at most
+    /// `reports` reports in all. Returns the last customer that was processed, or `None` after the
+    /// last page. A host that bounds each run passes the result to the next run.
     ///
     /// # Errors
-    /// When it is not known who the customers are.
+    /// The customers cannot be listed.
     pub async fn report_portion(
         &self,
         after: Option<OrganizationId>,
@@ -80,14 +81,15 @@ impl<P: Platform> Gateway<P> {
         Ok(last.filter(|_| is_full))
     }
 
-    /// How many reports were told of.
+    /// Sends an organization's due reports; returns how many were attempted.
     pub(crate) async fn report_organization(
         &self,
         id: OrganizationId,
         reports_max: usize,
     ) -> usize {
         self.try_report(id, reports_max).await.unwrap_or_else(|fault| {
-            tracing::error!(organization = %id, cause = fault.cause, "usage is reported later");
+            let error = fault.cause;
+            tracing::error!(organization = %id, error, "could not report usage; will retry");
             0
         })
     }
@@ -95,41 +97,41 @@ impl<P: Platform> Gateway<P> {
     async fn try_report(&self, id: OrganizationId, reports_max: usize) -> Result<usize, Fault> {
         let Some(organization) = self.directory.organization(id).await? else { return Ok(0) };
         let Some(customer) = organization.stripe_customer_id.clone() else { return Ok(0) };
-        // Before the subscription is known nothing is closed: its service may have begun.
+        // Seal nothing before the subscription is known: its service may have begun already.
         let Some(service) = organization.service() else { return Ok(0) };
         let Some(rule) = self.seal_rule(&organization, service) else {
-            tracing::error!(organization = %id, "the plan whose quota counts is not configured");
+            tracing::error!(organization = %id, "could not report usage: plan is not configured");
             return Ok(0);
         };
-        // A sealed hour never grows: by a clock that may be ahead none is sealed.
+        // A sealed hour never grows, so seal nothing by a clock that may be ahead.
         if self.clock.status().is_confirmed {
             self.reports.seal(id, rule, self.clock.agreed()).await?;
         }
-        let mut told = 0;
-        while told < reports_max {
+        let mut attempted = 0;
+        while attempted < reports_max {
             let taken = self.reports.take_report(id, self.clock.now()).await?;
             let Some(report) = taken else { break };
-            told += 1;
+            attempted += 1;
             if report.sealed.value < 0 {
                 self.note_correction(&organization, rule, &report).await?;
             }
             let next = match report.state {
                 ReportState::Reconcile => self.compare(id, &customer, &report).await?,
-                _ => self.tell(&customer, &report).await,
+                _ => self.send(&customer, &report).await,
             };
             let waits = matches!(next, Next::RetryAt(_));
-            self.note(&report, &next).await?;
+            self.alert_if_needed(&report, &next).await?;
             let now = self.clock.now();
             self.reports.answer_report(id, &report.sealed.identifier, next, now).await?;
             if waits {
-                // Stripe is not well, or wants less of us: the rest of this customer's waits, too.
+                // Stripe fails or limits our rate: this customer's other reports wait, too.
                 break;
             }
         }
-        Ok(told)
+        Ok(attempted)
     }
 
-    /// How an organization's buckets are sealed; `None` while its plan is not configured.
+    /// The rule for sealing an organization's buckets; `None` while its plan is not configured.
     fn seal_rule(&self, organization: &Organization, service: Period) -> Option<SealRule> {
         let config = &self.shared.config;
         let decision = decide(organization, config, self.clock.agreed());
@@ -138,7 +140,7 @@ impl<P: Platform> Gateway<P> {
         Some(SealRule { mode: config.stripe.report_usage, included, service, in_force })
     }
 
-    /// Seals what has done growing, and corrects what was reported under terms that are no more.
+    /// Seals complete buckets and enters a correction if too much overage was reported.
     pub(crate) async fn seal_usage(&self, organization: &Organization) -> Result<(), Fault> {
         let rule = organization.service().and_then(|service| self.seal_rule(organization, service));
         let Some(rule) = rule.filter(|_| self.has_stripe()) else { return Ok(()) };
@@ -177,21 +179,21 @@ impl<P: Platform> Gateway<P> {
         self.alerts.raise(Alert { organization: id, kind, subject, at, details }).await
     }
 
-    async fn tell(&self, customer: &str, report: &Report) -> Next {
+    async fn send(&self, customer: &str, report: &Report) -> Next {
         let event_name = &self.shared.config.stripe.meter_event_name;
         let event = MeterEvent { event_name, customer, sealed: &report.sealed };
-        // Each attempt has a key of its own, also after a lost answer: what makes a repetition one is
-        // the event's identifier. Of attempts that begin anew the first one's time differs.
+        // Each attempt has another idempotency key, also after a lost answer: Stripe recognizes a
+        // repetition by the event's identifier. When the attempts start over, `first_at` differs.
         let Attempts { count, first_at } = report.attempts;
         let scope = format!("attempt {count} since {}", first_at.unwrap_or_default().micros());
         let call = Call::post("/v1/billing/meter_events").scoped(scope);
         let call =
             event.form().into_iter().fold(call, |call, (name, value)| call.field(name, value));
-        let outcome = self.tell_stripe(&call).await;
+        let outcome = self.send_report(&call).await;
         report.attempts.next(outcome, self.clock.now(), self.random())
     }
 
-    /// Whether Stripe has a report of unknown outcome.
+    /// Finds out by Stripe's sums whether Stripe has a report of unknown outcome.
     async fn compare(
         &self,
         id: OrganizationId,
@@ -199,15 +201,16 @@ impl<P: Platform> Gateway<P> {
         report: &Report,
     ) -> Result<Next, Fault> {
         let window = summary_window(&report.sealed);
-        let told = match self.meter_sum(customer, window).await {
-            Ok(told) => told,
+        let sum = match self.meter_sum(customer, window).await {
+            Ok(sum) => sum,
             Err(error) => return Ok(Next::Unclear { message: error.to_string() }),
         };
         let all = self.reports.reports(id, window).await?;
         let now = self.clock.now();
-        let settled = |other: &&Report| other.state == ReportState::Done && !other.is_recent(now);
-        let acknowledged = all.iter().filter(settled).map(|other| other.sealed.value).sum();
-        // What was acknowledged a moment ago may be in the sum or not, like what is unknown.
+        let confirmed = |other: &&Report| other.state == ReportState::Done && !other.is_recent(now);
+        let acknowledged = all.iter().filter(confirmed).map(|other| other.sealed.value).sum();
+        // A report that was acknowledged just now may be missing in the sum, like one of unknown
+        // outcome.
         let open = |other: &&Report| match other.state {
             ReportState::Reconcile => true,
             ReportState::Pending => other.attempts.count > 0,
@@ -217,10 +220,10 @@ impl<P: Platform> Gateway<P> {
         let uncertain: Vec<&Report> = all.iter().filter(open).collect();
         let values: Vec<i64> = uncertain.iter().map(|other| other.sealed.value).collect();
         let own = uncertain.iter().position(|o| o.sealed.identifier == report.sealed.identifier);
-        let found = reconcile(acknowledged, &values, told);
+        let found = reconcile(acknowledged, &values, sum);
         Ok(match own.and_then(|at| found.get(at)) {
             Some(Found::Delivered) | None => Next::Done,
-            // While Stripe would recognize a repetition, the first attempt's time goes on counting.
+            // While Stripe would recognize a repetition, the first attempt's time stays in force.
             Some(Found::Missing) => match report.attempts.step(self.clock.now()) {
                 Step::Send => Next::RetryAt(self.clock.now()),
                 Step::Reconcile => Next::Resend,
@@ -230,8 +233,9 @@ impl<P: Platform> Gateway<P> {
             }
             Some(Found::Unclear) => Next::Unclear {
                 message: format!(
-                    "Stripe's sum of the hour is {told}, acknowledged are {acknowledged}, unknown \
-                     {values:?}: they do not tell which of them it has"
+                    "Stripe's sum of the hour is {sum}, acknowledged reports are {acknowledged}, \
+                     reports of unknown outcome are {values:?}: the sum does not show which of \
+                     these Stripe has"
                 ),
             },
         })
@@ -255,15 +259,15 @@ impl<P: Platform> Gateway<P> {
         Ok(sum)
     }
 
-    /// What people have to be told of a report.
-    async fn note(&self, report: &Report, next: &Next) -> Result<(), Fault> {
+    /// Raises an alert if a report is dead or its outcome is unclear.
+    async fn alert_if_needed(&self, report: &Report, next: &Next) -> Result<(), Fault> {
         let (kind, message) = match next {
             Next::DeadLetter { message, .. } => (AlertKind::MeterError, message),
             Next::Unclear { message } => (AlertKind::UsageDrift, message),
             _ => return Ok(()),
         };
         let identifier = &report.sealed.identifier;
-        tracing::error!(identifier, message, "Stripe does not take usage");
+        tracing::error!(identifier, message, "meter report failed or unclear");
         let details = json!({ "message": message, "units": report.sealed.value });
         let alert = Alert {
             organization: report.organization,
@@ -275,21 +279,22 @@ impl<P: Platform> Gateway<P> {
         self.alerts.raise(alert).await
     }
 
-    /// What of an organization's settings Stripe's price cannot know.
+    /// Whether the organization's own `quota.included` conflicts with `report_usage = "total"`, in
+    /// which the included units are a tier of Stripe's price.
     pub(super) fn own_included(&self, organization: &Organization) -> bool {
         let total = self.shared.config.stripe.report_usage == ReportMode::Total;
         total && organization.quota.included.is_some()
     }
 }
 
-/// A sum is told as a number that may have a fraction; units never do.
+/// Stripe may write a sum as a number with a fraction; units are whole.
 fn whole(value: f64) -> Option<i64> {
     let exact = value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0;
     #[expect(clippy::cast_possible_truncation, reason = "it is a whole number in range")]
     exact.then_some(value as i64)
 }
 
-/// Whether units count under a subscription that is paid for, or is to be.
+/// Whether a live subscription or contract decides, and not the own plan.
 fn is_live(decision: &Decision<'_>) -> bool {
     let shown = decision.shown.as_ref();
     decision.source != Source::OwnPlan && shown.is_some_and(|shown| shown.status.is_live())

@@ -1,5 +1,5 @@
-//! Events that do not say whose they are: a dispute names a charge, and the charge its customer; a
-//! report of meter errors is of many (`meter_errors.rs`).
+//! Unassigned events, which name no customer: a dispute names a charge, and the charge names the
+//! customer; a report of meter errors concerns many customers (`meter_errors.rs`).
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::stripe::api::{ApiError, Call};
@@ -12,7 +12,7 @@ use super::reconcile::Failed;
 use crate::gateway::Gateway;
 use crate::ports::{Clock, EventInbox, Platform};
 
-/// Unassigned events taken up in one round.
+/// Unassigned events processed in one run.
 const UNASSIGNED_MAX: usize = 100;
 
 impl<P: Platform> Gateway<P> {
@@ -20,18 +20,18 @@ impl<P: Platform> Gateway<P> {
     pub(crate) async fn assign_unassigned_events(&self) {
         let unassigned_events =
             self.inbox.unassigned_events(self.clock.now(), UNASSIGNED_MAX).await;
-        let adopted = async {
+        let assigned = async {
             for unassigned_event in unassigned_events? {
-                self.adopt(&unassigned_event).await?;
+                self.assign_event(&unassigned_event).await?;
             }
             Ok::<(), Fault>(())
         };
-        if let Err(fault) = adopted.await {
-            tracing::error!(cause = fault.cause, "Stripe's events wait");
+        if let Err(fault) = assigned.await {
+            tracing::error!(error = fault.cause, "could not assign Stripe events; will retry");
         }
     }
 
-    async fn adopt(&self, unassigned_event: &UnassignedEvent) -> Result<(), Fault> {
+    async fn assign_event(&self, unassigned_event: &UnassignedEvent) -> Result<(), Fault> {
         let error = match self.resolve_customer(unassigned_event).await? {
             Ok(Owner::NoCustomer) => {
                 return self.inbox.finish(&unassigned_event.event, self.clock.now()).await;
@@ -52,7 +52,7 @@ impl<P: Platform> Gateway<P> {
             Permanent(why) => Postponed::given_up(why, now),
         };
         let (event, error) = (&unassigned_event.event, &postponed.error);
-        tracing::warn!(event, error, "the customer of a Stripe event cannot be found");
+        tracing::warn!(event, error, "Stripe event could not be assigned to a customer");
         self.inbox.postpone_unassigned(event, postponed).await
     }
 
@@ -69,7 +69,7 @@ impl<P: Platform> Gateway<P> {
         }
         match event.subject() {
             Subject::Dispute(dispute) => Ok(self.of_dispute(dispute).await),
-            Subject::MeterErrors(_) => match self.tell_of_meter_errors(&event).await {
+            Subject::MeterErrors(_) => match self.alert_meter_errors(&event).await {
                 Ok(()) => Ok(Ok(Owner::NoCustomer)),
                 Err(Failed::Api(error)) => Ok(Err(Lookup::Api(error))),
                 Err(Failed::Fault(fault)) => Err(fault),
@@ -97,20 +97,21 @@ impl<P: Platform> Gateway<P> {
     }
 }
 
-/// Whose an event is.
+/// The customer that an event belongs to.
 enum Owner {
     Customer(String),
-    /// What it tells concerns no single customer's standing, and is told.
+    /// The event concerns no single customer; its alerts are raised.
     NoCustomer,
 }
 
-/// What is in the way of an unassigned event: for a while, or for good.
+/// Why an event cannot be assigned: for now, or for good.
 enum Obstacle {
     Transient(String),
     Permanent(String),
 }
 use Obstacle::{Permanent, Transient};
 
+/// Why the lookup of an event's customer failed.
 enum Lookup {
     NotPossible(String),
     Api(ApiError),

@@ -16,7 +16,7 @@ pub(in crate::cli) struct ClearDispute {
     /// Why, for the audit log
     #[arg(long)]
     reason: String,
-    /// Which dispute, dp_…; without it all that are open
+    /// The dispute, dp_…; without it all open disputes
     #[arg(long)]
     dispute: Option<String>,
     #[command(flatten)]
@@ -28,22 +28,22 @@ impl ClearDispute {
         let Self { organization, reason, dispute, remote } = self;
         let path = format!("/organizations/{organization}/disputes/clear");
         let body = json!({ "reason": reason, "dispute": dispute });
-        let told = remote.api()?.post(&path, &body)?;
+        let answer = remote.api()?.post(&path, &body)?;
         if remote.json {
-            output::json(&told)?;
+            output::json(&answer)?;
         } else {
-            output::line(&sentence(&told))?;
+            output::line(&sentence(&answer))?;
         }
-        Ok(if told["waiting"].is_null() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if answer["waiting"].is_null() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// Whose flag was cleared, and why.
-fn sentence(told: &Value) -> String {
-    let text = |name: &str| told[name].as_str().unwrap_or_default();
+/// Which disputes of which organization were cleared, and why.
+fn sentence(answer: &Value) -> String {
+    let text = |name: &str| answer[name].as_str().unwrap_or_default();
     let cleared: Vec<&str> =
-        told["cleared"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let whose = match told["customer"].as_str() {
+        answer["cleared"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let whose = match answer["customer"].as_str() {
         Some(customer) => format!("{} (customer {customer})", text("organization")),
         None => text("organization").to_owned(),
     };
@@ -51,8 +51,8 @@ fn sentence(told: &Value) -> String {
         return format!("no dispute of {whose} is open");
     }
     let what = format!("{} of {whose}", cleared.join(", "));
-    match told["waiting"].as_str() {
+    match answer["waiting"].as_str() {
         None => format!("cleared {what}: {}", text("reason")),
-        Some(why) => format!("{what} will be cleared once this is over: {why}"),
+        Some(why) => format!("{what} cannot be cleared yet and will be retried: {why}"),
     }
 }

@@ -21,7 +21,7 @@ pub(in crate::cli) struct Events {
 
 #[derive(Args)]
 pub(in crate::cli) struct Replay {
-    /// Its id, evt_…
+    /// The event's id, evt_…
     event: String,
     #[command(flatten)]
     remote: Remote,

@@ -14,13 +14,13 @@ use crate::cli::output;
 pub(in crate::cli) struct Checkout {
     /// The organization's id, org_…
     organization: String,
-    /// The plan that is bought
+    /// The plan to buy
     #[arg(long)]
     plan: String,
-    /// Where Stripe leads to when it is bought
+    /// The page to return to after the purchase
     #[arg(long)]
     success_url: String,
-    /// Where Stripe leads to when it is not
+    /// The page to return to if the customer cancels
     #[arg(long)]
     cancel_url: String,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(in crate::cli) struct Checkout {
 pub(in crate::cli) struct Portal {
     /// The organization's id, org_…
     organization: String,
-    /// Where Stripe leads back to
+    /// The page to return to from the portal
     #[arg(long)]
     return_url: String,
     #[command(flatten)]
@@ -62,7 +62,7 @@ impl Portal {
     }
 }
 
-/// Prints the link alone, so that it can be handed on.
+/// Prints only the link, so that a script can use it.
 fn link(remote: &Remote, path: &str, body: &Value) -> Result<ExitCode> {
     let made = remote.api()?.post(path, body)?;
     if remote.json {

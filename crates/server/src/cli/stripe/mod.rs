@@ -1,4 +1,5 @@
-//! `driftlock stripe`: the inbox of Stripe's events, and sample events to try it with.
+//! `driftlock stripe`: the event inbox, links and invoices, usage reports, reconciliation, and
+//! sample events to try billing with.
 
 mod disputes;
 mod events;
@@ -14,23 +15,23 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub(super) enum Stripe {
-    /// List the events that Stripe delivered, and what became of them
+    /// List the events that Stripe delivered, with their states
     Events(events::Events),
     /// Process an event again
     Replay(events::Replay),
-    /// A link to Stripe's checkout, where an organization buys a plan
+    /// Print a link to Stripe's checkout, where an organization buys a plan
     Checkout(links::Checkout),
-    /// A link to Stripe's customer portal
+    /// Print a link to Stripe's customer portal
     Portal(links::Portal),
     /// List an organization's invoices, the newest first
     Invoices(links::Invoices),
-    /// Say that a dispute is over, where Stripe did not
+    /// Clear a dispute by hand, if Stripe's event of its end never came
     ClearDispute(disputes::ClearDispute),
-    /// List usage reports to Stripe, and how far each came
+    /// List usage reports to Stripe, with their states
     Reports(reports::Reports),
-    /// Tell Stripe once more of usage that it refused
+    /// Send usage reports again that Stripe refused
     Retry(reports::Retry),
-    /// Compare everything with Stripe, and repair what can be
+    /// Compare billing states and usage with Stripe, and repair billing states
     Reconcile(reconcile::Reconcile),
     /// Sign and send sample events to a gateway, one or a whole life cycle
     Trigger(trigger::Trigger),

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::super::api::Remote;
 use super::super::output;
 
-/// Compares every customer and what was told of its usage with Stripe. Fails when something is left
-/// that a person has to look at.
+/// Compares every customer's billing state and usage with Stripe. Fails if something is left that
+/// an operator must resolve.
 #[derive(Args)]
 pub(in crate::cli) struct Reconcile {
     #[command(flatten)]
@@ -37,18 +37,18 @@ fn report(found: &Value) -> Result<()> {
     let rows = |name: &str| found[name].as_array().cloned().unwrap_or_default();
     output::fields(&[("ok", "ok"), ("customers", "customers")], found)?;
     section(
-        "Standings repaired",
+        "Repaired billing states",
         &[("organization", "organization"), ("customer", "customer"), ("changes", "changes")],
         &rows("repaired"),
     )?;
     section(
-        "To be looked at",
+        "Problems to resolve",
         &[("organization", "organization"), ("customer", "customer"), ("problem", "problem")],
         &rows("problems"),
     )?;
     let unlinked: Vec<Value> =
         rows("unlinked").into_iter().map(|customer| json!({ "customer": customer })).collect();
-    section("Customers of no organization", &[("customer", "customer")], &unlinked)?;
+    section("Stripe customers without an organization", &[("customer", "customer")], &unlinked)?;
     section(
         "Usage, in units",
         &[

@@ -1,4 +1,4 @@
-//! `driftlock stripe reports` and `retry`: usage on its way to Stripe, and what Stripe refused of it.
+//! `driftlock stripe reports` and `retry`: usage reports to Stripe, and retries of refused ones.
 
 use std::process::ExitCode;
 
@@ -22,9 +22,9 @@ pub(in crate::cli) struct Reports {
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["report", "all"])))]
 pub(in crate::cli) struct Retry {
-    /// Its id, dl-…
+    /// The report's id, dl-…
     report: Option<String>,
-    /// Every report that is dead
+    /// Every dead report
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -41,7 +41,7 @@ impl Reports {
 }
 
 impl Retry {
-    /// Fails when one of them is dead again.
+    /// Fails if one of the reports is dead again.
     pub(super) fn run(self) -> Result<ExitCode> {
         let api = self.remote.api()?;
         let ids: Vec<String> = match self.report {

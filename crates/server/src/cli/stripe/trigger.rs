@@ -1,8 +1,9 @@
-//! `driftlock stripe trigger`: complete sample events, signed as Stripe signs them, so that billing
-//! can be tried without Stripe.
+//! `driftlock stripe trigger` sends complete sample events, signed as Stripe signs them, so that
+//! billing can be tried without Stripe.
 //!
-//! They go on from the organization's customer and subscription, which the admin API tells, so that
-//! one run follows upon another; and what became of them is told, too.
+//! The events continue from the organization's present customer and subscription, which the command
+//! reads from the admin API. So runs can follow one another. The command prints what became of each
+//! event.
 
 mod known;
 
@@ -31,29 +32,29 @@ use crate::cli::private;
 pub(in crate::cli) struct Trigger {
     /// The event's type, such as invoice.payment_failed
     event: Option<String>,
-    /// A life cycle instead: signup, payment-failure, upgrade or cancel
+    /// A whole life cycle instead of one event: signup, payment-failure, upgrade or cancel
     #[arg(long)]
     scenario: Option<Scenario>,
-    /// The organization that it is about, org_…
+    /// The organization that the events are about, org_…
     #[arg(long)]
     organization: String,
-    /// The price that is bought
+    /// The price to buy
     #[arg(long, default_value = "price_standard")]
     price: String,
-    /// The price of an upgrade
+    /// The price that an upgrade changes to
     #[arg(long, default_value = "price_growth")]
     upgrade: String,
-    /// The API version that the events are rendered at
+    /// The API version whose shapes the events have
     #[arg(long, default_value = "2025-08-27.basil")]
     api_version: ApiShape,
-    /// What the ids follow from, with the organization and what happens to it: the same seed makes
-    /// the same ids, hence duplicates. Without it every run is a new one; its seed is printed
+    /// The seed of the ids: the same seed, organization and event or scenario give the same ids,
+    /// hence duplicates. Without it each run has a new seed, which is printed
     #[arg(long)]
     seed: Option<u64>,
-    /// Send them in an order that follows from this number
+    /// Send the events in an order that is derived from this number
     #[arg(long)]
     shuffle: Option<u64>,
-    /// Send some of them twice
+    /// Send some of the events twice
     #[arg(long)]
     duplicate: bool,
     #[command(flatten)]
@@ -61,9 +62,9 @@ pub(in crate::cli) struct Trigger {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A life begins so long ago that all of it has happened.
+/// How long ago a sample life cycle begins, so that all of its events lie in the past.
 const LIFE: Duration = Duration::from_secs(45 * 86_400);
-/// Until everything that was sent should have had its effect, and how often that is asked.
+/// How long the command waits until the events are processed, and how often it looks.
 const EFFECT: Duration = Duration::from_secs(5);
 const EFFECT_EVERY: Duration = Duration::from_millis(50);
 
@@ -73,7 +74,7 @@ impl Trigger {
         let api = match self.remote.api() {
             Ok(api) => Some(api),
             Err(error) => {
-                eprintln!("{error}; so the events are those of a customer of their own");
+                eprintln!("{error}; the sample events are about a new customer instead");
                 None
             }
         };
@@ -81,7 +82,7 @@ impl Trigger {
             Some(seed) => seed,
             None => u64::from(
                 getrandom::u32()
-                    .map_err(|error| anyhow::anyhow!("no random number can be had: {error}"))?,
+                    .map_err(|error| anyhow::anyhow!("could not get a random number: {error}"))?,
             ),
         };
         let events = self.events(seed, now()?, api.as_ref())?;
@@ -94,7 +95,7 @@ impl Trigger {
         } else {
             let columns = ["id", "type", "status", "answer", "state", "error"];
             output::table(&columns.map(|name| (name, name)), &sent)?;
-            output::line(&format!("seed {seed}: with --seed {seed} the same ids are sent again"))?;
+            output::line(&format!("seed {seed}: --seed {seed} sends the same ids again"))?;
         }
         let taken = sent.iter().all(|event| event["status"] == 200);
         Ok(if taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -168,7 +169,7 @@ impl Trigger {
         };
         ensure!(
             !events.is_empty(),
-            "nothing happens: the subscription buys {} already; --upgrade names another price",
+            "no event to send: the subscription has price {} already; name another with --upgrade",
             self.upgrade
         );
         if self.duplicate {
@@ -181,7 +182,8 @@ impl Trigger {
     }
 }
 
-/// What became of each event that was taken: a run that follows upon this one finds its effect.
+/// Waits until the accepted events are processed and notes their states. So the next run finds
+/// their effect.
 fn follow(api: &Api, sent: &mut [Value]) -> Result<()> {
     let deadline = Instant::now() + EFFECT;
     for event in sent.iter_mut().filter(|event| event["status"] == 200) {
@@ -204,7 +206,7 @@ fn now() -> Result<Timestamp> {
     Ok(Timestamp::from_secs(i64::try_from(since.as_secs())?))
 }
 
-/// Of several secrets the first, as Stripe's newest stands first.
+/// The webhook secret to sign with: the first if there are several.
 fn secret(data: &Path) -> Result<String> {
     let file = data.join(WEBHOOK_SECRET_FILE);
     match std::env::var("ENV_STRIPE_WEBHOOK_SECRET") {

@@ -1,5 +1,6 @@
-//! `POST /admin/v1/organizations/{id}/checkout`: a link to Stripe's checkout for a plan. Makes the
-//! organization's customer at its first one, and another one after that was deleted at Stripe.
+//! `POST /admin/v1/organizations/{id}/checkout` returns a link to Stripe's checkout for a plan. The
+//! first checkout creates the organization's customer; a customer that was deleted at Stripe is
+//! replaced.
 
 use driftlock_domain::id::uuid_v7;
 use driftlock_domain::organization::Organization;
@@ -65,7 +66,7 @@ pub(in super::super) async fn checkout<P: Platform>(
     Ok(reply::json::<P>(StatusCode::CREATED, &answer)?)
 }
 
-/// A subscription at Stripe that is paid for already, or will be.
+/// A subscription of the organization at Stripe that is live.
 fn live(organization: &Organization, now: Timestamp) -> Option<&PurchasedSubscription> {
     organization
         .bought()

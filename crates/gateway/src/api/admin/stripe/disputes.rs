@@ -1,7 +1,7 @@
-//! `POST /admin/v1/organizations/{id}/disputes/clear`: a person says that a dispute is over.
+//! `POST /admin/v1/organizations/{id}/disputes/clear`: an operator clears disputes by hand.
 //!
-//! It goes into the inbox, and has its effect as Stripe's own event of the end would: see
-//! [`driftlock_domain::stripe::clearing`].
+//! Each clearing is stored in the event inbox and processed like Stripe's own
+//! `charge.dispute.closed`: see [`driftlock_domain::stripe::clearing`].
 
 use driftlock_domain::stripe::apply::open_disputes;
 use driftlock_domain::stripe::clearing::{Clearing, REASON_CHARS_MAX};
@@ -19,9 +19,9 @@ use crate::stripe::billing::Processed;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
-    /// Which one; without it all that are open.
+    /// Which dispute; all open ones if absent.
     dispute: Option<String>,
-    /// Why.
+    /// Why it is cleared, for the audit log.
     reason: String,
 }
 
@@ -63,12 +63,12 @@ pub(in super::super) async fn clear<P: Platform>(mut call: AdminCall<'_, P>, id:
     {
         waiting = Some(why);
     }
-    let told = json!({
+    let answer = json!({
         "organization": organization.id,
         "customer": Some(customer).filter(|customer| !customer.is_empty()),
         "cleared": wanted,
         "reason": clearing.reason,
         "waiting": waiting,
     });
-    Ok(reply::json::<P>(StatusCode::OK, &told)?)
+    Ok(reply::json::<P>(StatusCode::OK, &answer)?)
 }

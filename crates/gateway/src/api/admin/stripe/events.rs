@@ -1,5 +1,5 @@
-//! `GET /admin/v1/stripe/events?state=dead`: the inbox, in order of the events' ids, and
-//! `GET /admin/v1/stripe/events/{id}`: what became of one.
+//! `GET /admin/v1/stripe/events?state=dead` lists the event inbox in order of id;
+//! `GET /admin/v1/stripe/events/{id}` shows one event's state.
 
 use driftlock_domain::stripe::delivery::DeliveryState;
 use http::StatusCode;

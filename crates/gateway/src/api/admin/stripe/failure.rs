@@ -1,4 +1,4 @@
-//! What an operator is told when Stripe is in the way.
+//! Answers of the admin API when a call to Stripe is not possible or failed.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::stripe::reconcile::Failed;
 
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Refuses a call that needs Stripe where nobody can ask it.
+/// Refuses an admin call that needs Stripe if no secret key is set.
 pub(super) fn stripe_needed<P: Platform>(call: &AdminCall<'_, P>) -> Result<(), Failure> {
     if call.gateway.has_stripe() {
         return Ok(());
     }
-    Err(Failure::conflict("No ENV_STRIPE_SECRET_KEY is set: Stripe cannot be asked."))
+    Err(Failure::conflict("No ENV_STRIPE_SECRET_KEY is set: the gateway cannot call Stripe."))
 }
 
-/// A URL that a browser is sent to.
+/// Checks a URL that Stripe sends a browser to.
 pub(super) fn browser_url(name: &str, text: &str) -> Result<(), Failure> {
     let uri = text.parse::<http::Uri>();
     let is_web = uri.is_ok_and(|uri| {
@@ -29,12 +29,12 @@ pub(super) fn browser_url(name: &str, text: &str) -> Result<(), Failure> {
     if is_web && text.len() <= 2_000 {
         return Ok(());
     }
-    Err(Failure::invalid(format!("`{name}`: no URL; `https://app.example.com/` would be right.")))
+    Err(Failure::invalid(format!("`{name}`: not a URL such as `https://app.example.com/`.")))
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        let title = "Stripe is in the way";
+        let title = "Request to Stripe failed";
         let detail = format!("{error}.");
         let problem = |status| Problem::new(status, "stripe-failed", title, detail.clone());
         Self::Problem(match error {

@@ -1,4 +1,5 @@
-//! `GET /admin/v1/organizations/{id}/invoices`: Stripe's invoices, the newest first.
+//! `GET /admin/v1/organizations/{id}/invoices` lists an organization's Stripe invoices, newest
+//! first.
 
 use driftlock_domain::stripe::invoices::InvoiceState;
 use http::StatusCode;

@@ -1,4 +1,5 @@
-//! Stripe: its events, invoices, links to its pages, and the comparison with it.
+//! Admin routes for Stripe: events, invoices, links to Stripe's pages, usage reports,
+//! reconciliation.
 
 pub(super) mod checkout;
 pub(super) mod disputes;

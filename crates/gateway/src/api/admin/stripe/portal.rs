@@ -1,4 +1,4 @@
-//! `POST /admin/v1/organizations/{id}/portal`: a link to Stripe's customer portal.
+//! `POST /admin/v1/organizations/{id}/portal` returns a link to Stripe's customer portal.
 
 use driftlock_domain::id::uuid_v7;
 use driftlock_domain::stripe::api::ApiError;
@@ -28,14 +28,14 @@ pub(in super::super) async fn portal<P: Platform>(
     browser_url("return_url", &body.return_url)?;
     let organization = call.organization(id).await?;
     let customer = organization.stripe_customer_id.as_deref().ok_or_else(|| {
-        Failure::conflict("The organization is no customer yet: a checkout makes it one.")
+        Failure::conflict("The organization has no Stripe customer yet: a checkout creates one.")
     })?;
     let gateway = call.gateway;
     let scope = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
     let url = match gateway.portal(customer, &body.return_url, &scope).await {
         Err(ApiError::Missing(_)) if gateway.is_deleted_customer(customer).await? => {
             return Err(Failure::conflict(format!(
-                "Customer {customer} was deleted at Stripe: a checkout makes another one."
+                "Customer {customer} was deleted at Stripe: a checkout creates another one."
             )));
         }
         other => other?,

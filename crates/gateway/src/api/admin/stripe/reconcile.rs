@@ -1,4 +1,5 @@
-//! `POST /admin/v1/stripe/reconcile`: compares everything with Stripe, and repairs what can be.
+//! `POST /admin/v1/stripe/reconcile` compares billing states and usage with Stripe and repairs
+//! billing states.
 
 use http::StatusCode;
 
@@ -12,13 +13,13 @@ pub(in super::super) async fn reconcile<P: Platform>(call: AdminCall<'_, P>) -> 
     stripe_needed(&call)?;
     let running = call.gateway.shared.begin(Job::Reconciliation, call.at);
     let running = running.ok_or_else(|| {
-        Failure::conflict("A comparison with Stripe is under way; ask again when it is done.")
+        Failure::conflict("A reconciliation with Stripe is running; try again when it is done.")
     })?;
     let (gateway, at) = (call.gateway.clone(), call.at);
-    // It goes on when whoever asked goes away: half a comparison would have to begin anew.
+    // The reconciliation continues if the client disconnects: half of one would be of no use.
     let work = call.gateway.uncancelled(async move {
         let _running = running;
-        // Where the reports are on their way already, they are not told twice.
+        // If the job is sending reports already, do not send them a second time.
         if let Some(_reporting) = gateway.shared.begin(Job::Reports, at) {
             gateway.report_usage().await;
         }

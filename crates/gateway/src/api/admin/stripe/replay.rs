@@ -1,4 +1,4 @@
-//! `POST /admin/v1/stripe/events/{id}/replay`: processes an event again, at once.
+//! `POST /admin/v1/stripe/events/{id}/replay` processes an event again, at once.
 
 use driftlock_domain::stripe::delivery::DeliveryState;
 use driftlock_domain::stripe::event::is_of_other_mode;
@@ -13,7 +13,7 @@ pub(in super::super) async fn replay<P: Platform>(call: AdminCall<'_, P>, id: &s
     let kept = gateway.inbox.event(id).await?.ok_or_else(|| Failure::not_found("event"))?;
     if is_of_other_mode(kept.livemode, gateway.shared.config.stripe.livemode) {
         return Err(Failure::conflict(
-            "The event is of the other livemode: it is kept, and has no effect.",
+            "The event's `livemode` does not match `stripe.livemode`: it has no effect.",
         ));
     }
     let found = gateway.inbox.replay(id, call.at).await?;
@@ -24,10 +24,10 @@ pub(in super::super) async fn replay<P: Platform>(call: AdminCall<'_, P>, id: &s
         }
         None if entry.state == DeliveryState::Pending => gateway.assign_unassigned_events().await,
         None => {
-            return Err(Failure::conflict("The event names no customer: there is nothing to do."));
+            return Err(Failure::conflict("The event names no customer: it cannot be replayed."));
         }
     }
-    // As it is now: done, or pending with the reason.
+    // Read it again: it is done now, or pending with the reason.
     let now = gateway.inbox.event(id).await?;
     Ok(reply::json::<P>(StatusCode::OK, &now.unwrap_or(entry))?)
 }

@@ -1,5 +1,5 @@
-//! `GET /admin/v1/stripe/reports?state=dead`: usage on its way to Stripe, in order of identifier, and
-//! `POST /admin/v1/stripe/reports/{id}/retry`: tells Stripe once more of one that it refused.
+//! `GET /admin/v1/stripe/reports?state=dead` lists meter reports in order of identifier;
+//! `POST /admin/v1/stripe/reports/{id}/retry` sends a dead report again.
 
 use driftlock_domain::stripe::meter::{Report, ReportState, organization_of};
 use http::StatusCode;
@@ -20,8 +20,9 @@ pub(in super::super) async fn reports<P: Platform>(call: AdminCall<'_, P>) -> Re
     Ok(reply::json::<P>(StatusCode::OK, &json!({ "data": data, "next_cursor": found.next }))?)
 }
 
-/// What was wrong is assumed to be mended. It is told at once where Stripe can be asked; the answer
-/// is how the report stands then.
+/// Makes a dead report pending again and, with a secret key, sends the organization's due reports
+/// at once. The answer shows the report's state afterwards. The operator has removed the cause
+/// before.
 pub(in super::super) async fn retry<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Reply<P> {
     let unknown = || Failure::not_found("usage report");
     let organization = organization_of(id).ok_or_else(unknown)?;
@@ -32,7 +33,7 @@ pub(in super::super) async fn retry<P: Platform>(call: AdminCall<'_, P>, id: &st
     let audit = call.audit("stripe.report_retried", id.to_owned(), &details);
     if !reports.revive_report(organization, id, audit, call.at).await? {
         return Err(Failure::conflict(
-            "Only a dead report is told again by hand; this one is done, or still on its way.",
+            "Only a dead report can be retried; this one is done, or will still be sent.",
         ));
     }
     if gateway.has_stripe() {

@@ -1,5 +1,6 @@
-//! `GET /admin/v1/organizations/{id}/invoices/upcoming`: what the period will cost, by our own count
-//! and prices, and Stripe's preview where it can be had (prorations, tax and credits are its alone).
+//! `GET /admin/v1/organizations/{id}/invoices/upcoming` shows what the period will cost by the
+//! gateway's own count and prices, and Stripe's preview if there is one: only Stripe knows
+//! prorations, tax and credits.
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::entitlement::{Source, decide};
@@ -25,7 +26,7 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
     })?;
     let quota = decision.quota(&organization, plan);
     let in_force = decision.period;
-    // A period may begin a few seconds ahead (clocks differ): it counts already.
+    // A period that begins a few seconds ahead, since clocks differ, counts already.
     let at = call.at.max(in_force.start);
     let usage = gateway.usage.usage(organization.id, at, in_force, Grouping::Day).await?;
     let units = usage.as_ref().map_or(0, |usage| usage.units);
@@ -35,11 +36,11 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
     let sold = decision.shown.as_ref().filter(|_| decision.source == Source::Stripe);
     if let (Some(customer), Some(subscription)) = (&organization.stripe_customer_id, sold) {
         let key = uuid_v7(call.at, id_entropy(&gateway.entropy)).to_string();
-        // Our own figures stand, whatever becomes of Stripe's.
+        // The gateway's own figures are shown even if the preview fails.
         match gateway.invoice_preview(customer, subscription.id, &key).await {
             Ok(found) => preview = found,
             Err(error) => {
-                tracing::warn!(%error, "an upcoming invoice without Stripe's preview");
+                tracing::warn!(%error, "could not get Stripe's invoice preview");
                 missing = Some(error.to_string());
             }
         }
@@ -58,7 +59,7 @@ pub(in super::super) async fn upcoming<P: Platform>(call: AdminCall<'_, P>, id: 
     Ok(reply::json::<P>(StatusCode::OK, &answer)?)
 }
 
-/// What matters of Stripe's preview; amounts are in the currency's smallest unit (cents).
+/// The part of Stripe's preview that is shown; amounts are in the currency's smallest unit (cents).
 fn shown(preview: &Value) -> Value {
     let line = |line: &Value| {
         json!({

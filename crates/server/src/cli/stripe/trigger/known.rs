@@ -1,4 +1,5 @@
-//! What the gateway knows of an organization's life at Stripe, so that sample events go on from it.
+//! Reads the organization's customer, subscription and open invoices from the gateway, so that
+//! sample events continue from there.
 
 use anyhow::{Context, Result};
 use driftlock_domain::organization::Contract;
@@ -12,10 +13,10 @@ use serde_json::Value;
 
 use crate::cli::api::Api;
 
-/// Enough to find whatever is still to be paid.
+/// How many of the newest invoices are read: enough to find the open ones.
 const INVOICES: usize = 100;
 
-/// The organization's life as the admin API shows it; `None` while it is no customer.
+/// The organization's life cycle as the admin API shows it; `None` if it has no Stripe customer.
 pub(super) fn life(api: &Api, params: &LifeParams) -> Result<Option<Life>> {
     let path = format!("/organizations/{}", params.organization);
     let shown = api.get(&path)?;
@@ -29,9 +30,9 @@ pub(super) fn life(api: &Api, params: &LifeParams) -> Result<Option<Life>> {
             invoices["data"].as_array().into_iter().flatten().filter(|invoice| {
                 invoice["subscription"] == *live.id && invoice["status"] == "open"
             });
-        // They come the newest first.
+        // The API lists invoices newest first; the life cycle needs them oldest first.
         open = own.rev().map(|shown| invoice(shown, &live)).collect();
-        // Nothing new is older than what is there.
+        // New events must not be older than the subscription and its invoices.
         let latest = open.iter().map(|invoice: &SampleInvoice| invoice.created).max();
         params.start = params.start.max(live.created).max(latest.unwrap_or(live.created));
         subscriptions.push(live);
@@ -50,7 +51,7 @@ fn subscription(shown: &Value, params: &LifeParams) -> Result<Option<SampleSubsc
     if ["canceled", "incomplete_expired"].contains(&&*status) {
         return Ok(None);
     }
-    // One that was set by hand was never bought.
+    // A contract that an operator set has no price: assume the price of the command.
     let id = text(&shown["billing"]["price"]).unwrap_or_else(|| params.price.id.clone());
     let known = [&params.price, &params.upgrade].into_iter().find(|price| price.id == id);
     let cents = known.map_or(params.price.cents, |price| price.cents);
