@@ -66,7 +66,7 @@ impl<P: Platform> Gateway<P> {
             Job::Streams => self.check_streams().await,
             Job::Reports if self.has_stripe() => self.report_usage().await,
             Job::Reconciliation if self.has_stripe() => {
-                self.reconcile_and_tell().await;
+                self.reconcile_and_log().await;
             }
             Job::Reports | Job::Reconciliation => {}
         }

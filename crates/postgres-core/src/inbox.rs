@@ -2,7 +2,7 @@
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::BillingState;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::file::{
     BillingCommit, CustomerFile, FiledEvent, Forgetting, Postponed, UnassignedEvent,
@@ -28,7 +28,7 @@ struct File {
 struct Known {
     revision: u64,
     organization: OrganizationId,
-    standing: Billing,
+    standing: BillingState,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +109,7 @@ impl<C: Call> EventInbox for FunctionStore<C> {
         let args = json!({
             "customer": commit.customer, "revision": commit.revision,
             "organization": uuid!(commit.organization), "linked": commit.linked,
-            "standing": write(&commit.standing)?, "purchases": write(&commit.purchases)?,
+            "standing": write(&commit.billing_state)?, "purchases": write(&commit.purchases)?,
             "invoices": invoices, "audit": commit.audit.iter().map(record).collect::<Vec<_>>(),
             "alerts": commit.alerts.iter().map(alert).collect::<Vec<_>>(),
             "done": commit.done, "dead": commit.dead, "at": commit.at.micros(),

@@ -2,7 +2,7 @@
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::BillingState;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::file::{
     BillingCommit, FiledEvent, Forgetting, Postponed, UnassignedEvent,
@@ -172,7 +172,7 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
             values: vec![
                 customer(),
                 organization(),
-                json(&commit.standing)?.into(),
+                json(&commit.billing_state)?.into(),
                 revision.into(),
             ],
         },
@@ -254,7 +254,7 @@ pub fn invoice(row: Row<'_>) -> Result<InvoiceState, Fault> {
 ///
 /// # Errors
 /// When it holds something else.
-pub fn customer(row: Row<'_>) -> Result<(u64, OrganizationId, Billing), Fault> {
+pub fn customer(row: Row<'_>) -> Result<(u64, OrganizationId, BillingState), Fault> {
     Ok((row.number(0)?, OrganizationId::from_bytes(row.bytes(1)?), row.json(2)?))
 }
 

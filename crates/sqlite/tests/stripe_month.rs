@@ -229,7 +229,7 @@ fn check(store: &SqliteStore, double: &StripeDouble, customers: &[Customer], per
 
 /// The comparison of everything finds nothing, and the operator's gauges say so.
 fn compared_clean(sim: &Sim<SqliteStore>) {
-    run(sim.gateway.reconcile_and_tell());
+    run(sim.gateway.reconcile_and_log());
     let request = http::Request::get("/metrics").header("host", "localhost").body(Bytes::new());
     let peer = std::net::Ipv4Addr::LOCALHOST.into();
     let answer = run(sim.gateway.handle(request.expect("a request"), peer, Listener::Admin));

@@ -102,7 +102,7 @@ async fn reconcile(
     {
         return Ok(());
     }
-    if gateway.reconcile_and_tell().await {
+    if gateway.reconcile_and_log().await {
         let now = EdgeClock.now().micros().to_string();
         directory.set_note(RECONCILED, Some(&now)).await?;
     }

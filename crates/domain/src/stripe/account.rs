@@ -1,5 +1,6 @@
-//! What follows from all of a customer's subscriptions, invoices and disputes: the billing state that
-//! the audit log and alerts compare, and the purchases that decide who may call.
+//! Computes, from all of a customer's subscriptions, invoices and disputes, two results: the
+//! billing state, whose changes go to the audit log and alerts, and the purchases, which decide who
+//! may call.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,65 +15,67 @@ use crate::period::Period;
 use crate::purchases::{PurchasedSubscription, Purchases};
 use crate::time::Timestamp;
 
-/// Everything that is known of one organization's customer.
+/// Everything that is known about one organization's Stripe customer.
 #[derive(Debug, Clone, Copy)]
 pub struct Account<'a> {
     /// All its subscriptions, ended ones too, in any order.
     pub subscriptions: &'a [SubscriptionState],
     /// All its invoices, in any order.
     pub invoices: &'a [InvoiceState],
-    /// Subscriptions of which Stripe said that their trial will end.
+    /// Ids of subscriptions whose `trial_will_end` event arrived.
     pub trial_notices: &'a [String],
-    /// Disputes that are open, by id.
+    /// Ids of open disputes.
     pub disputes: &'a [String],
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
-    /// Whether some of it is known to have been live.
+    /// Whether a subscription is known to have been live.
     pub proven_live: bool,
     /// How long requests pass after a failed payment.
     pub grace: Duration,
 }
 
-/// What matters of it: two of these tell what changed.
+/// The billing state of one customer. Comparing two billing states yields the [transitions].
+///
+/// [transitions]: super::transition::transitions
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Billing {
+pub struct BillingState {
     /// The current subscription, `sub_…`.
     pub subscription: Option<String>,
-    /// The plan that it buys.
+    /// The plan that the current subscription buys.
     pub plan: Option<String>,
-    /// The price that buys it.
+    /// The price that buys the plan.
     pub price: Option<String>,
     /// Its status.
     pub status: Option<SubscriptionStatus>,
     /// Its billing period.
     pub period: Option<Period>,
-    /// When it is to end.
+    /// When the subscription is scheduled to end.
     pub cancel_at: Option<Timestamp>,
     /// Until when requests pass although a payment failed.
     pub grace_until: Option<Timestamp>,
-    /// When its trial ends, while it is in one.
+    /// When its trial ends, during a trial.
     pub trial_ends: Option<Timestamp>,
-    /// Whether Stripe announced that end.
+    /// Whether Stripe announced the end of the trial.
     pub trial_ending: bool,
     /// Whether a charge is disputed.
     pub disputed: bool,
-    /// Disputes that are open, by id.
+    /// Ids of open disputes.
     pub disputes: Vec<String>,
-    /// Live subscriptions beside the current one: they are paid for, and buy nothing here.
+    /// Ids of live subscriptions other than the current one, for which an alert is raised.
     pub also_live: Vec<String>,
     /// Whether the customer was deleted at Stripe.
     pub customer_deleted: bool,
-    /// The plans of subscriptions that have not ended, by id: what counts while a price is mapped to
-    /// none.
+    /// The plans of subscriptions that have not ended, by subscription id. A plan from here counts
+    /// while the subscription's price is mapped to no plan.
     pub plans: BTreeMap<String, String>,
-    /// Whether a subscription is known to have been live, by whatever said so.
+    /// Whether a subscription is known to have been live.
     pub proven_live: bool,
-    /// What changed last; entered by whoever commits, since it takes a clock.
+    /// What changed last; the caller that commits fills it in, since it needs a clock.
     pub last_change: Option<LastChange>,
 }
 
-/// The last of an organization's transitions.
+/// An organization's latest transition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastChange {
     /// The audit log's action, `billing.…`.
@@ -81,8 +84,8 @@ pub struct LastChange {
     pub at: Timestamp,
 }
 
-/// The subscription that the audit log tells of: the nearest to good standing, and of several of them
-/// the one created last.
+/// The current subscription, which the audit log is about: the one whose status has the highest
+/// rank, and of several such the one created last.
 #[must_use]
 pub fn current<'a>(
     subscriptions: impl IntoIterator<Item = &'a SubscriptionState>,
@@ -90,8 +93,8 @@ pub fn current<'a>(
     subscriptions.into_iter().max_by_key(|state| (state.status.rank(), state.created, &state.id))
 }
 
-impl Billing {
-    /// What follows from everything that is known.
+impl BillingState {
+    /// Computes the billing state.
     #[must_use]
     pub fn of(account: Account<'_>) -> Self {
         let Account { customer_deleted, proven_live, .. } = account;
@@ -135,7 +138,8 @@ impl Billing {
 }
 
 impl Account<'_> {
-    /// What is kept with the organization; `was_live` says whether any of it was ever live.
+    /// The purchases that are stored with the organization; `was_live` says whether any
+    /// subscription was ever live.
     #[must_use]
     pub fn purchases(&self, customer: &str, was_live: bool) -> Purchases {
         let purchased = |state: &SubscriptionState| {
@@ -157,7 +161,8 @@ impl Account<'_> {
     }
 }
 
-/// Stripe ends a deleted customer's subscriptions; those events may still be on their way.
+/// A subscription's status. Subscriptions of a deleted customer count as ended: Stripe ends them,
+/// but the events of that may still be on their way.
 fn status(account: &Account<'_>, state: &SubscriptionState) -> SubscriptionStatus {
     match &state.status {
         status if !account.customer_deleted || status.is_terminal() => status.clone(),
@@ -186,10 +191,10 @@ fn own<'a>(
     account.invoices.iter().filter(of_it)
 }
 
-/// Since when the subscription is unpaid: what its grace time is counted from. One that is past due
-/// although no failure is known yet (its event is on its way) is counted from its oldest open invoice,
-/// else from its period's start: a paying customer is not turned away because two events came in the
-/// wrong order.
+/// Since when the subscription is unpaid; its grace time starts then. A subscription may be past
+/// due before the event of the failed payment has arrived. Then its oldest open invoice counts,
+/// else its period's start, so that a customer is not refused because two events came in the wrong
+/// order.
 fn owed_since(
     account: &Account<'_>,
     state: &SubscriptionState,
@@ -207,8 +212,8 @@ fn owed_since(
     oldest.or(state.period.map(|period| period.start))
 }
 
-/// The same, once it has failed for certain: an invoice that was sent has only when Stripe says that
-/// the subscription is past due.
+/// Since when a payment has certainly failed. An invoice that is sent to the customer counts as
+/// failed only when Stripe says that the subscription is past due or unpaid.
 fn failed_since(
     account: &Account<'_>,
     state: &SubscriptionState,

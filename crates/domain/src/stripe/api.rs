@@ -1,7 +1,8 @@
 //! Calls of Stripe's API, as plain requests and answers: form-encoded, at a pinned version.
 //!
 //! Whoever sends them is a host's business. A call that changes something carries an
-//! `Idempotency-Key` (`idempotency.rs`), so that repeating it after a lost answer changes nothing more.
+//! `Idempotency-Key` (`idempotency.rs`), so that repeating it after a lost answer changes nothing
+//! more.
 //! <https://docs.stripe.com/api>
 
 use std::fmt;
@@ -198,8 +199,8 @@ impl Call {
 }
 
 impl ApiError {
-    /// How long to wait before the call is made once more, the `attempts`-th of them having failed so;
-    /// `None` when it is not to be. `random` spreads the waits.
+    /// How long to wait before the call is made once more, the `attempts`-th of them having failed
+    /// so; `None` when it is not to be. `random` spreads the waits.
     #[must_use]
     pub fn again_after(&self, attempts: u32, random: u64) -> Option<Duration> {
         match self {

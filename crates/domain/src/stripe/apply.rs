@@ -1,14 +1,14 @@
-//! From all events of one customer to what is committed: the organization's standing, the changes
-//! that the audit log is told of, and what became of each event.
+//! Computes what is committed for one customer from all its events: the organization's billing
+//! state, the changes for the audit log, and the result of each event.
 //!
-//! It runs over the whole set at each arrival, so that order and repetition do not matter (I6).
+//! It reads the whole set of events each time, so that order and repetition do not matter (I6).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::account::{Account, Billing};
+use super::account::{Account, BillingState};
 use super::clearing::cleared;
 use super::event::{Event, EventKind};
 use super::fold::fold_from;
@@ -22,34 +22,34 @@ use crate::organization::SubscriptionStatus;
 use crate::purchases::Purchases;
 use crate::time::Timestamp;
 
-/// What is known of a customer.
+/// The input: what is known about a customer.
 #[derive(Debug, Clone, Copy)]
 pub struct Customer<'a> {
     /// Its id, `cus_…`.
     pub id: &'a str,
-    /// The organization that it was linked to before.
+    /// The organization that the customer is linked to already.
     pub organization: Option<OrganizationId>,
-    /// Its standing, as it was committed last.
-    pub standing: &'a Billing,
+    /// The billing state of the last commit.
+    pub billing_state: &'a BillingState,
     /// All events that name it, in any order.
     pub events: &'a [Event],
-    /// What Stripe answered when asked after these were read; `None` where nobody can ask.
+    /// What Stripe answered after the events were read; `None` without a secret key.
     pub fetched: Option<&'a Fetched>,
 }
 
-/// What Stripe says of a customer now. It is newer than anything that was committed before it was
-/// asked for.
+/// What Stripe says about a customer now. It is newer than everything that was committed before the
+/// call.
 #[derive(Debug, Clone, Default)]
 pub struct Fetched {
     /// All its subscriptions, ended ones too.
     pub subscriptions: Vec<Value>,
     /// Its invoices, the newest first.
     pub invoices: Vec<Value>,
-    /// When they were asked for.
+    /// When they were fetched.
     pub as_of: Timestamp,
 }
 
-/// What the configuration says of billing.
+/// The settings that billing depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
     /// Which plan a price buys.
@@ -58,26 +58,26 @@ pub struct Rules<'a> {
     pub grace: Duration,
 }
 
-/// What is to be committed.
+/// The result, to be committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// Whom it is about.
+    /// The customer's organization.
     pub organization: OrganizationId,
-    /// The new standing.
-    pub standing: Billing,
-    /// What is kept with the organization: all that decides whether it may call.
+    /// The new billing state.
+    pub billing_state: BillingState,
+    /// The purchases that are stored with the organization: they decide whether it may call.
     pub purchases: Purchases,
     /// What changed.
     pub transitions: Vec<Transition>,
     /// All invoices.
     pub invoices: Vec<InvoiceState>,
-    /// Events without effect, by id: what is wrong with them.
+    /// Events that become dead letters, by id, with the reason.
     pub dead: BTreeMap<String, String>,
-    /// Subscriptions that have no effect, whether or not an event told of them.
+    /// Why subscriptions have no effect, whether they are known from events or from Stripe.
     pub problems: Vec<String>,
 }
 
-/// No event says whose customer it is, yet.
+/// The customer is linked to no organization yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no checkout links the customer to an organization yet: set client_reference_id, or the \
@@ -85,16 +85,16 @@ pub struct Applied {
 )]
 pub struct Unlinked;
 
-/// What follows from everything that is known of a customer.
+/// Computes the result from everything that is known about a customer.
 ///
 /// # Errors
-/// [`Unlinked`] while nobody knows whose customer it is.
+/// [`Unlinked`] while the customer is linked to no organization.
 pub fn apply(customer: Customer<'_>, rules: Rules<'_>) -> Result<Applied, Unlinked> {
-    let Customer { id, organization, standing, events, fetched } = customer;
+    let Customer { id, organization, billing_state, events, fetched } = customer;
     let nothing = Fetched::default();
     let fetched = fetched.unwrap_or(&nothing);
     let Read { subscriptions, dead, problems } =
-        subscriptions(events, fetched, standing, rules.prices);
+        subscriptions(events, fetched, billing_state, rules.prices);
     let named = || subscriptions.iter().find_map(|state| state.organization.as_ref()?.parse().ok());
     let organization = organization.or_else(|| linked(events)).or_else(named).ok_or(Unlinked)?;
     let invoices = invoices(events, fetched);
@@ -111,48 +111,48 @@ pub fn apply(customer: Customer<'_>, rules: Rules<'_>) -> Result<Applied, Unlink
         trial_notices: &trial_notices,
         disputes: &disputes,
         customer_deleted: has(EventKind::CustomerDeleted),
-        proven_live: standing.proven_live || lived == Lived::Proven,
+        proven_live: billing_state.proven_live || lived == Lived::Proven,
         grace: rules.grace,
     };
-    let new = Billing::of(account);
-    let (changes, cleared) = (transitions(standing, &new), cleared(events));
+    let new = BillingState::of(account);
+    let (changes, cleared) = (transitions(billing_state, &new), cleared(events));
     Ok(Applied {
         organization,
         purchases: account.purchases(id, new.proven_live || lived != Lived::Never),
         transitions: changes.into_iter().map(|change| change.by_hand(&cleared)).collect(),
-        standing: new,
+        billing_state: new,
         invoices,
         dead,
         problems,
     })
 }
 
-/// Whether a subscription of a customer was ever live.
+/// Whether any subscription of a customer was ever live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lived {
-    /// Nothing says so.
+    /// No event or fetched object says so.
     Never,
-    /// One was canceled, and nothing says that it was waiting for its first payment then.
+    /// One was canceled, and nothing says that it was still waiting for its first payment.
     Presumed,
-    /// Something says so: from then on this stays.
+    /// An event or object says so. This result is permanent.
     Proven,
 }
 
-/// Whether a subscription was ever live, by everything that events and Stripe say of those that
-/// `counts` names. One that buys no plan does not count: it changes nothing.
+/// Whether a subscription was ever live, by all events and fetched objects. Only subscriptions
+/// count for which `counts` is true; the caller excludes those that buy no plan.
 #[must_use]
 pub fn lived(events: &[Event], fetched: &Fetched, counts: impl Fn(&str) -> bool) -> Lived {
     use SubscriptionStatus as Status;
-    let mut said: BTreeMap<&str, Vec<Status>> = BTreeMap::new();
+    let mut seen: BTreeMap<&str, Vec<Status>> = BTreeMap::new();
     let of_subscriptions = events.iter().filter(|event| event.kind.is_subscription());
-    let told = of_subscriptions.flat_map(|event| {
+    let from_events = of_subscriptions.flat_map(|event| {
         let before = event.previous.as_ref().map_or(&Value::Null, |before| &before["status"]);
         [(&event.object["id"], &event.object["status"]), (&event.object["id"], before)]
     });
     let now = fetched.subscriptions.iter().map(|object| (&object["id"], &object["status"]));
-    for (id, status) in told.chain(now) {
+    for (id, status) in from_events.chain(now) {
         if let (Some(id), Some(text)) = (id.as_str().filter(|id| counts(id)), status.as_str()) {
-            said.entry(id).or_default().push(object::status(text));
+            seen.entry(id).or_default().push(object::status(text));
         }
     }
     let of_one = |statuses: &Vec<Status>| {
@@ -165,27 +165,27 @@ pub fn lived(events: &[Event], fetched: &Fetched, counts: impl Fn(&str) -> bool)
             Lived::Never
         }
     };
-    said.values().map(of_one).max().unwrap_or(Lived::Never)
+    seen.values().map(of_one).max().unwrap_or(Lived::Never)
 }
 
-/// Disputes that were opened and not closed, in whatever order their events came.
+/// Ids of disputes that were opened and not closed, whatever the order of their events.
 #[must_use]
 pub fn open_disputes(events: &[Event]) -> Vec<String> {
     let of = |kind: EventKind| {
-        let told = events.iter().filter(|event| event.kind == kind);
-        told.filter_map(|event| event.object["id"].as_str()).collect::<BTreeSet<&str>>()
+        let of_kind = events.iter().filter(|event| event.kind == kind);
+        of_kind.filter_map(|event| event.object["id"].as_str()).collect::<BTreeSet<&str>>()
     };
     let (opened, closed) = (of(EventKind::DisputeCreated), of(EventKind::DisputeClosed));
     opened.difference(&closed).map(|id| (*id).to_owned()).collect()
 }
 
-/// The organization that an event names; the earliest to do so, by time and id, where several do.
+/// The organization that an event names. If several do, the earliest by time and id counts.
 #[must_use]
 pub fn linked(events: &[Event]) -> Option<OrganizationId> {
     first_naming(events).map(|(_, _, organization)| organization)
 }
 
-/// The event that does.
+/// The id of that event.
 pub(super) fn link(events: &[Event]) -> Option<&String> {
     first_naming(events).map(|(_, event, _)| event)
 }
@@ -198,13 +198,13 @@ fn first_naming(events: &[Event]) -> Option<(Timestamp, &String, OrganizationId)
     named.min()
 }
 
-/// Invoices as events and Stripe tell of them: only events know when collecting failed first.
+/// The invoices, joined from events and fetched objects: only events show the first failed payment.
 fn invoices(events: &[Event], fetched: &Fetched) -> Vec<InvoiceState> {
     let mut known = invoices::fold(events);
     for object in &fetched.invoices {
         let Some(state) = InvoiceState::from_object(object, fetched.as_of) else { continue };
         let joined = match known.remove(&state.id) {
-            Some(told) => state.join(told),
+            Some(from_events) => state.join(from_events),
             None => state,
         };
         known.insert(joined.id.clone(), joined);
@@ -219,12 +219,12 @@ struct Read {
     problems: Vec<String>,
 }
 
-/// Every subscription's state, and the events of those that have none. What was fetched stands; of
-/// one that Stripe no longer lists, what its events come to.
+/// The state of each subscription, and the dead letters of those that have none. A fetched object
+/// counts; of a subscription that Stripe no longer lists, the fold of its events counts.
 fn subscriptions(
     events: &[Event],
     fetched: &Fetched,
-    standing: &Billing,
+    billing_state: &BillingState,
     prices: &PriceMap,
 ) -> Read {
     let mut read = Read::default();
@@ -232,14 +232,15 @@ fn subscriptions(
         Subject::Subscription(read) => Some(read.id),
         _ => None,
     };
-    // What it bought at the last commit stands in only where no event tells.
-    let folded = |id: &str| fold_from(id, events, prices, standing_plan(standing, id).as_deref());
+    // The plan of the last commit is used only if no event shows a plan.
+    let folded =
+        |id: &str| fold_from(id, events, prices, committed_plan(billing_state, id).as_deref());
     let mut found = BTreeMap::new();
     for object in &fetched.subscriptions {
         if let Ok(now) = Subscription::read(object) {
             let id = now.id.clone();
             let former = folded(&id).ok().flatten().and_then(|state| state.plan);
-            let former = former.or_else(|| standing_plan(standing, &id));
+            let former = former.or_else(|| committed_plan(billing_state, &id));
             let state = SubscriptionState::keeping(now, prices, former.as_deref());
             found.insert(id, state.map(Some));
         }
@@ -269,11 +270,11 @@ fn subscriptions(
 }
 
 /// The plan that a subscription bought at the last commit.
-fn standing_plan(standing: &Billing, id: &str) -> Option<String> {
-    standing.plans.get(id).cloned()
+fn committed_plan(billing_state: &BillingState, id: &str) -> Option<String> {
+    billing_state.plans.get(id).cloned()
 }
 
-/// Whether an event's own prices buy no plan.
+/// Whether the prices in an event buy no plan.
 fn buys_none(event: &Event, prices: &PriceMap) -> bool {
     Subscription::read(&event.object).is_ok_and(|read| prices.purchase(&read).is_err())
 }

@@ -1,10 +1,11 @@
-//! In which order the events of one subscription happened.
+//! Finds the order in which the events of one subscription happened.
 //!
-//! `created` has whole seconds, so events of one second are ordered by what each says of the state
-//! before it: its object with `previous_attributes` put back must be what the one before it left.
-//! Among the orders of a second, the one with the most such links wins, over all seconds at once
-//! (an earlier second's open end is decided by what the next one continues); what is still open is
-//! ordered by id. The result depends on the set of events only, never on the order of arrival.
+//! `created` has whole seconds. So events of the same second are ordered by the state that each
+//! event implies before it: its object with `previous_attributes` put back must equal the object of
+//! the event before it. That is a link. The order with the most links wins, over all seconds
+//! together: the last event of a second is chosen so that the next second continues from it.
+//! Remaining ties are ordered by id. The result depends only on the set of events, never on the
+//! order of arrival.
 
 mod exact;
 mod walk;
@@ -14,14 +15,16 @@ use serde_json::Value;
 use super::event::{Event, EventKind};
 use super::object::{Subscription, covers};
 
-/// Events of one second among whose orders the best one is searched for; more of them are joined
-/// into a walk.
+/// Up to this many events of one second, the best order is found exactly; for more events a walk is
+/// built.
 const EXACT_MAX: usize = 8;
-/// Events of one second that are walked; no subscription has more, and their ids order those.
+/// Up to this many events of one second, a walk is built; more, which no subscription has, are
+/// ordered by id.
 const WALK_MAX: usize = 256;
-/// The whole state before the one event is the state after the other.
+/// The score of a link where the whole state before one event equals the state after the other.
 const STRONG: u32 = 2;
-/// The members that changed had the values that the other event left.
+/// The score of a link where only the members that changed had the values that the other event
+/// left.
 const WEAK: u32 = 1;
 
 struct Node<'a> {
@@ -30,16 +33,16 @@ struct Node<'a> {
     before: Option<Subscription>,
 }
 
-/// One way to order a second's events: how well it links up, and what it continues.
+/// One way to order a second's events.
 struct Ending {
     score: u32,
-    /// Places in the list of nodes; the last is where this order ends.
+    /// Indexes into the list of nodes, in this order.
     path: Vec<usize>,
-    /// Which ending of the second before it continues.
+    /// Index of the ending of the second before that this order continues.
     continues: usize,
 }
 
-/// The events of one subscription in the order in which they happened; each id once.
+/// The events of one subscription in the order in which they happened, without duplicates.
 #[must_use]
 pub fn order<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<&'a Event> {
     let mut events: Vec<&Event> = events.into_iter().collect();
@@ -88,7 +91,8 @@ fn endings(nodes: &[Node<'_>], places: &[usize], before: Option<&[Ending]>) -> V
     exact::search(places, &starts, &links)
 }
 
-/// The best that the second before offers to an event that comes first in its own.
+/// The best score, and the ending of the second before that yields it, for an event that comes
+/// first in its second.
 fn start(nodes: &[Node<'_>], place: usize, before: Option<&[Ending]>) -> (u32, usize) {
     let Some(before) = before else { return (link(None, &nodes[place]), 0) };
     let score = |ending: &Ending| {
@@ -99,7 +103,7 @@ fn start(nodes: &[Node<'_>], place: usize, before: Option<&[Ending]>) -> (u32, u
     (before.get(continues).map_or(0, score), continues)
 }
 
-/// How well `to` continues where `from` ended (`None`: nothing is known before it).
+/// The score of the link from `from` to `to`; `from` is `None` before the first event.
 fn link(from: Option<&Node<'_>>, to: &Node<'_>) -> u32 {
     let begins = to.event.kind == EventKind::SubscriptionCreated;
     match from {
@@ -108,14 +112,14 @@ fn link(from: Option<&Node<'_>>, to: &Node<'_>) -> u32 {
         Some(from) => match &to.event.previous {
             Some(_) if to.before.is_some() && to.before == from.after => STRONG,
             Some(previous) => u32::from(covers(&from.event.object, previous)) * WEAK,
-            // It does not say what changed: it may well tell the same change again.
+            // The event does not say what changed: it may repeat the same state.
             None if to.after == from.after => STRONG,
             None => WEAK,
         },
     }
 }
 
-/// The place of the greatest score, the last of equals: ids then stay in order.
+/// The index of the greatest score, the last of equal ones, so that ids stay in order.
 fn best(scores: impl Iterator<Item = u32>) -> usize {
     scores.enumerate().map(|(at, score)| (score, at)).max().map_or(0, |(_, at)| at)
 }

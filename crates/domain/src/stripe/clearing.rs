@@ -1,8 +1,9 @@
-//! Clearing a dispute by hand: Stripe's event of its end never came, or the matter is settled otherwise.
+//! Clearing a dispute by hand, if Stripe's event of its end never came or it was resolved in
+//! another way.
 //!
-//! The standing follows from the inbox alone, so that a person's word goes there, too: as an event of
-//! the gateway's own that ends the dispute, in whatever order Stripe's come. Its id follows from the
-//! dispute, so that it is cleared once.
+//! The billing state is computed from the event inbox alone. So clearing a dispute stores an event
+//! there that the gateway makes itself; it ends the dispute whatever the order of Stripe's events.
+//! Its id is derived from the dispute's, so that a dispute is cleared once.
 
 use std::collections::BTreeMap;
 
@@ -23,16 +24,16 @@ const MEMBER: &str = "driftlock_cleared";
 pub struct Clearing {
     /// The audit log's actor.
     pub by: String,
-    /// In a person's words.
+    /// The operator's reason.
     pub reason: String,
     /// The request that asked for it.
     pub request_id: String,
-    /// Where that came from.
+    /// The IP address that the request came from.
     pub ip: String,
 }
 
 impl Clearing {
-    /// The event that ends the dispute which `opened` tells of, now.
+    /// The event that ends a dispute at `now`; `opened` is Stripe's event that opened it.
     #[must_use]
     pub fn delivery(&self, opened: &Event, customer: &str, now: Timestamp) -> Option<Delivery> {
         let dispute = opened.object["id"].as_str()?;
@@ -63,7 +64,8 @@ impl Clearing {
     }
 }
 
-/// Which disputes were cleared by hand, by id. What Stripe said of one's end counts before that.
+/// The disputes that were cleared by hand, by id. If Stripe's own closing event exists, it counts
+/// instead.
 #[must_use]
 pub fn cleared(events: &[Event]) -> BTreeMap<&str, Clearing> {
     let ends = || {

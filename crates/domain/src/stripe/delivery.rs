@@ -1,4 +1,4 @@
-//! A delivery of Stripe's, from the moment it is verified.
+//! A verified delivery from Stripe, as it is stored in the event inbox.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,20 +6,20 @@ use super::event::{Event, MalformedEvent};
 use super::object::Subject;
 use crate::time::Timestamp;
 
-/// What is wrong with an event of the mode whose events have no effect.
+/// The error of an event of the mode whose events have no effect.
 pub const OTHER_MODE: &str = "`livemode` does not match `stripe.livemode`";
 
-/// What is wrong with an event of a connected account: what happens there sells nothing here.
+/// The error of an event of a connected account, which sells nothing here.
 #[must_use]
 pub fn of_other_account(account: &str) -> String {
     let account: String = account.chars().take(ACCOUNT_CHARS_MAX).collect();
     format!("it happened in the connected account {account}: only the own account's events count")
 }
 
-/// Characters of an account's id that are repeated.
+/// The most characters of an account's id that the error repeats.
 const ACCOUNT_CHARS_MAX: usize = 64;
 
-/// What the inbox keeps of a delivery.
+/// What the event inbox stores of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The event's id: a second delivery of it is a duplicate.
@@ -32,13 +32,13 @@ pub struct Delivery {
     pub livemode: Option<bool>,
     /// The customer that it is about.
     pub customer: Option<String>,
-    /// When it came.
+    /// When it was received.
     pub received_at: Timestamp,
     /// The bytes that were signed.
     pub body: Vec<u8>,
-    /// What is to become of it.
+    /// Its first state.
     pub state: DeliveryState,
-    /// Why it is not to be processed, if it is not.
+    /// Why it is not processed, if it is not.
     pub note: Option<String>,
 }
 
@@ -58,9 +58,9 @@ pub struct InboxEntry {
     pub customer: Option<String>,
     /// When it came.
     pub received_at: Timestamp,
-    /// How far it got.
+    /// Its state.
     pub state: DeliveryState,
-    /// How often processing it was tried in vain.
+    /// How many attempts to process it failed.
     pub attempts: u32,
     /// When it had its effect.
     pub processed_at: Option<Timestamp>,
@@ -68,22 +68,22 @@ pub struct InboxEntry {
     pub error: Option<String>,
 }
 
-/// How far a delivery got.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// To be processed.
     Pending,
-    /// Its effect is in.
+    /// Processed: its effect is committed.
     Done,
-    /// Kept, and of no effect: of a type or mode that is not ours.
+    /// Stored without effect: its type is not handled, or its mode or account is another.
     Ignored,
-    /// It cannot be processed until a person has looked at it.
+    /// A dead letter: it is not processed until an operator replays it.
     Dead,
 }
 
 impl DeliveryState {
-    /// As stores and people write it.
+    /// The state's name in stores and in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -95,7 +95,7 @@ impl DeliveryState {
     }
 }
 
-/// A text that names no state.
+/// A text that is not the name of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a state; there are pending, done, ignored and dead")]
 pub struct UnknownState;
@@ -131,8 +131,8 @@ impl Delivery {
         } else if let Subject::Unreadable(missing) = &subject {
             (DeliveryState::Dead, Some(missing.to_string()))
         } else if customer.is_none() && event.kind.is_looked_up() {
-            // A dispute names a charge, and the charge a customer; a report of meter errors has to be
-            // fetched: processing sees to it.
+            // A dispute names a charge, and the charge names a customer; a report of meter errors
+            // is fetched. Processing does both, so the event stays pending.
             (DeliveryState::Pending, None)
         } else if customer.is_none() {
             let anonymous = matches!(&subject, Subject::Checkout(_));

@@ -1,8 +1,8 @@
-//! The envelope of an event, read tolerantly from raw bytes.
+//! Reads the envelope of an event from raw bytes, tolerantly.
 //!
-//! Only what nothing can be done without is required: an id, a type, a time. Everything else is
-//! optional and every enum open, since an endpoint may be set to any API version and Stripe adds
-//! members at will. A *thin* event (`v2.core.event`) names its object instead of holding it.
+//! Only an id, a type and a time are required. Everything else is optional and every enum open,
+//! since an endpoint may have any API version and Stripe adds members. A *thin* event
+//! (`v2.core.event`) names its object instead of containing it.
 
 mod kind;
 
@@ -13,20 +13,20 @@ use crate::time::Timestamp;
 
 pub use kind::EventKind;
 
-/// The longest event id that is taken, in characters.
+/// The longest accepted event id, in characters.
 pub const EVENT_ID_CHARS_MAX: usize = 255;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An event as Stripe sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Its id, `evt_…`: what makes a second delivery a duplicate.
+    /// Its id, `evt_…`. A second delivery with the same id is a duplicate.
     pub id: String,
     /// What happened.
     pub kind: EventKind,
-    /// When, to the second; Stripe does not promise an order by it.
+    /// When it happened, in whole seconds; Stripe does not deliver in this order.
     pub created: Timestamp,
-    /// Whether it concerns real money; `None` when it does not say.
+    /// Whether it concerns real money; `None` if the event does not say.
     pub livemode: Option<bool>,
     /// The API version that it is rendered at.
     pub api_version: Option<String>,
@@ -34,7 +34,7 @@ pub struct Event {
     pub account: Option<String>,
     /// The API request that caused it (a string before 2017-05-25, an object since).
     pub request: Option<String>,
-    /// Whether it holds its object or only names it.
+    /// Whether it contains its object or only names it.
     pub form: EventForm,
     /// The object after the change, or a thin event's `data`; `Null` when there is none.
     pub object: Value,
@@ -42,7 +42,7 @@ pub struct Event {
     pub previous: Option<Value>,
 }
 
-/// Whether an event holds its object or only names it.
+/// Whether an event contains its object or only names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventForm {
     /// A snapshot, `object: "event"`.
@@ -56,22 +56,22 @@ pub enum EventForm {
     },
 }
 
-/// Why bytes are no event.
+/// Why bytes are not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedEvent {
-    /// It is no JSON.
+    /// The body is not JSON.
     #[error("the body is not JSON: {0}")]
     NotJson(String),
-    /// It is JSON, but no object.
+    /// The body is JSON, but not an object.
     #[error("the body is not a JSON object")]
     NotAnObject,
-    /// It is an object of another kind.
+    /// `object` names another kind of object.
     #[error("`object` is {0:?}, neither event nor v2.core.event")]
     NotAnEvent(String),
-    /// Something is missing that nothing can be done without.
+    /// A required member is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// A member has a form it must not have.
+    /// A member is malformed.
     #[error("`{member}` is not {expected}")]
     Malformed {
         /// Which member.
@@ -131,13 +131,13 @@ impl Event {
         })
     }
 
-    /// Whether it is of another mode than the one whose events have an effect.
+    /// Whether its mode is not the one whose events have an effect.
     #[must_use]
     pub fn is_of_other_mode(&self, wanted: Option<bool>) -> bool {
         is_of_other_mode(self.livemode, wanted)
     }
 
-    /// What the event is about, as far as it tells.
+    /// What the event is about.
     #[must_use]
     pub fn subject(&self) -> object::Subject {
         object::Subject::of(self)
@@ -154,7 +154,7 @@ impl Event {
     }
 }
 
-/// Whether an event's mode is not the one whose events have an effect; neither may be known.
+/// Whether an event's mode differs from the configured one. If either is unknown, it does not.
 #[must_use]
 pub fn is_of_other_mode(livemode: Option<bool>, wanted: Option<bool>) -> bool {
     matches!((livemode, wanted), (Some(of), Some(wanted)) if of != wanted)

@@ -1,15 +1,16 @@
-//! Which events of a customer are kept no longer.
+//! Decides which old events of a customer may be deleted.
 //!
-//! The standing follows from all events, so that an old one may go only if what is left comes to the
-//! same: now, with whatever comes later, and when the old one itself is delivered once more. What is
-//! left stands in for it:
+//! The billing state is computed from all events. So an old event may be deleted only if the others
+//! lead to the same billing state: now, with any later event, and when the deleted event is
+//! delivered again. These events are kept:
 //!
-//! - Of a subscription, everything from some second on that tells of it once, since an order before
-//!   that decides nothing after it. That second lies before anything that may still come, and no later
-//!   than the event that its state and the one that its plan is from.
-//! - Of a subscription that no event shows as live, everything: it says that none was ever live.
-//! - Of an invoice, the events whose join is the whole one's.
-//! - Of a dispute its end, else its beginning; of what is told once, the first.
+//! - Of a subscription, all events from a certain second on. That second has only one event, so
+//!   that the order of earlier events does not affect later ones. It lies before everything that
+//!   may still arrive, and not after the events that its state and its plan come from.
+//! - Of a subscription that no event shows as live, all events: they prove that it was never live.
+//! - Of an invoice, the events whose join equals the join of all of them.
+//! - Of a dispute, its end, else its beginning.
+//! - Of `customer.deleted`, the first event; of `trial_will_end`, all events.
 //! - The event that linked the customer to its organization.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,8 @@ use super::invoices;
 use super::prices::PriceMap;
 use crate::time::Timestamp;
 
-/// Those of a customer's events, by id, of which nothing is lost when they go. Nothing from before
-/// `before` is still on its way.
+/// The ids of a customer's events that may be deleted. Events from before `before` must all have
+/// arrived.
 #[must_use]
 pub fn expendable<'a>(
     events: &'a [Event],
@@ -37,7 +38,7 @@ pub fn expendable<'a>(
         if !own.iter().any(|event| proves_live(event)) {
             continue;
         }
-        let from = stands_from(own, prices, before);
+        let from = needed_from(own, prices, before);
         let is_superseded = |event: &&&Event| {
             from.is_some_and(|from| event.created < from) && event.kind != EventKind::TrialWillEnd
         };
@@ -80,8 +81,8 @@ fn of_kind<'a>(events: &'a [Event], kind: &EventKind) -> impl Iterator<Item = &'
     own.into_iter().map(|event| &*event.id)
 }
 
-/// The second from which on a subscription's events tell all there is; `None` needs all of them.
-fn stands_from(own: &[&Event], prices: &PriceMap, before: Timestamp) -> Option<Timestamp> {
+/// The second from which on a subscription's events are needed; `None` if all of them are.
+fn needed_from(own: &[&Event], prices: &PriceMap, before: Timestamp) -> Option<Timestamp> {
     let (mut state, mut plan, mut has_ended) = (None, None, false);
     let ordered = chain::order(own.iter().copied());
     for event in &ordered {
@@ -100,7 +101,7 @@ fn stands_from(own: &[&Event], prices: &PriceMap, before: Timestamp) -> Option<T
     alone.filter(|second| *second <= needed && *second < before).max()
 }
 
-/// Events of one invoice that the others' join holds already.
+/// The events of one invoice without which the join of its events is the same.
 fn absorbed(mut own: Vec<&Event>) -> Vec<&str> {
     own.sort_by_key(|event| (event.created, &event.id));
     let join = |of: &[&Event]| invoices::fold(of.iter().copied());

@@ -1,8 +1,8 @@
-//! A customer's file: what a store hands out to be worked on, and what it gets back.
+//! A customer's file: what a store returns for processing, and what is committed to it.
 
 use std::collections::BTreeMap;
 
-use super::account::Billing;
+use super::account::BillingState;
 use super::delivery::DeliveryState;
 use super::invoices::InvoiceState;
 use crate::alert::Alert;
@@ -14,31 +14,33 @@ use crate::time::Timestamp;
 /// What is known of a customer.
 #[derive(Debug, Clone, Default)]
 pub struct CustomerFile {
-    /// How often something was committed for it.
+    /// How many commits there were for the customer.
     pub revision: u64,
-    /// Whose it is.
+    /// The customer's organization, if it is linked.
     pub organization: Option<OrganizationId>,
-    /// Its standing at the last commit.
-    pub standing: Billing,
+    /// The billing state at the last commit.
+    pub billing_state: BillingState,
     /// All its events that may have an effect.
     pub events: Vec<FiledEvent>,
 }
 
 impl CustomerFile {
-    /// The file of a customer: what was committed last, and whose customer an operator or a checkout
-    /// made it. The latter counts, and an organization that gets another's customer begins anew.
+    /// The file of a customer, from the last commit and from the organization that an operator or a
+    /// checkout linked the customer to. That link counts: if it names another organization than the
+    /// last commit, the billing state starts empty.
     #[must_use]
     pub fn of(
-        known: Option<(u64, OrganizationId, Billing)>,
+        known: Option<(u64, OrganizationId, BillingState)>,
         linked: Option<OrganizationId>,
         events: Vec<FiledEvent>,
     ) -> Self {
-        let Some((revision, owner, standing)) = known else {
+        let Some((revision, owner, billing_state)) = known else {
             return Self { organization: linked, events, ..Self::default() };
         };
         let organization = linked.unwrap_or(owner);
-        let standing = if organization == owner { standing } else { Billing::default() };
-        Self { revision, organization: Some(organization), standing, events }
+        let billing_state =
+            if organization == owner { billing_state } else { BillingState::default() };
+        Self { revision, organization: Some(organization), billing_state, events }
     }
 }
 
@@ -53,7 +55,7 @@ pub struct FiledEvent {
     pub body: Vec<u8>,
 }
 
-/// An event of which nobody knows yet whose it is.
+/// An event that names no customer yet.
 #[derive(Debug, Clone)]
 pub struct UnassignedEvent {
     /// Its id.
@@ -71,49 +73,48 @@ pub struct BillingCommit {
     pub customer: String,
     /// The file's revision that it follows from.
     pub revision: u64,
-    /// Whose customer it is.
+    /// The customer's organization.
     pub organization: OrganizationId,
-    /// The customer that the organization had when this was decided. With another by now, nothing of
-    /// it holds.
+    /// The organization's customer when this was computed. If it has changed, nothing is committed.
     pub linked: Option<String>,
-    /// The new standing.
-    pub standing: Billing,
-    /// What is kept with the organization of its purchases.
+    /// The new billing state.
+    pub billing_state: BillingState,
+    /// The purchases, to be stored with the organization.
     pub purchases: Purchases,
     /// Invoices, to be mirrored.
     pub invoices: Vec<InvoiceState>,
     /// Rows of the organization's audit log.
     pub audit: Vec<AuditRecord>,
-    /// What people are to be told.
+    /// Alerts to raise.
     pub alerts: Vec<Alert>,
     /// Events that had their effect, by id.
     pub done: Vec<String>,
-    /// Events that have none, by id, and why.
+    /// Events that become dead letters, by id, with the reason.
     pub dead: BTreeMap<String, String>,
     /// The time of the commit.
     pub at: Timestamp,
 }
 
-/// What is kept no longer of a customer's events.
+/// Which of a customer's events are to be deleted.
 #[derive(Debug, Clone)]
 pub struct Forgetting {
     /// The customer.
     pub customer: String,
-    /// Events of which nothing is lost when they go, by id.
+    /// The ids of the events; see [`super::expendable`].
     pub events: Vec<String>,
-    /// Only those that came before this.
+    /// Only events received before this are deleted.
     pub before: Timestamp,
-    /// When this was decided: what is left of that age has been looked at.
+    /// When this was decided: the customer's other events of that age have been looked at.
     pub at: Timestamp,
 }
 
 /// Why and until when a customer's events wait; see [`super::patience`].
 #[derive(Debug, Clone)]
 pub struct Postponed {
-    /// What is in the way.
+    /// Why they cannot be processed.
     pub error: String,
     /// When to try again.
     pub until: Timestamp,
-    /// Events that have been waiting since this instant, or longer, are given up: dead letters.
+    /// Events that have waited since this instant or longer become dead letters.
     pub give_up_since: Timestamp,
 }

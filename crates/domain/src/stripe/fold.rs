@@ -1,8 +1,8 @@
-//! A subscription's state without asking Stripe: a fold over all its events.
+//! Computes a subscription's state without Stripe, by a fold over all its events.
 //!
-//! Run again over the whole set at each arrival, so that a late event finds its place and a
-//! repeated one changes nothing. `canceled` and `incomplete_expired` are absorbing: whatever comes
-//! after in the order cannot revive that id.
+//! The fold runs over the whole set each time, so that a late event finds its place and a repeated
+//! one changes nothing. `canceled` and `incomplete_expired` are final: no later event revives that
+//! id.
 
 use super::chain;
 use super::event::{Event, EventKind};
@@ -11,8 +11,8 @@ use super::prices::PriceMap;
 use super::subscription::{StateError, SubscriptionState};
 use crate::organization::SubscriptionStatus;
 
-/// The state of the subscription `id` that follows from a set of events, in any order, with any
-/// repetition; events of anything else are passed over. `None` when no event tells of it.
+/// The state of the subscription `id` by a set of events, in any order and with any repetition.
+/// Events of other objects are ignored. `None` if no event is about the subscription.
 ///
 /// # Errors
 /// [`StateError`] when the last event leaves no plan or no status.
@@ -24,11 +24,11 @@ pub fn fold<'a>(
     fold_from(id, events, prices, None)
 }
 
-/// The same, where `former` is the plan that the subscription was known to buy before. A price that
-/// nobody mapped leaves the plan that the events before it bought, whenever they arrived.
+/// Like [`fold`], with the plan that the subscription bought before, `former`. A price that is not
+/// mapped keeps the plan of the events before it, whenever they arrived.
 ///
 /// # Errors
-/// [`StateError`] when the last event leaves no status, or no event tells of a plan.
+/// [`StateError`] when the last event leaves no status, or no event shows a plan.
 pub fn fold_from<'a>(
     id: &str,
     events: impl IntoIterator<Item = &'a Event>,
@@ -50,12 +50,12 @@ pub fn fold_from<'a>(
     last.map(|read| SubscriptionState::keeping(read, prices, bought.as_deref())).transpose()
 }
 
-/// Whether such an id never lives again.
+/// Whether the subscription has ended for good.
 pub(super) fn is_end(read: &Subscription) -> bool {
     read.status.as_ref().is_some_and(SubscriptionStatus::is_terminal)
 }
 
-/// A deletion is an end, whatever the object's status says.
+/// Reads an event's subscription. A deletion ends it, whatever the object's status says.
 pub(super) fn read(event: &Event) -> Result<Subscription, StateError> {
     let mut read = Subscription::read(&event.object)?;
     if event.kind == EventKind::SubscriptionDeleted {

@@ -1,14 +1,15 @@
-//! Idempotency keys of calls to Stripe. They are made here and nowhere else.
+//! Idempotency keys of calls to Stripe. No other code makes such keys.
 //!
-//! Stripe keeps the first answer to a key for a day, a failure too, and refuses a key that comes with
-//! other parameters. Hence three rules:
+//! Stripe keeps the first answer to a key for a day, also a failure, and refuses a key that comes
+//! with other parameters. Hence three rules:
 //!
 //! - A key is derived from the path and all parameters.
-//! - While the outcome of a call is unknown (no answer came), it is repeated under the same key.
+//! - While the outcome of a call is unknown (no answer came), the call is repeated under the same
+//!   key.
 //! - After a definite failure the next attempt has another key, else it would get the same failure.
 //!
 //! The first two keys of a call are the same in every process, so that a repetition after a crash
-//! makes nothing twice. If both failed within the day, the next key is random.
+//! creates nothing twice. If both failed within the day, the next key is random.
 //! <https://docs.stripe.com/api/idempotent_requests>
 
 use std::time::Duration;
@@ -17,23 +18,24 @@ use sha2::{Digest, Sha256};
 
 use super::api::{ApiError, Call};
 
-/// How often a call is made that fails for a while.
+/// How many attempts a call has that fails transiently.
 const TRIES: u32 = 3;
-/// What all waits between the tries of one call may take: somebody waits for its answer.
+/// The most time that all waits between the attempts of one call may take, since a client waits for
+/// the answer.
 const WAITED_MAX: Duration = Duration::from_secs(10);
-/// Keys of a call that every process derives.
+/// How many keys of a call are the same in every process.
 const DERIVED: u8 = 2;
 
-/// Which of a call's keys is used.
+/// Which of a call's keys an attempt uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Series {
-    /// One that every process derives.
+    /// A key that every process derives.
     Derived(u8),
-    /// One of this process alone.
+    /// A key of this process alone.
     Random(u64),
 }
 
-/// The attempts at one call: which key the next one has, and when it is made.
+/// The attempts at one call: which key the next attempt has, and when it is made.
 #[derive(Debug, Clone)]
 pub struct Attempts {
     series: Series,
@@ -60,14 +62,15 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Which key the attempt that is made now has.
+    /// Which key the present attempt has.
     #[must_use]
     pub const fn series(&self) -> Series {
         self.series
     }
 
-    /// An attempt failed: after which wait the next one is made, or `None` when none is. `replayed`
-    /// says that Stripe repeated what it had answered to this key before; `random` spreads the waits.
+    /// Notes a failed attempt and returns the wait before the next one, or `None` if there is none.
+    /// `replayed` says that Stripe repeated its earlier answer to this key; `random` spreads the
+    /// waits.
     pub fn again(&mut self, error: &ApiError, replayed: bool, random: u64) -> Option<Duration> {
         if !error.leaves_outcome_open() {
             self.series = self.series.next(random);
@@ -87,14 +90,14 @@ impl Attempts {
 }
 
 impl ApiError {
-    /// Whether the call may still have its effect, or may be having it: the same key finds out. 409
-    /// says that another call with this key is under way.
+    /// Whether the outcome is unknown, so that the call must be repeated under the same key. 409
+    /// says that another call with this key is in progress.
     const fn leaves_outcome_open(&self) -> bool {
         matches!(self, Self::Unanswered(_) | Self::Transient { status: 409, .. })
     }
 }
 
-/// The key of a call: a hash over everything that it says, and what `scope` and `series` add.
+/// The key of a call: a hash over its path, its fields, `scope` and `series`.
 pub(super) fn key(call: &Call, scope: &str, series: Series) -> String {
     let series = match series {
         Series::Derived(number) => format!("derived {number}"),

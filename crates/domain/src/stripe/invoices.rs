@@ -1,6 +1,6 @@
-//! Invoices: what is paid, what is not, and since when collecting fails.
+//! The state of invoices: whether they are paid, and since when collecting fails.
 //!
-//! Two accounts of one invoice join into one, and joining is commutative, associative and
+//! Two states of one invoice are joined into one. The join is commutative, associative and
 //! idempotent: a status only rises, the first failure only moves back. So events may come in any
 //! order, and `invoice.paid` beside `invoice.payment_succeeded` changes nothing.
 
@@ -13,18 +13,18 @@ use super::event::{Event, EventKind};
 use super::object::{Collection, Invoice, InvoiceStatus};
 use crate::time::Timestamp;
 
-/// What is known of one invoice. Amounts are in the currency's smallest unit (cents).
+/// What is known about one invoice. Amounts are in the currency's smallest unit (cents).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvoiceState {
     /// `in_…`.
     pub id: String,
     /// The subscription that it is for.
     pub subscription: Option<String>,
-    /// Who is to pay it.
+    /// The customer that pays it, `cus_…`.
     pub customer: Option<String>,
     /// Its status.
     pub status: InvoiceStatus,
-    /// The number that people quote.
+    /// The invoice number shown to people.
     pub number: Option<String>,
     /// What is due.
     pub amount_due: i64,
@@ -38,15 +38,15 @@ pub struct InvoiceState {
     pub currency: Option<String>,
     /// Where the customer can see and pay it.
     pub hosted_invoice_url: Option<String>,
-    /// The first instant of what it covers.
+    /// The start of the time that it covers.
     pub period_start: Option<Timestamp>,
-    /// The end of what it covers.
+    /// The end of the time that it covers.
     pub period_end: Option<Timestamp>,
     /// How often collecting was tried.
     pub attempt_count: u64,
-    /// When it was made.
+    /// When it was created.
     pub created: Option<Timestamp>,
-    /// When an invoice that is sent to the customer is to be paid.
+    /// When it is due, if it is sent to the customer.
     #[serde(default)]
     pub due_date: Option<Timestamp>,
     /// How it is collected.
@@ -54,13 +54,13 @@ pub struct InvoiceState {
     pub collection: Option<Collection>,
     /// When collecting failed for the first time; retries do not move it.
     pub first_failure_at: Option<Timestamp>,
-    /// When what is known was true.
+    /// The time that this state is from.
     pub as_of: Timestamp,
-    /// The event that told, or empty when Stripe was asked.
+    /// The id of the event that this state is from; empty if it was fetched.
     pub source: String,
 }
 
-/// The invoices that events tell of, by id.
+/// The invoices of a set of events, by id.
 #[must_use]
 pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<String, InvoiceState> {
     let mut invoices = BTreeMap::new();
@@ -74,14 +74,14 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<String,
     invoices
 }
 
-/// Since when something is unpaid: the earliest of the invoices' own ([`InvoiceState::unpaid_since`]).
+/// Since when any of the invoices is unpaid ([`InvoiceState::unpaid_since`]).
 #[must_use]
 pub fn unpaid_since<'a>(invoices: impl IntoIterator<Item = &'a InvoiceState>) -> Option<Timestamp> {
     invoices.into_iter().filter_map(InvoiceState::unpaid_since).min()
 }
 
 impl InvoiceState {
-    /// What an event tells of an invoice; `None` when it is about none that has an id.
+    /// An invoice's state by an event; `None` if the event is about no invoice that has an id.
     #[must_use]
     pub fn from_event(event: &Event) -> Option<Self> {
         if !event.kind.is_invoice() {
@@ -91,10 +91,10 @@ impl InvoiceState {
         let status = match (&event.kind, read.status.clone()) {
             (EventKind::InvoicePaid, _) => InvoiceStatus::Paid,
             (EventKind::InvoiceVoided, _) => InvoiceStatus::Void,
-            // It may have been paid since: the object then says so.
+            // An uncollectible invoice may still be paid: the object's status counts.
             (EventKind::InvoiceMarkedUncollectible, None) => InvoiceStatus::Uncollectible,
             (_, Some(status)) => status,
-            // A success may be a part payment; only an object without a status leaves it at that.
+            // A successful payment may be a partial one: the object's status counts if it has one.
             (EventKind::InvoicePaymentSucceeded, None) => InvoiceStatus::Paid,
             (_, None) => InvoiceStatus::Open,
         };
@@ -103,7 +103,7 @@ impl InvoiceState {
         Self::of(read, status, first_failure_at, event.created, event.id.clone())
     }
 
-    /// What Stripe answered when asked at `as_of`; `None` when the object has no id.
+    /// The state of an invoice object that was fetched at `as_of`; `None` if it has no id.
     #[must_use]
     pub fn from_object(fetched: &Value, as_of: Timestamp) -> Option<Self> {
         let read = Invoice::read(fetched);
@@ -142,8 +142,8 @@ impl InvoiceState {
         })
     }
 
-    /// Joins two accounts of the same invoice: the one that came farther, with the earliest failure
-    /// of both. The order of the two does not matter.
+    /// Joins two states of the same invoice: the one that has progressed further, with the earlier
+    /// failure of both. The order of the two does not matter.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         let first_failure_at = match (self.first_failure_at, other.first_failure_at) {
@@ -165,8 +165,8 @@ impl InvoiceState {
         }
     }
 
-    /// Since when it is unpaid, if it is open: its first failed attempt; of one that was sent its due
-    /// date, which may lie ahead.
+    /// Since when it is unpaid, if it is open: its first failed attempt or, if it is sent to the
+    /// customer, its due date, which may lie in the future.
     #[must_use]
     pub fn unpaid_since(&self) -> Option<Timestamp> {
         if !self.status.is_open() {

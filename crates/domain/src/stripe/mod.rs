@@ -1,10 +1,11 @@
-//! Stripe's side of the house, as plain functions: what an event says, what follows from all of
-//! them, and what Stripe is told of usage.
+//! Billing by Stripe as pure functions: reading events, computing the billing state from all
+//! events, and computing the usage to report.
 //!
-//! Events come at least once, in any order, in the shape of whatever API version the endpoint is
-//! set to. So nothing here depends on the order of arrival: a subscription's state is a fold over
-//! the *set* of its events ([`fold`]), an invoice's a join ([`invoices`]), an organization's
-//! standing a function of both ([`account`]). Storing, fetching and sending are the hosts'.
+//! Stripe delivers an event at least once, in any order, in the shape of the endpoint's API
+//! version. So nothing here depends on the order of arrival: a subscription's state is a fold over
+//! the *set* of its events ([`fold`]), an invoice's state is a join ([`invoices`]), and an
+//! organization's billing state is a function of both ([`account`]). The hosts store, fetch and
+//! send.
 
 pub mod account;
 pub mod api;

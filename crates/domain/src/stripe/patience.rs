@@ -1,23 +1,24 @@
-//! How long an event waits for what it lacks (a link to an organization, a Stripe that answers).
+//! How long an event is retried that cannot be processed yet, for example because its customer is
+//! not linked to an organization or Stripe does not answer.
 //!
-//! Time decides, not the number of tries: every delivery of a customer tries all that wait, so a burst
-//! of deliveries makes hundreds of tries within seconds.
+//! Time decides, not the number of attempts: each delivery retries all waiting events of its
+//! customer, so a burst of deliveries makes hundreds of attempts within seconds.
 
 use std::time::Duration;
 
 use super::file::Postponed;
 use crate::time::Timestamp;
 
-/// An event waits as long as Stripe itself goes on delivering one: three days since it was received,
-/// or since a person replayed it.
+/// An event is retried for as long as Stripe itself repeats a delivery: three days since it was
+/// received, or since an operator replayed it.
 pub const PATIENCE: Duration = Duration::from_secs(3 * 86_400);
 const WAIT_MIN: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 
 impl Postponed {
-    /// Events that wait since these instants are tried again later; those that have waited for
-    /// [`PATIENCE`] are given up. The youngest decides when, so that what may have changed with it is
-    /// seen soon. `random` spreads the tries.
+    /// Events that wait since these instants are retried later; those that have waited for
+    /// [`PATIENCE`] become dead letters. The youngest event decides when, since a new event may
+    /// have changed the situation. `random` spreads the retries.
     #[must_use]
     pub fn retried(
         error: String,
@@ -30,21 +31,21 @@ impl Postponed {
         Self { error, until, give_up_since: now.minus(PATIENCE) }
     }
 
-    /// It is given up at once: no later try can succeed.
+    /// The event becomes a dead letter at once, since no retry can succeed.
     #[must_use]
     pub const fn given_up(error: String, now: Timestamp) -> Self {
         Self { error, until: now, give_up_since: Timestamp::MAX }
     }
 
-    /// Whether an event that waits since this instant is given up.
+    /// Whether an event that waits since this instant becomes a dead letter.
     #[must_use]
     pub fn gives_up(&self, waiting_since: Timestamp) -> bool {
         waiting_since <= self.give_up_since
     }
 }
 
-/// The wait after so much waiting: about as long again, so that tries grow rarer, and between half of
-/// that and all of it.
+/// The wait before the next attempt: up to as long as the event has waited already, and at least
+/// half of that, so that attempts become rarer.
 fn wait(waited: Duration, random: u64) -> Duration {
     let whole = waited.clamp(WAIT_MIN, WAIT_MAX);
     let half = whole / 2;
@@ -72,7 +73,7 @@ mod tests {
         assert!(!postponed.gives_up(ago(3 * 86_400 - 1)));
         assert!(postponed.gives_up(ago(3 * 86_400)));
         assert!(postponed.until > NOW);
-        let hopeless = Postponed::given_up("no charge".into(), NOW);
+        let permanent = Postponed::given_up("no charge".into(), NOW);
         assert!(hopeless.gives_up(NOW) && hopeless.gives_up(NOW.plus(PATIENCE)));
     }
 

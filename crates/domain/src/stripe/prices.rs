@@ -1,8 +1,8 @@
 //! Which plan a price buys: `[stripe.prices]` of the configuration.
 //!
-//! A price that nobody mapped never becomes a plan silently, and two that map to different plans
-//! are a question for a person. Items whose price is not mapped (a seat fee, a metered price) do
-//! not matter as long as one item's is.
+//! A subscription without a mapped price buys no plan, and one whose prices map to different plans
+//! is an error for an operator to resolve. Items whose price is not mapped (a seat fee, a metered
+//! price) do not matter if another item's price is mapped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,14 +25,13 @@ pub struct Purchase {
     pub price: String,
     /// The billing period of the item with that price.
     pub period: Option<Period>,
-    /// How many times it buys the plan: the sum over licensed prices, 1 where there are only metered
-    /// ones.
+    /// How many times it buys the plan: the sum over its licensed prices, or 1 if all are metered.
     pub quantity: u64,
     /// Months between two bills; `None` for days and weeks.
     pub interval_months: Option<u32>,
 }
 
-/// Why a subscription's plan cannot be told.
+/// Why a subscription's prices determine no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// It has no item.
@@ -58,7 +57,7 @@ impl PriceMap {
         self.0.get(price).map(String::as_str)
     }
 
-    /// A price that buys this plan; the first by name where there are several.
+    /// A price that buys this plan; if there are several, the first by name.
     #[must_use]
     pub fn price(&self, plan: &str) -> Option<&str> {
         self.iter().find(|(_, mapped)| *mapped == plan).map(|(price, _)| price)
@@ -72,7 +71,7 @@ impl PriceMap {
     /// What a subscription buys.
     ///
     /// # Errors
-    /// [`PlanError`] names the prices or plans that leave no answer.
+    /// [`PlanError`] names the prices that are not mapped, or the plans that conflict.
     pub fn purchase(&self, subscription: &Subscription) -> Result<Purchase, PlanError> {
         let mapped = |item| {
             let price = Item::price_id(item)?;

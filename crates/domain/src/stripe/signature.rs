@@ -1,40 +1,40 @@
 //! The `Stripe-Signature` header: HMAC-SHA256 over `<t>.<raw body>`, in constant time.
 //!
-//! The body is the bytes that came in, never text that was made of them: a byte order mark or an
-//! unusual escape is part of what was signed. Several secrets are in force at once while one is
-//! being rotated, and Stripe then sends several `v1`; any pair that matches will do.
+//! The body is the received bytes, never re-encoded text: a byte order mark or an unusual escape is
+//! part of what was signed. During a rotation several secrets are valid at once, and Stripe sends
+//! several `v1`; one matching pair is enough.
 
 use std::fmt;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// How far the header's time may lie from ours, either way, in seconds.
+/// How far the header's time may differ from ours, in either direction, in seconds.
 pub const TOLERANCE_SECS: u64 = 300;
-/// The least characters of a secret after `whsec_`; Stripe makes 32.
+/// The least number of characters of a secret after `whsec_`; Stripe uses 32.
 pub const SECRET_CHARS_MIN: usize = 16;
 /// What every endpoint's signing secret begins with.
 const SECRET_PREFIX: &str = "whsec_";
-/// The most secrets that are in force at once.
+/// The most secrets that are valid at once.
 pub const SECRETS_MAX: usize = 16;
 
 /// The endpoint's signing secrets, `whsec_…`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secrets(Vec<String>);
 
-/// Text that is no list of signing secrets. The message never repeats the text.
+/// Text that is not a list of signing secrets. The message never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedSecrets {
-    /// Nothing stands before, between or after the commas.
+    /// There is no text before, between or after the commas.
     #[error("a secret is empty")]
     Empty,
-    /// A secret holds a space, a line break or another character that none has.
-    #[error("a secret holds a space or an unprintable character")]
+    /// A secret has a space, a line break or another character that Stripe never uses.
+    #[error("a secret contains a space or an unprintable character")]
     Unprintable,
-    /// An API key was given for the endpoint's signing secret.
+    /// An API key was given instead of the endpoint's signing secret.
     #[error("that is an API key; the endpoint's signing secret begins with whsec_")]
     ApiKey,
-    /// It is too short to be a secret, or of another form.
+    /// A secret is too short, or has another form.
     #[error(
         "a secret is not whsec_ and at least {SECRET_CHARS_MIN} characters; Stripe's dashboard and \
          `stripe listen --print-secret` show the endpoint's signing secret"
@@ -45,7 +45,7 @@ pub enum MalformedSecrets {
     TooMany,
 }
 
-/// Why a delivery is not Stripe's.
+/// Why a delivery is not accepted as Stripe's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// There is not exactly one `t=` in canonical decimal.
@@ -57,13 +57,14 @@ pub enum SignatureError {
     /// Signed too long ago, or in the future.
     #[error("the signature's time is more than {TOLERANCE_SECS} s from ours")]
     OutsideTolerance,
-    /// None of the signatures is by one of the secrets over this body.
+    /// No signature of this body was made with one of the secrets.
     #[error("no signature matches the body")]
     Mismatch,
 }
 
 impl Secrets {
-    /// Reads secrets separated by commas, each `whsec_` and at least [`SECRET_CHARS_MIN`] characters.
+    /// Reads secrets separated by commas, each `whsec_` and at least [`SECRET_CHARS_MIN`]
+    /// characters.
     ///
     /// # Errors
     /// [`MalformedSecrets`] says what is wrong with one of them.
@@ -107,7 +108,7 @@ pub fn sign(secret: &str, time: i64, body: &[u8]) -> String {
     sign_with(&[secret], time, body)
 }
 
-/// The same with every secret that is in force while one is being rotated: a `v1` of each.
+/// The header's value during a rotation, with a `v1` for each valid secret.
 #[must_use]
 pub fn sign_with(secrets: &[impl AsRef<str>], time: i64, body: &[u8]) -> String {
     let mut header = format!("t={time}");
@@ -118,12 +119,12 @@ pub fn sign_with(secrets: &[impl AsRef<str>], time: i64, body: &[u8]) -> String 
     header
 }
 
-/// The signature in hex, where the time is any text.
+/// The signature in hex; the time may be any text.
 pub(super) fn digest(secret: &str, time: &[u8], body: &[u8]) -> String {
     hex::encode(mac(secret, time, body).finalize().into_bytes())
 }
 
-/// [`verify`] with another tolerance (seconds), as test vectors want it.
+/// [`verify`] with another tolerance (seconds), as test vectors need it.
 ///
 /// # Errors
 /// [`SignatureError`] says what is missing or wrong.
@@ -137,7 +138,7 @@ pub fn verify_within(
     Presented::parse_within(header, now, tolerance_secs)?.verify(body, secrets)
 }
 
-/// A header that may be right: what is wrong with it alone is known before a body is read.
+/// A header that was parsed and whose time is valid. It is checked before the body is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Presented<'a> {
     time: &'a [u8],
@@ -148,7 +149,7 @@ impl<'a> Presented<'a> {
     /// Reads a header at `now` (Unix seconds).
     ///
     /// # Errors
-    /// [`SignatureError`] when it is right for no body.
+    /// [`SignatureError`] if the header cannot match any body.
     pub fn parse(header: &'a [u8], now: i64) -> Result<Self, SignatureError> {
         Self::parse_within(header, now, TOLERANCE_SECS)
     }
@@ -172,10 +173,10 @@ impl<'a> Presented<'a> {
         Ok(Self { time, header })
     }
 
-    /// Holds it against the body's very bytes.
+    /// Verifies the header against the body's bytes.
     ///
     /// # Errors
-    /// [`SignatureError::Mismatch`] when no signature is of any of the secrets.
+    /// [`SignatureError::Mismatch`] when no signature was made with one of the secrets.
     pub fn verify(&self, body: &[u8], secrets: &Secrets) -> Result<(), SignatureError> {
         for secret in &secrets.0 {
             let expected = mac(secret, self.time, body);
@@ -187,7 +188,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// `scheme=value`; an element without `=` is passed over.
+/// The elements `scheme=value` of the header; an element without `=` is ignored.
 fn elements(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     header.split(|byte| *byte == b',').filter_map(|element| {
         let at = element.iter().position(|byte| *byte == b'=')?;
@@ -195,7 +196,7 @@ fn elements(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Those of the scheme that is known; one that cannot be decoded is passed over.
+/// The signatures of scheme `v1`; one that cannot be decoded is ignored.
 fn signatures(header: &[u8]) -> impl Iterator<Item = [u8; 32]> {
     elements(header).filter(|(scheme, _)| *scheme == b"v1").filter_map(|(_, value)| decode(value))
 }
@@ -214,7 +215,7 @@ fn decode(value: &[u8]) -> Option<[u8; 32]> {
     hex::decode_to_slice(value, &mut signature).ok().map(|()| signature)
 }
 
-/// `007`, `+7` and `7 ` would be other texts for the same time, and another text was signed.
+/// Accepts only canonical decimal: `007`, `+7` and `7 ` are other texts, and the text was signed.
 fn canonical_decimal(value: &[u8]) -> Option<i64> {
     let text = str::from_utf8(value).ok()?;
     let number: i64 = text.parse().ok()?;

@@ -1,4 +1,4 @@
-//! A subscription's state: what a fold of events or a fetched object comes to.
+//! A subscription's state, from a fold of its events or from a fetched object.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::period::Period;
 use crate::purchases::PurchasedSubscription;
 use crate::time::Timestamp;
 
-/// A subscription that follows another one within this time goes on with its service.
+/// A subscription that follows another one within this time continues its service.
 const GAP_MAX: Duration = Duration::from_secs(3_600);
 
-/// What is known of one subscription.
+/// What is known about one subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionState {
     /// `sub_…`.
     pub id: String,
     /// `cus_…`.
     pub customer: Option<String>,
-    /// The plan that its price maps to, or did last; `None` only when it ended and no price of it is
-    /// mapped any more.
+    /// The plan that its price maps to, or mapped to last; `None` only if it ended and none of its
+    /// prices is mapped any more.
     pub plan: Option<String>,
-    /// That price.
+    /// The price that buys the plan.
     pub price: Option<String>,
     /// How many times it buys the plan.
     pub quantity: u64,
@@ -33,18 +33,18 @@ pub struct SubscriptionState {
     pub interval_months: Option<u32>,
     /// The instant that its billing periods are counted from.
     pub anchor: Option<Timestamp>,
-    /// Why its price buys no plan, while the plan stays as it was.
+    /// Why its price buys no plan; `plan` is then the former plan.
     #[serde(default)]
     pub plan_error: Option<String>,
     /// The status.
     pub status: SubscriptionStatus,
     /// The current billing period, of the item with our price.
     pub period: Option<Period>,
-    /// When it is to end.
+    /// When it is scheduled to end.
     pub cancel_at: Option<Timestamp>,
-    /// When somebody asked to end it.
+    /// When its cancellation was requested.
     pub canceled_at: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     pub created: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub struct SubscriptionState {
     pub trial_end: Option<Timestamp>,
     /// Its last invoice.
     pub latest_invoice: Option<String>,
-    /// The organization that its metadata names, unread.
+    /// The organization that its metadata names, not parsed yet.
     pub organization: Option<String>,
     /// Whether collection is paused while the status stays.
     pub collection_paused: bool,
@@ -60,13 +60,14 @@ pub struct SubscriptionState {
     pub livemode: Option<bool>,
 }
 
-/// Why an object has no state: a dead letter, until a person or the configuration changes it.
+/// Why an object has no state. Its event is a dead letter until an operator or the configuration
+/// changes that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// It lacks what nothing can be done without.
+    /// A required member is missing.
     #[error(transparent)]
     Missing(#[from] MissingMember),
-    /// Its plan cannot be told.
+    /// Its prices determine no plan.
     #[error("subscription {subscription}: {error}")]
     Plan {
         /// Which subscription.
@@ -77,7 +78,7 @@ pub enum StateError {
 }
 
 impl SubscriptionState {
-    /// The state of a subscription as Stripe answered it when asked.
+    /// The state of a subscription object that was fetched from Stripe.
     ///
     /// # Errors
     /// [`StateError`] when it has no id or no plan.
@@ -87,7 +88,8 @@ impl SubscriptionState {
 
     /// The state of a subscription that was read already.
     ///
-    /// An ended one needs no plan: its end must count even after its price left the configuration.
+    /// An ended subscription needs no plan: its end must count even after its price left the
+    /// configuration.
     ///
     /// # Errors
     /// [`StateError`] when it has no status or no plan.
@@ -95,8 +97,8 @@ impl SubscriptionState {
         Self::keeping(read, prices, None)
     }
 
-    /// The same, where `former` is the plan that it is known to have bought: a price that nobody
-    /// mapped leaves it, and everything else of the subscription counts.
+    /// Like [`Self::of`], with the plan that the subscription bought before. A price that is not
+    /// mapped keeps the former plan; all other members of the subscription count.
     ///
     /// # Errors
     /// [`StateError`] when it has no status, or no plan and never had one.
@@ -121,7 +123,7 @@ impl SubscriptionState {
         let any_period = read.items.iter().find_map(|item| item.period);
         let (quantity, interval_months) = match &purchase {
             Some(bought) => (bought.quantity, bought.interval_months),
-            // Its plan stays as it was, and so does how it is counted.
+            // The plan stays as it was; quantity and interval are read without a mapped price.
             None => {
                 let quantities = read.items.iter().filter_map(|item| item.quantity);
                 let months = read.items.iter().find_map(|item| item.interval_months);
@@ -155,14 +157,14 @@ impl SubscriptionState {
         })
     }
 
-    /// Whether it ended for good: such an id never lives again.
+    /// Whether it ended for good: Stripe never revives such an id.
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         self.status.is_terminal()
     }
 
-    /// As it is kept with the organization; `None` when it buys no plan. The month it began in stands
-    /// in for a period that Stripe did not tell.
+    /// The subscription as it is stored with the organization; `None` if it buys no plan. If Stripe
+    /// stated no period, the calendar month in which it began is used.
     #[must_use]
     pub fn purchased(&self) -> Option<PurchasedSubscription> {
         let created = self.created.unwrap_or_default();
@@ -182,8 +184,8 @@ impl SubscriptionState {
         })
     }
 
-    /// When the service that this subscription is the last of began. One that follows another without
-    /// a gap of an hour goes on with its service: what was used under the former one is billed.
+    /// When the service began that this subscription continues. A subscription that follows another
+    /// one within [`GAP_MAX`] continues its service, so that usage under the former one is billed.
     #[must_use]
     pub fn service_start(&self, all: &[Self]) -> Option<Timestamp> {
         let first = |state: &Self| match (state.created, state.period) {
@@ -195,12 +197,12 @@ impl SubscriptionState {
             use SubscriptionStatus::{Incomplete, IncompleteExpired};
             !matches!(state.status, Incomplete | IncompleteExpired)
         };
-        let goes_on = |state: &Self, start: Timestamp| {
+        let continues = |state: &Self, start: Timestamp| {
             state.ended.is_none_or(|ended| ended.plus(GAP_MAX) >= start)
         };
-        // Each turn takes in at least one more of them.
+        // Each pass includes at least one more subscription, or changes nothing.
         for _ in all {
-            let before = all.iter().filter(served).filter(|state| goes_on(state, start));
+            let before = all.iter().filter(served).filter(|state| continues(state, start));
             start = before.filter_map(first).min().map_or(start, |first| first.min(start));
         }
         Some(start)

@@ -1,61 +1,61 @@
-//! What changed between two standings: rows of the audit log, and what people are told.
+//! The changes between two billing states, for the audit log and alerts.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::account::Billing;
+use super::account::BillingState;
 use super::clearing::Clearing;
 use crate::alert::AlertKind;
 use crate::organization::SubscriptionStatus;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// One change of an organization's standing.
+/// One change of an organization's billing state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the members are those of the standing, before and after")]
+#[expect(missing_docs, reason = "the members are those of the billing state, before and after")]
 pub enum Transition {
-    /// Another subscription is the current one.
+    /// Another subscription became the current one.
     Subscribed { subscription: String, plan: Option<String>, status: Option<SubscriptionStatus> },
-    /// The plan is another.
+    /// The plan changed.
     PlanChanged { from: Option<String>, to: Option<String> },
-    /// The first payment came.
+    /// The first payment succeeded.
     Activated,
     /// A new billing period began.
     Renewed { period: Period },
-    /// A payment failed; requests pass until then.
+    /// A payment failed; requests pass until `grace_until`.
     PaymentFailed { grace_until: Timestamp },
-    /// Another invoice's failure decides now until when requests pass.
+    /// The end of the grace time changed, since another failed invoice determines it now.
     GraceMoved { from: Timestamp, to: Timestamp },
-    /// What had failed is paid.
+    /// No open invoice has failed any more.
     Recovered,
-    /// Stripe gave up collecting.
+    /// Stripe gave up collecting the payment.
     GivenUp,
-    /// It is to end.
+    /// The subscription is scheduled to end.
     CancellationScheduled { at: Timestamp },
-    /// It is to go on after all.
+    /// The scheduled end was withdrawn.
     CancellationWithdrawn,
-    /// It ended.
+    /// The subscription ended.
     Cancelled,
-    /// Its first payment never came.
+    /// The subscription ended because its first payment was never made.
     Expired,
-    /// Its trial will end.
+    /// The trial ends soon.
     TrialEnding { at: Option<Timestamp> },
-    /// Its trial is over and it goes on.
+    /// The trial is over and the subscription is active.
     TrialEnded,
-    /// It is paused.
+    /// The subscription was paused.
     Paused,
-    /// It goes on.
+    /// The subscription was resumed.
     Resumed,
     /// A charge is disputed.
     Disputed { dispute: String },
-    /// That dispute is over.
+    /// A dispute is over.
     DisputeClosed { dispute: String },
-    /// A person cleared it.
+    /// An operator cleared a dispute.
     DisputeCleared { dispute: String, clearing: Clearing },
-    /// Another subscription lives beside the current one.
+    /// Another subscription is live beside the current one.
     AlsoLive { subscription: String },
     /// The customer was deleted at Stripe.
     CustomerDeleted,
@@ -63,9 +63,9 @@ pub enum Transition {
     StatusChanged { from: Option<SubscriptionStatus>, to: Option<SubscriptionStatus> },
 }
 
-/// What changed from one standing to the next, in the order in which it is to be told.
+/// The changes from one billing state to the next, in the order of the audit log.
 #[must_use]
-pub fn transitions(old: &Billing, new: &Billing) -> Vec<Transition> {
+pub fn transitions(old: &BillingState, new: &BillingState) -> Vec<Transition> {
     let mut found = Vec::new();
     let same = old.subscription == new.subscription;
     if !same && let Some(subscription) = new.subscription.clone() {
@@ -126,7 +126,7 @@ impl Transition {
         }
     }
 
-    /// The same, where a person ended what it says is over.
+    /// Turns the end of a dispute that an operator cleared into [`Self::DisputeCleared`].
     #[must_use]
     pub fn by_hand(self, cleared: &BTreeMap<&str, Clearing>) -> Self {
         match self {
@@ -138,7 +138,7 @@ impl Transition {
         }
     }
 
-    /// Who did it, where it was not Stripe.
+    /// Who made the change, if it was an operator and not Stripe.
     #[must_use]
     pub const fn clearing(&self) -> Option<&Clearing> {
         match self {
@@ -147,8 +147,8 @@ impl Transition {
         }
     }
 
-    /// What people are to be told of it, and what makes that one of its kind; `resource` is the
-    /// subscription or customer.
+    /// The alert that the change raises: its kind, and the subject that identifies it. `resource`
+    /// is the subscription or customer.
     #[must_use]
     pub fn alert(&self, resource: &str) -> Option<(AlertKind, String)> {
         match self {
@@ -168,7 +168,7 @@ impl Transition {
     #[must_use]
     pub fn details(&self) -> Value {
         if let Self::DisputeCleared { dispute, clearing } = self {
-            // Who it was, the row says by itself.
+            // The audit row has the operator already.
             return json!({ "dispute": dispute, "reason": clearing.reason });
         }
         let mut details = serde_json::to_value(self).unwrap_or_default();
@@ -179,12 +179,12 @@ impl Transition {
     }
 }
 
-/// What the first list has and the second has not.
+/// The elements of the first list that are missing in the second.
 fn missing<'a>(of: &'a [String], from: &'a [String]) -> impl Iterator<Item = String> + 'a {
     of.iter().filter(|one| !from.contains(one)).cloned()
 }
 
-fn status(old: &Billing, new: &Billing) -> Option<Transition> {
+fn status(old: &BillingState, new: &BillingState) -> Option<Transition> {
     use SubscriptionStatus as Status;
     if old.status == new.status {
         return None;
@@ -199,7 +199,7 @@ fn status(old: &Billing, new: &Billing) -> Option<Transition> {
             Some(Transition::Activated)
         }
         (Some(Status::Trialing), Status::Active) => Some(Transition::TrialEnded),
-        // The failed payment and its recovery say these already.
+        // `PaymentFailed` and `Recovered` report these changes already.
         (Some(Status::Active | Status::Trialing), Status::PastDue) if new.grace_until.is_some() => {
             None
         }
@@ -212,12 +212,12 @@ fn status(old: &Billing, new: &Billing) -> Option<Transition> {
     }
 }
 
-fn period(old: &Billing, new: &Billing) -> Option<Transition> {
+fn period(old: &BillingState, new: &BillingState) -> Option<Transition> {
     let (was, is) = (old.period?, new.period?);
     (is.start > was.start).then_some(Transition::Renewed { period: is })
 }
 
-fn cancellation(old: &Billing, new: &Billing) -> Option<Transition> {
+fn cancellation(old: &BillingState, new: &BillingState) -> Option<Transition> {
     match (old.cancel_at, new.cancel_at) {
         (was, Some(at)) if was != Some(at) => Some(Transition::CancellationScheduled { at }),
         (Some(_), None) if new.status != Some(SubscriptionStatus::Canceled) => {
@@ -227,7 +227,7 @@ fn cancellation(old: &Billing, new: &Billing) -> Option<Transition> {
     }
 }
 
-fn grace(old: &Billing, new: &Billing) -> Option<Transition> {
+fn grace(old: &BillingState, new: &BillingState) -> Option<Transition> {
     let ended = matches!(
         new.status,
         Some(SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired)

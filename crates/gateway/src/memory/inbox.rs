@@ -6,7 +6,7 @@ use std::ops::Bound;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::BillingState;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState, InboxEntry};
 use driftlock_domain::stripe::event::EventKind;
 use driftlock_domain::stripe::file::{
@@ -22,7 +22,7 @@ use crate::ports::{EventInbox, Page};
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     events: BTreeMap<String, Kept>,
-    customers: BTreeMap<String, (u64, OrganizationId, Billing)>,
+    customers: BTreeMap<String, (u64, OrganizationId, BillingState)>,
     invoices: BTreeMap<String, (OrganizationId, InvoiceState)>,
 }
 
@@ -167,7 +167,7 @@ impl EventInbox for MemoryStore {
         if has != commit.linked || others.map(|(_, it)| it).any(is_its) {
             return Ok(false);
         }
-        let file = (commit.revision + 1, id, commit.standing);
+        let file = (commit.revision + 1, id, commit.billing_state);
         state.inbox.customers.insert(commit.customer.clone(), file);
         if let Some(organization) = state.organizations.get_mut(&id) {
             organization.purchases = Some(commit.purchases);

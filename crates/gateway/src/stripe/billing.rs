@@ -105,7 +105,7 @@ impl<P: Platform> Gateway<P> {
         let known = Customer {
             id: customer,
             organization: file.organization,
-            standing: &file.standing,
+            billing_state: &file.billing_state,
             events: &events,
             fetched: fetched.as_ref(),
         };
@@ -128,7 +128,7 @@ impl<P: Platform> Gateway<P> {
         });
         let is_named = linked(&events) == Some(applied.organization);
         let relation = match &organization {
-            Some(owner) => self.relation(owner, customer, &file, &applied.standing).await?,
+            Some(owner) => self.relation(owner, customer, &file, &applied.billing_state).await?,
             None => Ok(Relation::Own),
         };
         if relation == Ok(Relation::Former) {
@@ -250,12 +250,12 @@ fn commit(
     events: &[Event],
     now: Timestamp,
 ) -> BillingCommit {
-    let Applied { organization, mut standing, purchases, transitions, invoices, dead, .. } =
+    let Applied { organization, mut billing_state, purchases, transitions, invoices, dead, .. } =
         applied;
     let last = |change: &Transition| LastChange { action: change.action().to_owned(), at: now };
-    standing.last_change =
-        transitions.last().map(last).or_else(|| file.standing.last_change.clone());
-    let resource: Arc<str> = standing.subscription.as_deref().unwrap_or(customer).into();
+    billing_state.last_change =
+        transitions.last().map(last).or_else(|| file.billing_state.last_change.clone());
+    let resource: Arc<str> = billing_state.subscription.as_deref().unwrap_or(customer).into();
     let row = |transition: &Transition| {
         let by = transition.clearing();
         AuditRecord {
@@ -284,7 +284,7 @@ fn commit(
         done: done.filter(|event| !dead.contains_key(event)).collect(),
         organization,
         linked,
-        standing,
+        billing_state,
         purchases,
         invoices,
         audit,

@@ -7,7 +7,7 @@
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
 use driftlock_domain::organization::{Organization, SubscriptionStatus};
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::BillingState;
 use driftlock_domain::stripe::api::Call;
 use driftlock_domain::stripe::delivery::DeliveryState;
 use driftlock_domain::stripe::event::Event;
@@ -39,11 +39,11 @@ impl<P: Platform> Gateway<P> {
         organization: &Organization,
         customer: &str,
         file: &CustomerFile,
-        standing: &Billing,
+        billing_state: &BillingState,
     ) -> Result<Result<Relation, String>, Fault> {
         let other = organization.stripe_customer_id.as_deref().filter(|other| *other != customer);
         let Some(other) = other else { return Ok(Ok(Relation::Own)) };
-        if file.organization == Some(organization.id) && !is_living(standing) {
+        if file.organization == Some(organization.id) && !is_living(billing_state) {
             self.finish_without_effect(customer, file).await?;
             return Ok(Ok(Relation::Former));
         }
@@ -73,7 +73,7 @@ impl<P: Platform> Gateway<P> {
         if file.events.iter().any(|event| event.state == DeliveryState::Pending) {
             return Ok(Err(format!("waits for the events of its customer {customer}")));
         }
-        Ok(Ok(is_living(&file.standing)))
+        Ok(Ok(is_living(&file.billing_state)))
     }
 
     async fn finish_without_effect(
@@ -109,8 +109,9 @@ pub(super) fn moved(
     })
 }
 
-fn is_living(standing: &Billing) -> bool {
-    !standing.customer_deleted && standing.status.as_ref().is_some_and(|status| !is_over(status))
+fn is_living(billing_state: &BillingState) -> bool {
+    !billing_state.customer_deleted
+        && billing_state.status.as_ref().is_some_and(|status| !is_over(status))
 }
 
 /// Whether a subscription with this status has ended for good.

@@ -7,7 +7,7 @@ use driftlock_domain::denial::FaultKind;
 use driftlock_domain::organization::{Contract, OrganizationPatch, SubscriptionStatus};
 use driftlock_domain::period::Period;
 use driftlock_domain::purchases::{PurchasedSubscription, Purchases};
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::BillingState;
 use driftlock_domain::stripe::delivery::{Delivery, DeliveryState};
 use driftlock_domain::stripe::file::{BillingCommit, Forgetting, Postponed};
 use driftlock_domain::stripe::invoices::InvoiceState;
@@ -40,7 +40,10 @@ pub(super) fn commit(revision: u64, done: &[&str]) -> BillingCommit {
         organization: organization_id(1),
         // The first one links the customer.
         linked: (revision > 0).then(|| CUSTOMER.into()),
-        standing: Billing { subscription: Some("sub_1".into()), ..Billing::default() },
+        billing_state: BillingState {
+            subscription: Some("sub_1".into()),
+            ..BillingState::default()
+        },
         purchases: purchases("growth"),
         invoices: Vec::new(),
         audit: vec![audit("billing.subscribed")],
@@ -134,12 +137,12 @@ pub(super) async fn of_two_commits_from_one_reading_the_first_counts(store: impl
     store.receive(delivery("evt_1", DeliveryState::Pending)).await.expect("kept");
     assert!(store.commit(commit(0, &["evt_1"])).await.expect("committed"));
     let mut late = commit(0, &[]);
-    late.standing = Billing::default();
+    late.billing_state = BillingState::default();
     assert!(!store.commit(late).await.expect("answered"), "somebody else came first");
 
     let file = store.customer(CUSTOMER).await.expect("read");
     assert_eq!((file.revision, file.organization), (1, Some(id)));
-    assert_eq!(file.standing.subscription.as_deref(), Some("sub_1"));
+    assert_eq!(file.billing_state.subscription.as_deref(), Some("sub_1"));
     assert_eq!(file.events[0].state, DeliveryState::Done);
     assert_eq!(store.due(now(), 9).await.expect("read"), [""; 0]);
     let linked = Directory::organization(&store, id).await.expect("read").expect("there");
@@ -241,7 +244,7 @@ pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations
     link(second, Some(CUSTOMER)).await.expect("linked").expect("there");
     let file = store.customer(CUSTOMER).await.expect("read");
     assert_eq!((file.revision, file.organization), (1, Some(second)));
-    assert_eq!(file.standing, Billing::default());
+    assert_eq!(file.billing_state, BillingState::default());
     let late = BillingCommit { linked: Some("cus_2".into()), ..commit(1, &[]) };
     assert!(!store.commit(late).await.expect("answered"), "the customer is another's by now");
     let moved = BillingCommit { organization: second, ..commit(1, &[]) };

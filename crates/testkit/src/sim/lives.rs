@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driftlock_domain::id::OrganizationId;
 use driftlock_domain::organization::Organization;
-use driftlock_domain::stripe::account::Billing;
+use driftlock_domain::stripe::account::BillingState;
 use driftlock_domain::stripe::sample::{ApiShape, Entropy, Life, LifeParams, SamplePrice, Start};
 use driftlock_domain::time::Timestamp;
 use driftlock_gateway::ports::{Clock, Page};
@@ -86,14 +86,14 @@ pub fn live<S: SimStore>(
     let truth = truth(&world.life, GRACE);
     let customer = world.life.customer().to_owned();
     // When something changed last is the gateway's own; Stripe does not know it.
-    let standing = || {
-        let found = run(store.customer(&customer)).expect("read").standing;
-        Billing { last_change: None, ..found }
+    let billing_state = || {
+        let found = run(store.customer(&customer)).expect("read").billing_state;
+        BillingState { last_change: None, ..found }
     };
-    if standing() == truth {
+    if billing_state() == truth {
         if (seed + order).is_multiple_of(8) {
             world.old_events_go();
-            assert_eq!(standing(), truth, "seed {seed}, order {order}: after old events went");
+            assert_eq!(billing_state(), truth, "seed {seed}, order {order}: after old events went");
         }
         return Course::Right;
     }
@@ -101,11 +101,11 @@ pub fn live<S: SimStore>(
         asking,
         Asking::Offline,
         "seed {seed}, order {order}: {:#?}\n{truth:#?}",
-        standing()
+        billing_state()
     );
     let online = Sim::start(store, &clock, &double, Asking::Online, &config());
-    run(online.gateway.reconcile_and_tell());
-    assert_eq!(standing(), truth, "seed {seed}, order {order}: not even repaired");
+    run(online.gateway.reconcile_and_log());
+    assert_eq!(billing_state(), truth, "seed {seed}, order {order}: not even repaired");
     Course::Repaired
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftlock_domain::stripe::account::{Account, Billing};
+use driftlock_domain::stripe::account::{Account, BillingState};
 use driftlock_domain::stripe::apply::{Fetched, Lived, lived, open_disputes};
 use driftlock_domain::stripe::event::{Event, EventKind};
 use driftlock_domain::stripe::invoices::InvoiceState;
@@ -60,7 +60,7 @@ pub fn something_happens(life: &mut Life, deeds: &mut Entropy) {
 /// # Panics
 /// When a life buys what no plan is for.
 #[must_use]
-pub fn truth(life: &Life, grace: Duration) -> Billing {
+pub fn truth(life: &Life, grace: Duration) -> BillingState {
     let prices = PriceMap::default();
     let state = |object: &Value| SubscriptionState::from_object(object, &prices).expect("mapped");
     let subscriptions: Vec<SubscriptionState> =
@@ -81,7 +81,7 @@ pub fn truth(life: &Life, grace: Duration) -> Billing {
     let noticed = of(EventKind::TrialWillEnd)
         .filter_map(|event| event.subject().subscription().map(str::to_owned));
     let disputes = open_disputes(&events);
-    Billing::of(Account {
+    BillingState::of(Account {
         subscriptions: &subscriptions,
         invoices: &invoices,
         trial_notices: &noticed.collect::<Vec<_>>(),

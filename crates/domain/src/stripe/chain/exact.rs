@@ -1,13 +1,13 @@
-//! The best order of few events, after Held and Karp: for every subset and every last event in it,
-//! the best order of that subset.
+//! Finds the best order of a few events by the Held-Karp algorithm: for each subset and each last
+//! event in it, the best order of that subset.
 
 use super::Ending;
 
-/// For every last event the best order that ends with it.
+/// For each event, the best order of all events that ends with it.
 pub(super) fn search(places: &[usize], starts: &[(u32, usize)], links: &[Vec<u32>]) -> Vec<Ending> {
     let count = places.len();
     let full = (1_usize << count) - 1;
-    // What was best so far, and which event came before; by subset, then by last event.
+    // The best score and the event before the last one, indexed by subset, then by last event.
     let mut table = vec![(0_u32, count); (full + 1) * count];
     for subset in 1..=full {
         for last in (0..count).filter(|last| subset & (1 << last) != 0) {

@@ -1,9 +1,9 @@
-//! An order of many events, after Hierholzer: go on from event to event while they link up, then
-//! put in the round trips that were passed over. Where every event is there, all of them link up.
+//! Orders many events by Hierholzer's algorithm: it follows strong links from event to event, then
+//! inserts the round trips that the path missed. If no event is missing, all of them are linked.
 
 use super::{Ending, STRONG};
 
-/// One order of all events; places are those of `starts` and `links`.
+/// One order of all events; `starts` and `links` have the same indexes as `places`.
 pub(super) fn join(places: &[usize], starts: &[(u32, usize)], links: &[Vec<u32>]) -> Ending {
     let first = first_best(starts.iter().map(|(score, _)| *score));
     let (start, continues) = starts[first];
@@ -24,7 +24,7 @@ pub(super) fn join(places: &[usize], starts: &[(u32, usize)], links: &[Vec<u32>]
     }
 }
 
-/// From one event on, as far as the next links up wholly.
+/// Follows strong links from one event as far as possible.
 fn go_on(first: usize, left: &mut Vec<usize>, links: &[Vec<u32>]) -> Vec<usize> {
     let mut path = vec![first];
     let mut last = first;
@@ -35,7 +35,7 @@ fn go_on(first: usize, left: &mut Vec<usize>, links: &[Vec<u32>]) -> Vec<usize> 
     path
 }
 
-/// Puts in a walk that begins and ends where the path already comes by; says whether there was one.
+/// Inserts a walk that begins and ends at an event of the path; returns whether there was one.
 fn round_trip(
     path: &mut Vec<usize>,
     left: &mut Vec<usize>,
@@ -62,7 +62,7 @@ fn round_trip(
     false
 }
 
-/// The place of the greatest score, the first of equals.
+/// The index of the greatest score, the first of equal ones.
 fn first_best(scores: impl Iterator<Item = u32>) -> usize {
     let keyed = scores.enumerate().map(|(at, score)| (score, std::cmp::Reverse(at)));
     keyed.max().map_or(0, |(_, at)| at.0)

@@ -1,4 +1,6 @@
-//! The types of events that are handled; any other is stored and acknowledged.
+//! The event types that are handled. Any other event is stored and acknowledged, without effect.
+//!
+//! `docs/stripe.md` and `docs/workers.md` list the same types; a test of the server compares them.
 
 use std::fmt;
 
@@ -6,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// What happened, by the event's `type`; open, since Stripe adds types.
+        /// An event's `type`; open, since Stripe adds types.
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(from = "String", into = "String")]
         pub enum EventKind {
             $($(#[$doc])* $name,)*
-            /// A type that is stored and acknowledged, and nothing more.
+            /// A type that is not handled.
             Other(String),
         }
 
@@ -19,7 +21,7 @@ macro_rules! kinds {
             /// Every type that is handled.
             pub const HANDLED: &[Self] = &[$(Self::$name,)*];
 
-            /// The `type`, as Stripe writes it.
+            /// The type as Stripe writes it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {
@@ -45,60 +47,60 @@ kinds! {
     CheckoutCompleted = "checkout.session.completed",
     /// A subscription began.
     SubscriptionCreated = "customer.subscription.created",
-    /// Something of it changed.
+    /// A subscription changed.
     SubscriptionUpdated = "customer.subscription.updated",
-    /// It ended.
+    /// A subscription ended.
     SubscriptionDeleted = "customer.subscription.deleted",
-    /// Its trial ended without a payment method.
+    /// A subscription was paused: its trial ended without a payment method.
     SubscriptionPaused = "customer.subscription.paused",
-    /// It goes on.
+    /// A paused subscription was resumed.
     SubscriptionResumed = "customer.subscription.resumed",
-    /// Its trial ends in three days, or less if it is shorter.
+    /// A trial ends in three days, or sooner if it is shorter.
     TrialWillEnd = "customer.subscription.trial_will_end",
-    /// An invoice was made; it is a draft for about an hour.
+    /// An invoice was created; it is a draft for about an hour.
     InvoiceCreated = "invoice.created",
     /// An invoice is paid, by any means.
     InvoicePaid = "invoice.paid",
-    /// An attempt to collect it succeeded.
+    /// An attempt to collect an invoice succeeded.
     InvoicePaymentSucceeded = "invoice.payment_succeeded",
-    /// An attempt to collect it failed.
+    /// An attempt to collect an invoice failed.
     InvoicePaymentFailed = "invoice.payment_failed",
-    /// It is final, and to be paid.
+    /// An invoice is final and open for payment.
     InvoiceFinalized = "invoice.finalized",
-    /// It is void: nobody has to pay it.
+    /// An invoice was voided: it need not be paid.
     InvoiceVoided = "invoice.voided",
-    /// Nobody expects it to be paid any more.
+    /// An invoice is not expected to be paid any more.
     InvoiceMarkedUncollectible = "invoice.marked_uncollectible",
-    /// A customer was deleted, and with it every subscription.
+    /// A customer was deleted together with all its subscriptions.
     CustomerDeleted = "customer.deleted",
     /// A customer disputes a charge with the bank.
     DisputeCreated = "charge.dispute.created",
-    /// That dispute is over, whoever won it.
+    /// A dispute is over, whichever side won.
     DisputeClosed = "charge.dispute.closed",
-    /// Meter events were found invalid after they had been accepted (thin).
+    /// Accepted meter events were found invalid later (a thin event).
     MeterErrorReport = "v1.billing.meter.error_report_triggered",
 }
 
 impl EventKind {
-    /// Whether anything is done about it.
+    /// Whether events of this type are handled.
     #[must_use]
     pub const fn is_handled(&self) -> bool {
         !matches!(self, Self::Other(_))
     }
 
-    /// Whether an event that names no customer can be processed all the same.
+    /// Whether an event of this type can be processed even if it names no customer.
     #[must_use]
     pub const fn is_looked_up(&self) -> bool {
         matches!(self, Self::DisputeCreated | Self::DisputeClosed | Self::MeterErrorReport)
     }
 
-    /// Whether its object is a subscription.
+    /// Whether the event's object is a subscription.
     #[must_use]
     pub fn is_subscription(&self) -> bool {
         self.as_str().starts_with("customer.subscription.")
     }
 
-    /// Whether its object is an invoice.
+    /// Whether the event's object is an invoice.
     #[must_use]
     pub fn is_invoice(&self) -> bool {
         self.as_str().starts_with("invoice.")

@@ -1,16 +1,16 @@
 //! Taking back usage that was reported to Stripe and is no overage any more.
 //!
-//! In `overage` mode the units beyond the included ones are reported as they are used. When more units
-//! are included later in the same period (an upgrade), Stripe has reports of overage that is none any
-//! more, and would bill it. The rule: the difference is reported as a meter event of negative
-//! quantity, in the same period, at once. Stripe adds it up with the others ("You can also fix
-//! incorrectly recorded usage data by recording negative quantities",
+//! In `overage` mode the units beyond the included ones are reported as they are used. When more
+//! units are included later in the same period (an upgrade), Stripe has reports of overage that is
+//! none any more, and would bill it. The rule: the difference is reported as a meter event of
+//! negative quantity, in the same period, at once. Stripe adds it up with the others ("You can also
+//! fix incorrectly recorded usage data by recording negative quantities",
 //! <https://docs.stripe.com/billing/subscriptions/usage-based/meters/configure>).
 //!
 //! A correction is a report like any other: its identifier, value and time never change, it is sent
-//! until it is acknowledged, and what follows counts from what is reported with it. Cancelling the meter
-//! events instead would be possible for 24 hours only, and only as a whole. A period that ended is never
-//! corrected: it is billed by the terms that it had.
+//! until it is acknowledged, and what follows counts from what is reported with it. Cancelling the
+//! meter events instead would be possible for 24 hours only, and only as a whole. A period that
+//! ended is never corrected: it is billed by the terms that it had.
 
 use super::delivery::Attempts;
 use super::event::stamp;

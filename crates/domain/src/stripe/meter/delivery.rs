@@ -9,7 +9,8 @@ use crate::time::Timestamp;
 
 /// How long a repeated identifier is known to Stripe (24 h), less what clocks and calls may take.
 const IDENTIFIER_LIFE: Duration = Duration::from_secs(24 * 3_600 - 600);
-/// How far the clocks of two attempts may differ: less than what [`IDENTIFIER_LIFE`] leaves of a day.
+/// How far the clocks of two attempts may differ: less than what [`IDENTIFIER_LIFE`] leaves of a
+/// day.
 const SKEW_MAX: Duration = Duration::from_secs(300);
 const BACKOFF_FIRST: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);

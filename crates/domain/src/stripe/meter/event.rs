@@ -50,9 +50,9 @@ impl MeterEvent<'_> {
     }
 }
 
-/// The time that a bucket is stamped with: its last whole second, moved into the billing period, into
-/// the subscription's `service` (Stripe puts nothing on a bill that is stamped after a subscription
-/// ended, be it in the middle of an hour), and into what Stripe takes at `now`.
+/// The time that a bucket is stamped with: its last whole second, moved into the billing period,
+/// into the subscription's `service` (Stripe puts nothing on a bill that is stamped after a
+/// subscription ended, be it in the middle of an hour), and into what Stripe takes at `now`.
 ///
 /// # Errors
 /// [`Untimely`] when period, service and what Stripe takes have no second in common.

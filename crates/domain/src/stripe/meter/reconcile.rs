@@ -11,7 +11,8 @@ use crate::period::Period;
 use crate::time::Timestamp;
 use crate::usage::BUCKET_SECS;
 
-/// How long Stripe's sums may lag behind what it acknowledged: it takes meter events in asynchronously.
+/// How long Stripe's sums may lag behind what it acknowledged: it takes meter events in
+/// asynchronously.
 pub const SUMMARY_LAG: Duration = Duration::from_secs(3_600);
 
 /// Rows of unknown outcome in one window whose every combination is tried.
@@ -61,9 +62,9 @@ pub fn reconcile(acknowledged: i64, uncertain: &[i64], summary: i64) -> Vec<Foun
     (0..uncertain.len()).map(found).collect()
 }
 
-/// Units by which Stripe's sum lies beyond what the reports of the same window explain; negative when
-/// it misses some. What was acknowledged within [`SUMMARY_LAG`] may be in the sum or not, and so may
-/// what is of unknown outcome.
+/// Units by which Stripe's sum lies beyond what the reports of the same window explain; negative
+/// when it misses some. What was acknowledged within [`SUMMARY_LAG`] may be in the sum or not, and
+/// so may what is of unknown outcome.
 #[must_use]
 pub fn drift(summary: i64, reports: &[Report], now: Timestamp) -> i128 {
     let (mut least, mut most) = (0_i128, 0_i128);
@@ -83,8 +84,8 @@ pub fn drift(summary: i64, reports: &[Report], now: Timestamp) -> i128 {
     if summary < least { summary - least } else { (summary - most).max(0) }
 }
 
-/// The part of a window whose reports are as a rule older than [`SUMMARY_LAG`], so that what differs
-/// there is not the lag; `None` when there is none.
+/// The part of a window whose reports are as a rule older than [`SUMMARY_LAG`], so that what
+/// differs there is not the lag; `None` when there is none.
 #[must_use]
 pub fn settled_part(window: Period, now: Timestamp) -> Option<Period> {
     let end: Timestamp = now.minus(SUMMARY_LAG * 2).floor_to(60).min(window.end);

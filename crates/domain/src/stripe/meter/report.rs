@@ -18,14 +18,14 @@ pub struct SealRule {
     pub included: u64,
     /// When the subscription serves: only its own periods' usage is told.
     pub service: Period,
-    /// The period that `included` is in force in, while the subscription is live: what was reported in
-    /// it under other terms is corrected. Other periods are billed by the terms that they had.
+    /// The period that `included` is in force in, while the subscription is live: what was reported
+    /// in it under other terms is corrected. Other periods are billed by the terms that they had.
     pub in_force: Option<Period>,
 }
 
 impl SealRule {
-    /// Whether a bucket is on the subscription's bill. One of a period that began before is of a time
-    /// when nobody paid for units.
+    /// Whether a bucket is on the subscription's bill. One of a period that began before is of a
+    /// time when nobody paid for units.
     #[must_use]
     pub fn bills(&self, bucket: &Bucket) -> bool {
         let first = bucket.hour.max(bucket.period.start);

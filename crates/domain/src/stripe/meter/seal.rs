@@ -68,9 +68,9 @@ pub fn is_due(hour: Timestamp, period: Period, now: Timestamp) -> bool {
 }
 
 /// Seals a bucket. In `overage` mode its value is what the overage of everything sealed so far
-/// exceeds what was reported, so that the values of a period add up to its overage exactly, whatever
-/// the order. Where `included` was raised below what was reported, a correction takes the rest back
-/// ([`super::correction`]).
+/// exceeds what was reported, so that the values of a period add up to its overage exactly,
+/// whatever the order. Where `included` was raised below what was reported, a correction takes the
+/// rest back ([`super::correction`]).
 ///
 /// # Errors
 /// [`Untimely`] when Stripe takes no time within the period any more.

@@ -55,7 +55,7 @@ impl MeterErrorReport {
 
     /// Whether it tells anything: a thin event as it is delivered has no data.
     #[must_use]
-    pub const fn says_what(&self) -> bool {
+    pub const fn has_details(&self) -> bool {
         !self.errors.is_empty() || self.summary.is_some()
     }
 }

@@ -1,8 +1,9 @@
-//! Signature headers that have to be accepted or refused, one of each kind: the project's own cases,
-//! which the tests of every host are held against.
+//! Signature headers that have to be accepted or refused, one of each kind: the project's own
+//! cases, which the tests of every host are held against.
 //!
-//! They are made for any secret, time and body, since over HTTP the present is the gateway's. That what
-//! is made is right is shown by headers that were computed elsewhere (`tests/signature_cases.rs`).
+//! They are made for any secret, time and body, since over HTTP the present is the gateway's. That
+//! what is made is right is shown by headers that were computed elsewhere
+//! (`tests/signature_cases.rs`).
 
 use crate::stripe::signature::{SignatureError, digest, sign, sign_with};
 
@@ -40,8 +41,8 @@ pub struct SignedDelivery {
 }
 
 impl SignatureCase {
-    /// Makes its delivery at `now` (Unix seconds), of a body that begins with a brace and holds some
-    /// character beyond ASCII, by the secret in force and the one before it.
+    /// Makes its delivery at `now` (Unix seconds), of a body that begins with a brace and holds
+    /// some character beyond ASCII, by the secret in force and the one before it.
     #[must_use]
     pub fn make(&self, secret: &str, former: &str, now: i64, body: &str) -> SignedDelivery {
         let signer = Signer { secret, former, time: now - self.age_secs, body };

@@ -1,5 +1,6 @@
-//! Members of invoices and Checkout Sessions that a sample does not use; real ones have them, at these
-//! values. <https://docs.stripe.com/api/invoices/object>, <https://docs.stripe.com/api/checkout/sessions/object>
+//! Members of invoices and Checkout Sessions that a sample does not use; real ones have them, at
+//! these values. <https://docs.stripe.com/api/invoices/object>,
+//! <https://docs.stripe.com/api/checkout/sessions/object>
 
 use serde_json::{Value, json};
 

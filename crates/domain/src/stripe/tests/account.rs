@@ -9,7 +9,7 @@ use crate::stripe::sample::{ApiShape, Life, Start};
 const GRACE: Duration = Duration::from_secs(7 * 86_400);
 
 /// The standing after a life, as `stripe::transition`'s tests want it too.
-pub(in crate::stripe) fn standing(life: &Life) -> Billing {
+pub(in crate::stripe) fn billing_state(life: &Life) -> BillingState {
     let states: Vec<SubscriptionState> = life
         .subscriptions()
         .iter()
@@ -27,7 +27,7 @@ pub(in crate::stripe) fn standing(life: &Life) -> Billing {
         .filter_map(|event| event.subject().subscription().map(str::to_owned))
         .collect();
     let disputes = open_disputes(&events);
-    Billing::of(Account {
+    BillingState::of(Account {
         subscriptions: &states,
         invoices: &invoices,
         trial_notices: &notices,
@@ -56,7 +56,7 @@ fn an_old_ones_end_does_not_end_a_new_one() {
     wait(&mut life, 10);
     let growth = life.params().upgrade.clone();
     life.subscribe(&growth, Start::Paid);
-    let billing = standing(&life);
+    let billing = billing_state(&life);
     assert_eq!(billing.plan.as_deref(), Some("growth"));
     assert_eq!(billing.status, Some(SubscriptionStatus::Active));
     let mut states: Vec<_> = life
@@ -78,20 +78,20 @@ fn a_first_payment_that_never_came_does_not_displace_a_paid_one() {
     wait(&mut life, 10);
     let growth = life.params().upgrade.clone();
     life.subscribe(&growth, Start::Unpaid);
-    assert_eq!(standing(&life).plan.as_deref(), Some("standard"));
+    assert_eq!(billing_state(&life).plan.as_deref(), Some("standard"));
     life.cancel();
-    assert_eq!(standing(&life).plan.as_deref(), Some("standard"), "nor does its expiry");
+    assert_eq!(billing_state(&life).plan.as_deref(), Some("standard"), "nor does its expiry");
 }
 
 #[test]
 fn without_any_there_is_nothing_and_after_the_last_there_is_its_end() {
     let nothing = Life::new(params(1, ApiShape::Basil));
-    assert_eq!(standing(&nothing), Billing::default());
+    assert_eq!(billing_state(&nothing), BillingState::default());
     let mut life = life(Start::Paid);
     life.renew();
     life.fail();
     life.cancel();
-    let billing = standing(&life);
+    let billing = billing_state(&life);
     assert_eq!(billing.status, Some(SubscriptionStatus::Canceled));
     assert_eq!(billing.grace_until, None, "there is no grace after the end");
 }
@@ -114,8 +114,8 @@ fn past_due_has_grace_even_before_the_failure_is_known() {
         proven_live: true,
         grace: GRACE,
     };
-    assert_eq!(Billing::of(account(&[])).grace_until, Some(began.plus(GRACE)));
-    assert_eq!(standing(&life).grace_until, Some(life.now().plus(GRACE)));
+    assert_eq!(BillingState::of(account(&[])).grace_until, Some(began.plus(GRACE)));
+    assert_eq!(billing_state(&life).grace_until, Some(life.now().plus(GRACE)));
     let kept = account(&[]).purchases("cus_1", true);
     let kept = &kept.subscriptions[0];
     assert_eq!((&kept.status, &*kept.plan), (&SubscriptionStatus::PastDue, "standard"));
@@ -131,14 +131,14 @@ fn another_subscriptions_debt_does_not_count() {
     wait(&mut life, 10);
     let price = life.params().price.clone();
     life.subscribe(&price, Start::Paid);
-    assert_eq!(standing(&life).grace_until, None);
+    assert_eq!(billing_state(&life).grace_until, None);
 }
 
 #[test]
 fn a_deleted_customer_has_no_live_subscription() {
     let mut life = life(Start::Paid);
     life.delete_customer();
-    let billing = standing(&life);
+    let billing = billing_state(&life);
     assert!(billing.customer_deleted);
     assert_eq!(billing.status, Some(SubscriptionStatus::Canceled));
 }
@@ -150,11 +150,11 @@ fn a_second_live_subscription_is_named() {
     wait(&mut life, 10);
     let growth = life.params().upgrade.clone();
     life.subscribe(&growth, Start::Paid);
-    let billing = standing(&life);
+    let billing = billing_state(&life);
     assert_eq!(billing.plan.as_deref(), Some("growth"));
     assert_eq!(billing.also_live, [first]);
     life.delete_customer();
-    assert_eq!(standing(&life).also_live, [""; 0]);
+    assert_eq!(billing_state(&life).also_live, [""; 0]);
 }
 
 #[test]

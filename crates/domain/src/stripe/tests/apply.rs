@@ -24,10 +24,15 @@ fn events(scenario: Scenario, price: &str) -> Vec<Event> {
 }
 
 fn applied(events: &[Event]) -> Result<Applied, Unlinked> {
-    let (standing, prices) = (Billing::default(), PriceMap::default());
+    let (billing_state, prices) = (BillingState::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
-    let customer =
-        Customer { id: "cus_1", organization: None, standing: &standing, events, fetched: None };
+    let customer = Customer {
+        id: "cus_1",
+        organization: None,
+        billing_state: &billing_state,
+        events,
+        fetched: None,
+    };
     apply(customer, rules)
 }
 
@@ -76,11 +81,16 @@ fn a_customer_whom_nobody_linked_waits() {
         event.object = serde_json::from_str(&text).expect("still JSON");
     }
     assert_eq!(applied(&events), Err(Unlinked));
-    let (standing, prices) = (Billing::default(), PriceMap::default());
+    let (billing_state, prices) = (BillingState::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
     let organization = Some(ORGANIZATION.parse().expect("an id"));
-    let customer =
-        Customer { id: "cus_1", organization, standing: &standing, events: &events, fetched: None };
+    let customer = Customer {
+        id: "cus_1",
+        organization,
+        billing_state: &billing_state,
+        events: &events,
+        fetched: None,
+    };
     assert!(apply(customer, rules).is_ok(), "an operator may link it");
 }
 
@@ -129,19 +139,19 @@ fn a_move_to_an_unmapped_price_leaves_the_plan_and_the_status_still_counts() {
     // Step by step, nothing recovers that did not.
     let prices = PriceMap::default();
     let rules = Rules { prices: &prices, grace: DAY * 7 };
-    let mut standing = applied(&events[..moved]).expect("linked").standing;
+    let mut billing_state = applied(&events[..moved]).expect("linked").billing_state;
     for known in moved..=events.len() {
         let events = &events[..known];
         let customer = Customer {
             id: "cus_1",
             organization: None,
-            standing: &standing,
+            billing_state: &billing_state,
             events,
             fetched: None,
         };
         let step = apply(customer, rules).expect("linked");
         assert!(!step.transitions.contains(&Transition::Recovered), "{:?}", step.transitions);
-        standing = step.standing;
+        billing_state = step.billing_state;
     }
     life.cancel();
     let events: Vec<Event> = life.events().iter().map(read).collect();
@@ -162,12 +172,12 @@ fn what_was_fetched_with_an_unmapped_price_counts_but_for_its_plan() {
     let subscriptions =
         life.subscriptions().iter().map(|truth| truth.render(ApiShape::Basil)).collect();
     let fetched = Fetched { subscriptions, ..Fetched::default() };
-    let (standing, prices) = (Billing::default(), PriceMap::default());
+    let (billing_state, prices) = (BillingState::default(), PriceMap::default());
     let rules = Rules { prices: &prices, grace: DAY * 7 };
     let customer = Customer {
         id: "cus_1",
         organization: None,
-        standing: &standing,
+        billing_state: &billing_state,
         events: &events,
         fetched: Some(&fetched),
     };

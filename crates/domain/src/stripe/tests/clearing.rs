@@ -1,5 +1,5 @@
 use super::*;
-use crate::stripe::account::Billing;
+use crate::stripe::account::BillingState;
 use crate::stripe::apply::{Applied, Customer, Rules, apply};
 use crate::stripe::prices::PriceMap;
 use crate::stripe::sample::tests::{params, parse};
@@ -24,9 +24,9 @@ fn clearing() -> Clearing {
     }
 }
 
-fn standing(before: &Billing, events: &[Event]) -> Applied {
+fn applied(before: &BillingState, events: &[Event]) -> Applied {
     let customer =
-        Customer { id: "cus_1", organization: None, standing: before, events, fetched: None };
+        Customer { id: "cus_1", organization: None, billing_state: before, events, fetched: None };
     let rules =
         Rules { prices: &PriceMap::default(), grace: std::time::Duration::from_secs(86_400) };
     apply(customer, rules).expect("linked")
@@ -37,7 +37,7 @@ fn whoever_cleared_a_dispute_is_told_whatever_comes_first() {
     let life = disputed();
     let mut events = parse(life.events());
     let opened = events.last().expect("the dispute").clone();
-    let before = standing(&Billing::default(), &events).standing;
+    let before = applied(&BillingState::default(), &events).billing_state;
     assert_eq!(before.disputes.len(), 1);
     let delivery = clearing().delivery(&opened, life.customer(), life.now()).expect("it has an id");
     let read = Delivery::read(&delivery.body, life.now(), None).expect("an event");
@@ -45,15 +45,15 @@ fn whoever_cleared_a_dispute_is_told_whatever_comes_first() {
     events.push(Event::parse(&delivery.body).expect("an event"));
     for _ in 0..events.len() {
         events.rotate_left(1);
-        let after = standing(&before, &events);
-        assert!(!after.standing.disputed && after.standing.disputes.is_empty());
+        let after = applied(&before, &events);
+        assert!(!after.billing_state.disputed && after.billing_state.disputes.is_empty());
         let [Transition::DisputeCleared { dispute, clearing: by }] = &after.transitions[..] else {
             panic!("{:?}", after.transitions)
         };
         assert_eq!((dispute, by), (&before.disputes[0], &clearing()));
         let details = after.transitions[0].details();
         assert_eq!(details, json!({ "dispute": dispute, "reason": "settled by telephone" }));
-        assert_eq!(standing(&after.standing, &events).transitions, [], "once");
+        assert_eq!(applied(&after.billing_state, &events).transitions, [], "once");
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::stripe::account::Billing;
+use crate::stripe::account::BillingState;
 use crate::stripe::apply::{Applied, Customer, Fetched, Lived, Rules, apply, lived};
 use crate::stripe::event::Event;
 use crate::stripe::sample::tests::{params, parse};
@@ -12,9 +12,14 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// What follows from events after `known` was committed: only committed events go.
 fn applied_after(known: &[Event], events: &[Event]) -> Applied {
     let proven_live = lived(known, &Fetched::default(), |_| true) == Lived::Proven;
-    let standing = Billing { proven_live, ..Billing::default() };
-    let customer =
-        Customer { id: "cus_1", organization: None, standing: &standing, events, fetched: None };
+    let billing_state = BillingState { proven_live, ..BillingState::default() };
+    let customer = Customer {
+        id: "cus_1",
+        organization: None,
+        billing_state: &billing_state,
+        events,
+        fetched: None,
+    };
     let rules = Rules { prices: &PriceMap::default(), grace: 168 * HOUR };
     apply(customer, rules).expect("linked")
 }

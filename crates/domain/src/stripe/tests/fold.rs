@@ -45,7 +45,8 @@ fn events_of_one_second_are_ordered_by_what_they_replaced() {
     life.change_price(&growth);
     let happened = parse(life.events());
     let of_it = |event: &&Event| event.kind.is_subscription();
-    // The first change and the last say the same: which of them came first only their ids could tell.
+    // The first change and the last say the same: which of them came first only their ids could
+    // tell.
     let what = |event: &Event| format!("{:?}", Event { id: String::new(), ..event.clone() });
     let wanted: Vec<String> = happened.iter().filter(of_it).map(what).collect();
     for seed in 0..20 {

@@ -47,8 +47,8 @@ fn the_last_days_usage_is_stamped_inside_the_period() {
     assert_ne!(first.identifier(), last.identifier(), "an hour split at the turn is two buckets");
 }
 
-/// Cancelled at once in the middle of an hour: what was used before is on the last invoice only when it
-/// is stamped before the end of the service.
+/// Cancelled at once in the middle of an hour: what was used before is on the last invoice only
+/// when it is stamped before the end of the service.
 #[test]
 fn usage_before_an_immediate_cancellation_is_stamped_inside_the_service() {
     let end = at("2026-03-06T10:20:05Z");

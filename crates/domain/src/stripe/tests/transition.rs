@@ -1,21 +1,21 @@
 use std::time::Duration;
 
 use super::*;
-use crate::stripe::account::tests::{life, standing};
+use crate::stripe::account::tests::{billing_state, life};
 use crate::stripe::sample::{Life, Start};
 
 /// What `deed` changes, by the actions of the audit log.
 fn changes(life: &mut Life, deed: impl FnOnce(&mut Life)) -> Vec<&'static str> {
-    let before = standing(life);
+    let before = billing_state(life);
     deed(life);
-    transitions(&before, &standing(life)).iter().map(Transition::action).collect()
+    transitions(&before, &billing_state(life)).iter().map(Transition::action).collect()
 }
 
 #[test]
 fn a_life_is_told_step_by_step() {
     let mut own = life(Start::Paid);
     let growth = own.params().upgrade.clone();
-    let first = transitions(&Billing::default(), &standing(&own));
+    let first = transitions(&BillingState::default(), &billing_state(&own));
     assert!(
         matches!(&first[..], [Transition::Subscribed { plan: Some(plan), .. }] if plan == "standard")
     );
@@ -54,8 +54,8 @@ fn trials_first_payments_and_giving_up_have_names() {
 
 #[test]
 fn nothing_changed_is_nothing_told_and_details_are_the_members() {
-    let standing = standing(&life(Start::Paid));
-    assert_eq!(transitions(&standing, &standing), []);
+    let billing_state = billing_state(&life(Start::Paid));
+    assert_eq!(transitions(&billing_state, &billing_state), []);
     let change =
         Transition::PlanChanged { from: Some("standard".into()), to: Some("growth".into()) };
     assert_eq!(change.details(), serde_json::json!({ "from": "standard", "to": "growth" }));
@@ -67,17 +67,20 @@ fn nothing_changed_is_nothing_told_and_details_are_the_members() {
 #[test]
 fn each_dispute_is_told_and_so_is_its_end() {
     let mut own = life(Start::Paid);
-    let alerts = |before: &Billing, life: &Life| -> Vec<(AlertKind, String)> {
-        transitions(before, &standing(life)).iter().filter_map(|one| one.alert("sub_1")).collect()
+    let alerts = |before: &BillingState, life: &Life| -> Vec<(AlertKind, String)> {
+        transitions(before, &billing_state(life))
+            .iter()
+            .filter_map(|one| one.alert("sub_1"))
+            .collect()
     };
-    let before = standing(&own);
+    let before = billing_state(&own);
     own.dispute();
     let first = alerts(&before, &own);
-    let between = standing(&own);
+    let between = billing_state(&own);
     own.dispute();
     let second = alerts(&between, &own);
     assert_eq!((first.len(), second.len()), (1, 1), "a second dispute is another alert");
     assert_ne!(first, second);
     assert_eq!(changes(&mut own, Life::close_dispute), ["billing.dispute_closed"]);
-    assert!(standing(&own).disputed, "the first is still open");
+    assert!(billing_state(&own).disputed, "the first is still open");
 }

@@ -7,7 +7,7 @@ use driftlock_domain::ledger_host::LedgerHost;
 use driftlock_domain::organization::{Organization, OrganizationStatus};
 use driftlock_domain::period::Period;
 use driftlock_domain::quota::QuotaPolicy;
-use driftlock_domain::stripe::account::{Billing, LastChange};
+use driftlock_domain::stripe::account::{BillingState, LastChange};
 use driftlock_domain::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -91,15 +91,15 @@ impl OrganizationView {
         }
     }
 
-    pub(super) fn with_billing(mut self, standing: Option<Billing>) -> Self {
-        self.billing = standing.map(|standing| BillingView {
-            price: standing.price,
-            trial_ends: standing.trial_ends,
-            trial_ending: standing.trial_ending,
-            disputed: standing.disputed,
-            disputes: standing.disputes,
-            customer_deleted: standing.customer_deleted,
-            last_change: standing.last_change,
+    pub(super) fn with_billing(mut self, billing_state: Option<BillingState>) -> Self {
+        self.billing = billing_state.map(|billing_state| BillingView {
+            price: billing_state.price,
+            trial_ends: billing_state.trial_ends,
+            trial_ending: billing_state.trial_ending,
+            disputed: billing_state.disputed,
+            disputes: billing_state.disputes,
+            customer_deleted: billing_state.customer_deleted,
+            last_change: billing_state.last_change,
         });
         self
     }
