@@ -1,4 +1,5 @@
-//! The admin API's bearer tokens: several, so that they can be rotated; compared in constant time.
+//! The bearer tokens of the admin API. There can be several, so that they can be rotated. They are
+//! compared in constant time.
 
 use std::fmt;
 
@@ -7,20 +8,20 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The least characters of a token.
+/// The minimum length of a token.
 const TOKEN_CHARS_MIN: usize = 32;
 
-/// Digests of the valid tokens; the empty list lets nobody in.
+/// Digests of the valid tokens. With an empty list every request is refused.
 #[derive(Clone, Default)]
 pub struct AdminTokens(Vec<[u8; 32]>);
 
-/// A list of tokens that cannot be used. It never shows one.
+/// Why a list of tokens is not valid. The text never contains a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedAdminToken {
-    /// One is too short.
+    /// A token is too short.
     #[error("token {0} of the list has fewer than 32 characters; `openssl rand -hex 32` makes one")]
     TooShort(usize),
-    /// One has characters that a header cannot carry.
+    /// A token has characters that a header cannot carry.
     #[error("token {0} of the list has characters other than visible ASCII")]
     Characters(usize),
 }
@@ -29,7 +30,7 @@ impl AdminTokens {
     /// Reads a comma-separated list of tokens.
     ///
     /// # Errors
-    /// [`MalformedAdminToken`] says which is at fault, counted from 1.
+    /// [`MalformedAdminToken`] with the number of the invalid token, counted from 1.
     pub fn parse(list: &str) -> Result<Self, MalformedAdminToken> {
         let digest = |(index, token): (usize, &str)| {
             let token = token.trim();
@@ -44,13 +45,13 @@ impl AdminTokens {
         list.split(',').enumerate().map(digest).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether there is none: then there is no admin API.
+    /// Whether there are no tokens: then there is no admin API.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a request carries one of them. All are compared, whichever fits.
+    /// Whether a request has a valid token. It is compared with all tokens, also after a match.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> bool {
         let Ok(presented) = bearer(headers) else { return false };
         let presented: [u8; 32] = Sha256::digest(presented).into();

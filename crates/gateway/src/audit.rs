@@ -1,13 +1,14 @@
-//! Audit rows that no commit waits for: those of free requests, and of denials.
+//! The queue of audit rows that are not part of a settlement: those of free requests and denials.
 //!
-//! They are queued and written together. Denials of one key, route and reason become one row at
-//! once and, if there are more within the configured time, one row with their count, so that a
-//! flood writes a bounded number of rows. The queue is bounded: beyond it rows are dropped and
-//! counted, since the flow never waits for the log.
+//! The rows are queued and written together. Denials with the same key, route and reason become one
+//! row at once and, if there are more within the configured time, one row with their count. So a
+//! flood writes a bounded number of rows. The queue is bounded: when it is full, rows are dropped
+//! and counted, since requests never wait for the log.
 //!
-//! The bound is fair: where there is no room left, an organization with less than its share of rows
-//! displaces the newest row of one with more, and one with more loses its own row. So a flood of one
-//! organization during an outage of the store costs the others nothing.
+//! A full queue is shared fairly: a new row of an organization with less than the average number of
+//! rows replaces the newest row of the organization with the most; the new row of any other
+//! organization is dropped. So a flood of one organization during an outage of the store costs the
+//! others nothing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -25,10 +26,10 @@ const SHARDS: usize = 16;
 /// Rows to be written.
 pub(crate) type Rows = Vec<Row>;
 
-/// A row, and whose it is.
+/// A row and the organization that it belongs to.
 pub(crate) type Row = (OrganizationId, AuditRecord);
 
-/// Denials that become one row.
+/// The kind of a denial. Denials of one kind become one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DenialKind {
     pub(crate) organization: OrganizationId,
@@ -37,7 +38,7 @@ pub(crate) struct DenialKind {
     pub(crate) code: &'static str,
 }
 
-/// The queue; see the module's header.
+/// The queue of audit rows.
 pub(crate) struct AuditQueue {
     shards: Box<[Shard]>,
     denials: Mutex<Denials>,
@@ -46,21 +47,21 @@ pub(crate) struct AuditQueue {
     coalesce: Duration,
 }
 
-/// Rows of some organizations, and how many those are, for whoever adds all shards up.
+/// The rows of some organizations. `length` can be read without the lock.
 #[derive(Default)]
 struct Shard {
     rows: Mutex<Waiting>,
     length: AtomicUsize,
 }
 
-/// The rows of each organization, in their order, and how many all of them are.
+/// The rows of each organization in order, and the number of all rows.
 #[derive(Default)]
 struct Waiting {
     rows: HashMap<OrganizationId, Vec<AuditRecord>>,
     length: usize,
 }
 
-/// Denials by their kind, and how many kinds each organization has.
+/// Denials by kind, and the number of kinds of each organization.
 #[derive(Default)]
 struct Denials {
     kinds: HashMap<DenialKind, Repeated>,
@@ -88,7 +89,7 @@ impl AuditQueue {
     pub(crate) fn push(&self, organization: OrganizationId, record: AuditRecord) {
         let shard = &self.shards[usize::from(organization.as_bytes()[15]) % SHARDS];
         let mut waiting = lock(&shard.rows);
-        // Below its share it need not ask how much room the others leave.
+        // A shard with less than its share has room, whatever the other shards hold.
         let has_room = waiting.length < self.rows_max / SHARDS || self.length() < self.rows_max;
         if !has_room {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -100,12 +101,12 @@ impl AuditQueue {
         shard.length.store(waiting.length, Ordering::Relaxed);
     }
 
-    /// Rows that wait.
+    /// How many rows wait.
     pub(crate) fn length(&self) -> usize {
         self.shards.iter().map(|shard| shard.length.load(Ordering::Relaxed)).sum()
     }
 
-    /// Queues a denial, or counts it with others like it.
+    /// Queues a denial, or counts it if one of the same kind was queued before.
     pub(crate) fn push_denial(&self, kind: DenialKind, record: AuditRecord) {
         let mut denials = lock(&self.denials);
         let known = denials.of_organization.get(&kind.organization).copied().unwrap_or(0);
@@ -128,29 +129,29 @@ impl AuditQueue {
         }
     }
 
-    /// Kinds of denials of one organization that are counted at once.
+    /// The most kinds of denials of one organization that are counted at a time.
     const fn kinds_max(&self) -> usize {
         self.rows_max / SHARDS
     }
 
-    /// Takes what is to be written at `now`.
+    /// Takes the rows that are to be written at `now`.
     pub(crate) fn take(&self, now: Timestamp) -> Rows {
         self.take_denials(|since| now.since(since) >= self.coalesce)
     }
 
-    /// After how long the first count of denials is to be written; `None` when nothing was counted.
+    /// After how long the first count of denials is due; `None` when nothing was counted.
     pub(crate) fn counts_due_in(&self, now: Timestamp) -> Option<Duration> {
         let denials = lock(&self.denials);
         let counted = denials.kinds.values().filter(|repeated| repeated.last.is_some());
         counted.map(|repeated| self.coalesce.saturating_sub(now.since(repeated.since))).min()
     }
 
-    /// Takes everything: the process stops.
+    /// Takes all rows, when the process stops.
     pub(crate) fn take_all(&self) -> Rows {
         self.take_denials(|_| true)
     }
 
-    /// Puts rows back whose writing failed.
+    /// Puts back rows that could not be written.
     pub(crate) fn put_back(&self, rows: impl Iterator<Item = Row>) {
         for (organization, record) in rows {
             self.push(organization, record);
@@ -199,11 +200,11 @@ impl Waiting {
         self.length += 1;
     }
 
-    /// Makes room for a row of this organization by the newest row of one that has more than its
-    /// share; whether there is room then.
+    /// Removes the newest row of the organization with the most rows, if this organization has less
+    /// than the average. Returns whether there is room now.
     fn displace_for(&mut self, organization: OrganizationId) -> bool {
         let own = self.rows.get(&organization).map_or(0, Vec::len);
-        // Not below the average: a flood finds that out without a search.
+        // At or above the average. This check needs no search, so it is cheap during a flood.
         if own * self.rows.len() >= self.length {
             return false;
         }
@@ -214,7 +215,7 @@ impl Waiting {
     }
 }
 
-/// The row's details with the count of denials since the first one's own row.
+/// The row's details with the count of denials since the row of the first one.
 fn counted(details: &str, count: u64, since: Timestamp) -> Arc<str> {
     let mut object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(details).unwrap_or_default();
@@ -271,11 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_due_when_their_time_is_over() {
+    fn counts_are_due_after_the_coalescing_time() {
         let queue = AuditQueue::new(&Audit::default());
         queue.push_denial(kind(), record(100));
         let at = Timestamp::from_secs;
-        assert_eq!(queue.counts_due_in(at(101)), None, "the first has a row of its own");
+        assert_eq!(queue.counts_due_in(at(101)), None, "the first is a separate row");
         queue.push_denial(kind(), record(102));
         assert_eq!(queue.counts_due_in(at(104)), Some(Duration::from_secs(6)));
         assert_eq!(queue.counts_due_in(at(120)), Some(Duration::ZERO));
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(queue.take_all().len(), 64);
         assert_eq!(queue.take_dropped(), 36);
         assert_eq!(queue.take_dropped(), 0);
-        // An organization has what room the others leave; each has its share in any case.
+        // One organization can use the room that the others leave free, but each gets its share.
         let other = OrganizationId::from_bytes([2; 16]);
         for _ in 0..64 {
             queue.push(organization, record(1));
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!((queue.take_all().len(), queue.take_dropped()), (65, 1));
     }
 
-    /// A flood of one organization while the store is away, beside others in its shard.
+    /// One organization floods while the store does not answer, with others in the same shard.
     #[test]
     fn a_flood_of_one_organization_drops_no_row_of_others() {
         let queue = AuditQueue::new(&Audit { queue_max: 1_024, ..Audit::default() });
@@ -319,7 +320,7 @@ mod tests {
             if round % 20 == 0 {
                 (1..=9).for_each(|other| queue.push(of(other), record(round)));
             }
-            // The store does not take them.
+            // The store does not take the rows.
             let rows = queue.take(Timestamp::from_secs(round));
             queue.put_back(rows.into_iter());
         }
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_denials_of_one_organization_leave_room_for_others() {
+    fn many_kinds_of_denials_of_one_organization_leave_room_for_others() {
         let queue = AuditQueue::new(&Audit { queue_max: 1_024, ..Audit::default() });
         let organization = |n: u8| OrganizationId::from_bytes([n; 16]);
         let denied = |n: u8, route: u16| {

@@ -1,10 +1,10 @@
-//! The bytes of requests and answers that wait in memory until they are whole, within one budget:
-//! heads that come in pieces, bodies of Stripe's deliveries, of requests with an Idempotency-Key and
-//! of the admin API, answers that are kept, and what one side of a WebSocket has not taken yet.
+//! One budget for all bytes of requests and answers that are buffered in memory: heads that arrive
+//! in pieces; bodies of Stripe's deliveries, of requests with an Idempotency-Key and of the admin
+//! API; answers to be stored; and WebSocket data that one side has not taken yet.
 //!
-//! Room is taken as bytes arrive, not as a length is declared, and nothing waits for room: what finds
-//! none is refused with 503. Invariant: a [`Share`] gives back what it took when it is dropped, so
-//! that the use is exact.
+//! Bytes count against the budget when they arrive, not when a length is declared. Nothing waits
+//! for room: a request that finds none is refused with 503. Invariant: a [`Share`] gives its bytes
+//! back when it is dropped, so the use is exact.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use driftlock_domain::denial::{Fault, FaultKind};
 
-/// Bodies are gathered in blocks of this size: they grow with what arrives, and nothing is moved or
-/// left behind in other sizes as they grow.
+/// Bodies are gathered in blocks of this size. So a body grows without being moved, and without
+/// leaving free memory of many different sizes behind.
 const BLOCK_BYTES: usize = 16 << 10;
-/// What a request takes besides while its body is coming: the host's buffers of its connection, and
-/// the request's own state. Measured, and rounded up.
+/// The memory that a request takes besides its body while the body arrives: the host's buffers of
+/// the connection, and the state of the request. Measured, and rounded up.
 const CONNECTION_BYTES: u64 = 128 << 10;
 
-/// The budget of a process (at the edge: of an isolate), and what is used of it.
+/// The budget of a process (at the edge: of an isolate), and how much of it is used.
 #[derive(Debug)]
 pub struct Buffers {
     bytes_max: u64,
@@ -37,7 +37,8 @@ pub struct Share {
 /// The budget is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the budget for bytes in memory is used up: limits.buffered_bytes_max, or at the edge limits.isolate_buffered_bytes_max"
+    "the budget for buffered bytes is used up (limits.buffered_bytes_max, or at the edge \
+     limits.isolate_buffered_bytes_max)"
 )]
 pub struct NoRoom;
 
@@ -48,14 +49,14 @@ impl From<NoRoom> for Fault {
 }
 
 impl Buffers {
-    /// A budget of so many bytes, none of which is used.
+    /// An unused budget of this many bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Arc<Self> {
         let (used, refused) = Default::default();
         Arc::new(Self { bytes_max, used, refused })
     }
 
-    /// A share of nothing yet.
+    /// An empty share.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> Share {
         Share { of: Arc::clone(self), bytes: 0 }
@@ -73,7 +74,7 @@ impl Buffers {
         self.bytes_max
     }
 
-    /// How often something found no room.
+    /// How often there was no room.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -92,10 +93,10 @@ impl Buffers {
 }
 
 impl Share {
-    /// Makes it a share of so many bytes in all.
+    /// Changes the size of the share to this many bytes.
     ///
     /// # Errors
-    /// [`NoRoom`], if it would grow and there is no room: then it stays as it is.
+    /// [`NoRoom`] if the share would grow and there is no room; then it stays unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<(), NoRoom> {
         if bytes > self.bytes {
             self.of.take(bytes - self.bytes)?;
@@ -110,7 +111,7 @@ impl Share {
         self.resize(self.bytes.saturating_add(bytes))
     }
 
-    /// The same bytes, which hold this share for as long as any copy of them lives.
+    /// The same bytes, which keep this share for as long as any copy of them lives.
     fn held_by(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Held { bytes, _share: self })
     }
@@ -133,19 +134,19 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// How often a body lies in memory once it is whole.
+/// How many copies of a body are in memory once it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copies {
-    /// As it was gathered.
+    /// Only the gathered body.
     One,
-    /// And once more in what is settled.
+    /// The gathered body and a copy in the settlement.
     Two,
 }
 
-/// A body in memory, as far as it has come.
+/// A body in memory, as far as it has arrived.
 #[derive(Debug)]
 pub struct Gathered {
-    /// The only piece so far, as it came: most bodies are one piece, which is not copied.
+    /// The first piece, while it is the only one: most bodies are one piece, which is not copied.
     first: Bytes,
     blocks: Vec<Vec<u8>>,
     length: usize,
@@ -154,20 +155,20 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Nothing of a body yet.
+    /// An empty body.
     #[must_use]
     pub fn new(buffers: &Arc<Buffers>, copies: Copies) -> Self {
         let (first, blocks) = Default::default();
         Self { first, blocks, length: 0, copies, share: buffers.share() }
     }
 
-    /// Bytes so far.
+    /// How many bytes have arrived.
     #[must_use]
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether nothing came yet.
+    /// Whether no bytes have arrived.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0
@@ -176,7 +177,7 @@ impl Gathered {
     /// Adds the next piece.
     ///
     /// # Errors
-    /// [`NoRoom`]; the piece is not added then, and comes back.
+    /// [`NoRoom`] with the piece, which is not added then.
     pub fn push(&mut self, piece: Bytes) -> Result<(), (NoRoom, Bytes)> {
         if piece.is_empty() {
             return Ok(());
@@ -188,7 +189,7 @@ impl Gathered {
             (self.length, self.first) = (piece.len(), piece);
             return Ok(());
         }
-        // A piece keeps the whole buffer alive that it was read into, so that several are copied.
+        // A piece keeps the whole buffer alive that it was read into, so several are copied.
         let first = std::mem::take(&mut self.first);
         self.append(&first);
         self.append(&piece);
@@ -196,7 +197,7 @@ impl Gathered {
         Ok(())
     }
 
-    /// All of it as one piece, which holds its share of the budget for as long as it lives.
+    /// The whole body as one piece, which keeps its share of the budget for as long as it lives.
     #[must_use]
     pub fn join(mut self) -> Bytes {
         let bytes = if self.blocks.is_empty() {
@@ -212,12 +213,12 @@ impl Gathered {
         }
         let least = (bytes.len() as u64).saturating_mul(self.copies.count());
         let kept = least.min(self.share.bytes);
-        // It never grows here.
+        // This never grows the share, so it cannot fail.
         let _ = self.share.resize(kept);
         self.share.held_by(bytes)
     }
 
-    /// Takes the room of whole blocks for so many bytes more.
+    /// Takes room for this many more bytes, in whole blocks.
     fn make_room(&mut self, more: usize) -> Result<(), NoRoom> {
         let blocks = (self.length + more).div_ceil(BLOCK_BYTES);
         let bytes = (blocks * BLOCK_BYTES) as u64;
@@ -255,7 +256,7 @@ mod tests {
     const BLOCK: u64 = BLOCK_BYTES as u64;
 
     #[test]
-    fn a_share_takes_what_there_is_and_gives_it_back() {
+    fn a_share_takes_bytes_of_the_budget_and_gives_them_back() {
         let buffers = Buffers::new(100);
         let (mut one, mut other) = (buffers.share(), buffers.share());
         assert_eq!(one.resize(60), Ok(()));
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_without_room_comes_back_and_the_rest_stays() {
+    fn a_piece_without_room_is_returned_and_the_rest_stays() {
         let buffers = Buffers::new(CONNECTION_BYTES + BLOCK);
         let mut body = Gathered::new(&buffers, Copies::One);
         body.push(Bytes::from_static(b"abc")).expect("room");

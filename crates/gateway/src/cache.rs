@@ -1,15 +1,16 @@
-//! What this node remembers of keys and organizations, so that a request asks no database.
+//! The cache of keys and organizations on this node, so that most requests need no database.
 //!
-//! Invariant (I5): a fill notes its shard's epoch before it reads the store, and is discarded if
-//! the epoch changed meanwhile; whoever changes a fact commits, invalidates (which moves the
-//! epoch), then answers. So nothing read before a revocation is remembered after it.
+//! Invariant (I5): a reader takes its shard's epoch before it reads the store, and what it read is
+//! not cached if the epoch has changed since. A writer commits, invalidates the record (which
+//! changes the epoch), and then answers. So a record that was read before a revocation is never
+//! cached after it.
 //!
-//! Where the store tells of every change, what is remembered is as good as read when the store last
-//! said that all changes were told: then nothing is read again. A node counts as cut off once the store
-//! has told nothing for [`CUT_OFF_AFTER`], and the greatest age counts from there: an outage as long as
-//! that is passed over whole, the store's coming back included.
+//! Some stores report every change. When such a store confirms that it has reported all changes,
+//! all cached records count as read at that time, and none has to be read again. A node counts as
+//! cut off after [`CUT_OFF_AFTER`] without a report, and the maximum age counts from then. So an
+//! outage of up to `max_stale_secs` is bridged completely, including the reconnect.
 //!
-//! Unknown keys are remembered too, on their own, so that a flood of them evicts no known one.
+//! Unknown keys are cached too, in a separate map, so that a flood of them evicts no known key.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroUsize;
@@ -21,46 +22,46 @@ use driftlock_domain::time::Timestamp;
 use lru::LruCache;
 
 const SHARDS: usize = 64;
-/// Unknown keys get this share of the room.
+/// The entries for unknown keys are this fraction (1/8) of the entries for known ones.
 const ABSENT_SHARE: usize = 8;
-/// While one request reads a fact again, others go on with the old one for this long.
+/// While one request reads a record again, other requests use the old one for this long.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
-/// A store that tells of changes is taken to be away when nothing was heard of it for so long.
+/// A store that reports changes counts as unreachable after this long without a report.
 pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
 
-/// How long records are good.
+/// How long cached records are used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ages {
-    /// After this long a fact is read again.
+    /// After this long a record is read again.
     pub(crate) fresh: Duration,
-    /// After this long it is no longer served at all.
+    /// After this long a record is no longer used at all.
     pub(crate) stale_max: Duration,
 }
 
-/// What the cache knows of a fact.
+/// What the cache has for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lookup<V> {
-    /// It, or that there is none.
+    /// The record, or `None` if it does not exist in the store.
     Known(Option<V>),
-    /// It, but the caller has to read it again; when that fails, the old one still serves.
+    /// Like `Known`, but the caller has to read it again. If that fails, it may use this one.
     Aged(Option<V>, Epoch),
-    /// Nothing.
+    /// Nothing: the caller has to read the store.
     Missing(Epoch),
 }
 
-/// When a reader began: see the module's invariant.
+/// The epoch in which a reader began: see the module's invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Epoch(u64);
 
-/// Cache by key, in shards behind short locks.
+/// A cache by key, in shards with locks that are held only briefly.
 pub(crate) struct Cache<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
     ages: Ages,
-    /// Microseconds: no fact is older than this.
+    /// In microseconds. All records count as read at this time or later.
     confirmed_at: AtomicI64,
-    /// How often anything was forgotten.
-    forgotten: AtomicU64,
+    /// How often records were invalidated.
+    invalidations: AtomicU64,
 }
 
 struct Shard<K, V> {
@@ -93,16 +94,16 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
             hasher: RandomState::new(),
             ages,
             confirmed_at: AtomicI64::new(i64::MIN),
-            forgotten: AtomicU64::new(0),
+            invalidations: AtomicU64::new(0),
         }
     }
 
-    /// All that is remembered is as the store has it at `at`: its changes were all told.
+    /// The store has reported all changes up to `at`: all records count as read at `at`.
     pub(crate) fn confirm(&self, at: Timestamp) {
         self.confirmed_at.fetch_max(at.micros(), Ordering::Relaxed);
     }
 
-    /// What is known of `key`.
+    /// What the cache has for `key`.
     pub(crate) fn get(&self, key: &K, now: Timestamp) -> Lookup<V> {
         let confirmed_at = Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed));
         self.with(key, |shard| {
@@ -125,12 +126,12 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
         })
     }
 
-    /// Whether there is such a fact, as far as is remembered, however old.
+    /// Whether a record for `key` is cached, however old.
     pub(crate) fn is_present(&self, key: &K) -> bool {
         self.with(key, |shard| shard.present.contains(key))
     }
 
-    /// Remembers what a reader that began in `epoch` at `read_at` found.
+    /// Caches what a reader found that began in `epoch` at `read_at`.
     pub(crate) fn fill(&self, key: K, value: Option<V>, epoch: Epoch, read_at: Timestamp) {
         self.with(&key, |shard| {
             if shard.epoch != epoch.0 {
@@ -150,17 +151,24 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
         });
     }
 
-    /// How often anything was forgotten: for a reader that does not know yet what it will find.
-    pub(crate) fn forgotten(&self) -> u64 {
-        self.forgotten.load(Ordering::Acquire)
+    /// How often records were invalidated: for a reader that does not know yet which key its record
+    /// will have.
+    pub(crate) fn invalidations(&self) -> u64 {
+        self.invalidations.load(Ordering::Acquire)
     }
 
-    /// Remembers what a reader found at `read_at`, unless anything was forgotten since it noted how
-    /// often that was the case.
-    pub(crate) fn fill_unless_forgotten(&self, key: K, value: V, noted: u64, read_at: Timestamp) {
+    /// Caches what a reader found at `read_at`, unless anything was invalidated since the reader
+    /// took `before` from [`Self::invalidations`].
+    pub(crate) fn fill_unless_invalidated(
+        &self,
+        key: K,
+        value: V,
+        before: u64,
+        read_at: Timestamp,
+    ) {
         self.with(&key, |shard| {
-            // Whoever forgets counts first, and then waits for this lock.
-            if self.forgotten() == noted {
+            // An invalidation increments the counter before it takes this lock.
+            if self.invalidations() == before {
                 let read_again_at = read_at.plus(self.ages.fresh);
                 shard.absent.pop(&key);
                 shard.present.put(key, Entry { value, read_at, read_again_at });
@@ -168,9 +176,9 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
         });
     }
 
-    /// Forgets one fact; reads that are under way will not be remembered.
+    /// Drops one record. The results of reads in progress will not be cached.
     pub(crate) fn invalidate(&self, key: &K) {
-        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.invalidations.fetch_add(1, Ordering::AcqRel);
         self.with(key, |shard| {
             shard.epoch += 1;
             shard.present.pop(key);
@@ -178,9 +186,10 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
         });
     }
 
-    /// Forgets every fact that `which` names; reads that are under way will not be remembered.
+    /// Drops every record that `which` selects. The results of reads in progress will not be
+    /// cached.
     pub(crate) fn invalidate_where(&self, which: impl Fn(&V) -> bool) {
-        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.invalidations.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.epoch += 1;
@@ -192,9 +201,9 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
         }
     }
 
-    /// Forgets everything; reads that are under way will not be remembered.
+    /// Drops all records. The results of reads in progress will not be cached.
     pub(crate) fn clear(&self) {
-        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.invalidations.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.epoch += 1;
@@ -210,11 +219,11 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, V> {
 }
 
 impl<V: Clone> Entry<V> {
-    /// The value and whether the caller has to read it again; nothing when it is too old.
+    /// The value and whether the caller has to read it again; `None` when it is too old.
     fn look(&mut self, now: Timestamp, confirmed: Timestamp, ages: Ages) -> Option<(V, bool)> {
         let age = now.since(self.read_at.max(confirmed));
-        let is_told = now.since(confirmed) <= ages.stale_max + CUT_OFF_AFTER;
-        if age > ages.stale_max && !is_told {
+        let is_confirmed = now.since(confirmed) <= ages.stale_max + CUT_OFF_AFTER;
+        if age > ages.stale_max && !is_confirmed {
             return None;
         }
         let aged = age >= ages.fresh && now >= self.read_again_at;
@@ -255,15 +264,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_along_is_not_remembered_past_a_change() {
+    fn a_record_read_along_with_another_is_not_cached_after_an_invalidation() {
         let cache = Cache::new(1_024, AGES);
-        let noted = cache.forgotten();
-        cache.fill_unless_forgotten(1, 7, noted, at(0));
+        let before = cache.invalidations();
+        cache.fill_unless_invalidated(1, 7, before, at(0));
         assert_eq!(cache.get(&1, at(1)), Lookup::Known(Some(7)));
         cache.invalidate(&2);
-        cache.fill_unless_forgotten(1, 8, noted, at(1));
-        assert_eq!(cache.get(&1, at(1)), Lookup::Known(Some(7)), "whatever was changed");
-        cache.fill_unless_forgotten(1, 8, cache.forgotten(), at(1));
+        cache.fill_unless_invalidated(1, 8, before, at(1));
+        assert_eq!(cache.get(&1, at(1)), Lookup::Known(Some(7)), "also of another record");
+        cache.fill_unless_invalidated(1, 8, cache.invalidations(), at(1));
         assert_eq!(cache.get(&1, at(1)), Lookup::Known(Some(8)));
     }
 
@@ -280,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_confirms_is_not_read_again() {
+    fn confirmed_records_are_not_read_again() {
         let cache = Cache::new(1_024, AGES);
         let epoch = missing(&cache, 1, at(0));
         cache.fill(1, Some(7), epoch, at(0));
@@ -289,13 +298,13 @@ mod tests {
         cache.confirm(at(40));
         assert_eq!(cache.get(&1, at(59)), Lookup::Known(Some(7)));
         assert_eq!(cache.get(&2, at(59)), Lookup::Known(None));
-        assert_eq!(cache.get(&1, at(60)), Lookup::Aged(Some(7), epoch), "nothing was heard since");
+        assert_eq!(cache.get(&1, at(60)), Lookup::Aged(Some(7), epoch), "not confirmed since");
         assert_eq!(cache.get(&1, at(115)), Lookup::Aged(Some(7), epoch), "cut off for 60 s");
         missing(&cache, 1, at(116));
     }
 
     #[test]
-    fn everything_can_be_forgotten() {
+    fn clearing_drops_all_records_and_reads_in_progress() {
         let cache = Cache::new(1_024, AGES);
         let epoch = missing(&cache, 1, at(0));
         cache.fill(1, Some(7), epoch, at(0));
@@ -320,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_is_forgotten() {
+    fn only_selected_records_are_invalidated() {
         let cache = Cache::new(1_024, AGES);
         for key in 0..8 {
             let epoch = missing(&cache, key, at(0));

@@ -1,4 +1,4 @@
-//! Records from the cache, else from the directory.
+//! Reads keys and organizations from the cache, and from the directory if they are not cached.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -14,32 +14,32 @@ use futures_util::future::{Either, select};
 
 use crate::cache::{Cache, Lookup};
 use crate::gateway::{Gateway, Listener};
-use crate::keys::KeyFacts;
+use crate::keys::CachedKey;
 use crate::lookups::{Full, Turn};
 use crate::ports::{Background, Directory, Platform, Refusal};
 use crate::shield;
 
-/// How long a look-up waits for its turn.
+/// How long a lookup waits for its turn.
 const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
-/// When a request that got no turn may try again.
+/// `Retry-After` of a request whose lookup got no turn.
 const LOOKUP_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl<P: Platform> Gateway<P> {
-    /// A key by its hash; where the directory reads its organization along, that is cached, too. For
-    /// a source that has used up its failures the look-up of an uncached key waits for its turn; see
-    /// [`crate::lookups`].
-    pub(crate) async fn recall_key(
+    /// A key by its hash. If the directory also returns the key's organization, that is cached too.
+    /// For a source that has used up its failures the lookup of an uncached key waits for its turn;
+    /// see [`crate::lookups`].
+    pub(crate) async fn cached_key(
         &self,
         hash: KeyHash,
         source: Source,
         now: Timestamp,
-    ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
+    ) -> Result<Option<Arc<CachedKey>>, Refusal> {
         cached_lookup(&self.shared.keys, hash, now, async || {
             let shared = &self.shared;
             let must_wait = !shared.keys.is_present(&hash)
                 && shared.shields.of(Listener::Public).is_used_up(source, now);
             let _turn = if must_wait { Some(self.lookup_turn(source).await?) } else { None };
-            // Meanwhile another request may have looked the same key up.
+            // While this request waited, another one may have looked up the same key.
             if must_wait && let Lookup::Known(found) = shared.keys.get(&hash, now) {
                 return Ok(found);
             }
@@ -48,7 +48,7 @@ impl<P: Platform> Gateway<P> {
         .await
     }
 
-    /// Waits for the turn of a look-up, for a bounded time.
+    /// Waits for the turn of a lookup, at most [`LOOKUP_WAIT_MAX`].
     async fn lookup_turn(&self, source: Source) -> Result<Turn, Denial> {
         let too_many = || shield::limited(LOOKUP_RETRY_AFTER);
         let turn = self.shared.lookups.enter(source).map_err(|Full| too_many())?;
@@ -63,20 +63,20 @@ impl<P: Platform> Gateway<P> {
         &self,
         hash: KeyHash,
         now: Timestamp,
-    ) -> Result<Option<Arc<KeyFacts>>, Refusal> {
+    ) -> Result<Option<Arc<CachedKey>>, Refusal> {
         let organizations = &self.shared.organizations;
-        let noted = organizations.forgotten();
+        let before = organizations.invalidations();
         let Some((record, owner)) = self.directory.key_with_owner(&hash).await? else {
             return Ok(None);
         };
         if let Some(owner) = owner {
-            organizations.fill_unless_forgotten(owner.id, Arc::new(owner), noted, now);
+            organizations.fill_unless_invalidated(owner.id, Arc::new(owner), before, now);
         }
-        Ok(Some(Arc::new(KeyFacts::new(record))))
+        Ok(Some(Arc::new(CachedKey::new(record))))
     }
 
-    /// An organization.
-    pub(crate) async fn recall_organization(
+    /// An organization by its id.
+    pub(crate) async fn cached_organization(
         &self,
         id: OrganizationId,
         now: Timestamp,
@@ -108,8 +108,8 @@ async fn cached_lookup<K: Hash + Eq + Copy, V: Clone>(
             }
             Err(Refusal::Fault(fault)) => {
                 tracing::warn!(
-                    cause = fault.cause,
-                    "the store is away: serving what is remembered"
+                    error = fault.cause,
+                    "store does not answer: using the cached record"
                 );
                 Ok(old)
             }

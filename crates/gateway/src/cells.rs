@@ -1,9 +1,9 @@
-//! Admission over cells in this process's memory, with units leased from a ledger.
+//! Admission over the cells of this process, with units leased from a ledger.
 //!
-//! Cells lie in shards, each behind one short lock that is never held across an await. Only one
-//! request at a time asks the ledger for an organization's units; the others wait for its answer.
-//! A settlement whose outcome stays unknown is denied to the client and put on a list of those to
-//! be voided, which [`Admission::tend`] works off.
+//! Cells are kept in shards. Each shard has a lock that is held only briefly and never across an
+//! await. Only one request at a time asks the ledger for an organization's units; the others wait
+//! for the answer. If the outcome of a settlement stays unknown, the client gets an error and the
+//! settlement is queued to be voided by [`Admission::tend`].
 
 mod upkeep;
 
@@ -25,15 +25,17 @@ use event_listener::{Event, EventListener};
 use crate::ports::{Admission, Clock, Ledger, Refusal};
 
 const SHARDS: usize = 64;
-/// How often one request asks, or waits for another's ask, before it is told that units are held.
+/// How often one request asks for a lease, or waits for another request's answer, before it is
+/// denied because other requests hold the last units.
 const ROUNDS_MAX: usize = 8;
-/// A hold does not lapse while its settlement takes this long.
+/// A hold does not expire while its settlement takes at most this long.
 const SETTLING_MARGIN: Duration = Duration::from_secs(30);
-/// Leases that end sooner than this are renewed.
+/// Leases that end within this time are renewed.
 const RENEWED_BEFORE: Duration = Duration::from_secs(1);
 /// Idle cells are dropped from shards that hold more than this.
 const IDLE_KEPT: usize = 1_024;
-/// Cells of one process; clones share them.
+
+/// The cells of one process. Clones share them.
 #[derive(Debug)]
 pub struct LocalCells<L, C> {
     inner: Arc<Inner>,
@@ -53,7 +55,7 @@ struct Inner {
     node: NodeId,
     shards: Box<[Mutex<HashMap<OrganizationId, Slot>>]>,
     voids: Mutex<VecDeque<(OrganizationId, UsageId)>>,
-    /// Settlements that stay charged although their clients were told otherwise.
+    /// How many settlements stay charged although their clients got an error.
     unvoided: AtomicU64,
 }
 
@@ -72,20 +74,20 @@ enum Step {
 }
 
 impl<L: Ledger, C: Clock> LocalCells<L, C> {
-    /// Cells over a ledger, which knows this process as `node`.
+    /// Cells over a ledger that leases units to this process as `node`.
     pub fn new(ledger: L, clock: C, node: NodeId) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let (voids, unvoided) = Default::default();
         Self { inner: Arc::new(Inner { node, shards, voids, unvoided }), ledger, clock }
     }
 
-    /// What the clock says here.
+    /// The time of this node's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// What the fleet said, `asked` at this time, of a request that the cell had admitted; the
-    /// limits afterwards.
+    /// Applies the fleet's answer on a request that the cell has admitted. The fleet was asked at
+    /// `asked`. Returns the limits afterwards.
     pub(crate) fn apply_fleet_answer(
         &self,
         organization: OrganizationId,
@@ -99,8 +101,9 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
 
     fn step(&self, organization: OrganizationId, charge: &Charge) -> Step {
         self.with(organization, |slot| {
-            // Read under the lock: a time from before another core's lease was granted would look
-            // like the pause after that lease, and the request would get 429 with units left.
+            // Read the clock under the lock. A time from before another core's lease was granted
+            // would fall into the pause after that lease, and the request would get 429 although
+            // units are left.
             let now = self.clock.now();
             match slot.cell.admit(charge, now) {
                 Ok(admitted) => Step::Done(admitted),
@@ -118,7 +121,8 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         })
     }
 
-    /// Asks for units and admits from them in one go, so that no other request takes them between.
+    /// Asks for units and admits the request from them at once, so that no other request can take
+    /// the units first.
     async fn ask(
         &self,
         organization: OrganizationId,
@@ -140,8 +144,8 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         })
     }
 
-    /// Tells a free request what is left of the quota, if nobody did yet; without an answer it goes
-    /// on without.
+    /// Asks the ledger for the remaining quota, for the headers of a free request, if the cell does
+    /// not know it yet. If the ledger does not answer, the headers are left out.
     async fn with_quota_snapshot(
         &self,
         organization: OrganizationId,
@@ -156,7 +160,7 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         });
         let Some(ask) = ask else { return admitted };
         if let Err(fault) = Asking::of(self, organization, asked).lease(&ask).await {
-            tracing::debug!(cause = fault.cause, "what is left of a quota is not known");
+            tracing::debug!(error = fault.cause, "could not read the remaining quota");
             return admitted;
         }
         let now = self.clock.now();
@@ -206,7 +210,8 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
         let (organization, usage) = (settlement.organization, settlement.usage);
         self.with(organization, |slot| slot.cell.settling(usage, now.plus(SETTLING_MARGIN)));
         let settled = match self.ledger.settle(settlement.clone(), now).await {
-            // Whether it was written is not known: under the same usage id it counts once.
+            // The settlement may have been written. Trying again is safe: the ledger charges a
+            // usage id once.
             Err(_) => self.ledger.settle(settlement.clone(), self.clock.now()).await,
             Ok(settled) => Ok(settled),
         };
@@ -215,11 +220,11 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
             Ok(Settled::Repeated { .. }) => self.end(&settlement, HoldEnd::UsedBefore),
             Ok(Settled::Refused) => {
                 self.end(&settlement, HoldEnd::Returned);
-                // This node had it reserved, as far as it knew.
+                // The cell still had the hold, so its view of the quota is wrong.
                 self.with(organization, |slot| slot.cell.mark_stale());
             }
             Err(_) => {
-                // It may be there: until it is voided its units are not admitted again.
+                // The settlement may be in the ledger: its units stay used until it is voided.
                 self.end(&settlement, HoldEnd::UsedBefore);
                 self.void_later(organization, usage);
             }
@@ -259,22 +264,22 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
 
 impl Inner {
     fn shard(&self, organization: OrganizationId) -> &Mutex<HashMap<OrganizationId, Slot>> {
-        // The last bytes of a UUID are its random ones.
+        // The last bytes of a UUID are random.
         let last = usize::from(organization.as_bytes()[15]);
         &self.shards[last % SHARDS]
     }
 }
 
 impl Slot {
-    /// Begins an ask: until it ends, no other begins.
+    /// Begins to ask for a lease. Until this ends, no other request asks.
     fn ask(&mut self, ask: &LeaseAsk) {
         self.asking = true;
         self.cell.asking(ask);
     }
 }
 
-/// While it lives, its organization's units are being asked for; then the waiting go on, also when
-/// the asking request was cancelled.
+/// A request for a lease in progress. When this is dropped, also by a cancelled request, the
+/// waiting requests continue.
 struct Asking<'a, L: Ledger, C: Clock> {
     cells: &'a LocalCells<L, C>,
     organization: OrganizationId,
@@ -287,7 +292,7 @@ impl<'a, L: Ledger, C: Clock> Asking<'a, L, C> {
         Self { cells, organization, asked, is_granted: false }
     }
 
-    /// Asks, and takes over what is granted.
+    /// Asks for a lease and adds the granted units to the cell.
     async fn lease(&mut self, ask: &LeaseAsk) -> Result<(), Fault> {
         let Self { cells, organization, asked, .. } = *self;
         let grant = cells.ledger.lease(organization, cells.inner.node, ask, asked).await?;
@@ -319,7 +324,7 @@ fn no_units(cell: &Cell, charge: &Charge, now: Timestamp) -> Refusal {
     }
 }
 
-/// A panic while a lock was held leaves plain data behind, which is sound to go on with.
+/// Locks, ignoring poison: the data stays valid even if a panic happened while the lock was held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

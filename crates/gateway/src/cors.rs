@@ -1,4 +1,5 @@
-//! Requests of web pages: preflights are answered here, answers are made readable for the page.
+//! CORS: answers preflights and adds the headers that let a web page read an answer. Also adds the
+//! configured headers to every answer.
 
 use driftlock_domain::denial::Denial;
 use driftlock_domain::route::NoRoute;
@@ -8,10 +9,10 @@ use crate::gateway::{Answer, Arrival, Gateway, ResponseBody};
 use crate::ports::{Platform, Refusal, Upstream};
 use crate::proxy;
 
-/// The origin to be answered.
+/// The origin that may read the answer; `None` for a request without a cross-origin page.
 ///
 /// # Errors
-/// The denial of a page that may not call.
+/// The denial when the page's origin is not allowed.
 pub(crate) fn origin<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,
@@ -20,7 +21,7 @@ pub(crate) fn origin<P: Platform>(
     origin.map_err(|_| Denial::OriginNotAllowed.into())
 }
 
-/// The answer to a preflight; `None` when the request is none.
+/// The answer to a preflight; `None` when the request is not a preflight.
 pub(crate) fn preflight<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,
@@ -28,7 +29,7 @@ pub(crate) fn preflight<P: Platform>(
     let cors = &gateway.shared.cors;
     cors.preflight(&arrival.head.method, &arrival.head.headers)?;
     Some(proxy::filter(gateway, arrival).and_then(|path| {
-        // No route takes this method, so that the table tells those that the path does take.
+        // No route takes TRACE, so the error lists the methods that the path does take.
         match gateway.shared.routes.find(&Method::TRACE, &path) {
             Err(NoRoute::MethodNotAllowed(methods)) => {
                 let mut response = Response::new(P::Upstream::response_body(bytes::Bytes::new()));
@@ -41,7 +42,7 @@ pub(crate) fn preflight<P: Platform>(
     }))
 }
 
-/// Adds what every answer carries.
+/// Adds the headers of every answer: the configured ones and those of CORS.
 pub(crate) fn finish<P: Platform>(
     gateway: &Gateway<P>,
     response: &mut Response<ResponseBody<P>>,
@@ -53,7 +54,7 @@ pub(crate) fn finish<P: Platform>(
     }
 }
 
-/// Adds the headers that the operator wants on every answer.
+/// Adds the headers that the operator has configured for every answer.
 pub(crate) fn add_configured<P: Platform>(gateway: &Gateway<P>, headers: &mut HeaderMap) {
     for (name, value) in &gateway.shared.response_headers {
         if !headers.contains_key(name) {

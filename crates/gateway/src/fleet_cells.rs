@@ -1,10 +1,10 @@
-//! Admission over this node's cells and, if the node belongs to a fleet, the fleet's rate limits.
+//! Admission by this node's cells and, if the node belongs to a fleet, by the fleet's rate limits.
 //!
-//! The cell comes first: what it denies (its limits, the quota, a lease that has no more) costs the
-//! fleet's store nothing, neither a question nor a unit. What it admits is asked of the fleet; a
-//! refusal gives everything back, the hold too, also when the client leaves while the question is
-//! under way. Without an answer the cell's word stands: per-node limits, never none. Without a fleet
-//! nothing is added to a request's way, and the question's room is not part of its future.
+//! The cell decides first, so a request that it denies (rate limits, quota, no units to lease) does
+//! not reach the fleet's store. A request that the cell admits is then checked by the fleet. If the
+//! fleet refuses it, or the client disconnects during the check, the hold is released. If the
+//! fleet does not answer, the cell's decision applies: there are always at least per-node limits.
+//! Without a fleet the check costs nothing: its future is boxed, so other requests do not carry it.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::cells::LocalCells;
 use crate::metrics::FleetGauges;
 use crate::ports::{Admission, Clock, FleetLimits, Ledger, Refusal};
 
-/// See the module.
+/// The cells of a node, and the fleet's rate limits if it belongs to one.
 #[derive(Debug)]
 pub struct FleetCells<L, C, F> {
     cells: LocalCells<L, C>,
@@ -27,7 +27,7 @@ pub struct FleetCells<L, C, F> {
 }
 
 impl<L, C, F> FleetCells<L, C, F> {
-    /// Cells of a node, and the fleet's limits if it belongs to one, with what is told of them.
+    /// Combines the cells of a node with the fleet's limits and their gauges, if it has a fleet.
     pub fn new(cells: LocalCells<L, C>, fleet: Option<(F, Arc<FleetGauges>)>) -> Self {
         Self { cells, fleet }
     }
@@ -56,7 +56,7 @@ impl<L: Ledger, C: Clock, F: FleetLimits> FleetCells<L, C, F> {
         if denial.is_none() {
             held.keep();
         }
-        // Before the limits are stated: a hold that goes back is in the quota's remainder again.
+        // Release the hold before the limits are read: its units belong to the remaining quota.
         drop(held);
         let limits = self.cells.apply_fleet_answer(organization, charge, &answer, asked);
         match denial {
@@ -111,7 +111,7 @@ impl<L: Ledger, C: Clock, F: FleetLimits> Admission for FleetCells<L, C, F> {
     }
 }
 
-/// A hold that goes back unless it is kept.
+/// A hold that is released on drop, unless it is kept.
 struct Held<'a, L: Ledger, C: Clock> {
     cells: &'a LocalCells<L, C>,
     organization: OrganizationId,

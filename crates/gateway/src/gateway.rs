@@ -1,4 +1,4 @@
-//! The gateway of one core (or one isolate): what it is made of, and which way a request goes.
+//! The gateway of one core (or one isolate): its parts, and the dispatch of requests by path.
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -38,46 +38,46 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A UUID without dashes.
 const REQUEST_ID_CHARS: usize = 32;
 
-/// Through which listener a request came.
+/// The listener that received a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
-    /// The one that clients see.
+    /// The listener for clients.
     Public,
-    /// The operator's.
+    /// The listener for operators.
     Admin,
 }
 
-/// What a gateway is made of.
+/// The parts of a gateway.
 pub struct Parts<P: Platform> {
-    /// What the cores of the process share.
+    /// The state that all cores of the process share.
     pub shared: Arc<Shared>,
     /// Organizations and keys.
     pub directory: P::Directory,
-    /// Limits and quota.
+    /// Rate limits and quota.
     pub admission: P::Admission,
-    /// What was settled.
+    /// Usage, receipts and idempotency records.
     pub usage: P::Usage,
     /// The audit log.
     pub audit: P::Audit,
     /// Stripe's events.
     pub inbox: P::Inbox,
-    /// Usage on its way to Stripe.
+    /// The outbox of usage for Stripe.
     pub reports: P::Reports,
-    /// What people are to be told.
+    /// Alerts for people.
     pub alerts: P::Alerts,
-    /// The way to Stripe.
+    /// The HTTP client for Stripe.
     pub http: P::Http,
-    /// The way to the backend.
+    /// The HTTP client for the backend.
     pub upstream: P::Upstream,
-    /// The time.
+    /// The clock.
     pub clock: P::Clock,
-    /// Unpredictable bytes.
+    /// The source of unpredictable bytes.
     pub entropy: P::Entropy,
-    /// Work that outlives its request.
+    /// Runs work that outlives its request.
     pub background: P::Background,
 }
 
-/// A gateway; clones are the same one.
+/// A gateway. Clones refer to the same one.
 pub struct Gateway<P: Platform>(Rc<Parts<P>>);
 
 impl<P: Platform> Clone for Gateway<P> {
@@ -94,12 +94,12 @@ impl<P: Platform> Deref for Gateway<P> {
     }
 }
 
-/// A request that has just come in.
+/// A request that was just received.
 pub(crate) struct Arrival<P: Platform> {
     pub(crate) at: Timestamp,
     pub(crate) id: RequestId,
     pub(crate) ip: IpAddr,
-    /// What abuse limits count it by.
+    /// The source that abuse limits count the request for.
     pub(crate) source: Source,
     pub(crate) listener: Listener,
     pub(crate) trusted: TrustedWay,
@@ -115,12 +115,12 @@ pub(crate) struct RequestId {
 }
 
 impl<P: Platform> Gateway<P> {
-    /// A gateway of these parts.
+    /// Makes a gateway from its parts.
     pub fn new(parts: Parts<P>) -> Self {
         Self(Rc::new(parts))
     }
 
-    /// Answers one request that came from `peer`.
+    /// Answers one request from `peer`.
     pub async fn handle(
         &self,
         request: Request<RequestBody<P>>,
@@ -131,12 +131,12 @@ impl<P: Platform> Gateway<P> {
         let at = self.clock.now();
         let id = RequestId::of(&head.headers, at, &self.entropy);
         let proxies = &self.shared.trusted_proxies;
-        let told_in = &self.shared.config.filter.client_ip_header;
-        let ip = client_ip(&head.headers, peer, proxies, told_in);
+        let ip_header = &self.shared.config.filter.client_ip_header;
+        let ip = client_ip(&head.headers, peer, proxies, ip_header);
         let is_proxy = proxies.contains(peer);
         let trusted = if is_proxy { TrustedWay::Proxied } else { TrustedWay::Direct };
         let source = Source::of(ip, &head.headers);
-        // At the edge the platform tells the client's address: there is no balancer to name.
+        // Not at the edge: there the platform states the client's address.
         if P::LEDGER == LedgerKind::Leases
             && listener == Listener::Public
             && self.shared.single_source.note(peer, is_proxy)
@@ -153,7 +153,7 @@ impl<P: Platform> Gateway<P> {
         };
         let (origin, answer) = match origin {
             Ok(origin) => (origin, self.dispatch(arrival, listener, &mut audit_context).await),
-            // What is malformed, or comes from where nothing is taken, is that before all.
+            // Report a malformed request or a refused address before the CORS refusal.
             Err(refusal) => (None, proxy::filter(self, &arrival).and(Err(refusal))),
         };
         let mut response = match answer {
@@ -168,7 +168,8 @@ impl<P: Platform> Gateway<P> {
         response
     }
 
-    /// Answers a head that the host could not read: `refusal` says why. It counts against its address.
+    /// Answers a request whose head the host could not read, with the reason `refusal`. The request
+    /// counts against the address limit of `peer`.
     pub fn unread(&self, refusal: impl Into<Refusal>, peer: IpAddr) -> Response<Bytes> {
         let at = self.clock.now();
         let id = RequestId::of(&HeaderMap::new(), at, &self.entropy);
@@ -186,7 +187,7 @@ impl<P: Platform> Gateway<P> {
         response
     }
 
-    /// What few requests need is boxed: the room of all the others' futures is copied around.
+    /// Rarely used futures are boxed: otherwise their size is moved with every request.
     async fn dispatch(
         &self,
         arrival: Arrival<P>,
@@ -217,12 +218,12 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    /// The budget for bytes in memory, for what the host buffers itself.
+    /// The budget for buffered bytes, for buffers of the host.
     pub fn buffers(&self) -> &Arc<Buffers> {
         self.shared.buffers()
     }
 
-    /// A future that goes on in the background when whoever awaits it goes away.
+    /// A future that continues in the background when it is dropped before its end.
     pub(crate) fn uncancelled<T: 'static>(
         &self,
         work: impl Future<Output = T> + 'static,
@@ -231,14 +232,14 @@ impl<P: Platform> Gateway<P> {
     }
 }
 
-/// Whether a path is one of routes, however it is spelled.
+/// Whether the path, in normal form or not, is below the prefix of all routes.
 fn is_routed(path: &str) -> bool {
     const ROUTED: &str = "/api/";
     path.starts_with(ROUTED) || normalize_path(path).is_ok_and(|path| path.starts_with(ROUTED))
 }
 
 impl RequestId {
-    /// The client's own, or a new one.
+    /// The request id that the client sent, or a new one.
     fn of(headers: &HeaderMap, at: Timestamp, entropy: &impl Entropy) -> Self {
         if let Some(value) = headers::request_id(headers)
             && let Ok(text) = value.to_str()

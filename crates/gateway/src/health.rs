@@ -1,7 +1,7 @@
-//! `/healthz`: the process answers. `/readyz`: its store takes writes, too.
+//! `/healthz`: the process answers. `/readyz`: the process answers and its store takes writes.
 //!
-//! The store is asked about once a second at most, however often this is: a flood of questions is
-//! no load. An answer that stays away makes the last one count no longer.
+//! The store is probed at most once a second, however often `/readyz` is requested, so that a flood
+//! of requests puts no load on it. If a probe gets no answer, the last answer expires.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::ports::{Clock, Directory, Platform};
 use crate::shield::Count;
 use crate::{proxy, reply};
 
-/// The store is asked again after this long.
-const ASKED_EVERY: Duration = Duration::from_secs(1);
-/// While it is being asked, what it said last counts for this long.
-const SAID_COUNTS: Duration = Duration::from_secs(5);
+/// The store is probed again after this long.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
+/// The store's last answer is used for this long while a new probe runs.
+const ANSWER_VALID: Duration = Duration::from_secs(5);
 
-/// What the store said last, and when it was asked last.
+/// The store's last answer, and when the store was last probed.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness(Mutex<LastProbe>);
 
@@ -32,15 +32,15 @@ struct LastProbe {
 }
 
 impl Readiness {
-    /// What is known; `None` when the caller is to ask.
+    /// The store's last answer; `None` when the caller has to probe the store.
     fn known(&self, now: Timestamp) -> Option<Result<(), Fault>> {
         let mut last_probe = self.last_probe();
         let within = |at: Timestamp, time| now.since(at) < time;
-        if last_probe.asked.is_none_or(|asked| !within(asked, ASKED_EVERY)) {
+        if last_probe.asked.is_none_or(|asked| !within(asked, PROBED_EVERY)) {
             last_probe.asked = Some(now);
             return None;
         }
-        let last = last_probe.last.as_ref().filter(|(at, _)| within(*at, SAID_COUNTS));
+        let last = last_probe.last.as_ref().filter(|(at, _)| within(*at, ANSWER_VALID));
         Some(
             last.map_or_else(
                 || Err(Fault::store("the store does not answer")),
@@ -59,7 +59,7 @@ impl Readiness {
 }
 
 impl<P: Platform> Gateway<P> {
-    /// Whether the store takes writes, as of about now.
+    /// Whether the store takes writes, at most some seconds ago.
     pub(crate) async fn readiness(&self) -> Result<(), Fault> {
         let readiness = &self.shared.readiness;
         if let Some(known) = readiness.known(self.clock.now()) {
@@ -72,7 +72,7 @@ impl<P: Platform> Gateway<P> {
 }
 
 pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P>) -> Answer<P> {
-    // Its own count, not the one of all requests: a flood must not make the gateway look ill.
+    // Health checks have a separate count, so that a flood of requests cannot make them fail.
     proxy::filter_uncounted(gateway, &arrival)?;
     gateway.shared.shields.of(arrival.listener).count(arrival.source, Count::Health, arrival.at)?;
     if arrival.head.method != Method::GET && arrival.head.method != Method::HEAD {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_is_asked_once_a_second_and_its_silence_is_an_answer() {
+    fn the_store_is_probed_once_a_second_and_is_not_ready_if_it_does_not_answer() {
         let at = |secs: i64| Timestamp::from_secs(1_800_000_000 + secs);
         let readiness = Readiness::default();
         assert_eq!(readiness.known(at(0)), None, "the first one asks");
@@ -97,12 +97,12 @@ mod tests {
         readiness.heard(at(0), Ok(()));
         assert_eq!(readiness.known(at(0)), Some(Ok(())));
         assert_eq!(readiness.known(at(1)), None);
-        assert_eq!(readiness.known(at(1)), Some(Ok(())), "as it last_probe a moment ago");
+        assert_eq!(readiness.known(at(1)), Some(Ok(())), "the last answer");
         for secs in 2..5 {
             assert_eq!(readiness.known(at(secs)), None);
         }
         assert_eq!(readiness.known(at(5)), None);
-        assert!(readiness.known(at(5)).is_some_and(|known| known.is_err()), "it fell silent");
+        assert!(readiness.known(at(5)).is_some_and(|known| known.is_err()), "no answer for 5 s");
         readiness.heard(at(5), Err(Fault::store("full")));
         assert_eq!(readiness.known(at(5)), Some(Err(Fault::store("full"))));
     }

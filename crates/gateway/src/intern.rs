@@ -1,5 +1,5 @@
-//! Interned strings of audit entries: an entry refers to a string instead of copying it. The table is
-//! local to a thread, so that cores do not contend for reference counts.
+//! Interned strings of audit entries: an entry refers to a string instead of copying it. Each
+//! thread has a table, so that cores do not contend for reference counts.
 //!
 //! Bound: when the table is full, further strings are copied.
 
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn many_words_take_bounded_memory() {
+    fn many_strings_take_bounded_memory() {
         for n in 0..1_000 {
             assert_eq!(*intern(&n.to_string()), *n.to_string());
         }

@@ -1,9 +1,10 @@
-//! Work that comes round: writing queued audit rows and key uses, upkeep of leases, purging, the
-//! audit logs' retention.
+//! Periodic jobs: write queued audit rows and key uses, renew leases, delete expired records, prune
+//! audit logs.
 //!
-//! The host calls [`Gateway::tick`] when it said so the last time, on one core, [`Gateway::purge`]
-//! and [`Gateway::look_after`] now and then beside it, and [`Gateway::flush`] once before it stops.
-//! Nothing here keeps time itself, and no job waits for another: a slow one delays only itself.
+//! The host calls [`Gateway::tick`] on one core, each time after the wait that the last call
+//! returned. It also calls [`Gateway::purge`] and [`Gateway::look_after`] now and then, and
+//! [`Gateway::flush`] once before it stops. No job waits for another: a slow job delays only
+//! itself.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,17 +24,17 @@ use crate::ports::{
 use crate::schedule::Job;
 use crate::shared::JobFailure;
 
-/// Audit rows that are written at once.
+/// The most audit rows that are written in one call.
 const AUDIT_ROWS_MAX: usize = 4_096;
-/// Portions of an organization's old audit entries that are removed when its turn comes, so that
-/// more go than a busy one writes between two turns.
+/// The most portions of old audit entries that are removed from an organization in one round: more
+/// than a busy organization writes between two rounds.
 const PRUNED_PORTIONS_MAX: usize = 32;
 const DAY_SECS: u64 = 86_400;
-/// How long before the grace time is over people are told.
+/// How long before the end of the grace time the alert is raised.
 const GRACE_NOTICE: Duration = Duration::from_secs(DAY_SECS);
 
 impl<P: Platform> Gateway<P> {
-    /// Begins what is due, in the background; after how long to call again.
+    /// Begins the jobs that are due, in the background. Returns after how long to call again.
     pub fn tick(&self) -> Duration {
         let now = self.clock.now();
         for job in Job::ALL {
@@ -72,21 +73,20 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    /// Writes what requests left in queues, and nothing else: for a host without a steady rhythm, which
-    /// does the rest by its own clock.
+    /// Writes queued audit rows and key uses, and nothing else: for a host that cannot call
+    /// [`Self::tick`] regularly and schedules the other jobs itself.
     pub async fn write_queued(&self) {
         self.write_queued_audit().await;
         self.write_touched().await;
     }
 
-    /// After how long denials that were counted are due to be written; `None` when there are none.
+    /// After how long counted denials are due to be written; `None` when there are none.
     #[must_use]
     pub fn counts_due_in(&self) -> Option<Duration> {
         self.shared.audit.counts_due_in(self.clock.now())
     }
 
-    /// Drops what is kept of idempotency keys that expired, until there is no more: portion by
-    /// portion, so that settlements go on in between.
+    /// Deletes all expired idempotency records, in portions: settlements can run in between.
     pub async fn purge(&self) {
         while self.clock.status().is_confirmed {
             match self.usage.purge_kept(self.clock.now()).await {
@@ -97,7 +97,7 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    /// Writes everything that is queued: the process stops.
+    /// Writes everything that is queued. Call it before the process stops.
     pub async fn flush(&self) {
         let rows = self.shared.audit.take_all();
         self.write_audit(rows).await;
@@ -105,8 +105,8 @@ impl<P: Platform> Gateway<P> {
         self.log_failure(JobFailure::Leases, self.admission.tend().await);
     }
 
-    /// Writes the audit rows that are due, so that a reader sees what this node knows; also when
-    /// the reader leaves meanwhile, since they have left the queue.
+    /// Writes the audit rows that are due, so that a reader of the audit log sees them. This
+    /// continues if the reader disconnects: the rows are no longer in the queue.
     pub(crate) async fn show_queued_audit(&self) {
         let gateway = self.clone();
         self.uncancelled(async move { gateway.write_queued_audit().await }).await;
@@ -117,12 +117,12 @@ impl<P: Platform> Gateway<P> {
         self.write_audit(rows).await;
     }
 
-    /// Looks after `limit` organizations after `after`: removes what their audit logs keep no
-    /// longer, and notes whose grace time is about to end; the last of them, or none when all have
-    /// been through.
+    /// Processes `limit` organizations after `after`: removes audit entries older than the
+    /// retention time, and raises alerts for grace times that end soon. Returns the last
+    /// organization, or `None` at the end of the list.
     ///
     /// # Errors
-    /// What the stores say.
+    /// The faults of the stores.
     pub async fn look_after(
         &self,
         after: Option<OrganizationId>,
@@ -176,9 +176,9 @@ impl<P: Platform> Gateway<P> {
     async fn write_audit(&self, rows: Rows) {
         let dropped = self.shared.audit.take_dropped();
         if dropped > 0 {
-            tracing::error!(dropped, "the audit queue overflowed: rows of free requests are lost");
+            tracing::error!(dropped, "audit queue full: dropped rows of free requests and denials");
         }
-        // In portions: after an outage more may wait than a store takes at once.
+        // In portions: after an outage more rows may wait than a store takes in one call.
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
             let portion: Rows = rows.by_ref().take(AUDIT_ROWS_MAX).collect();
@@ -190,13 +190,13 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    /// Tells of a failure, but not of each while it lasts: rounds come ten times a second.
+    /// Logs a failure, but not each time while it lasts: some jobs run ten times a second.
     fn log_failure<T>(&self, work: JobFailure, outcome: Result<T, Fault>) {
         if let Err(fault) = outcome
             && self.shared.should_log(work, self.clock.now())
         {
             let work = work.name();
-            tracing::error!(cause = fault.cause, "{work} failed, and is tried again");
+            tracing::error!(error = fault.cause, "{work} failed; will retry");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Facts about a key as a request needs them, and when keys were last used.
+//! Cached keys, and when keys were last used.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,47 +8,48 @@ use driftlock_domain::id::KeyId;
 use driftlock_domain::key::KeyRecord;
 use driftlock_domain::time::Timestamp;
 
-/// A key's use is noted once in this time.
-const NOTED_EVERY_MICROS: i64 = 60_000_000;
-/// Uses that wait to be written; further ones are noted a minute later.
+/// A key's use is written at most once in this time.
+const WRITTEN_EVERY_MICROS: i64 = 60_000_000;
+/// The most uses that wait to be written. Further uses are dropped; the next use after a minute
+/// counts again.
 const WAITING_MAX: usize = 65_536;
 
-/// A key's record and what is derived from it once.
+/// A key's record with values that are derived from it once.
 #[derive(Debug)]
-pub(crate) struct KeyFacts {
+pub(crate) struct CachedKey {
     pub(crate) record: KeyRecord,
     /// The id as text, for audit rows.
     pub(crate) id: Arc<str>,
-    /// What the backend is told of it.
+    /// The headers that tell the backend who calls.
     pub(crate) headers: CallerHeaders,
-    noted_at_micros: AtomicI64,
+    written_at_micros: AtomicI64,
 }
 
-impl KeyFacts {
+impl CachedKey {
     pub(crate) fn new(record: KeyRecord) -> Self {
-        let noted = record.last_used_at.map_or(i64::MIN, Timestamp::micros);
+        let written = record.last_used_at.map_or(i64::MIN, Timestamp::micros);
         Self {
             id: record.id.text().as_str().into(),
             headers: CallerHeaders::of(record.organization, record.id),
             record,
-            noted_at_micros: AtomicI64::new(noted),
+            written_at_micros: AtomicI64::new(written),
         }
     }
 }
 
-/// Keys whose last use is to be written.
+/// The key uses that wait to be written.
 #[derive(Debug, Default)]
 pub(crate) struct TouchedKeys {
     waiting: Mutex<Vec<(KeyId, Timestamp)>>,
 }
 
 impl TouchedKeys {
-    /// Notes a use, unless one was noted within the last minute.
-    pub(crate) fn touch(&self, key: &KeyFacts, now: Timestamp) {
-        let noted = key.noted_at_micros.load(Ordering::Relaxed);
-        let due = now.micros().saturating_sub(noted) >= NOTED_EVERY_MICROS;
+    /// Queues a use, unless one was queued within the last minute.
+    pub(crate) fn touch(&self, key: &CachedKey, now: Timestamp) {
+        let last = key.written_at_micros.load(Ordering::Relaxed);
+        let due = now.micros().saturating_sub(last) >= WRITTEN_EVERY_MICROS;
         let swap = |to| {
-            key.noted_at_micros.compare_exchange(noted, to, Ordering::Relaxed, Ordering::Relaxed)
+            key.written_at_micros.compare_exchange(last, to, Ordering::Relaxed, Ordering::Relaxed)
         };
         if due && swap(now.micros()).is_ok() {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +59,7 @@ impl TouchedKeys {
         }
     }
 
-    /// Takes what waits.
+    /// Takes all waiting uses.
     pub(crate) fn take(&self) -> Vec<(KeyId, Timestamp)> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -70,9 +71,9 @@ mod tests {
     use driftlock_domain::id::OrganizationId;
 
     #[test]
-    fn a_use_is_noted_once_a_minute() {
+    fn a_use_is_queued_once_a_minute() {
         let at = |secs: i64| Timestamp::from_secs(1_800_000_000 + secs);
-        let key = KeyFacts::new(KeyRecord {
+        let key = CachedKey::new(KeyRecord {
             id: KeyId::from_bytes([1; 16]),
             organization: OrganizationId::from_bytes([2; 16]),
             name: String::new(),

@@ -1,7 +1,8 @@
-//! The flow of a request, and the admin API, over ports that hosts and stores implement.
+//! The request flow and the admin API, over ports that hosts and stores implement.
 //!
-//! Runtime-free: the same code runs on the native server's per-core loops and in a Worker's
-//! isolate. What is decided is decided in `driftlock-domain`; here it is strung together.
+//! This crate depends on no async runtime: the same code runs on the native server's event loops
+//! (one for each core) and in a Worker's isolate. Decisions are made in `driftlock-domain`; this
+//! crate calls them in order and does the I/O.
 
 mod admin_token;
 mod api;

@@ -1,18 +1,18 @@
-//! Look-ups of uncached keys for sources that have used up their failures.
+//! Lookups of uncached keys for sources that have used up their failures.
 //!
-//! The problem: whether a key is good is only known once the store was asked. Refusing to ask for a
-//! source that failed often would lock out good keys behind a shared address (after a restart no
-//! key is cached); asking without a bound would let a flood of invented keys load the store.
+//! The problem: only the store knows whether an uncached key is valid. If such a source got no
+//! lookups, valid keys behind a shared address would be locked out (after a restart no key is
+//! cached). If it got any number of lookups, a flood of invented keys would load the store.
 //!
-//! So such look-ups are bounded by concurrency, not by count: at most [`RUNNING_MAX`] run at a time
-//! in the process, the others wait in order. A look-up takes as long as the store takes, so a fast
-//! store keeps up with any flood that the gateway itself can take, and a slow one is never asked
-//! more than this at once. A waiting request that gets no turn in time is answered 429 with
-//! `Retry-After`. One source may have [`WAITING_PER_SOURCE_MAX`] of the places in the queue, so that
-//! a flood from one address leaves room for the others.
+//! So the number of concurrent lookups is limited, not their rate: at most [`RUNNING_MAX`] run at a
+//! time in the process, the others wait in order. A fast store keeps up with any flood that the
+//! gateway itself can take, and a slow store never gets more lookups than this at once. A waiting
+//! request that gets no turn in time is answered with 429 and `Retry-After`. One source may have
+//! at most [`WAITING_PER_SOURCE_MAX`] places in the queue, so that a flood from one address leaves
+//! room for others.
 //!
-//! Keys with a wrong checksum never come here, cached ones (good or unknown) need no look-up, and
-//! sources that have failures left are not bounded by this.
+//! Keys with a wrong checksum are never looked up, cached keys (valid or unknown) need no lookup,
+//! and sources that have failures left are not limited by this.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,14 +20,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use driftlock_domain::address::Source;
 use futures_channel::oneshot;
 
-/// Look-ups that run at a time.
+/// The most lookups that run at a time.
 pub(crate) const RUNNING_MAX: usize = 8;
-/// Look-ups that wait.
+/// The most lookups that wait.
 const WAITING_MAX: usize = 512;
-/// Look-ups of one source that wait.
+/// The most lookups of one source that wait.
 const WAITING_PER_SOURCE_MAX: usize = 128;
 
-/// The queue; clones are the same one.
+/// The queue of lookups. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Lookups(Arc<Mutex<State>>);
 
@@ -41,15 +41,15 @@ struct State {
 /// The right to look up one key, until it is dropped.
 pub(crate) struct Turn(Option<Lookups>);
 
-/// There is no room in the queue.
+/// The queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Lookups {
-    /// Takes a place in the queue; the future is ready when it is this look-up's turn.
+    /// Takes a place in the queue. The future is ready when it is this lookup's turn.
     ///
     /// # Errors
-    /// [`Full`], when there are too many already.
+    /// [`Full`] when too many lookups wait already.
     pub(crate) fn enter(
         &self,
         source: Source,
@@ -72,7 +72,7 @@ impl Lookups {
         Ok(async move { receiver.await.ok() })
     }
 
-    /// Hands a turn on to the first request that still waits for one.
+    /// Gives a turn that ended to the first request that still waits.
     fn next(&self) {
         loop {
             let mut state = self.state();
@@ -84,7 +84,8 @@ impl Lookups {
             drop(state);
             match sender.send(Turn(Some(self.clone()))) {
                 Ok(()) => return,
-                // Its request is gone: this loop hands the turn on, not the turn's drop.
+                // Its request was cancelled. Clear the turn, so that dropping it does nothing: this
+                // loop gives the turn to the next one.
                 Err(mut turn) => turn.0 = None,
             }
         }

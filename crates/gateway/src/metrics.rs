@@ -1,6 +1,6 @@
-//! `/metrics` on the operator's listener: the store, what waits for it, the last comparison with
-//! Stripe, and the fleet's rate limits and the journal where there are such, in Prometheus' text
-//! format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! `/metrics` on the admin listener, in Prometheus' text format: the store and the work that waits
+//! for it, the last reconciliation with Stripe, the clock, and, if there are any, the fleet's rate
+//! limits and the journal. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use crate::gateway::{Answer, Arrival, Gateway};
 use crate::ports::{Admission, Clock, Platform, Upstream};
 
-/// What the last comparison with Stripe found.
+/// The results of the last reconciliation with Stripe, and the count of failed lease renewals.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     at_secs: AtomicI64,
@@ -28,16 +28,17 @@ pub(crate) struct Gauges {
     pub(crate) lease_failures: AtomicU64,
 }
 
-/// One comparison, in units and counts.
+/// The results of one reconciliation, in units and counts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Compared {
-    /// Units by which Stripe's sums differ from what it acknowledged, whichever way.
+    /// By how many units Stripe's sums differ from the units that Stripe has confirmed, in either
+    /// direction.
     pub(crate) drift: u64,
-    /// Units that are on their way.
+    /// Units that are not confirmed by Stripe yet.
     pub(crate) outstanding: u64,
-    /// Units that Stripe refuses.
+    /// Units in reports that Stripe refuses.
     pub(crate) dead: u64,
-    /// What a person has to look at.
+    /// Problems that a person has to look at.
     pub(crate) problems: usize,
 }
 
@@ -57,23 +58,27 @@ impl Gauges {
         let gauges = [
             (
                 "driftlock_stripe_compared_timestamp_seconds",
-                "When everything was compared with Stripe last; 0 before that.",
+                "Time of the last reconciliation with Stripe; 0 before the first one.",
                 &self.at_secs,
             ),
             (
                 "driftlock_stripe_usage_drift_units",
-                "Units by which Stripe's sums differ from what it acknowledged.",
+                "Units by which Stripe's sums differ from the units that Stripe has confirmed.",
                 &self.drift,
             ),
             (
                 "driftlock_stripe_usage_outstanding_units",
-                "Units that Stripe is still to be told of.",
+                "Units that Stripe has not confirmed yet.",
                 &self.outstanding,
             ),
-            ("driftlock_stripe_usage_refused_units", "Units that Stripe refuses.", &self.dead),
+            (
+                "driftlock_stripe_usage_refused_units",
+                "Units in usage reports that Stripe refuses.",
+                &self.dead,
+            ),
             (
                 "driftlock_stripe_problems",
-                "What `driftlock stripe reconcile` names for a person to look at.",
+                "Problems found by the last reconciliation; see `driftlock stripe reconcile`.",
                 &self.problems,
             ),
         ];
@@ -86,7 +91,7 @@ impl Gauges {
     }
 }
 
-/// How the fleet's rate limits do. Cores share it.
+/// The state of the fleet's rate limits. All cores share it.
 #[derive(Debug, Default)]
 pub struct FleetGauges {
     up: AtomicBool,
@@ -96,7 +101,7 @@ pub struct FleetGauges {
 }
 
 impl FleetGauges {
-    /// Whether the fleet's store answers, from now on.
+    /// Sets whether the fleet's store answers.
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Relaxed);
     }
@@ -118,25 +123,25 @@ impl FleetGauges {
             (
                 "driftlock_fleet_limits_up",
                 "gauge",
-                "1 while the store of the fleet's rate limits answers.",
+                "1 while the store of the fleet's rate limits answers, else 0.",
                 u64::from(self.up.load(Ordering::Relaxed)),
             ),
             (
                 "driftlock_fleet_limits_answers_total",
                 "counter",
-                "Requests that the fleet's rate limits were asked about, and answered.",
+                "Requests that the store of the fleet's rate limits decided.",
                 self.answers.load(Ordering::Relaxed),
             ),
             (
                 "driftlock_fleet_limits_refusals_total",
                 "counter",
-                "Those of them that were refused.",
+                "Requests that the fleet's rate limits refused.",
                 self.refusals.load(Ordering::Relaxed),
             ),
             (
                 "driftlock_fleet_limits_fallbacks_total",
                 "counter",
-                "Requests that this node's own limits alone let pass, for want of an answer.",
+                "Requests admitted by this node's limits alone, since the store did not answer.",
                 self.fallbacks.load(Ordering::Relaxed),
             ),
         ];
@@ -148,7 +153,7 @@ impl FleetGauges {
     }
 }
 
-/// What waits in the journal of an outage, and what became of it.
+/// The state of the journal: a node's file of settlements while the store does not answer.
 #[derive(Debug, Default)]
 pub struct JournalGauges {
     bytes: AtomicU64,
@@ -158,22 +163,23 @@ pub struct JournalGauges {
 }
 
 impl JournalGauges {
-    /// So many bytes are in the journal.
+    /// Sets the size of the journal.
     pub fn set_bytes(&self, bytes: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// When the request was that has waited longest, if any does.
+    /// Sets the time of the oldest request in the journal, if there is one.
     pub fn set_oldest(&self, at: Option<Timestamp>) {
         self.oldest_at.store(at.map_or(0, Timestamp::micros), Ordering::Relaxed);
     }
 
-    /// So many more entries were put aside, since the store refuses them for good.
+    /// Adds entries that were moved to the file of refused ones, since the store will never take
+    /// them.
     pub fn add_refused(&self, entries: u64) {
         self.refused.fetch_add(entries, Ordering::Relaxed);
     }
 
-    /// Whole seconds; 0 also where the clock was set back since.
+    /// In whole seconds; 0 also if the clock was set back.
     fn oldest_age_secs(&self, now: Timestamp) -> u64 {
         let at = self.oldest_at.load(Ordering::Relaxed);
         let age_micros = if at == 0 { 0 } else { now.micros().saturating_sub(at) };
@@ -184,17 +190,17 @@ impl JournalGauges {
         let gauges = [
             (
                 "driftlock_journal_bytes",
-                "Bytes of the journal, which metering.journal_bytes_max bounds; 0 once all in it is settled.",
+                "Size of the journal, at most metering.journal_bytes_max; 0 once it is settled.",
                 self.bytes.load(Ordering::Relaxed),
             ),
             (
                 "driftlock_journal_oldest_age_seconds",
-                "How long ago the oldest request was that the journal still holds; 0 if it holds none.",
+                "Age of the oldest request in the journal; 0 if the journal is empty.",
                 self.oldest_age_secs(now),
             ),
             (
                 "driftlock_journal_refused",
-                "Acknowledged units in the file beside the journal, which the store refuses.",
+                "Journal entries that the store refused, in the file beside the journal.",
                 self.refused.load(Ordering::Relaxed),
             ),
         ];
@@ -218,46 +224,46 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<
     let (voids, rows) = (gateway.admission.voids_pending(), gateway.shared.audit.length());
     let failures = gateway.shared.gauges.lease_failures.load(Ordering::Relaxed);
     let numbers = [
-        ("driftlock_store_up", "1 while the store takes writes.", "gauge", store_up),
+        ("driftlock_store_up", "1 while the store takes writes, else 0.", "gauge", store_up),
         (
             "driftlock_voids_pending",
-            "Settlements of unknown outcome that are still to be voided.",
+            "Settlements of unknown outcome that are not voided yet.",
             "gauge",
             voids as u64,
         ),
         (
             "driftlock_settlements_unvoided_total",
-            "Settlements that stay charged although their clients were told otherwise.",
+            "Settlements that stay charged although their clients got an error.",
             "counter",
             gateway.admission.unvoided(),
         ),
         (
             "driftlock_audit_rows_waiting",
-            "Audit rows that are still to be written.",
+            "Audit rows that are not written yet.",
             "gauge",
             rows as u64,
         ),
         (
             "driftlock_buffered_bytes",
-            "Bytes of requests and answers that wait in memory until they are whole.",
+            "Bytes of requests and answers that are buffered in memory.",
             "gauge",
             gateway.shared.buffers.used(),
         ),
         (
             "driftlock_buffered_bytes_max",
-            "The budget for them: limits.buffered_bytes_max.",
+            "The budget for buffered bytes: limits.buffered_bytes_max.",
             "gauge",
             gateway.shared.buffers.bytes_max(),
         ),
         (
             "driftlock_buffered_bytes_refusals_total",
-            "How often the budget had no room, and a request got 503 or an answer was not kept.",
+            "How often the budget was full, so that a request got 503 or an answer was not stored.",
             "counter",
             gateway.shared.buffers.refused(),
         ),
         (
             "driftlock_lease_failures_total",
-            "Rounds of lease upkeep that failed.",
+            "Rounds of lease renewal that failed.",
             "counter",
             failures,
         ),
@@ -287,18 +293,18 @@ fn clock_text(status: ClockStatus) -> String {
         "# HELP driftlock_clock_leaps_total Leaps of the system clock.\n\
          # TYPE driftlock_clock_leaps_total counter\n\
          driftlock_clock_leaps_total {leaps}\n\
-         # HELP driftlock_clock_ahead_seconds How far the system clock is ahead of the gateway's time.\n\
+         # HELP driftlock_clock_ahead_seconds How far the system clock is ahead.\n\
          # TYPE driftlock_clock_ahead_seconds gauge\n\
          driftlock_clock_ahead_seconds {ahead_secs}\n\
-         # HELP driftlock_clock_confirmed 0 while nothing is removed or sealed, since the clock may be wrong.\n\
+         # HELP driftlock_clock_confirmed 0 stops pruning and sealing: the clock may be wrong.\n\
          # TYPE driftlock_clock_confirmed gauge\n\
          driftlock_clock_confirmed {}\n",
         u8::from(is_confirmed),
     )
 }
 
-/// Whether `Host` is an address, a name of this machine itself, or one that is configured. A web page
-/// whose domain was pointed at this listener (DNS rebinding) sends its own name.
+/// Whether `Host` is an address, `localhost`, or a configured name. A web page whose domain was
+/// pointed at this listener (DNS rebinding) sends that domain, and is refused.
 fn is_own_name(headers: &HeaderMap, configured: &[String]) -> bool {
     let Some(host) = headers.get(HOST) else { return true };
     let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
@@ -312,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_own_names_are_answered() {
+    fn only_known_host_names_are_answered() {
         let configured = ["metrics.internal".to_owned()];
         let is_own = |host: &'static str| {
             let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
@@ -335,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_tells_its_bytes_and_the_age_of_its_oldest_entry() {
+    fn the_journal_s_size_and_the_age_of_its_oldest_entry_are_shown() {
         let (journal, at) = (JournalGauges::default(), Timestamp::from_micros(5_000_000));
         let shown = |now_micros: i64| -> Vec<String> {
             let text = journal.text(Timestamp::from_micros(now_micros));

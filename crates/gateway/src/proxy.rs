@@ -1,9 +1,9 @@
-//! A request's way to the backend and back, step by step.
+//! Proxies a request to the backend and its answer back, in eight steps.
 //!
-//! Each step takes what the one before it made: only what was admitted can be forwarded, only what
-//! was answered can be settled. A refusal on the way gives back whatever was held, since holds give
-//! themselves back when they are dropped. What a client's disconnect must not cut short (settling,
-//! and everything under an idempotency key) goes on in the background.
+//! Each step takes the type that the step before it returns: only an admitted request can be
+//! forwarded, and only an answered one can be settled. If a step refuses the request, its hold is
+//! dropped, and a dropped hold gives its units back. Work that a client's disconnect must not
+//! cancel (settling, and everything under an idempotency key) continues in the background.
 
 mod admit;
 mod audit_context;
@@ -27,7 +27,7 @@ pub(crate) use route::unrouted;
 use crate::gateway::{Answer, Arrival, Gateway};
 use crate::ports::Platform;
 
-/// The whole way. `audit_context` learns who called, for the audit row of a refusal.
+/// Runs all steps. They fill `audit_context` with the caller, for the audit row of a refusal.
 pub(crate) async fn proxy<P: Platform>(
     gateway: &Gateway<P>,
     arrival: Arrival<P>,
@@ -41,7 +41,7 @@ pub(crate) async fn proxy<P: Platform>(
     if call.route.units > 0
         && let Some(key) = idempotency::parse(&request.head.headers).map_err(call::denied)?
     {
-        // Boxed, since its room would be copied around with the requests that need none.
+        // Boxed: otherwise its size is moved with every request that has no key.
         return Box::pin(keyed::keyed(gateway, call, request, &key)).await;
     }
     let admitted = admit::admit(gateway, call, None).await?;

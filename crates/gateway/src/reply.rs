@@ -1,4 +1,4 @@
-//! Answers that the gateway makes itself.
+//! Answers that the gateway makes, not the backend.
 
 use bytes::Bytes;
 use driftlock_domain::denial::{Denial, Fault, FaultKind};
@@ -23,7 +23,7 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// A refusal as the client gets it. Here, at the boundary, a fault is logged, once.
+/// The answer to a refused request. A fault is logged here, and only here.
 pub(crate) fn refusal<P: Platform>(refusal: &Refusal, id: &RequestId) -> Response<ResponseBody<P>> {
     let (problem, limits) = match refusal {
         Refusal::Denied(denial, limits) => (Problem::from(denial), *limits),
@@ -39,7 +39,7 @@ pub(crate) fn refusal<P: Platform>(refusal: &Refusal, id: &RequestId) -> Respons
     response.map(P::Upstream::response_body)
 }
 
-/// A problem as the client gets it.
+/// An answer with a problem document.
 pub(crate) fn problem<P: Platform>(problem: &Problem, id: &RequestId) -> Response<ResponseBody<P>> {
     problem.response(&id.text).map(P::Upstream::response_body)
 }
@@ -60,16 +60,16 @@ pub(crate) fn json<P: Platform>(
 }
 
 fn log(fault: &Fault, id: &RequestId) {
-    let (request_id, code, cause) = (&*id.text, fault.code(), &*fault.cause);
+    let (request_id, code, error) = (&*id.text, fault.code(), &*fault.cause);
     match fault.kind {
         FaultKind::Internal | FaultKind::Store | FaultKind::StoreRefused => {
-            tracing::error!(request_id, code, cause, "a request failed");
+            tracing::error!(request_id, code, error, "a request failed");
         }
         FaultKind::Conflict
         | FaultKind::BackendUnreachable
         | FaultKind::BackendBroken
         | FaultKind::BackendTimeout
         | FaultKind::WrongLedgerHost
-        | FaultKind::Overloaded => tracing::warn!(request_id, code, cause, "a request failed"),
+        | FaultKind::Overloaded => tracing::warn!(request_id, code, error, "a request failed"),
     }
 }

@@ -1,8 +1,8 @@
-//! When which job comes round, by the clock; each once at a time.
+//! The schedule of the periodic jobs.
 //!
-//! Every job has a period of its own, and no job waits for another: whoever asks what is due gets
-//! each due job once, and none that still runs. A job that was begun and never ended (at the edge
-//! its request's time may run out) counts as lost after a while and comes round again.
+//! Each job has a period, runs once at a time, and waits for no other job. When a job is due, only
+//! one caller gets it. A run that never ended (at the edge the request that it belongs to may run
+//! out of time) counts as lost after a while, and the job can run again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,22 +13,22 @@ use driftlock_domain::time::Timestamp;
 
 use crate::shared::Shared;
 
-/// What comes round.
+/// A periodic job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Queued audit rows are written.
+    /// Writes queued audit rows.
     AuditRows,
-    /// Leases are renewed and given back, unknown settlements voided.
+    /// Renews leases and gives them back, voids settlements of unknown outcome.
     Leases,
-    /// When keys were used is written.
+    /// Writes when keys were last used.
     KeyUses,
-    /// Stripe's events are processed.
+    /// Processes Stripe's events.
     Events,
-    /// Stripe is told of usage.
+    /// Sends usage reports to Stripe.
     Reports,
-    /// Everything is compared with Stripe.
+    /// Compares billing state and usage with Stripe.
     Reconciliation,
-    /// Open streams are judged again.
+    /// Checks the callers of open streams.
     Streams,
 }
 
@@ -56,7 +56,7 @@ impl Job {
         }
     }
 
-    /// After how long a run that did not end is taken for lost.
+    /// After how long a run that has not ended counts as lost.
     const fn lost_after(self) -> Duration {
         match self {
             Self::AuditRows | Self::Leases | Self::KeyUses | Self::Streams => {
@@ -67,17 +67,17 @@ impl Job {
     }
 }
 
-/// A lease lives for two seconds and is renewed in the last of them.
+/// A lease lives for two seconds and is renewed within the last second.
 const LEASES_EVERY: Duration = Duration::from_millis(100);
 
-/// When each job is due, and since when it runs; in microseconds.
+/// When each job is due, and since when it has been running, in microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     due: [AtomicI64; Job::ALL.len()],
     since: [AtomicI64; Job::ALL.len()],
 }
 
-/// A job that runs, until this is dropped.
+/// A running job. Drop it when the job ends.
 pub(crate) struct Running {
     shared: Arc<Shared>,
     job: Job,
@@ -86,22 +86,22 @@ pub(crate) struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Unless it was taken for lost, and another run has begun.
+        // If this run counted as lost and another one has begun, `since` belongs to that one.
         let since = &self.shared.schedule.since[self.job as usize];
         let _ = since.compare_exchange(self.since, 0, Ordering::Release, Ordering::Relaxed);
     }
 }
 
 impl Schedule {
-    /// Whether a job's time has come; whoever is told so runs it. All are due at the start.
+    /// Whether a job is due. A caller that gets `true` has to run it. At first all jobs are due.
     pub(crate) fn is_due(&self, job: Job, period: Duration, now: Timestamp) -> bool {
         let place = &self.due[job as usize];
         let due = place.load(Ordering::Relaxed);
         if now.micros() < due {
             return false;
         }
-        // From when it was due, so that a late round makes the next one no later; but missed
-        // rounds are not made up for.
+        // The next time counts from when the job was due, so that a late run does not delay
+        // the next one. Missed runs are not repeated.
         let in_rhythm = Timestamp::from_micros(due).plus(period);
         let next = if in_rhythm > now { in_rhythm } else { now.plus(period) };
         let swapped =
@@ -109,18 +109,18 @@ impl Schedule {
         swapped.is_ok()
     }
 
-    /// How long until something is due.
+    /// How long until the next job is due.
     pub(crate) fn wait(&self, now: Timestamp) -> Duration {
         let next = self.due.iter().map(|due| due.load(Ordering::Relaxed)).min().unwrap_or(0);
         Timestamp::from_micros(next).since(now).max(WAIT_MIN)
     }
 }
 
-/// A host's timers are no finer.
+/// The resolution of a host's timers.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
 impl Shared {
-    /// Begins a job, unless it runs already.
+    /// Begins a job, unless it is running already.
     pub(crate) fn begin(self: &Arc<Self>, job: Job, now: Timestamp) -> Option<Running> {
         let place = &self.schedule.since[job as usize];
         let known = place.load(Ordering::Relaxed);
@@ -138,12 +138,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_keeps_its_rhythm_and_makes_up_for_nothing() {
+    fn a_job_keeps_its_rhythm_and_does_not_repeat_missed_runs() {
         let at = |millis: i64| Timestamp::from_micros(1_800_000_000_000_000 + millis * 1_000);
         let (schedule, period) = (Schedule::default(), Duration::from_millis(100));
         let due = |millis| schedule.is_due(Job::Leases, period, at(millis));
         assert!(due(0) && !due(0) && !due(99) && due(103));
-        assert!(!due(199) && due(200), "a late round makes the next one no later");
-        assert!(due(950) && !due(1_000) && due(1_050), "missed rounds are missed");
+        assert!(!due(199) && due(200), "a late run does not delay the next one");
+        assert!(due(950) && !due(1_000) && due(1_050), "missed runs are not repeated");
     }
 }

@@ -1,4 +1,4 @@
-//! What all cores of one process share; on the Worker, what one isolate has.
+//! The state that all cores of one process share; on the Worker, the state of one isolate.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,7 +21,7 @@ use crate::audit::AuditQueue;
 use crate::buffers::Buffers;
 use crate::cache::{Ages, Cache};
 use crate::health::Readiness;
-use crate::keys::{KeyFacts, TouchedKeys};
+use crate::keys::{CachedKey, TouchedKeys};
 use crate::lookups::Lookups;
 use crate::metrics::{FleetGauges, Gauges, JournalGauges};
 use crate::schedule::Schedule;
@@ -32,26 +32,26 @@ use crate::stripe::in_flight::InFlight;
 use crate::stripe::meter::KnownMeter;
 use crate::webhook::Unverified;
 
-/// What the environment gives beside the configuration.
+/// The secrets that come from the environment, not from the configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     /// The admin API's tokens.
     pub admin_tokens: AdminTokens,
-    /// Headers that every forwarded request gets.
+    /// Headers that are added to every forwarded request.
     pub backend_headers: Vec<(HeaderName, HeaderValue)>,
-    /// What Stripe signs its deliveries with; without one they are not taken.
+    /// The secrets that Stripe signs deliveries with; without them deliveries are refused.
     pub webhook_secrets: Option<signature::Secrets>,
-    /// The way into Stripe's API; without one nothing is fetched, reported or reconciled.
+    /// Access to Stripe's API; without it nothing is fetched, reported or reconciled.
     pub stripe: Option<api::Access>,
 }
 
-/// Configuration, remembered facts, abuse counts and queues.
+/// Configuration, caches, abuse counts and queues.
 pub struct Shared {
     pub(crate) config: Config,
     pub(crate) routes: RouteTable,
     pub(crate) admin_tokens: AdminTokens,
     pub(crate) backend_headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) keys: Cache<KeyHash, Arc<KeyFacts>>,
+    pub(crate) keys: Cache<KeyHash, Arc<CachedKey>>,
     pub(crate) organizations: Cache<OrganizationId, Arc<Organization>>,
     pub(crate) webhook_secrets: Option<signature::Secrets>,
     pub(crate) stripe: Option<api::Access>,
@@ -60,9 +60,9 @@ pub struct Shared {
     pub(crate) refused_addresses: Networks,
     pub(crate) trusted_proxies: Networks,
     pub(crate) refused_agents: Vec<String>,
-    /// Which headers of clients stop here.
+    /// The headers of clients that are not forwarded.
     pub(crate) client_headers: ClientHeaders,
-    /// In which headers a repetition under an idempotency key may differ.
+    /// The headers in which a repetition under an idempotency key may differ.
     pub(crate) ignored_headers: HeaderNames,
     /// Counts of requests, by the listener.
     pub(crate) shields: Shields,
@@ -71,15 +71,15 @@ pub struct Shared {
     pub(crate) lookups: Lookups,
     pub(crate) single_source: SingleSource,
     pub(crate) streams: Streams,
-    /// Deliveries that are not Stripe's, apart from all else: whoever guesses keys from the address
-    /// that Stripe's come through does not keep them out.
+    /// Counts of deliveries without a valid signature. They are separate from all other counts, so
+    /// that failed requests from an address that Stripe's deliveries also use cannot block them.
     pub(crate) webhook_shield: Shield,
     pub(crate) unverified: Unverified,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) audit: AuditQueue,
     pub(crate) touched: TouchedKeys,
     pub(crate) schedule: Schedule,
-    complained_at: [AtomicI64; 4],
+    logged_at: [AtomicI64; 4],
     pub(crate) gauges: Gauges,
     pub(crate) in_flight: InFlight,
     pub(crate) meter: KnownMeter,
@@ -88,16 +88,16 @@ pub struct Shared {
     pub(crate) journal: OnceLock<Arc<JournalGauges>>,
 }
 
-/// Work whose failures are told, but not each of them.
+/// Work whose failures are logged, but not each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JobFailure {
-    /// Queued audit rows are written.
+    /// Writing queued audit rows.
     AuditRows,
-    /// Leases are renewed and given back.
+    /// Renewing leases and giving them back.
     Leases,
-    /// When keys were used is written.
+    /// Writing when keys were last used.
     KeyUses,
-    /// Old idempotency keys are dropped.
+    /// Deleting expired idempotency records.
     Purge,
 }
 
@@ -105,18 +105,18 @@ impl JobFailure {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AuditRows => "writing audit rows",
-            Self::Leases => "tending leases",
-            Self::KeyUses => "noting key uses",
-            Self::Purge => "purging idempotency keys",
+            Self::Leases => "renewing leases",
+            Self::KeyUses => "writing key uses",
+            Self::Purge => "deleting expired idempotency keys",
         }
     }
 }
 
-/// How often a failure that lasts is told.
-const COMPLAINED_EVERY: Duration = Duration::from_secs(10);
+/// A lasting failure is logged once in this time.
+const LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 impl Shared {
-    /// The shared state of a validated configuration and its table of routes.
+    /// The shared state for a validated configuration and its routes.
     #[must_use]
     pub fn new(config: Config, routes: RouteTable, secrets: Secrets) -> Arc<Self> {
         let Secrets { admin_tokens, backend_headers, webhook_secrets, stripe } = secrets;
@@ -151,7 +151,7 @@ impl Shared {
             audit: AuditQueue::new(&config.audit),
             touched: TouchedKeys::default(),
             schedule: Schedule::default(),
-            complained_at: [const { AtomicI64::new(i64::MIN) }; 4],
+            logged_at: [const { AtomicI64::new(i64::MIN) }; 4],
             gauges: Gauges::default(),
             in_flight: InFlight::default(),
             meter: KnownMeter::default(),
@@ -167,55 +167,54 @@ impl Shared {
         })
     }
 
-    /// Somebody else changed a key: it is read again at its next request.
+    /// Drops a cached key that another process changed: its next request reads it again.
     pub fn key_changed(&self, hash: &KeyHash) {
         self.keys.invalidate(hash);
     }
 
-    /// Somebody else changed an organization.
+    /// Drops a cached organization that another process changed.
     pub fn organization_changed(&self, id: OrganizationId) {
         self.organizations.invalidate(&id);
     }
 
-    /// What changed is not known: everything is read again.
+    /// Drops all cached records, since it is unknown which ones changed.
     pub fn all_changed(&self) {
         self.keys.clear();
         self.organizations.clear();
     }
 
-    /// The store told of every change up to `at`, so that what is remembered counts as read then.
-    pub fn all_told(&self, at: Timestamp) {
+    /// The store has reported every change up to `at`: all cached records count as read at `at`.
+    pub fn confirm_all(&self, at: Timestamp) {
         self.keys.confirm(at);
         self.organizations.confirm(at);
     }
 
-    /// What `/metrics` tells of the journal, for a process that has one.
+    /// Sets the gauges that `/metrics` shows of the journal, for a process that has one.
     pub fn show_journal(&self, gauges: Arc<JournalGauges>) {
         // A process has one journal.
         let _ = self.journal.set(gauges);
     }
 
-    /// What `/metrics` tells of the fleet's rate limits, for a node that belongs to one.
+    /// Sets the gauges that `/metrics` shows of the fleet's rate limits, for a node of a fleet.
     pub fn show_fleet(&self, gauges: Arc<FleetGauges>) {
-        // A process has one fleet; what came first is what its cells count on.
+        // A process has one fleet: its cells update the gauges that were set first.
         let _ = self.fleet.set(gauges);
     }
 
-    /// The budget for bytes in memory.
+    /// The budget for buffered bytes.
     pub fn buffers(&self) -> &Arc<Buffers> {
         &self.buffers
     }
 
-    /// How often open streams are judged.
+    /// How often the callers of open streams are checked.
     pub(crate) const fn stream_check(&self) -> Duration {
         Duration::from_millis(self.config.keys.stream_check_ms)
     }
 
-    /// Whether a failure of this work is to be told: once in a while.
+    /// Whether a failure of this work is to be logged now, see [`LOGGED_EVERY`].
     pub(crate) fn should_log(&self, work: JobFailure, now: Timestamp) -> bool {
-        let last = &self.complained_at[work as usize];
-        let due =
-            Timestamp::from_micros(last.load(Ordering::Relaxed)).plus(COMPLAINED_EVERY) <= now;
+        let last = &self.logged_at[work as usize];
+        let due = Timestamp::from_micros(last.load(Ordering::Relaxed)).plus(LOGGED_EVERY) <= now;
         if due {
             last.store(now.micros(), Ordering::Relaxed);
         }
@@ -223,7 +222,7 @@ impl Shared {
     }
 }
 
-/// Validation has seen to it that each is a header.
+/// The configured response headers. Validation has checked that each one is a valid header.
 fn response_headers(config: &Config) -> Vec<(HeaderName, HeaderValue)> {
     let pair = |(name, value): (&String, &String)| {
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))

@@ -1,14 +1,15 @@
-//! Abuse limits per source of requests (an address, see [`Source`]), before anything is looked up.
+//! Abuse limits for each source of requests (an address, see [`Source`]), checked before any
+//! lookup.
 //!
-//! There are three counts: requests without a valid key, questions about the gateway's health, and
-//! all requests against a high ceiling. Health has its own count: failures from behind a load
-//! balancer's address must not make the gateway look ill.
+//! There are three counts: requests without a valid key, health checks, and all requests against a
+//! high ceiling. Health checks have a separate count, so that failed requests from behind a load
+//! balancer's address cannot make the balancer's health checks fail.
 //!
-//! A count delays failures only. A request with a valid key or admin token passes however often its
-//! source failed before: many clients may share one address. What a source that has used up its
-//! count may still cost is bounded elsewhere: by [`crate::lookups`] for keys that are not cached.
+//! The counts delay failures only. A request with a valid key or admin token passes however often
+//! its source failed before: many clients may share one address. If a source has used up its count,
+//! [`crate::lookups`] bounds the lookups of its uncached keys.
 //!
-//! Memory is bounded: beyond `addresses_max` the least recent sources are forgotten.
+//! Memory is bounded: beyond `addresses_max` the least recently seen sources are dropped.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
@@ -24,20 +25,20 @@ use lru::LruCache;
 use crate::gateway::Listener;
 
 const SHARDS: usize = 64;
-/// Health may be asked for so many times as often as a request may fail: by default twenty times a
-/// second, which is more than several load balancers behind one address ask.
+/// The limit of health checks is this many times the limit of failures: by default twenty a second,
+/// more than several load balancers behind one address send.
 const HEALTH_FACTOR: u32 = 10;
-/// Sources remembered by a shield of the admin API or of the admin listener: operators are few.
+/// Sources that a shield of the admin API or the admin listener keeps: there are few operators.
 const OPERATORS_MAX: usize = 4_096;
 
-/// Which count a request goes to.
+/// The count that a request goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Count {
     /// All requests.
     All,
-    /// Those without a valid key.
+    /// Requests without a valid key.
     Failed,
-    /// Questions about the gateway's health.
+    /// Health checks.
     Health,
 }
 
@@ -64,7 +65,7 @@ pub(crate) struct Shields {
 }
 
 impl Shields {
-    /// Shields that both have these limits; `addresses_max` is the public one's.
+    /// Two shields with the same limits. `addresses_max` is for the public one.
     pub(crate) fn new(failed_per_minute: u32, all_per_minute: u32, addresses_max: usize) -> Self {
         let of = |addresses| Shield::new(failed_per_minute, all_per_minute, addresses);
         Self { public: of(addresses_max), admin: of(addresses_max.min(OPERATORS_MAX)) }
@@ -80,7 +81,7 @@ impl Shields {
 }
 
 impl Shield {
-    /// Limits per minute, and how many sources are remembered.
+    /// A shield with these limits per minute that keeps `addresses_max` sources.
     pub(crate) fn new(failed_per_minute: u32, all_per_minute: u32, addresses_max: usize) -> Self {
         let room = NonZeroUsize::new(addresses_max / SHARDS).unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -95,7 +96,7 @@ impl Shield {
     /// Counts one request.
     ///
     /// # Errors
-    /// [`Denial::RateLimited`], once the count is used up; then nothing is counted.
+    /// [`Denial::RateLimited`] when the limit is reached; then the request is not counted.
     pub(crate) fn count(&self, source: Source, count: Count, now: Timestamp) -> Result<(), Denial> {
         self.with(source, |buckets| {
             let (bucket, limit) = match count {
@@ -108,7 +109,7 @@ impl Shield {
         })
     }
 
-    /// Takes one request out of a count again, which turned out not to belong there.
+    /// Takes one request out of a count again, when it turned out not to belong there.
     pub(crate) fn give_back(&self, source: Source, count: Count) {
         self.with(source, |buckets| {
             let (bucket, limit) = match count {
@@ -120,7 +121,7 @@ impl Shield {
         });
     }
 
-    /// Whether the source has used up its failures: one more would be answered 429. Counts nothing.
+    /// Whether one more failure of the source would be answered with 429. Counts nothing.
     pub(crate) fn is_used_up(&self, source: Source, now: Timestamp) -> bool {
         self.with(source, |buckets| buckets.failed.check(self.failed, now).is_err())
     }
@@ -132,7 +133,7 @@ impl Shield {
     }
 }
 
-/// The denial of a source that has to wait.
+/// The denial for a source that has to wait.
 pub(crate) const fn limited(wait: Duration) -> Denial {
     Denial::RateLimited { scope: LimitScope::Address, wait }
 }
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_may_be_used_again() {
+    fn a_request_that_is_given_back_no_longer_counts() {
         let shield = Shield::new(1, 3, 1_024);
         let ip = source("192.0.2.1");
         for _ in 0..5 {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_listener_has_counts_of_its_own() {
+    fn the_admin_listener_has_separate_counts() {
         let shields = Shields::new(1, 1, 1_024);
         let ip = source("192.0.2.1");
         for count in [Count::Failed, Count::All] {

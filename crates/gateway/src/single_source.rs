@@ -1,15 +1,15 @@
-//! Notices that all requests come from one address, which is most likely a load balancer that
-//! `filter.trusted_proxies` does not name: then every client has the balancer's address, and address
-//! limits and keys' allow-lists judge the balancer. It is said once, and never again.
+//! Warns once if all requests come from one address. Most likely that is a load balancer that is
+//! missing in `filter.trusted_proxies`: then every client seems to have the balancer's address, and
+//! address limits and the address lists of keys apply to the balancer.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// So many requests are looked at. One client alone may send as many: the warning says "probably".
+/// How many requests are examined. One client may send as many, so the warning says "probably".
 const REQUESTS: u32 = 1_000;
 
-/// See the module.
+/// Detects that all of the first requests come from one address.
 #[derive(Default)]
 pub(crate) struct SingleSource {
     decided: AtomicBool,
@@ -17,7 +17,7 @@ pub(crate) struct SingleSource {
 }
 
 impl SingleSource {
-    /// Notes a request of `peer`, which is no trusted proxy or is one; whether to warn, once.
+    /// Counts a request from `peer`. Returns whether to warn; that is `true` once at most.
     pub(crate) fn note(&self, peer: IpAddr, is_trusted: bool) -> bool {
         if self.decided.load(Ordering::Relaxed) {
             return false;
@@ -29,12 +29,12 @@ impl SingleSource {
             return false;
         }
         *count += 1;
-        // The lock is held: one thread counts to the end.
+        // The lock is held, so exactly one thread sees the last count.
         *count == REQUESTS && !self.decided.swap(true, Ordering::Relaxed)
     }
 }
 
-/// Warns of it.
+/// Logs the warning.
 pub(crate) fn warn(peer: IpAddr, is_forwarded: bool) {
     tracing::warn!(
         address = %peer,
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_is_warned_of_once() {
+    fn one_address_causes_one_warning() {
         let source = SingleSource::default();
         let warned: Vec<u32> = (1..=3 * REQUESTS).filter(|_| source.note(ip(1), false)).collect();
         assert_eq!(warned, [REQUESTS]);

@@ -1,17 +1,18 @@
-//! Answers without an end (event streams, WebSockets) end when their caller may call no more.
+//! Ends open streams (event streams, WebSockets) when their caller may no longer call.
 //!
-//! The problem: a key is judged when a request begins, and such an answer goes on for hours. So every
-//! open one is judged again each `keys.stream_check_ms`, by what the directory says then: one read
-//! for each key and each organization with open streams, however many streams they have. A stream
-//! whose caller would be refused by now is ended, which its audit log notes.
+//! The problem: a key is checked when a request begins, but a stream can last for hours. So every
+//! open stream is checked again each `keys.stream_check_ms` against the directory: one read for
+//! each key and each organization with open streams, however many streams they have. If the caller
+//! would be refused now, the stream is ended and an audit entry is written.
 //!
-//! Invariant (I5): a stream ends within 10 s after its key was revoked or its organization suspended,
-//! on whichever node, while the store answers. While it does not, streams go on for
-//! `keys.max_stale_secs` after they were verified last, as requests do.
+//! Invariant (I5): while the store answers, a stream ends within 10 s after its key was revoked or
+//! its organization suspended, on every node. While the store does not answer, a stream continues
+//! for `keys.max_stale_secs` after its last successful check, as cached keys do.
 //!
-//! Natively a job judges ([`Job::Streams`]) and wakes those that end. At the edge nothing runs by
-//! itself, so each stream waits and looks: the first one whose time has come judges all of its
-//! isolate, and none wakes another one, since each belongs to a request of its own.
+//! On the native server a job checks the streams ([`Job::Streams`]) and wakes those that must end.
+//! At the edge there is no such job, so each stream polls: the first one that finds the check due
+//! checks all streams of its isolate. Streams cannot wake each other there, since each belongs to a
+//! different request.
 //!
 //! [`Job::Streams`]: crate::schedule::Job::Streams
 
@@ -42,11 +43,11 @@ use crate::ports::{Background, Clock, Directory, Platform};
 use crate::proxy::Call;
 use crate::schedule::Job;
 
-/// Reads of the directory that run at a time.
+/// Directory reads that run at a time.
 const READS_MAX: usize = 8;
-/// At the edge a stream looks so many times in an interval.
-const EDGE_LOOKS: u32 = 2;
-/// The audit row's outcome of a stream whose caller could not be verified any more.
+/// How often a stream at the edge polls in each interval.
+const EDGE_POLLS: u32 = 2;
+/// The reason in the audit row of a stream that ended because its caller could not be verified.
 const UNVERIFIED: &str = "store-unavailable";
 
 /// The open streams of a process, or of an isolate.
@@ -59,7 +60,7 @@ struct Registered {
     open: BTreeMap<u64, Arc<Open>>,
 }
 
-/// One open stream: who it belongs to, and whether it has to end.
+/// One open stream: its caller, and whether it has to end.
 struct Open {
     key: KeyId,
     organization: OrganizationId,
@@ -72,31 +73,31 @@ struct Open {
     ended: Event,
 }
 
-/// Removes a stream when it has ended, however it did.
+/// Removes a stream from the open ones when it ends, for whatever reason.
 struct Registration {
     streams: Arc<crate::shared::Shared>,
     number: u64,
     open: Arc<Open>,
 }
 
-/// What the directory says now.
-struct Said {
+/// The keys and organizations of open streams, as the directory has them now.
+struct DirectoryState {
     keys: BTreeMap<KeyId, Result<Option<KeyRecord>, Fault>>,
     organizations: BTreeMap<OrganizationId, Result<Option<Organization>, Fault>>,
 }
 
-/// What becomes of a stream.
+/// The result of checking a stream.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Its caller may call.
+    /// The caller may still call.
     Verified,
-    /// That is not known.
+    /// The store did not answer.
     Unknown,
-    /// It ends, for this reason.
+    /// The stream has to end, for this reason.
     Over(&'static str),
 }
 
-/// Ready when the stream of this call has to end.
+/// A future that is ready when the stream of this call has to end.
 pub(crate) fn over<P: Platform>(
     gateway: &Gateway<P>,
     call: &Rc<Call>,
@@ -108,7 +109,7 @@ pub(crate) fn over<P: Platform>(
         }
         let interval = gateway.shared.stream_check();
         while !registration.open.over.load(Ordering::Acquire) {
-            gateway.background.wait(interval / EDGE_LOOKS).await;
+            gateway.background.wait(interval / EDGE_POLLS).await;
             let now = gateway.clock.now();
             if gateway.shared.schedule.is_due(Job::Streams, interval, now) {
                 gateway.check_streams().await;
@@ -150,7 +151,7 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that have not been told to end.
+    /// The streams that do not have to end yet.
     fn open(&self) -> Vec<Arc<Open>> {
         let registered = self.registered();
         let open = registered.open.values().filter(|open| !open.over.load(Ordering::Acquire));
@@ -161,15 +162,15 @@ impl Streams {
 impl Open {
     async fn ended(&self) {
         loop {
-            let told = self.ended.listen();
+            let ended = self.ended.listen();
             if self.over.load(Ordering::Acquire) {
                 return;
             }
-            told.await;
+            ended.await;
         }
     }
 
-    /// The row of a stream that is ended.
+    /// The audit row of a stream that is ended.
     fn audit(&self, at: Timestamp, reason: &str) -> AuditRecord {
         AuditRecord {
             at,
@@ -185,16 +186,16 @@ impl Open {
 }
 
 impl<P: Platform> Gateway<P> {
-    /// Judges every open stream, and ends those whose caller may call no more.
+    /// Checks every open stream, and ends those whose caller may no longer call.
     pub(crate) async fn check_streams(&self) {
         let open = self.shared.streams.open();
         if open.is_empty() {
             return;
         }
-        let said = self.ask_about(&open).await;
+        let state = self.ask_about(&open).await;
         let now = self.clock.now();
         for stream in open {
-            match self.judge(&stream, &said, now) {
+            match self.judge(&stream, &state, now) {
                 Verdict::Verified => {
                     stream.verified_at_micros.store(now.micros(), Ordering::Relaxed);
                 }
@@ -209,7 +210,7 @@ impl<P: Platform> Gateway<P> {
         }
     }
 
-    async fn ask_about(&self, open: &[Arc<Open>]) -> Said {
+    async fn ask_about(&self, open: &[Arc<Open>]) -> DirectoryState {
         let keys: BTreeSet<KeyId> = open.iter().map(|stream| stream.key).collect();
         let organizations: BTreeSet<OrganizationId> =
             open.iter().map(|stream| stream.organization).collect();
@@ -223,12 +224,12 @@ impl<P: Platform> Gateway<P> {
             .buffer_unordered(READS_MAX)
             .collect()
             .await;
-        Said { keys, organizations }
+        DirectoryState { keys, organizations }
     }
 
-    fn judge(&self, stream: &Open, said: &Said, now: Timestamp) -> Verdict {
+    fn judge(&self, stream: &Open, state: &DirectoryState, now: Timestamp) -> Verdict {
         let (key, organization) =
-            (said.keys.get(&stream.key), said.organizations.get(&stream.organization));
+            (state.keys.get(&stream.key), state.organizations.get(&stream.organization));
         let verdict = match (key, organization) {
             (Some(Ok(key)), Some(Ok(organization))) => {
                 let config = &self.shared.config;
@@ -248,7 +249,7 @@ impl<P: Platform> Gateway<P> {
     }
 }
 
-/// Why a request like the one that began the stream would be refused now.
+/// Why the request that began the stream would be refused now; `None` if it would not be.
 fn refusal(
     stream: &Open,
     key: Option<&KeyRecord>,

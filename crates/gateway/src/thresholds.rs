@@ -1,7 +1,8 @@
-//! Thresholds that a change of terms reaches: a smaller plan may be used up the moment it is bought.
+//! Alerts for thresholds that are reached by a change of terms: a smaller plan may be used up at
+//! the moment it is bought.
 //!
-//! Whoever leases units under new terms tells of them, in that commit. Here they are told at once, also
-//! of an organization that sends no request; once each, whoever comes first.
+//! The next lease under the new terms raises these alerts in its commit. Here they are raised at
+//! once, also for an organization that sends no requests. Each alert is stored only once.
 
 use driftlock_domain::alert::reached;
 use driftlock_domain::denial::Fault;
@@ -14,21 +15,22 @@ use crate::gateway::Gateway;
 use crate::ports::{Alerts, Clock, Platform, UsageRecords};
 
 impl<P: Platform> Gateway<P> {
-    /// The organization was changed, and that is committed: what fails here is told with its next lease.
+    /// Raises alerts and seals usage after a committed change of an organization. If raising alerts
+    /// fails here, the next lease raises them.
     pub(crate) async fn note_change(&self, before: &Organization, after: &Organization) {
         let now = self.clock.now();
         let (old, new) = (self.terms(before, now), self.terms(after, now));
         if let Some(terms) = new.filter(|_| old != new)
-            && let Err(fault) = self.tell_reached(after, terms, now).await
+            && let Err(fault) = self.raise_reached(after, terms, now).await
         {
-            let (organization, cause) = (after.id, fault.cause);
-            tracing::error!(%organization, cause, "thresholds of new terms are told later");
+            let (organization, error) = (after.id, fault.cause);
+            tracing::error!(%organization, error, "could not raise threshold alerts; will retry");
         }
         if old != new
             && let Err(fault) = self.seal_usage(after).await
         {
-            let (organization, cause) = (after.id, fault.cause);
-            tracing::error!(%organization, cause, "reported usage is corrected later");
+            let (organization, error) = (after.id, fault.cause);
+            tracing::error!(%organization, error, "could not seal usage; will retry");
         }
     }
 
@@ -39,7 +41,7 @@ impl<P: Platform> Gateway<P> {
         Some(decision.entitlement(organization, plan).terms)
     }
 
-    async fn tell_reached(
+    async fn raise_reached(
         &self,
         organization: &Organization,
         terms: Terms,

@@ -1,3 +1,3 @@
-//! The gateway's own API.
+//! The gateway's API.
 
 pub(crate) mod admin;

@@ -1,5 +1,5 @@
-//! Upkeep of cells: leases are renewed, idle units given back, and settlements whose outcome stayed
-//! unknown are voided. What fails stops nothing else, and is tried again at the next round.
+//! Periodic work on cells: renews leases, gives unused units back, and voids settlements whose
+//! outcome stayed unknown. A failure stops nothing else and is retried in the next round.
 
 use std::sync::atomic::Ordering;
 
@@ -12,15 +12,15 @@ use futures_util::stream;
 use super::{Asking, IDLE_KEPT, LocalCells, RENEWED_BEFORE, lock};
 use crate::ports::{Clock, Ledger};
 
-/// Unknown outcomes remembered: more than requests can be under way.
+/// The most settlements that wait to be voided: more than there can be requests in progress.
 const VOIDS_MAX: usize = 1 << 20;
-/// Leases asked for, and settlements voided, at once.
+/// How many leases are asked for, and settlements voided, at the same time.
 const AT_ONCE: usize = 16;
-/// Settlements voided in one round.
+/// How many settlements are voided in one round.
 const VOIDED_MAX: usize = 256;
 
 impl<L: Ledger, C: Clock> LocalCells<L, C> {
-    /// One round. The first fault, after everything was tried.
+    /// Runs one round. Returns the first fault, after everything was tried.
     pub(super) async fn look_after(&self) -> Result<(), Fault> {
         let due = self.due(self.clock.now());
         let renewed = stream::iter(due).map(|organization| self.renew(organization));
@@ -30,13 +30,13 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
             let portion = voids.len().min(VOIDED_MAX);
             voids.drain(..portion).collect()
         };
-        // A round that is cut short forgets none: what is not done goes back.
+        // If the round is cancelled, the portion's rest returns to the queue when it is dropped.
         let mut portion = Portion { cells: self, left: portion };
         let voided = portion.void().await;
         renewed.and(voided)
     }
 
-    /// Takes a settlement back, as [`Ledger::void`] does; its units can be admitted again.
+    /// Undoes a settlement, see [`Ledger::void`]. Its units can be used again.
     ///
     /// # Errors
     /// As [`Ledger::void`].
@@ -54,7 +54,10 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
             voids.push_back((organization, usage));
         } else {
             self.inner.unvoided.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%usage, "too many unknown settlements: this one has to be voided by hand");
+            tracing::error!(
+                %usage,
+                "queue of settlements to void is full: this settlement stays charged"
+            );
         }
     }
 
@@ -86,8 +89,8 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         Asking::of(self, organization, asked).lease(&ask).await
     }
 
-    /// Voids a settlement, unless it never can be.
-    async fn void_or_tell(
+    /// Voids a settlement. If it can never be voided, counts and logs that, and returns `Ok`.
+    async fn void_or_report(
         &self,
         organization: OrganizationId,
         usage: UsageId,
@@ -95,8 +98,11 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
         match self.void(organization, usage).await {
             Err(fault) if fault.kind == FaultKind::Conflict => {
                 self.inner.unvoided.fetch_add(1, Ordering::Relaxed);
-                let cause = fault.cause;
-                tracing::error!(%usage, %organization, cause, "stays charged, although its client was told otherwise");
+                let error = fault.cause;
+                tracing::error!(
+                    %usage, %organization, error,
+                    "could not void a settlement: it stays charged although its client got an error"
+                );
                 Ok(())
             }
             voided => voided,
@@ -104,7 +110,7 @@ impl<L: Ledger, C: Clock> LocalCells<L, C> {
     }
 }
 
-/// Settlements that are being voided; dropped, those that are left wait for the next round.
+/// Settlements that are being voided. When this is dropped, those that are left are queued again.
 struct Portion<'a, L: Ledger, C: Clock> {
     cells: &'a LocalCells<L, C>,
     left: Vec<(OrganizationId, UsageId)>,
@@ -114,7 +120,7 @@ impl<L: Ledger, C: Clock> Portion<'_, L, C> {
     async fn void(&mut self) -> Result<(), Fault> {
         let cells = self.cells;
         let voids = stream::iter(self.left.clone()).map(|(organization, usage)| async move {
-            (usage, cells.void_or_tell(organization, usage).await)
+            (usage, cells.void_or_report(organization, usage).await)
         });
         let mut voids = std::pin::pin!(voids.buffer_unordered(AT_ONCE));
         let mut outcome = Ok(());

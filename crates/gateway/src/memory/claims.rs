@@ -1,4 +1,4 @@
-//! Idempotency keys of requests under way: who holds one until when.
+//! Claims of idempotency keys by requests in progress.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ struct Holder {
 }
 
 impl Claims {
-    /// Claims a key of which nothing is kept.
+    /// Claims a key that has no stored record.
     pub(super) fn claim(
         &mut self,
         claim: &Claim,
@@ -44,7 +44,7 @@ impl Claims {
         }
     }
 
-    /// Drops what ended by itself.
+    /// Drops expired claims.
     pub(super) fn purge(&mut self, now: Timestamp) {
         self.0.retain(|_, held| held.until > now);
     }

@@ -126,13 +126,17 @@ impl Directory for MemoryStore {
 }
 
 impl State {
-    /// A customer at Stripe is one organization's.
+    /// Checks that no other organization has the same customer at Stripe.
     fn customer_is_free(&self, wanted: &Organization) -> Result<(), Fault> {
         let taken = self.organizations.values().any(|other| {
             let same = other.stripe_customer_id == wanted.stripe_customer_id;
             other.id != wanted.id && same && wanted.stripe_customer_id.is_some()
         });
-        if taken { Err(Fault::new(FaultKind::Conflict, "another's customer")) } else { Ok(()) }
+        if taken {
+            Err(Fault::new(FaultKind::Conflict, "another organization's customer"))
+        } else {
+            Ok(())
+        }
     }
 
     fn insert_key(&mut self, key: &KeyRecord, hash: &KeyHash) -> Result<(), Fault> {
@@ -144,7 +148,7 @@ impl State {
         Ok(())
     }
 
-    /// The earlier of two revocations counts.
+    /// Revokes a key; the earlier of two revocations counts.
     fn revoke(&mut self, id: KeyId, at: Timestamp) -> Option<KeyRecord> {
         let key = self.keys.get_mut(&id)?;
         key.revoked_at = Some(key.revoked_at.map_or(at, |earlier| earlier.min(at)));

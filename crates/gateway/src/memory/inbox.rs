@@ -18,7 +18,7 @@ use driftlock_domain::time::Timestamp;
 use super::MemoryStore;
 use crate::ports::{EventInbox, Page};
 
-/// Stripe's side of the store.
+/// Stripe's events and the billing state of customers.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     events: BTreeMap<String, Kept>,
@@ -270,8 +270,8 @@ impl EventInbox for MemoryStore {
         let mut state = self.state();
         let is_old = |kept: &&Kept| {
             let InboxEntry { state, customer, received_at, .. } = &kept.entry;
-            let is_nobodys = *state == DeliveryState::Done && customer.is_none();
-            *received_at < before && (*state == DeliveryState::Ignored || is_nobodys)
+            let is_without_customer = *state == DeliveryState::Done && customer.is_none();
+            *received_at < before && (*state == DeliveryState::Ignored || is_without_customer)
         };
         let old = state.inbox.events.values().filter(is_old).take(limit);
         let old: Vec<String> = old.map(|kept| kept.entry.id.clone()).collect();

@@ -18,11 +18,11 @@ use driftlock_domain::usage::{
     BUCKET_SECS, Grouping, Settled, Settlement, UsageBucket, UsageSummary,
 };
 
-use super::{Book, Event, MemoryStore, State};
+use super::{Event, MemoryStore, OpenLedger, State};
 use crate::ports::{Ledger, UsageRecords};
 
 const DAY_SECS: i64 = 86_400;
-/// The period of what was voided before it was settled.
+/// The period of usage ids that were voided before they were settled.
 const UNKNOWN: PeriodId = PeriodId(0);
 
 impl Ledger for MemoryStore {
@@ -34,10 +34,10 @@ impl Ledger for MemoryStore {
         now: Timestamp,
     ) -> Result<LeaseGrant, Fault> {
         let mut state = self.state();
-        let book = state.open(organization, ask.terms);
-        let news = book.lease.apply_terms(ask.terms);
-        let grant = book.lease.lease(node, ask, self.sharing, now);
-        let id = book.lease.period_id();
+        let ledger = state.open(organization, ask.terms);
+        let news = ledger.lease.apply_terms(ask.terms);
+        let grant = ledger.lease.lease(node, ask, self.sharing, now);
+        let id = ledger.lease.period_id();
         state.frozen.insert(id, ask.terms.frozen());
         for alert in news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now)) {
             state.outbox.raise(alert);
@@ -74,10 +74,10 @@ impl Ledger for MemoryStore {
         }
         event.voided = true;
         let (units, period, at) = (event.receipt.units, event.period, event.receipt.at);
-        if let Some(book) = state.books.get_mut(&organization)
-            && book.lease.period_id() == period
+        if let Some(ledger) = state.ledgers.get_mut(&organization)
+            && ledger.lease.period_id() == period
         {
-            book.lease.unsettle(u64::from(units));
+            ledger.lease.unsettle(u64::from(units));
         }
         state.kept.retain(|_, (kept, _)| kept.usage != usage);
         state.append(organization, voided(usage, at));
@@ -185,24 +185,24 @@ impl UsageRecords for MemoryStore {
 impl State {
     fn settle(&mut self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
         let organization = settlement.organization;
-        let known = self.books.get(&organization);
+        let known = self.ledgers.get(&organization);
         let known = known.ok_or_else(|| Fault::store("a settlement without a lease"))?;
         if known.lease.period().end <= now {
             let period = known.lease.period().provisional(now);
             let (id, used) = self.period(organization, period);
-            let book = self.books.get_mut(&organization).expect("it was there");
-            book.lease.turn(id, period, used);
-            self.frozen.insert(id, book.lease.terms().frozen());
+            let ledger = self.ledgers.get_mut(&organization).expect("it was there");
+            ledger.lease.turn(id, period, used);
+            self.frozen.insert(id, ledger.lease.terms().frozen());
         }
-        let book = self.books.get_mut(&organization).expect("it was there");
-        let at = now.max(book.last_at);
+        let ledger = self.ledgers.get_mut(&organization).expect("it was there");
+        let at = now.max(ledger.last_at);
         let units = u64::from(settlement.units);
-        let Ok(lease) = book.lease.settle(settlement.node, units, at) else {
+        let Ok(lease) = ledger.lease.settle(settlement.node, units, at) else {
             return Ok(Settled::Refused);
         };
-        book.last_at = at;
-        let period = book.lease.period_id();
-        let (used, terms) = (book.lease.used(), book.lease.terms());
+        ledger.last_at = at;
+        let period = ledger.lease.period_id();
+        let (used, terms) = (ledger.lease.used(), ledger.lease.terms());
         let before = used.saturating_sub(units);
         for alert in crossed(organization, terms, before, used, at) {
             self.outbox.raise(alert);
@@ -227,23 +227,24 @@ impl State {
         Ok(Settled::Committed { at, period, lease })
     }
 
-    fn open(&mut self, organization: OrganizationId, terms: Terms) -> &mut Book {
-        let known = self.books.get(&organization);
-        if known.is_none_or(|book| book.lease.period() != terms.period) {
+    fn open(&mut self, organization: OrganizationId, terms: Terms) -> &mut OpenLedger {
+        let known = self.ledgers.get(&organization);
+        if known.is_none_or(|ledger| ledger.lease.period() != terms.period) {
             let (id, used) = self.period(organization, terms.period);
-            match self.books.get_mut(&organization) {
-                Some(book) => book.lease.turn(id, terms.period, used),
+            match self.ledgers.get_mut(&organization) {
+                Some(ledger) => ledger.lease.turn(id, terms.period, used),
                 None => {
                     let lease = LeaseGrantor::open(id, terms, used);
-                    self.books.insert(organization, Book { lease, last_at: Timestamp::default() });
+                    self.ledgers
+                        .insert(organization, OpenLedger { lease, last_at: Timestamp::default() });
                 }
             }
         }
-        self.books.get_mut(&organization).expect("it is there now")
+        self.ledgers.get_mut(&organization).expect("it is there now")
     }
 
-    /// A period's number and what was used in it; one that was learned late takes over what was
-    /// settled in it under another.
+    /// A period's number and the units used in it. A period that was learned late takes over the
+    /// usage that was settled within its time under another period.
     fn period(&mut self, organization: OrganizationId, period: Period) -> (PeriodId, u64) {
         let wanted = (organization, period);
         let place = self.periods.iter().position(|known| *known == wanted).unwrap_or_else(|| {
@@ -260,7 +261,7 @@ impl State {
         (id, used)
     }
 
-    /// What lies in a period, counts in another one, and is not sealed.
+    /// The receipts within a period's time that count in another period and are not sealed.
     fn misplaced(
         &self,
         organization: OrganizationId,
@@ -277,10 +278,11 @@ impl State {
         self.events.values().filter(is_misplaced).map(|event| &event.receipt)
     }
 
-    /// Whether the book is still to be turned to the period in force at an instant.
+    /// Whether the ledger has not changed to the period in force at an instant yet.
     fn is_coming(&self, organization: OrganizationId, at: Timestamp, in_force: Period) -> bool {
-        let book = self.books.get(&organization).map(|book| book.lease.period());
-        in_force.contains(at) && book.is_some_and(|book| book.start <= at && book != in_force)
+        let ledger = self.ledgers.get(&organization).map(|ledger| ledger.lease.period());
+        in_force.contains(at)
+            && ledger.is_some_and(|ledger| ledger.start <= at && ledger != in_force)
     }
 
     fn period_at(
@@ -316,7 +318,7 @@ fn number(place: usize) -> PeriodId {
     PeriodId(i64::try_from(place).unwrap_or(i64::MAX - 1) + 1)
 }
 
-/// What is entered for a number that is voided before it was settled, so that it never is.
+/// The record for a usage id that is voided before it was settled, so that it never is settled.
 fn unknown(organization_id: OrganizationId, id: UsageId) -> Event {
     let receipt = Receipt {
         id,

@@ -1,7 +1,7 @@
-//! The reference store: everything in memory, behind one lock, as plainly as it can be said.
+//! The reference store: everything in memory, behind one lock, as simple as possible.
 //!
-//! It is what other stores are compared with, and the one that leases chunks to several nodes, so
-//! that leases are proven without a database. It keeps nothing: hosts serve from durable stores.
+//! Tests compare other stores with it. It can lease chunks to several nodes, so that leases are
+//! tested without a database. It is not durable, so no host uses it.
 
 mod audit_log;
 mod claims;
@@ -24,7 +24,7 @@ use driftlock_domain::period::{Period, PeriodId};
 use driftlock_domain::receipt::Receipt;
 use driftlock_domain::time::Timestamp;
 
-/// The store; clones are the same one.
+/// The store. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
@@ -40,9 +40,9 @@ struct State {
     checkpoints: HashMap<OrganizationId, AuditHead>,
     inbox: inbox::Inbox,
     outbox: reports::Outbox,
-    books: HashMap<OrganizationId, Book>,
+    ledgers: HashMap<OrganizationId, OpenLedger>,
     periods: Vec<(OrganizationId, Period)>,
-    /// The terms that units were leased under last, by period.
+    /// The terms of the last lease of each period.
     frozen: HashMap<PeriodId, FrozenTerms>,
     events: BTreeMap<UsageId, Event>,
     kept: HashMap<IdempotencyKey, (Kept, Timestamp)>,
@@ -50,7 +50,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Book {
+struct OpenLedger {
     lease: LeaseGrantor,
     last_at: Timestamp,
 }
@@ -63,7 +63,7 @@ struct Event {
 }
 
 impl MemoryStore {
-    /// An empty store that hands units out in this way.
+    /// An empty store that shares units among nodes in this way.
     #[must_use]
     pub fn new(sharing: Sharing) -> Self {
         Self { state: Arc::default(), sharing }

@@ -25,7 +25,7 @@ const COMPARED_EVERY: Duration = Duration::from_secs(3_600);
 /// An hour of a period.
 type Place = (OrganizationId, PeriodId, Timestamp);
 
-/// What left, or is to leave.
+/// Usage reports and alerts.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     reports: BTreeMap<String, Kept>,
@@ -37,12 +37,12 @@ struct Kept {
     report: Report,
     place: Place,
     due_at: Timestamp,
-    /// Until when somebody has it.
+    /// Until when a caller has taken the report.
     taken_until: Timestamp,
 }
 
 impl Outbox {
-    /// Whether something of an hour is sealed.
+    /// Whether any usage of an hour is sealed.
     pub(super) fn is_sealed(
         &self,
         organization: OrganizationId,
@@ -255,7 +255,7 @@ impl UsageReports for MemoryStore {
             let sealed = state.outbox.sum(organization, id).units;
             let own = state.outbox.reports.values();
             let own = own.filter(|kept| (kept.place.0, kept.place.1) == (organization, id));
-            let told = |states: &[ReportState]| {
+            let values = |states: &[ReportState]| {
                 let of = own.clone().filter(|kept| states.contains(&kept.report.state));
                 of.map(|kept| kept.report.sealed.value).sum()
             };
@@ -264,9 +264,9 @@ impl UsageReports for MemoryStore {
                 settled,
                 sealed,
                 open: u64::saturating_sub(settled, sealed),
-                acknowledged: told(&[ReportState::Done]),
-                outstanding: told(&[ReportState::Pending, ReportState::Reconcile]),
-                dead: told(&[ReportState::Dead]),
+                acknowledged: values(&[ReportState::Done]),
+                outstanding: values(&[ReportState::Pending, ReportState::Reconcile]),
+                dead: values(&[ReportState::Dead]),
             });
         }
         sums.sort_by_key(|sums| std::cmp::Reverse(sums.period.start));
@@ -306,7 +306,7 @@ impl Kept {
 }
 
 impl State {
-    /// What is settled and not sealed, by hours that have done growing.
+    /// Usage that is settled and not sealed, by hour, of hours that are complete.
     fn open_buckets(&self, organization: OrganizationId, now: Timestamp) -> Vec<(Place, Bucket)> {
         let mut open = Vec::new();
         for (id, mut period) in self.periods_of(organization) {

@@ -1,4 +1,5 @@
-//! Another kind of ledger takes an organization over; see [`driftlock_domain::ledger_host`].
+//! The handover of an organization to another kind of ledger host; see
+//! [`driftlock_domain::ledger_host`].
 
 use std::time::Duration;
 
@@ -8,30 +9,30 @@ use driftlock_domain::ledger_host::LedgerKind;
 use driftlock_domain::organization::Organization;
 use driftlock_domain::time::Timestamp;
 
-/// Who is to count an organization's units.
+/// An operator's request to hand an organization over to another ledger host.
 #[derive(Debug, Clone)]
 pub struct HandoverAsk {
-    /// Whose units.
+    /// The organization.
     pub organization: OrganizationId,
-    /// Who is to count them.
+    /// The kind of host that will meter the organization.
     pub to: LedgerKind,
-    /// When the billing period in force ends.
+    /// When the current billing period ends.
     pub period_end: Timestamp,
-    /// How long before it happens it is known at least.
+    /// The handover takes effect this long after `now` at the earliest.
     pub notice: Duration,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// The row of the audit log.
+    /// The row for the audit log.
     pub audit: AuditRecord,
 }
 
-/// What became of it.
+/// The outcome of [`HandoverAsk`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandedOver {
-    /// It is agreed on: the organization as it is now.
+    /// The handover is stored; this is the organization with it.
     Agreed(Box<Organization>),
     /// There is no such organization.
     Unknown,
-    /// This store knows one kind of ledger only.
+    /// This store supports only one kind of ledger host.
     OneKind,
 }

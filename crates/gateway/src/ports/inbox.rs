@@ -1,4 +1,5 @@
-//! The port of Stripe's events: an inbox that loses nothing, and what follows from it.
+//! The port for Stripe's events: an inbox that loses no event, and the billing state that follows
+//! from the events.
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
@@ -11,33 +12,33 @@ use driftlock_domain::time::Timestamp;
 
 use super::Page;
 
-/// Stripe's events and what followed from them.
+/// Stripe's events and the billing state that follows from them.
 pub trait EventInbox {
-    /// Keeps a delivery; whether its event is new. A known one changes nothing.
+    /// Stores a delivery and returns whether its event is new. A known event changes nothing.
     async fn receive(&self, delivery: Delivery) -> Result<bool, Fault>;
     /// Customers with events to be processed at `now`, at most `limit`.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<String>, Fault>;
-    /// Events due at `now` of which nobody knows yet whose they are, with the bytes that were signed.
+    /// Unassigned events that are due at `now`, at most `limit`, with the bytes that Stripe signed.
     async fn unassigned_events(
         &self,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<UnassignedEvent>, Fault>;
-    /// Whose an unassigned event is.
+    /// Assigns an unassigned event to a customer.
     async fn assign(&self, event: &str, customer: &str) -> Result<(), Fault>;
-    /// Notes that an unassigned event, which is no single customer's, had its effect.
+    /// Marks an unassigned event as done. It belongs to no single customer.
     async fn finish(&self, event: &str, now: Timestamp) -> Result<(), Fault>;
-    /// Notes that an unassigned event's customer could not be learned.
+    /// Records that the customer of an unassigned event could not be found, and when to try again.
     async fn postpone_unassigned(&self, event: &str, postponed: Postponed) -> Result<(), Fault>;
-    /// Everything that is known of a customer.
+    /// Everything that the store has of a customer.
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault>;
-    /// Commits what follows from a customer's events, all of it or nothing; `false` when somebody
-    /// else committed since the file was read, gave the organization another customer, or
-    /// this customer to another organization.
+    /// Commits the result of a customer's events, all of it or nothing. `false` means that since
+    /// the file was read, another commit came first, the organization got another customer, or the
+    /// customer got another organization.
     async fn commit(&self, commit: BillingCommit) -> Result<bool, Fault>;
-    /// Notes that a customer's pending events could not be processed.
+    /// Records that a customer's pending events could not be processed, and when to try again.
     async fn postpone(&self, customer: &str, postponed: Postponed) -> Result<(), Fault>;
-    /// A page of the events in one state, or in any.
+    /// A page of the events in one state, or of all events.
     async fn events(
         &self,
         state: Option<DeliveryState>,
@@ -45,17 +46,19 @@ pub trait EventInbox {
     ) -> Result<Vec<InboxEntry>, Fault>;
     /// One event.
     async fn event(&self, event: &str) -> Result<Option<InboxEntry>, Fault>;
-    /// Makes an event pending again, of whatever state; as it then is, if there is one.
+    /// Makes an event pending again, whatever its state is. Returns the changed event, or `None`
+    /// when there is no such event.
     async fn replay(&self, event: &str, now: Timestamp) -> Result<Option<InboxEntry>, Fault>;
-    /// Customers with events that had their effect and came, or were looked at by [`Self::forget`],
+    /// Customers with processed events that were received, or last looked at by [`Self::forget`],
     /// before `before`; at most `limit`.
     async fn aged(&self, before: Timestamp, limit: usize) -> Result<Vec<String>, Fault>;
-    /// Removes a customer's events that had their effect and of which nothing is lost; how many.
+    /// Deletes a customer's processed events that no longer affect the billing state. Returns how
+    /// many were deleted.
     async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault>;
-    /// Removes events from before `before` that have no effect, or had one on no single customer; how
-    /// many of at most `limit`.
+    /// Deletes events from before `before` that have no effect or belong to no single customer, at
+    /// most `limit`. Returns how many were deleted.
     async fn forget_others(&self, before: Timestamp, limit: usize) -> Result<u64, Fault>;
-    /// A page of an organization's invoices, the newest first.
+    /// A page of an organization's invoices, newest first.
     async fn invoices(
         &self,
         organization: OrganizationId,

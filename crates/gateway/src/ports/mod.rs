@@ -1,8 +1,8 @@
-//! What the flow needs of a platform and of a store: small traits, each method one atomic domain
-//! operation, never a transaction handed out.
+//! The ports of the gateway: small traits that stores and hosts implement. Each method is one
+//! atomic domain operation; no method hands out a transaction.
 //!
-//! Futures need not be `Send`: natively each core runs its own loop, at the edge there is one
-//! thread anyway. [`Platform`] bundles the choice of adapters, so that the flow has one type
+//! Futures need not be `Send`: on the native server each core runs its own event loop, at the edge
+//! there is one thread. [`Platform`] bundles the adapters, so that the gateway has one type
 //! parameter.
 #![expect(
     async_fn_in_trait,
@@ -42,39 +42,40 @@ use futures_util::Stream;
 
 use crate::buffers::Buffers;
 
-/// A page of a list: rows after the cursor, in order of id (oldest first).
+/// A request for a page of a list: rows after the cursor, in order of id (oldest first).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page<Id> {
-    /// The last row of the page before.
+    /// The id of the last row of the page before.
     pub after: Option<Id>,
     /// How many rows, 1 to 1,000.
     pub limit: usize,
 }
 
-/// Organizations and keys. Changes commit together with their audit row.
+/// Organizations and keys. A change and its audit row are one commit.
 pub trait Directory {
-    /// The key of this hash, revoked and expired ones too.
+    /// The key with this hash, also when it is revoked or expired.
     async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, Fault>;
-    /// The same, and its organization along with it where that costs no other call.
+    /// Like [`Self::key_by_hash`], with the key's organization if the store can read it in the same
+    /// call.
     async fn key_with_owner(
         &self,
         hash: &KeyHash,
     ) -> Result<Option<(KeyRecord, Option<Organization>)>, Fault> {
         Ok(self.key_by_hash(hash).await?.map(|key| (key, None)))
     }
-    /// The key of this id.
+    /// The key with this id.
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, Fault>;
     /// An organization.
     async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, Fault>;
     /// A page of organizations.
     async fn organizations(&self, page: Page<OrganizationId>) -> Result<Vec<Organization>, Fault>;
-    /// Makes an organization; `FaultKind::Conflict` when the id exists.
+    /// Creates an organization; `FaultKind::Conflict` when the id exists.
     async fn create_organization(
         &self,
         organization: &Organization,
         audit: AuditRecord,
     ) -> Result<(), Fault>;
-    /// Changes an organization; `None` when there is none.
+    /// Changes an organization; `None` when it does not exist.
     async fn patch_organization(
         &self,
         id: OrganizationId,
@@ -87,22 +88,23 @@ pub trait Directory {
         organization: OrganizationId,
         page: Page<KeyId>,
     ) -> Result<Vec<KeyRecord>, Fault>;
-    /// Makes a key; `FaultKind::Conflict` when id or hash exists.
+    /// Creates a key; `FaultKind::Conflict` when the id or the hash exists.
     async fn create_key(
         &self,
         key: &KeyRecord,
         hash: &KeyHash,
         audit: AuditRecord,
     ) -> Result<(), Fault>;
-    /// Revokes a key at an instant (the earlier one wins, if it has one); `None` when there is none.
+    /// Revokes a key at an instant; if it has one already, the earlier one wins. `None` when the
+    /// key does not exist.
     async fn revoke_key(
         &self,
         id: KeyId,
         at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault>;
-    /// Makes `successor` and revokes `id` at `revoke_at`, in one commit; `None` when there is no
-    /// such key.
+    /// Creates `successor` and revokes `id` at `revoke_at`, in one commit; `None` when the key `id`
+    /// does not exist.
     async fn rotate_key(
         &self,
         id: KeyId,
@@ -111,17 +113,18 @@ pub trait Directory {
         revoke_at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Option<KeyRecord>, Fault>;
-    /// Notes when keys were last used; earlier times than the noted ones change nothing.
+    /// Stores when keys were last used; times before the stored ones change nothing.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<(), Fault>;
 
-    /// Whether the store takes writes; where that cannot be told, whether it answers.
+    /// Checks that the store takes writes, or at least that it answers if writing cannot be
+    /// checked.
     async fn ready(&self) -> Result<(), Fault> {
         self.organization(OrganizationId::from_bytes([0; 16])).await.map(drop)
     }
 
-    /// Has another kind of ledger count an organization's units from the end of the period on, or at
-    /// once where that splits no period; see [`driftlock_domain::ledger_host`]. A store that knows one
-    /// kind only hands nothing over.
+    /// Hands an organization over to another kind of ledger host: from the end of the billing
+    /// period, or at once if that splits no period; see [`driftlock_domain::ledger_host`]. The
+    /// default is for a store that supports only one kind.
     async fn hand_over(&self, _handover: HandoverAsk) -> Result<HandedOver, Fault> {
         Ok(HandedOver::OneKind)
     }
@@ -130,46 +133,47 @@ pub trait Directory {
 /// Why a request was not admitted.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The caller's doing; with the limits as they are, where they are known.
+    /// The caller's error, with the current limits if they are known.
     Denied(Denial, Option<LimitsNow>),
-    /// Ours.
+    /// The gateway's error.
     Fault(Fault),
 }
 
-/// Admission: rate limits and quota, all or nothing.
+/// Admission of requests by rate limits and quota.
 pub trait Admission {
-    /// Takes a request's share of every limit, or of none.
+    /// Takes a request's share of every limit, or of none of them.
     async fn admit(
         &self,
         organization: OrganizationId,
         charge: &Charge,
     ) -> Result<Admitted, Refusal>;
-    /// Makes a hold durable. An `Err` means that it is not in the ledger, or will be voided.
+    /// Stores the charge for a hold durably. An `Err` means that the settlement is not in the
+    /// ledger, or that it will be voided.
     async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault>;
-    /// Gives a hold back. Takes no time worth awaiting: at the edge it is sent in the background.
+    /// Gives a hold back. It does not wait: at the edge the message is sent in the background.
     fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<IdempotencyKey>);
-    /// An idempotency key is no longer in flight.
+    /// Ends the claim of an idempotency key: its request is no longer in progress.
     fn finish(&self, organization: OrganizationId, key: IdempotencyKey, usage: UsageId);
-    /// Upkeep: renews leases, gives idle ones back, voids settlements whose outcome stayed unknown.
+    /// Renews leases, gives unused ones back, and voids settlements whose outcome stayed unknown.
     async fn tend(&self) -> Result<(), Fault>;
-    /// Settlements of unknown outcome that are still to be voided.
+    /// How many settlements of unknown outcome are not voided yet.
     fn voids_pending(&self) -> usize {
         0
     }
-    /// Settlements since the start that stay charged although their clients were told otherwise.
+    /// How many settlements since the start stay charged although their clients got an error.
     fn unvoided(&self) -> u64 {
         0
     }
     /// The node that holds the leases.
     fn node(&self) -> NodeId;
-    /// A new receipt's number. Where an organization's usage is a place of its own (at the edge),
-    /// the number tells which, since a receipt is looked up by its number alone.
+    /// A new receipt number. Receipts are looked up by the number alone. So at the edge, where each
+    /// organization has a separate object, the number contains the organization.
     fn usage_id(&self, _organization: OrganizationId, at: Timestamp, entropy: [u8; 10]) -> UsageId {
         UsageId::make(at, entropy)
     }
 }
 
-/// The book of record of usage, as admission writes it.
+/// The durable record of settlements, as admission writes it.
 pub trait Ledger {
     /// Renews, extends or gives back a node's lease.
     async fn lease(
@@ -179,22 +183,22 @@ pub trait Ledger {
         ask: &LeaseAsk,
         now: Timestamp,
     ) -> Result<LeaseGrant, Fault>;
-    /// Makes usage, audit row, idempotency record and outbox row durable, in one commit. A usage
-    /// id that is in the ledger already is `Repeated`, and changes nothing; one that was voided, or
-    /// an idempotency key that another usage id holds, is `Refused`.
+    /// Stores usage, audit row, idempotency record and outbox row in one commit. A usage id that
+    /// is already in the ledger is `Repeated` and changes nothing. A usage id that was voided, or
+    /// an idempotency key that belongs to another usage id, is `Refused`.
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault>;
-    /// Takes a settlement back whose outcome was unknown. One that is not there may still be on its
-    /// way: its number is refused for a day from when it was made. `FaultKind::Conflict` when it can
-    /// never be taken back, since Stripe may know of it.
+    /// Undoes a settlement whose outcome was unknown. If the ledger does not have it, it may still
+    /// arrive: so its usage id is refused until a day after the id was made. `FaultKind::Conflict`
+    /// means that the settlement can never be undone, since Stripe may have been sent its usage.
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault>;
 }
 
-/// What was settled: usage, receipts, idempotency records. Apart from [`Ledger`], since at the edge
-/// only an organization's object writes, and everybody reads.
+/// Usage, receipts and idempotency records. This trait is separate from [`Ledger`], since at the
+/// edge only an organization's Durable Object settles, while every isolate looks usage up.
 pub trait UsageRecords {
-    /// The usage of the period that holds `at`: of several `in_force`, if anything was ever leased
-    /// in that one; else one in which something counts, the one learned last. `None` when there is
-    /// none.
+    /// The usage of the period that contains `at`. If several do: the period `in_force` if anything
+    /// was ever leased in it, otherwise the most recently learned period that has usage. `None`
+    /// when there is none.
     async fn usage(
         &self,
         organization: OrganizationId,
@@ -204,16 +208,17 @@ pub trait UsageRecords {
     ) -> Result<Option<UsageSummary>, Fault>;
     /// A receipt.
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault>;
-    /// What is kept of an idempotency key, unless it is older than its 24 hours. A settlement without
-    /// an answer is kept without one.
+    /// The record of an idempotency key, unless it is older than 24 hours. A settlement without a
+    /// stored answer has a record without one.
     async fn kept(
         &self,
         organization: OrganizationId,
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<Kept>, Fault>;
-    /// Claims a key for `usage` before its request begins, for `lifetime` at most: where several
-    /// processes share the store, no two run under one key. A node sees to its own by itself.
+    /// Claims a key for `usage` before its request begins, for at most `lifetime`. So processes
+    /// that share a store do not run two requests under one key. Within one node the cell ensures
+    /// that, so a store of one node needs only the default.
     async fn claim(
         &self,
         organization: OrganizationId,
@@ -224,7 +229,7 @@ pub trait UsageRecords {
     ) -> Result<Claimed, Fault> {
         self.kept(organization, &claim.key, now).await.map(Claimed::from)
     }
-    /// Ends a claim that left nothing to be kept.
+    /// Ends a claim whose request was not settled.
     async fn unclaim(
         &self,
         _organization: OrganizationId,
@@ -233,12 +238,12 @@ pub trait UsageRecords {
     ) -> Result<(), Fault> {
         Ok(())
     }
-    /// Drops a portion of what is kept no longer: idempotency records older than 24 hours, and
-    /// what else a store purges. How many rows; 0 once there is no more.
+    /// Deletes a portion of the expired rows: idempotency records older than 24 hours, and whatever
+    /// else the store purges. Returns how many rows were deleted; 0 means that none are left.
     async fn purge_kept(&self, now: Timestamp) -> Result<u64, Fault>;
 }
 
-/// The audit log, a hash chain per organization.
+/// The audit log: one hash chain for each organization.
 pub trait AuditLog {
     /// Appends records in order.
     async fn append(&self, records: Vec<(OrganizationId, AuditRecord)>) -> Result<(), Fault>;
@@ -249,12 +254,13 @@ pub trait AuditLog {
         after: u64,
         limit: usize,
     ) -> Result<Vec<AuditEntry>, Fault>;
-    /// The end of the chain.
+    /// The last entry of the chain.
     async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault>;
-    /// Where the kept part of the chain begins: what [`Self::prune`] removed last.
+    /// The last entry that [`Self::prune`] removed: the kept part of the chain begins after it.
     async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault>;
-    /// Removes the oldest entries from before `before`, in portions of at least a day and of some
-    /// thousands at most, and enters the new checkpoint in the same commit; how many there were.
+    /// Removes a portion of the oldest entries from before `before` and stores the new checkpoint
+    /// in the same commit. A portion spans at least a day and has at most some thousand entries.
+    /// Returns how many entries were removed.
     async fn prune(
         &self,
         organization: OrganizationId,
@@ -266,38 +272,40 @@ pub trait AuditLog {
 /// How a response body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// To its last byte.
+    /// The last byte was sent.
     Complete,
-    /// The backend broke off, or the client went away.
+    /// The backend or the client closed the connection before the end.
     Truncated,
 }
 
-/// A response body read up to a bound.
+/// A response body that was read up to a bound.
 #[derive(Debug)]
 pub enum Collected<B> {
-    /// All of it.
+    /// The whole body.
     Whole(Bytes),
-    /// It is greater, takes longer, or finds no room: a body that yields what was read and then the rest.
+    /// The body is too large or too slow, or the buffers are full. This body yields the bytes that
+    /// were read, and then the rest.
     Unfinished(B),
-    /// It broke off, for this reason.
+    /// The body broke off, for this reason.
     Broken(String),
 }
 
-/// The way to the backend.
+/// The HTTP client for the backend.
 pub trait Upstream: 'static {
-    /// A client's body, as the host receives it.
+    /// The type of request bodies.
     type RequestBody: 'static;
-    /// A backend's body, as the host passes it on.
+    /// The type of response bodies.
     type ResponseBody: 'static;
 
-    /// Sends a request and waits for the response's head. The host states how the request's body is
-    /// delimited, whatever its headers say.
+    /// Sends a request and waits for the response's head. The host writes the framing of the
+    /// request body itself, whatever the headers say.
     async fn send(
         &self,
         request: http::Request<Self::RequestBody>,
         route: &Route,
     ) -> Result<http::Response<Self::ResponseBody>, SendError>;
-    /// Reads a client's body of at most `max` bytes; what it is read into holds its share of `buffers`.
+    /// Reads a client's body of at most `max` bytes. The bytes keep their share of `buffers` until
+    /// they are dropped.
     async fn collect(
         &self,
         body: Self::RequestBody,
@@ -306,15 +314,15 @@ pub trait Upstream: 'static {
     ) -> Result<Bytes, Refusal>;
     /// A request body of these bytes.
     fn request_body(bytes: Bytes) -> Self::RequestBody;
-    /// A client's body that fails once more than `max` bytes came.
+    /// A client's body that fails once it has more than `max` bytes.
     fn limited(body: Self::RequestBody, max: u64) -> Self::RequestBody;
     /// A response body of these bytes.
     fn response_body(bytes: Bytes) -> Self::ResponseBody;
-    /// A response body that is made as it is read; a fault breaks it off.
+    /// A response body that is produced while it is read; a fault ends it early.
     fn stream_body(parts: impl Stream<Item = Result<Bytes, Fault>> + 'static)
     -> Self::ResponseBody;
-    /// Reads a backend's body of at most `max` bytes, for so long at most, as far as `buffers` have room
-    /// for it twice: it is settled, and answered.
+    /// Reads a backend's body of at most `max` bytes, for at most `within`, while `buffers` have
+    /// room for it twice: the body is both stored with the settlement and sent to the client.
     async fn collect_answer(
         &self,
         body: Self::ResponseBody,
@@ -322,102 +330,102 @@ pub trait Upstream: 'static {
         within: Duration,
         buffers: &Arc<Buffers>,
     ) -> Collected<Self::ResponseBody>;
-    /// A body that may go on for ever (a stream of events, or the WebSocket in place of a body) ends
-    /// as soon as what `over` makes is ready. Other bodies stay as they are, and `over` is not called.
+    /// Ends an endless body (a stream of events, or a WebSocket in place of a body) as soon as the
+    /// future that `over` makes is ready. Other bodies stay as they are, and `over` is not called.
     fn ended_by<F: Future<Output = ()> + 'static>(
         body: Self::ResponseBody,
         over: impl FnOnce() -> F,
     ) -> Self::ResponseBody;
-    /// A body that tells how it ended, once.
+    /// A body that calls `ended` once when it ends.
     fn watch(body: Self::ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> Self::ResponseBody;
 }
 
-/// Why no response head came.
+/// Why there is no response head.
 #[derive(Debug)]
 pub enum SendError {
-    /// The backend's failure, or ours.
+    /// The backend or the gateway failed.
     Fault(Fault),
-    /// The client's: its body was too large, broke off or stalled.
+    /// The client's body was too large, broke off or stalled.
     Denied(Denial),
 }
 
-/// The time, for two purposes that must not be mixed.
+/// Two clocks for two purposes that must not be mixed.
 pub trait Clock {
-    /// The time by which everything is ordered and decided here. It never goes backwards, and it
-    /// follows a wall clock that leaps only once the leap is confirmed.
+    /// The time for all of the gateway's own decisions and orders. It never goes backwards. It
+    /// follows a leap of the wall clock only once the leap is confirmed.
     fn now(&self) -> Timestamp;
-    /// The wall clock as it is set at this moment; it may go backwards. Use it only to judge a time
-    /// that an outside party states or checks (a signature's `t`, the time of a meter event).
+    /// The wall clock as it is set now; it may go backwards. Use it only to judge a time that an
+    /// outside party states or checks (a signature's `t`, the time of a meter event).
     fn wall(&self) -> Timestamp;
-    /// The earlier of both: what an outside party checks by its own clock is not done before its time
-    /// by either.
+    /// The earlier of both clocks. Use it for work that an outside party checks by its own clock
+    /// and that must not happen too early by either clock.
     fn agreed(&self) -> Timestamp {
         self.now().min(self.wall())
     }
-    /// What is known of the clock: whether its time may be used for what cannot be undone.
+    /// The state of the clock: whether its time may be used for work that cannot be undone.
     fn status(&self) -> ClockStatus {
         ClockStatus::STEADY
     }
 }
 
-/// Unpredictable bytes.
+/// A source of unpredictable bytes.
 pub trait Entropy {
     /// Fills the buffer.
     fn fill(&self, buffer: &mut [u8]);
 }
 
-/// Work that outlives the request that began it.
+/// Runs work that outlives the request that began it.
 pub trait Background {
-    /// Runs a future to its end, whatever becomes of the caller.
+    /// Runs a future to its end, also when the caller is cancelled.
     fn spawn(&self, work: impl Future<Output = ()> + 'static);
-    /// Waits.
+    /// Waits for this long.
     async fn wait(&self, time: Duration);
 }
 
-/// Ten unpredictable bytes: what an id needs.
+/// Ten unpredictable bytes, as an id needs them.
 pub fn id_entropy(entropy: &impl Entropy) -> [u8; 10] {
     let mut bytes = [0; 10];
     entropy.fill(&mut bytes);
     bytes
 }
 
-/// Calls of other services: Stripe's API.
+/// The HTTP client for other services, that is Stripe's API.
 pub trait HttpClient {
-    /// Sends a request and reads its answer, both within the host's bounds of time and size.
+    /// Sends a request and reads the answer, within the host's limits of time and size.
     async fn call(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, NoAnswer>;
 }
 
-/// No answer came, and why; whether the request had its effect is unknown. Never with a secret.
+/// Why no answer came. Whether the request had an effect is unknown. The text contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NoAnswer(pub String);
 
-/// A host's choice of adapters.
+/// The adapters that a host uses.
 pub trait Platform: 'static {
-    /// Who counts units here, where the directory knows others too.
+    /// The kind of ledger host that this host is.
     const LEDGER: LedgerKind;
     /// Organizations and keys.
     type Directory: Directory;
-    /// Limits and quota.
+    /// Rate limits and quota.
     type Admission: Admission;
-    /// What was settled.
+    /// Usage, receipts and idempotency records.
     type Usage: UsageRecords;
     /// The audit log.
     type Audit: AuditLog;
     /// Stripe's events.
     type Inbox: EventInbox;
-    /// Usage on its way to Stripe.
+    /// The outbox of usage for Stripe.
     type Reports: UsageReports;
-    /// What people are to be told.
+    /// Alerts for people.
     type Alerts: Alerts;
-    /// The way to Stripe.
+    /// The HTTP client for Stripe.
     type Http: HttpClient;
-    /// The backend.
+    /// The HTTP client for the backend.
     type Upstream: Upstream;
-    /// The time.
+    /// The clock.
     type Clock: Clock;
-    /// Unpredictable bytes.
+    /// The source of unpredictable bytes.
     type Entropy: Entropy;
-    /// Work in the background.
+    /// Runs work in the background.
     type Background: Background;
 }

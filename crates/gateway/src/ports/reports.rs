@@ -1,4 +1,4 @@
-//! The ports of what leaves: usage reports to Stripe, and alerts.
+//! The ports for usage reports to Stripe and for alerts.
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
@@ -10,30 +10,30 @@ use driftlock_domain::time::Timestamp;
 
 use super::Page;
 
-/// Usage on its way to Stripe: the outbox that settlements fill, sealed into reports.
+/// The outbox of usage for Stripe: settlements fill buckets, and buckets are sealed into reports.
 pub trait UsageReports {
-    /// Organizations that are customers at Stripe and have something to be sealed or sent.
+    /// Organizations that have a customer at Stripe and usage to be sealed or sent.
     async fn reporting(
         &self,
         now: Timestamp,
         page: Page<OrganizationId>,
     ) -> Result<Vec<OrganizationId>, Fault>;
-    /// Seals an organization's buckets that have done growing; how many. What is settled into one
-    /// of them later becomes a report of its own.
+    /// Seals an organization's buckets that are complete by `rule`. Returns how many were sealed.
+    /// Usage that is settled into a sealed bucket later becomes a separate report.
     async fn seal(
         &self,
         organization: OrganizationId,
         rule: SealRule,
         now: Timestamp,
     ) -> Result<u64, Fault>;
-    /// The report that is due longest; nobody else is handed it for a while. If it is to be sent,
-    /// the attempt is committed already.
+    /// Takes the report that has been due longest; other callers do not get it for a while. If the
+    /// report is to be sent, the attempt is already committed.
     async fn take_report(
         &self,
         organization: OrganizationId,
         now: Timestamp,
     ) -> Result<Option<Report>, Fault>;
-    /// What became of a report that was taken.
+    /// Records the outcome of a report that was taken.
     async fn answer_report(
         &self,
         organization: OrganizationId,
@@ -47,7 +47,7 @@ pub trait UsageReports {
         organization: OrganizationId,
         window: Period,
     ) -> Result<Vec<Report>, Fault>;
-    /// A page of all organizations' reports in one state, or in any, in order of identifier.
+    /// A page of all organizations' reports, in one state or in all, in order of identifier.
     async fn reports_in(
         &self,
         state: Option<ReportState>,
@@ -59,8 +59,9 @@ pub trait UsageReports {
         organization: OrganizationId,
         identifier: &str,
     ) -> Result<Option<Report>, Fault>;
-    /// Makes a dead report due at `now`, together with its audit row; whether it was one. What was
-    /// tried stays noted, so that one that Stripe may have is compared before it is sent again.
+    /// Makes a dead report due at `now`, in one commit with the audit row. Returns whether the
+    /// report was dead. Its attempts stay recorded, so that a report that Stripe may have is
+    /// compared with Stripe before it is sent again.
     async fn revive_report(
         &self,
         organization: OrganizationId,
@@ -68,7 +69,7 @@ pub trait UsageReports {
         audit: AuditRecord,
         now: Timestamp,
     ) -> Result<bool, Fault>;
-    /// Sums of the periods that something was settled in, the newest first; at most `limit`.
+    /// Sums of the periods that have settlements, newest first; at most `limit`.
     async fn report_sums(
         &self,
         organization: OrganizationId,
@@ -76,17 +77,19 @@ pub trait UsageReports {
     ) -> Result<Vec<PeriodSums>, Fault>;
 }
 
-/// Some reports, and where the next ones begin.
+/// A page of reports and the cursor of the next page.
 #[derive(Debug, Default)]
 pub struct ReportPage {
-    /// In order of identifier; a store that has to look in many places may find fewer than asked for.
+    /// In order of identifier. A store that has to read from many places may return fewer than the
+    /// limit.
     pub rows: Vec<Report>,
     /// The cursor of the next page, if there may be one.
     pub next: Option<String>,
 }
 
 impl ReportPage {
-    /// Of `limit + 1` rows the last only says that there are more.
+    /// Makes a page from at most `limit + 1` rows: the additional row only shows that there are
+    /// more.
     #[must_use]
     pub fn cut(mut rows: Vec<Report>, limit: usize) -> Self {
         let more = rows.len() > limit;
@@ -96,11 +99,11 @@ impl ReportPage {
     }
 }
 
-/// What people are to be told. Thresholds of usage are entered by [`super::Ledger::settle`].
+/// Alerts for people. [`super::Ledger::settle`] raises those for usage thresholds.
 pub trait Alerts {
-    /// Enters an alert, unless there is one of its kind and subject.
+    /// Stores an alert, unless there is one of the same kind and subject.
     async fn raise(&self, alert: Alert) -> Result<(), Fault>;
-    /// An organization's alerts, the newest first; at most `limit`.
+    /// An organization's alerts, newest first; at most `limit`.
     async fn alerts(&self, organization: OrganizationId, limit: usize)
     -> Result<Vec<Alert>, Fault>;
 }

@@ -1,4 +1,4 @@
-//! Step 5: rate limits and quota, all or nothing.
+//! Step 5: takes the request's share of the rate limits and the quota, all or nothing.
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -13,12 +13,12 @@ use super::call::{Admitted, Call, Held};
 use crate::gateway::Gateway;
 use crate::ports::{Admission, Platform, Refusal, id_entropy};
 
-/// What settling may take beyond the backend's own time.
+/// How long settling may take after the backend's answer.
 const SETTLING_MARGIN: Duration = Duration::from_secs(10);
-/// A request is sent at most this often.
+/// A request is sent to the backend at most this many times.
 const ATTEMPTS_MAX: u64 = 2;
 
-/// Admits a request, with a hold if its route is metered, before anything of its body is read.
+/// Admits a request before its body is read, with a hold if its route is metered.
 pub(crate) async fn admit<P: Platform>(
     gateway: &Gateway<P>,
     call: Rc<Call>,
@@ -32,14 +32,14 @@ pub(crate) async fn admit<P: Platform>(
         ),
         units: call.route.units,
         lifetime: streamed(call.route.head_timeout_ms, &gateway.shared.config.timeouts)
-            // With a key the answer's body is waited for, too.
+            // With an idempotency key the answer's body is read before settling.
             .saturating_add(key.map_or(Duration::ZERO, |_| ANSWER_WITHIN)),
         claim: key,
     });
     take(gateway, call, hold).await
 }
 
-/// Admits a request that is charged nothing, whatever its route.
+/// Admits a request without a hold, whatever its route costs.
 pub(crate) async fn admit_uncharged<P: Platform>(
     gateway: &Gateway<P>,
     call: Rc<Call>,
@@ -68,15 +68,15 @@ async fn take<P: Platform>(
     Ok(Admitted { gateway: gateway.clone(), call, limits: admitted.limits, held })
 }
 
-/// A hold outlives everything that its request may wait for, and so its client, who may take its
-/// time to send the body.
+/// How long the hold of a streamed request lives: as long as the client may take to send the body,
+/// and the backend to answer.
 fn streamed(head_timeout_ms: u64, timeouts: &Timeouts) -> Duration {
     let sending = Duration::from_millis(timeouts.request_ms);
     answered(head_timeout_ms, timeouts).saturating_add(sending)
 }
 
-/// The claim of a key whose payload is in memory outlives everything that its request may still
-/// wait for: the backend and the answer's body.
+/// How long the claim of a key lives whose payload is in memory: as long as the backend may take to
+/// answer, and the answer's body to arrive.
 pub(super) fn lifetime(route: &Route, timeouts: &Timeouts) -> Duration {
     answered(route.head_timeout_ms, timeouts).saturating_add(ANSWER_WITHIN)
 }

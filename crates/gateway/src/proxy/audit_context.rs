@@ -1,4 +1,5 @@
-//! Who called, as far as the steps got: what the audit row of a refused request needs.
+//! The caller and the route of a request, as far as the steps found them, for the audit row of a
+//! refusal.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,15 +12,15 @@ use driftlock_domain::time::Timestamp;
 use crate::audit::DenialKind;
 use crate::gateway::{Gateway, RequestId};
 use crate::intern::intern;
-use crate::keys::KeyFacts;
+use crate::keys::CachedKey;
 use crate::ports::{Platform, Refusal};
 
-/// Empty until a key is known: what no organization asked for has no audit log to go to.
+/// Empty until the key is found: before that no organization, and so no audit log, is known.
 #[derive(Default)]
-pub(crate) struct AuditContext(Option<(Arc<KeyFacts>, Arc<Route>)>);
+pub(crate) struct AuditContext(Option<(Arc<CachedKey>, Arc<Route>)>);
 
 impl AuditContext {
-    pub(super) fn caller(&mut self, key: &Arc<KeyFacts>, route: &Arc<Route>) {
+    pub(super) fn caller(&mut self, key: &Arc<CachedKey>, route: &Arc<Route>) {
         self.0 = Some((Arc::clone(key), Arc::clone(route)));
     }
 

@@ -1,4 +1,5 @@
-//! Step 3: whose key it is, and whether it may be used now, from there, for that.
+//! Step 3: finds the API key and its organization, and checks that the key is valid now, from this
+//! address and for this route.
 
 use std::sync::Arc;
 
@@ -9,13 +10,13 @@ use driftlock_domain::route::Route;
 
 use super::AuditContext;
 use crate::gateway::{Arrival, Gateway};
-use crate::keys::KeyFacts;
+use crate::keys::CachedKey;
 use crate::ports::{Platform, Refusal};
 use crate::shield::Count;
 
-/// A known key and its organization.
+/// A key and its organization.
 pub(crate) struct Caller {
-    pub(crate) key: Arc<KeyFacts>,
+    pub(crate) key: Arc<CachedKey>,
     pub(crate) organization: Arc<Organization>,
 }
 
@@ -26,13 +27,13 @@ pub(crate) async fn authenticate<P: Platform>(
     audit_context: &mut AuditContext,
 ) -> Result<Caller, Refusal> {
     let failed = |denial: Denial| -> Refusal {
-        // One more request without a valid key; beyond the limit that is what the client is told.
+        // Counts a request without a valid key. Beyond the limit the client gets 429 instead.
         let shield = gateway.shared.shields.of(arrival.listener);
         let counted = shield.count(arrival.source, Count::Failed, arrival.at);
         counted.err().unwrap_or(denial).into()
     };
     let presented = PresentedKey::parse(&arrival.head.headers).map_err(|m| failed(m.into()))?;
-    let key = gateway.recall_key(presented.hash(), arrival.source, arrival.at).await?;
+    let key = gateway.cached_key(presented.hash(), arrival.source, arrival.at).await?;
     let key = key.ok_or_else(|| failed(Denial::KeyUnknown))?;
     audit_context.caller(&key, route);
     key.record.check(arrival.at, arrival.ip, route.scope.as_deref()).map_err(
@@ -42,8 +43,8 @@ pub(crate) async fn authenticate<P: Platform>(
         },
     )?;
     gateway.shared.touched.touch(&key, arrival.at);
-    let organization = gateway.recall_organization(key.record.organization, arrival.at).await?;
+    let organization = gateway.cached_organization(key.record.organization, arrival.at).await?;
     let organization = organization
-        .ok_or_else(|| Fault::new(FaultKind::Internal, "a key's organization is not there"))?;
+        .ok_or_else(|| Fault::new(FaultKind::Internal, "the key's organization does not exist"))?;
     Ok(Caller { key, organization })
 }

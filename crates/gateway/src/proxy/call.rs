@@ -1,4 +1,4 @@
-//! What the steps know of a request, and what they hand on.
+//! The types that the steps pass on: a request from its entitlement to its settlement.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -21,10 +21,10 @@ use http::{Method, Response};
 
 use crate::gateway::{Gateway, RequestBody, RequestId, ResponseBody};
 use crate::intern::intern;
-use crate::keys::KeyFacts;
+use crate::keys::CachedKey;
 use crate::ports::{Admission, Platform, Refusal, Upstream};
 
-/// A request of a known caller, entitled to the route.
+/// A request of an authenticated caller that is entitled to the route.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) at: Timestamp,
@@ -33,7 +33,7 @@ pub(crate) struct Call {
     pub(crate) trusted: TrustedWay,
     pub(crate) method: Method,
     pub(crate) route: Arc<Route>,
-    pub(crate) key: Arc<KeyFacts>,
+    pub(crate) key: Arc<CachedKey>,
     pub(crate) entitlement: Entitlement,
     pub(crate) ledger: LedgerHost,
 }
@@ -43,7 +43,7 @@ impl Call {
         self.key.record.organization
     }
 
-    /// The audit row of this request with this outcome.
+    /// The audit row for this request.
     pub(crate) fn audit(&self, at: Timestamp, action: &str, outcome: &str) -> AuditRecord {
         AuditRecord {
             at,
@@ -58,7 +58,7 @@ impl Call {
     }
 }
 
-/// The request as it will be forwarded: its path is in normal form, its headers are the client's.
+/// The request to be forwarded: its path is in normal form, its headers are still the client's.
 pub(crate) struct Forwarded<P: Platform> {
     pub(crate) head: Head,
     pub(crate) body: RequestBody<P>,
@@ -66,7 +66,8 @@ pub(crate) struct Forwarded<P: Platform> {
 }
 
 impl<P: Platform> Forwarded<P> {
-    /// With a body that fails once it exceeds the route's limit; a declared length was checked.
+    /// Makes the body fail once it exceeds the route's limit. A declared length needs no such body:
+    /// routing has checked it.
     pub(crate) fn limited(mut self) -> Self {
         if declared_length(&self.head.headers).is_none() {
             self.body = P::Upstream::limited(self.body, self.body_bytes_max);
@@ -75,7 +76,7 @@ impl<P: Platform> Forwarded<P> {
     }
 }
 
-/// A request that was admitted: it alone may be forwarded.
+/// An admitted request. Only an admitted request can be forwarded.
 pub(crate) struct Admitted<P: Platform> {
     pub(crate) gateway: Gateway<P>,
     pub(crate) call: Rc<Call>,
@@ -83,26 +84,27 @@ pub(crate) struct Admitted<P: Platform> {
     pub(crate) held: Option<Held<P>>,
 }
 
-/// A request that the backend answered.
+/// A request with the backend's answer.
 pub(crate) struct Answered<P: Platform> {
     pub(crate) admitted: Admitted<P>,
     pub(crate) response: Response<ResponseBody<P>>,
 }
 
-/// An answer whose usage, if it has any, is in the ledger.
+/// An answer whose charge, if it has one, is in the ledger.
 pub(crate) struct Settled<P: Platform> {
     pub(crate) limits: LimitsNow,
     pub(crate) receipt: Option<UsageId>,
     pub(crate) response: Response<ResponseBody<P>>,
 }
 
-/// Units held for a request: dropped, they go back, and so does the idempotency key.
+/// The units held for a request. When this is dropped, the units and the idempotency key are
+/// released.
 pub(crate) struct Held<P: Platform> {
     gateway: Gateway<P>,
     organization: OrganizationId,
     pub(crate) hold: Hold,
     key: Option<IdempotencyKey>,
-    /// What the key stands for, once the request's body was read.
+    /// The fingerprint of the request, once its body was read.
     fingerprint: Option<Fingerprint>,
     live: bool,
 }
@@ -117,17 +119,17 @@ impl<P: Platform> Held<P> {
         Self { gateway, organization, hold, key, fingerprint: None, live: true }
     }
 
-    /// The body was read: this is what the key stands for.
-    pub(crate) fn stands_for(&mut self, fingerprint: Fingerprint) {
+    /// Sets the request's fingerprint, once its body was read.
+    pub(crate) fn set_fingerprint(&mut self, fingerprint: Fingerprint) {
         self.fingerprint = Some(fingerprint);
     }
 
-    /// What a settlement claims.
+    /// The claim that is stored with the settlement.
     pub(crate) fn claim(&self) -> Option<Claim> {
         Some(Claim { key: self.key?, fingerprint: self.fingerprint? })
     }
 
-    /// The units are used: only the idempotency key goes back.
+    /// Ends the hold after settling: the units are used, only the idempotency key is released.
     pub(crate) fn used(mut self) {
         self.live = false;
         if let Some(key) = self.key {

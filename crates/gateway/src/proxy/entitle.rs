@@ -1,4 +1,4 @@
-//! Step 4: whether the organization may call, and on what terms. Pure.
+//! Step 4: decides whether the organization may call, and on what terms. No I/O.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,10 +49,10 @@ pub(crate) fn entitle<P: Platform>(
     Ok((Rc::new(call), Forwarded { head, body, body_bytes_max }))
 }
 
-/// Whether this kind of host counts the organization's units.
+/// Checks that this kind of host meters the organization.
 ///
 /// # Errors
-/// When another does: whoever counted here as well would grant a cap twice (I4).
+/// When the other kind does: if both hosts metered it, both would grant its cap (I4).
 pub(super) fn check_ledger_host<P: Platform>(
     ledger: LedgerHost,
     at: Timestamp,

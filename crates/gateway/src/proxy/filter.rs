@@ -1,4 +1,4 @@
-//! Step 1: what is malformed, or comes too often from one address, goes no further. No I/O.
+//! Step 1: refuses malformed requests and too many requests from one address. No I/O.
 
 use driftlock_domain::denial::Denial;
 use driftlock_domain::filter::{check_head, is_refused_agent};
@@ -10,7 +10,7 @@ use crate::gateway::{Arrival, Gateway};
 use crate::ports::{Platform, Refusal};
 use crate::shield::Count;
 
-/// The path in normal form.
+/// Counts and checks a request, and returns its path in normal form.
 ///
 /// # Errors
 /// The denial of a malformed request or an abusive address.
@@ -22,8 +22,8 @@ pub(crate) fn filter<P: Platform>(
     filter_uncounted(gateway, arrival)
 }
 
-/// Counts the request against the ceiling of its source. Beyond it a request that presents a key
-/// goes on: whether the key is good is known only later, and a good one always passes.
+/// Counts the request against the ceiling of its source. Beyond the ceiling a request that presents
+/// a key still continues: the key is checked only later, and a valid key always passes.
 fn count<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Result<(), Refusal> {
     let shield = gateway.shared.shields.of(arrival.listener);
     let counted = shield.count(arrival.source, Count::All, arrival.at);
@@ -33,7 +33,8 @@ fn count<P: Platform>(gateway: &Gateway<P>, arrival: &Arrival<P>) -> Result<(), 
     })
 }
 
-/// The path in normal form, of a request that goes to no count here: its endpoint has one of its own.
+/// Checks a request and returns its path in normal form. It does not count the request: use it for
+/// endpoints that have a separate count.
 ///
 /// # Errors
 /// The denial of a malformed request.
@@ -46,10 +47,10 @@ pub(crate) fn filter_uncounted<P: Platform>(
     Ok(path.into_owned())
 }
 
-/// Everything of it that does not depend on how often the address comes.
+/// Checks the request's address and head, but not its path, and counts nothing.
 ///
 /// # Errors
-/// The denial of a malformed request, or of one that the operator wants refused.
+/// The denial of a malformed request, or of an address or user agent that the operator refuses.
 pub(crate) fn screen<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,

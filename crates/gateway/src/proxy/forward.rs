@@ -1,7 +1,8 @@
-//! Step 6: to the backend, with the gateway's headers and without the client's credentials.
+//! Step 6: sends the request to the backend, with the gateway's headers and without the client's
+//! credentials.
 //!
-//! An answer whose end is not certain, or whose status is not a final one, stops here: what is passed on
-//! or settled has a body that ends where every reader finds its end.
+//! An answer whose framing is ambiguous, or whose status is not final, is refused here. So every
+//! reader of an answer that is settled and passed on finds the same end of its body.
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::headers::{Forward, from_backend, to_backend, trace_context};
@@ -19,7 +20,7 @@ pub(crate) async fn forward<P: Platform>(
 ) -> Result<Answered<P>, Refusal> {
     let Forwarded { mut head, body, .. } = request;
     let (gateway, call) = (&admitted.gateway, &admitted.call);
-    let told = Forward {
+    let forward = Forward {
         client: &gateway.shared.client_headers,
         caller: &call.key.headers,
         request_id: &call.id.value,
@@ -27,7 +28,7 @@ pub(crate) async fn forward<P: Platform>(
         trusted: call.trusted,
     };
     let is_handshake = call.route.websocket && asked(&head) == Asked::WebSocket;
-    to_backend(&mut head.headers, &told);
+    to_backend(&mut head.headers, &forward);
     if is_handshake {
         write_upgrade(&mut head.headers);
     }

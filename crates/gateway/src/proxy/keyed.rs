@@ -1,12 +1,15 @@
 //! A metered request under an idempotency key, of any method (I3): charged at most once, replayed
 //! when repeated.
 //!
-//! The key is claimed together with rate limits and quota, before the payload is read: what is denied
-//! costs no memory, and one key has one payload in memory at most. What was kept of an earlier request
-//! is looked up after that. With a key a client's disconnect cancels nothing once the payload is read:
-//! everything goes on in the background. The answer is read before it is paid for, so that one commit
-//! charges and keeps it. What cannot be kept (too great, too slow, a stream) is charged and passed on;
-//! its repetition is refused with the receipt of the first. A repetition never reaches the backend.
+//! - Admission claims the key together with rate limits and quota, before the payload is read. So a
+//!   denied request costs no memory, and a key has at most one payload in memory.
+//! - The record of an earlier request is looked up after that.
+//! - Once the payload is read, a client's disconnect cancels nothing: the request continues in the
+//!   background.
+//! - The answer is read before settling, so that one commit charges it and stores it.
+//! - An answer that cannot be stored (too large, too slow, a stream) is charged and passed on. Its
+//!   repetition is refused with the receipt of the first request.
+//! - A repetition never reaches the backend.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +35,7 @@ use crate::ports::{Clock, Collected, Platform, Refusal, Upstream, UsageRecords};
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const EVENTS: &[u8] = b"text/event-stream";
 
-/// A request whose payload is in memory, and what it claims.
+/// A request whose payload is in memory, and the claim of its key.
 struct Keyed {
     call: Rc<Call>,
     head: Head,
@@ -62,7 +65,7 @@ pub(super) async fn keyed<P: Platform>(
             let keyed = read(call).await?;
             gateway.uncancelled(run(admitted, keyed)).await
         }
-        // Replay comes before the quota: what was paid for is given again.
+        // A replay needs no quota: the client has paid for the stored answer.
         Err(Refusal::Denied(
             denial @ (Denial::QuotaExceeded { .. } | Denial::QuotaHeld),
             limits,
@@ -79,10 +82,10 @@ pub(super) async fn keyed<P: Platform>(
     }
 }
 
-/// The payload is in memory: from here on nothing depends on the client.
+/// Runs a request whose payload is in memory. From here on nothing depends on the client.
 async fn run<P: Platform>(mut admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
     if let Some(held) = &mut admitted.held {
-        held.stands_for(keyed.claim.fingerprint);
+        held.set_fingerprint(keyed.claim.fingerprint);
     }
     match claim(&admitted, &keyed).await? {
         None => charge(admitted, keyed).await,
@@ -90,12 +93,13 @@ async fn run<P: Platform>(mut admitted: Admitted<P>, keyed: Keyed) -> Answer<P> 
     }
 }
 
-/// Claims the key beyond this node; what was kept of it before, if it was settled.
+/// Claims the key in the store, for all nodes. Returns the record of the key if an earlier request
+/// with it was settled.
 async fn claim<P: Platform>(
     admitted: &Admitted<P>,
     keyed: &Keyed,
 ) -> Result<Option<Kept>, Refusal> {
-    // Only what is charged runs under a key.
+    // Only a charged request claims its key.
     let (gateway, Some(held)) = (&admitted.gateway, &admitted.held) else { return Ok(None) };
     let lifetime = lifetime(&keyed.call.route, &gateway.shared.config.timeouts);
     let (organization, usage, now) =
@@ -117,19 +121,22 @@ fn is_same(keyed: &Keyed, fingerprint: Fingerprint) -> Result<(), Refusal> {
     Err(Denial::IdempotencyMismatch.into())
 }
 
-/// The first time: charged and kept in one commit.
+/// Runs the first request under a key: one commit charges it and stores its answer.
 async fn charge<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Answer<P> {
     let (claim, gateway) = (keyed.claim, admitted.gateway.clone());
     let (organization, usage) =
         (keyed.call.organization(), admitted.held.as_ref().map(|held| held.hold.usage));
     let outcome = settled(admitted, keyed).await;
     let is_kept = outcome.as_ref().is_ok_and(|settled| settled.receipt.is_some());
-    // Nothing is kept: the next one under this key begins anew, wherever it comes in.
+    // Nothing was stored: release the key, so that the next request can use it on any node.
     if !is_kept
         && let Some(usage) = usage
         && let Err(fault) = gateway.usage.unclaim(organization, &claim.key, usage).await
     {
-        tracing::warn!(cause = fault.cause, "an idempotency key is free only when its claim ends");
+        tracing::warn!(
+            error = fault.cause,
+            "could not release the claim of an idempotency key; the claim will expire"
+        );
     }
     outcome.map(respond::respond)
 }
@@ -140,7 +147,7 @@ async fn settled<P: Platform>(admitted: Admitted<P>, keyed: Keyed) -> Result<Set
     settle::settle(Answered { admitted, response }, answer.map(Arc::new)).await
 }
 
-/// The answer that was kept. The units that were held for the repetition, and its claim, go back.
+/// Answers a repetition with the stored answer. The repetition's hold and claim are released.
 fn repeat<P: Platform>(admitted: Admitted<P>, kept: Kept) -> Answer<P> {
     let Admitted { gateway, call, limits, held } = admitted;
     drop(held);
@@ -155,8 +162,9 @@ fn repeat<P: Platform>(admitted: Admitted<P>, kept: Kept) -> Answer<P> {
     Ok(response)
 }
 
-/// Reads an answer that is to be paid for, as far as it may be kept: what is to be kept, if that is
-/// all of it. One that breaks off is not paid for.
+/// Reads the body of an answer that will be charged, so that it can be stored. Returns the answer
+/// to be stored, or `None` if it is too large, too slow or a stream. An answer that breaks off is
+/// an error, and is not charged.
 async fn collected<P: Platform>(
     gateway: &Gateway<P>,
     call: &Call,
@@ -205,8 +213,8 @@ fn replay<P: Platform>(answer: KeptAnswer) -> Response<ResponseBody<P>> {
     response
 }
 
-/// The payload is whole: its length is known, however the client sent it. A request without a body
-/// stays one.
+/// The request with its payload from memory and a `Content-Length`, however the client framed it. A
+/// request without a body stays without one.
 fn forwarded<P: Platform>(keyed: Keyed) -> Forwarded<P> {
     let Keyed { mut head, payload, .. } = keyed;
     let length = payload.len();
@@ -219,7 +227,7 @@ fn forwarded<P: Platform>(keyed: Keyed) -> Forwarded<P> {
     Forwarded { head, body: P::Upstream::request_body(payload), body_bytes_max }
 }
 
-/// Of what reaches the backend, and is the client's own.
+/// The fingerprint of the parts of a request that come from the client and reach the backend.
 fn fingerprint_of<P: Platform>(
     gateway: &Gateway<P>,
     call: &Call,
@@ -233,8 +241,7 @@ fn fingerprint_of<P: Platform>(
     fingerprint(&head.method, target, &headers, &shared.ignored_headers, payload)
 }
 
-/// The headers that are kept with an answer. Its framing is not: whoever sends the kept body states
-/// that body's own length.
+/// The headers that are stored with an answer, without its framing: a replay gets a new one.
 fn listed(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let pair = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_vec())

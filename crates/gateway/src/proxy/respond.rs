@@ -1,4 +1,4 @@
-//! Step 8: the backend's answer with the gateway's headers; its body is streamed.
+//! Step 8: adds the gateway's headers to the backend's answer. The body is streamed.
 
 use driftlock_domain::cell::LimitsNow;
 use driftlock_domain::headers::write_limits;
@@ -17,7 +17,7 @@ pub(crate) fn respond<P: Platform>(settled: Settled<P>) -> Response<ResponseBody
     response
 }
 
-/// The gateway's own headers.
+/// Adds the gateway's headers: limits and receipt.
 pub(crate) fn head(headers: &mut HeaderMap, limits: &LimitsNow, receipt: Option<UsageId>) {
     write_limits(headers, limits);
     if let Some(receipt) = receipt

@@ -1,4 +1,4 @@
-//! Step 2: which route it is, and whether a body of the declared length may go there.
+//! Step 2: finds the route, and checks handshake, declared body length and content type for it.
 
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ pub(crate) fn route<P: Platform>(
     Ok(Arc::clone(found))
 }
 
-/// The refusal of a request that goes nowhere. Without a key that is remembered here it counts as
-/// one without any: nothing is looked up for it, so that another key cannot be told from none.
+/// Refuses a request that matches no route. If its key is not in this node's cache, the request
+/// counts as one without a valid key: the key is not looked up, so it may be invalid.
 pub(crate) fn unrouted<P: Platform>(
     gateway: &Gateway<P>,
     arrival: &Arrival<P>,

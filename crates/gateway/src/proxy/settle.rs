@@ -1,4 +1,4 @@
-//! Step 7: a success is made durable before its head is answered; anything else costs nothing.
+//! Step 7: settles a successful answer before its head is sent. All other answers cost nothing.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::entitle::check_ledger_host;
 use crate::gateway::Gateway;
 use crate::ports::{Admission, BodyEnd, Clock, Platform, Refusal, Upstream};
 
-/// `answer` is what is to be kept for an idempotency key, in the same commit.
+/// Settles an answer. `answer` is stored for the idempotency key in the same commit.
 pub(crate) async fn settle<P: Platform>(
     answered: Answered<P>,
     answer: Option<Arc<KeptAnswer>>,
@@ -27,7 +27,8 @@ pub(crate) async fn settle<P: Platform>(
         gateway.shared.audit.push(call.organization(), call.audit(at, "request", status.as_str()));
         return Ok(Settled { limits, receipt: None, response });
     };
-    // A handover in between: the unit belongs to a period that another kind of ledger counts.
+    // A handover may have taken effect since admission: then the other kind of host meters the
+    // organization now.
     check_ledger_host::<P>(call.ledger, at)?;
     let receipt = held.hold.usage;
     let settlement = Settlement { answer, ..settlement(&gateway, &call, &held, status, at) };
@@ -37,12 +38,12 @@ pub(crate) async fn settle<P: Platform>(
     Ok(Settled { limits, receipt: Some(receipt), response })
 }
 
-/// Whether an answer is one that is paid for.
+/// Whether an answer with this status is charged.
 pub(super) fn is_success(status: StatusCode) -> bool {
     status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Runs to its end whatever becomes of the client: the hold goes with it.
+/// Settles and ends the hold. The caller runs this to its end also when the client disconnects.
 async fn commit<P: Platform>(
     gateway: Gateway<P>,
     held: Held<P>,
@@ -55,7 +56,7 @@ async fn commit<P: Platform>(
             Ok(())
         }
         Ok(usage::Settled::Refused) => {
-            let cause = "the reservation had lapsed and no unit was left";
+            let cause = "the hold expired before the settlement, and no unit was left";
             Err(Fault::new(FaultKind::Store, cause).into())
         }
         Err(fault) => Err(fault.into()),
@@ -83,7 +84,7 @@ fn settlement<P: Platform>(
     }
 }
 
-/// A body that breaks off after its head stays charged, and is audited.
+/// Writes an audit row if the body breaks off after the head was sent. The request stays charged.
 fn watched<P: Platform>(
     gateway: &Gateway<P>,
     call: &Rc<Call>,

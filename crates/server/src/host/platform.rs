@@ -87,7 +87,7 @@ pub(super) fn forget(shared: &Shared, clock: &NativeClock, change: Change) {
         Change::Key(hash) => shared.key_changed(&hash),
         Change::Organization(id) => shared.organization_changed(id),
         Change::Everything => shared.all_changed(),
-        Change::NothingElse(at) => shared.all_told(clock.now().minus(at.elapsed())),
+        Change::NothingElse(at) => shared.confirm_all(clock.now().minus(at.elapsed())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /admin/v1/organizations/{id}/alerts`: what people were to be told, the newest first.
+//! `GET /admin/v1/organizations/{id}/alerts`: newest first.
 
 use http::StatusCode;
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! Who may use the admin API: a request with a valid token. A valid token always passes; the answers
-//! to wrong ones are throttled by address, on each listener by a count of its own.
+//! Authorizes requests to the admin API by their token. A valid token always passes. Wrong tokens
+//! are limited by address; each listener has a separate count.
 
 use driftlock_domain::denial::Denial;
 

@@ -1,4 +1,4 @@
-//! One call of the admin API: what every endpoint needs.
+//! A call of the admin API, with the helpers that endpoints share.
 
 use std::sync::Arc;
 
@@ -19,17 +19,17 @@ use super::input;
 use crate::gateway::{Arrival, Gateway, RequestBody, RequestId, ResponseBody};
 use crate::ports::{Directory, Platform, Refusal, Upstream};
 
-/// The greatest body that an endpoint takes, in bytes.
+/// The largest body that an endpoint accepts, in bytes.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
 /// An endpoint's answer.
 pub(super) type Reply<P> = Result<Response<ResponseBody<P>>, Failure>;
 
-/// Why there is none.
+/// Why an endpoint does not answer.
 pub(super) enum Failure {
-    /// What the caller gets to read.
+    /// A problem of this API, as the caller gets it.
     Problem(Problem),
-    /// As anywhere else.
+    /// A refusal as on all other paths.
     Refusal(Refusal),
 }
 
@@ -52,21 +52,21 @@ impl From<Fault> for Failure {
 }
 
 impl Failure {
-    /// A body or parameter that cannot be used; says what would be right.
+    /// A body or parameter is not valid; `detail` says what would be right.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        let title = "The request cannot be used";
+        let title = "The request is not valid";
         let (status, code) = (StatusCode::BAD_REQUEST, "invalid-request");
         Self::Problem(Problem::new(status, code, title, detail.into()))
     }
 
-    /// What the path names does not exist.
+    /// The resource that the path names does not exist.
     pub(super) fn not_found(what: &str) -> Self {
         let title = "There is no such resource";
-        let detail = format!("There is no {what} of this id.");
+        let detail = format!("There is no {what} with this id.");
         Self::Problem(Problem::new(StatusCode::NOT_FOUND, "not-found", title, detail))
     }
 
-    /// The resource's state does not allow it.
+    /// The resource's state does not allow the call.
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         let title = "The resource's state does not allow this";
         Self::Problem(Problem::new(StatusCode::CONFLICT, "conflict", title, detail.into()))

@@ -1,4 +1,5 @@
-//! Bodies, parameters and ids of the admin API: read strictly, refused by name.
+//! Reads bodies, parameters and ids of the admin API. Unknown fields and parameters are errors that
+//! name them.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -14,7 +15,7 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 const NAME_CHARS_MAX: usize = 200;
 
-/// An id in a path: one of another form exists as little as an unknown one.
+/// An id in a path. A malformed id is answered like an unknown one, with 404.
 pub(super) fn id<Id: FromStr>(text: &str, what: &str) -> Result<Id, Failure> {
     text.parse().map_err(|_| Failure::not_found(what))
 }
@@ -46,7 +47,7 @@ impl Query {
         match pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             None => Ok(Self(pairs)),
             Some((name, _)) => Err(Failure::invalid(format!(
-                "There is no parameter `{name}` here; there are {}.",
+                "`{name}` is not a parameter of this endpoint; its parameters: {}.",
                 known.join(", ")
             ))),
         }
@@ -65,13 +66,13 @@ impl Query {
     pub(super) fn page<Id: FromStr<Err: Display>>(&self) -> Result<Page<Id>, Failure> {
         let limit = self.get("limit")?.unwrap_or(LIMIT_DEFAULT);
         if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(Failure::invalid(format!("`limit` is 1 to {LIMIT_MAX}.")));
+            return Err(Failure::invalid(format!("`limit` must be 1 to {LIMIT_MAX}.")));
         }
         Ok(Page { after: self.get("cursor")?, limit })
     }
 }
 
-/// A list as every endpoint answers it.
+/// The answer of every endpoint that returns a list.
 #[derive(Serialize)]
 pub(super) struct List<T> {
     data: Vec<T>,
@@ -79,7 +80,8 @@ pub(super) struct List<T> {
 }
 
 impl<T> List<T> {
-    /// Of `limit + 1` rows the last only says that there are more.
+    /// Makes a page from at most `limit + 1` rows: the additional row only shows that there are
+    /// more.
     pub(super) fn cut<Id: Display>(mut rows: Vec<T>, limit: usize, id: impl Fn(&T) -> Id) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -87,32 +89,32 @@ impl<T> List<T> {
         Self { data: rows, next_cursor }
     }
 
-    /// The rows as they are shown.
+    /// Converts the rows.
     pub(super) fn map<U>(self, show: impl FnMut(T) -> U) -> List<U> {
         List { data: self.data.into_iter().map(show).collect(), next_cursor: self.next_cursor }
     }
 }
 
-/// A name that people give.
+/// Checks a name that a person gave.
 pub(super) fn name(text: &str) -> Result<String, Failure> {
     self::text("name", text, NAME_CHARS_MAX)
 }
 
-/// A line that people write.
+/// Checks a line of text that a person wrote.
 pub(super) fn text(field: &str, text: &str, chars_max: usize) -> Result<String, Failure> {
     let text = text.trim();
     let printable = !text.chars().any(char::is_control);
     if text.is_empty() || text.chars().count() > chars_max || !printable {
-        let message = format!("`{field}` is 1 to {chars_max} printable characters.");
+        let message = format!("`{field}` must be 1 to {chars_max} printable characters.");
         return Err(Failure::invalid(message));
     }
     Ok(text.to_owned())
 }
 
-/// Requests per minute: none, or at least one.
+/// Checks a rate limit: absent, or at least one request per minute.
 pub(super) fn requests_per_minute(limit: Option<u32>) -> Result<(), Failure> {
     match limit {
-        Some(0) => Err(Failure::invalid("`requests_per_minute` is at least 1, or null.")),
+        Some(0) => Err(Failure::invalid("`requests_per_minute` must be at least 1, or null.")),
         Some(_) | None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! The admin API: `/admin/v1/…`, for operators with a token.
 //!
-//! One endpoint, one file. Every change is committed together with its audit row, and what nodes
-//! remember of it is forgotten before the answer leaves (I5).
+//! Each endpoint has a file. A change and its audit row are one commit, and the changed record is
+//! dropped from this node's cache before the answer is sent (I5).
 
 mod alerts;
 mod audit;

@@ -37,17 +37,18 @@ pub(super) async fn usage<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Repl
         Some("hour") => Grouping::Hour,
         Some("key") => Grouping::Key,
         Some("route") => Grouping::Route,
-        Some(_) => return Err(Failure::invalid("`group_by` is hour, day, key or route.")),
+        Some(_) => return Err(Failure::invalid("`group_by` must be hour, day, key or route.")),
     };
     let organization = call.organization(id).await?;
     let config = &call.gateway.shared.config;
     let decision = decide(&organization, config, at);
     let plan = config.plan(decision.plan).ok_or_else(|| {
-        Fault::new(FaultKind::Internal, "the plan whose quota counts is not configured")
+        let cause = format!("the plan `{}` of the organization is not configured", decision.plan);
+        Fault::new(FaultKind::Internal, cause)
     })?;
     let quota = decision.quota(&organization, plan);
     let in_force = decision.period;
-    // A period may begin a few seconds ahead, since clocks differ: units count in it already.
+    // Clocks differ, so the current period may begin some seconds ahead: units already count in it.
     let shown_at = if at < call.at { at } else { at.max(in_force.start) };
     let found = call.gateway.usage.usage(organization.id, shown_at, in_force, grouping).await?;
     let none = UsageSummary { period: in_force, terms: None, units: 0, buckets: Vec::new() };
@@ -56,7 +57,7 @@ pub(super) async fn usage<P: Platform>(call: AdminCall<'_, P>, id: &str) -> Repl
         included: quota.included,
         price: Price { base_micros: quota.base_micros, overage_micros: quota.overage_micros },
     };
-    // A closed period keeps the terms that it had; the one in force has those of this moment.
+    // A past period keeps the terms that it had; the current one has the current terms.
     let terms = terms.filter(|_| period != in_force).unwrap_or(now);
     let view = UsageView {
         period,

@@ -1,5 +1,5 @@
-//! `GET /admin/v1/organizations/{id}/audit/export`: NDJSON, one entry a line; the last line and
-//! `X-Audit-Head` state the end that `verify` can be held against later.
+//! `GET /admin/v1/organizations/{id}/audit/export`: NDJSON, one entry on each line. The last line
+//! and `X-Audit-Head` state the head, which can be passed to `verify` later.
 
 use bytes::Bytes;
 use driftlock_domain::audit::AuditEntry;
@@ -27,7 +27,7 @@ pub(in super::super) async fn export<P: Platform>(call: AdminCall<'_, P>, id: &s
         async move { next(&gateway.audit, organization, extent, after).await }
     });
     let lines = pages.and_then(|entries| std::future::ready(lines(&entries)));
-    // Whoever reads it sees by its last line that it is whole.
+    // The last line shows the reader that the export is complete.
     let last = Bytes::from(format!("{}\n", json!({ "checkpoint": checkpoint, "head": head })));
     let whole = lines.chain(stream::iter([Ok(last)]));
     let mut response = Response::new(P::Upstream::stream_body(whole));
@@ -39,7 +39,7 @@ pub(in super::super) async fn export<P: Platform>(call: AdminCall<'_, P>, id: &s
     Ok(response)
 }
 
-/// From where to where, and the first page, which begins there.
+/// Reads the extent of the log and its first page, which begins at the extent's start.
 pub(super) async fn begin(
     log: &impl AuditLog,
     organization: OrganizationId,
@@ -53,8 +53,8 @@ pub(super) async fn begin(
     Err(removed())
 }
 
-/// The first page and those after it. What is removed meanwhile breaks it off, so that its last line
-/// never states more than there is.
+/// The first page and all pages after it. If retention removes entries meanwhile, the stream breaks
+/// off, so that the last line never states entries that are missing.
 pub(super) fn pages<F: Future<Output = Result<Next, Fault>>>(
     first: Vec<AuditEntry>,
     read: impl Fn(u64) -> F + Clone,

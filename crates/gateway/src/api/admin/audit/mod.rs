@@ -1,7 +1,7 @@
 //! An organization's audit log: `/admin/v1/organizations/{id}/audit`, `/export`, `/verify`.
 //!
-//! A walk over it takes longer than retention needs to remove its oldest part: what is missed for
-//! that reason is no sign of tampering, and no part of a whole export.
+//! While a long log is read, retention may remove its oldest part. Entries that are missing for
+//! that reason are no sign of tampering; an export must not claim to contain them.
 
 pub(super) mod export;
 pub(super) mod list;
@@ -13,34 +13,35 @@ use driftlock_domain::id::OrganizationId;
 
 use crate::ports::AuditLog;
 
-/// Entries read at a time: walks of any length take bounded memory.
+/// How many entries are read at a time, so that a log of any length takes bounded memory.
 const PAGE: usize = 1_000;
-/// How often a walk begins anew because of retention, which removes portions of days.
+/// How often reading begins again because retention removed entries. It removes portions of days.
 const BEGINNINGS_MAX: usize = 5;
 
-/// From where to where a log is walked.
+/// The part of a log that is read.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     checkpoint: AuditHead,
     head: AuditHead,
 }
 
-/// What comes next on a walk.
+/// The next page of a log.
 enum Next {
-    /// These entries; none at the end.
+    /// The entries of the page; none at the end.
     Entries(Vec<AuditEntry>),
-    /// Nothing that follows: retention has removed it since the walk began.
+    /// Retention has removed the next entries since reading began.
     Removed,
 }
 
-/// The checkpoint is read first: the entry that names it is then before the head.
+/// Reads the extent of a log. The checkpoint is read first, so that the entry that states it is
+/// before the head.
 async fn extent(log: &impl AuditLog, organization: OrganizationId) -> Result<Extent, Fault> {
     let checkpoint = log.checkpoint(organization).await?;
     let head = log.head(organization).await?;
     Ok(Extent { checkpoint, head })
 }
 
-/// The next page after entry `after`, 0 at first.
+/// Reads the next page after entry `after`, which is 0 for the first page.
 async fn next(
     log: &impl AuditLog,
     organization: OrganizationId,
@@ -53,7 +54,7 @@ async fn next(
     }
     let limit = usize::try_from(last - after).unwrap_or(PAGE).min(PAGE);
     let mut entries = log.entries(organization, after, limit).await?;
-    // Where there is a checkpoint, a first page of that many would reach beyond the head.
+    // If there is a checkpoint, the first page can reach beyond the head.
     entries.retain(|entry| entry.seq <= last);
     let wanted = after.max(extent.checkpoint.seq) + 1;
     let is_missed = wanted <= last && entries.first().is_none_or(|entry| entry.seq > wanted);
@@ -63,7 +64,7 @@ async fn next(
     Ok(Next::Entries(entries))
 }
 
-/// Retention does not stop removing what is being read.
+/// The fault when retention removes entries again and again while they are read.
 fn removed() -> Fault {
     Fault::store("retention removed audit entries while they were read")
 }
@@ -88,7 +89,7 @@ mod tests {
         Timestamp::from_secs(1_800_000_000).plus(DAY * days)
     }
 
-    /// A log of ten days whose oldest goes before each of the next so many readings.
+    /// A log of ten days. Before each of the next `prunings` reads its oldest day is removed.
     struct Busy {
         log: MemoryStore,
         prunings: Cell<u32>,

@@ -17,7 +17,7 @@ pub(in super::super) async fn verify<P: Platform>(call: AdminCall<'_, P>, id: &s
     let stated: Option<AuditHead> = query.get("head")?;
     let days: Option<u32> = query.get("retention_days")?;
     let days = days.unwrap_or(call.gateway.shared.config.audit.retention_days);
-    // An object removes what it has copied to its project as soon as its storage runs short.
+    // Not at the edge: a Durable Object removes mirrored entries early when its storage runs low.
     let retention = (P::LEDGER == LedgerKind::Leases)
         .then(|| Retention { days, now: call.gateway.clock.now() });
     let organization = call.organization(id).await?;
@@ -26,12 +26,12 @@ pub(in super::super) async fn verify<P: Platform>(call: AdminCall<'_, P>, id: &s
         Ok(verdict) => Ok(reply::json::<P>(StatusCode::OK, &verdict)?),
         Err(TooOld { stated, first }) => Err(Failure::invalid(format!(
             "`head`: entry {stated} was removed by retention, which kept {first} and later ones: \
-             hold it against the export that stated it."
+             compare it with the export that stated it."
         ))),
     }
 }
 
-/// A head that was stated before the checkpoint.
+/// The stated head is before the checkpoint.
 #[derive(Debug)]
 pub(super) struct TooOld {
     stated: u64,
@@ -39,7 +39,7 @@ pub(super) struct TooOld {
     first: u64,
 }
 
-/// Walks the log; anew, when retention removes what the walk was about to read.
+/// Verifies the log. Begins again when retention removes entries that were to be read next.
 pub(super) async fn verdict(
     log: &impl AuditLog,
     organization: OrganizationId,

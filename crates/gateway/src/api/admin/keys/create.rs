@@ -1,4 +1,4 @@
-//! `POST /admin/v1/organizations/{id}/keys`: the answer carries `key` once.
+//! `POST /admin/v1/organizations/{id}/keys`. Only this answer contains the secret, in `key`.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ const EVERY_SCOPE: &str = "*";
 #[serde(deny_unknown_fields)]
 struct Body {
     name: String,
-    /// Every scope, when absent.
+    /// If absent, the key has every scope.
     scopes: Option<Vec<String>>,
     expires_at: Option<Timestamp>,
     requests_per_minute: Option<u32>,
@@ -42,7 +42,7 @@ pub(in super::super) async fn create<P: Platform>(
     let gateway = call.gateway;
     input::requests_per_minute(body.requests_per_minute)?;
     if body.expires_at.is_some_and(|at| at <= call.at) {
-        return Err(Failure::invalid("`expires_at` lies in the past."));
+        return Err(Failure::invalid("`expires_at` must be in the future."));
     }
     let mut entropy = [0; 32];
     gateway.entropy.fill(&mut entropy);
@@ -84,22 +84,23 @@ fn scopes(wanted: Option<Vec<String>>, config: &Config) -> Result<Vec<String>, F
     match wanted.iter().find(|scope| !known.contains(&scope.as_str())) {
         None => Ok(wanted),
         Some(unknown) => Err(Failure::invalid(format!(
-            "`scopes`: no route wants `{unknown}`; there are {}.",
+            "`scopes`: no route requires `{unknown}`; the known scopes: {}.",
             known.join(", ")
         ))),
     }
 }
 
-/// Networks in CIDR notation; a bare address is a network of one.
+/// Parses networks in CIDR notation; a bare address is a network of one address.
 fn networks(texts: &[String]) -> Result<Vec<IpNet>, Failure> {
     if texts.len() > NETWORKS_MAX {
-        return Err(Failure::invalid(format!("`ip_allow` has {NETWORKS_MAX} entries at most.")));
+        let message = format!("`ip_allow` must have at most {NETWORKS_MAX} entries.");
+        return Err(Failure::invalid(message));
     }
     let network = |text: &String| {
         let bare = || text.parse::<IpAddr>().map(IpNet::from);
         text.parse::<IpNet>().or_else(|_| bare()).map_err(|_| {
-            let example = "`198.51.100.0/24`, `2001:db8::/32` or `192.0.2.7` would be right";
-            Failure::invalid(format!("`ip_allow`: `{text}` is no network; {example}."))
+            let example = "write for example `198.51.100.0/24`, `2001:db8::/32` or `192.0.2.7`";
+            Failure::invalid(format!("`ip_allow`: `{text}` is not a network; {example}."))
         })
     };
     texts.iter().map(network).collect()

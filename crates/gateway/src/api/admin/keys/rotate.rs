@@ -1,5 +1,5 @@
-//! `POST /admin/v1/keys/{id}/rotate`: a new key with the same rights; the old one goes on for
-//! `grace_seconds`.
+//! `POST /admin/v1/keys/{id}/rotate`: makes a new key with the same rights. The old key stays valid
+//! for `grace_seconds`.
 
 use std::time::Duration;
 
@@ -33,13 +33,13 @@ pub(in super::super) async fn rotate<P: Platform>(
     let body: Body = input::json(&body)?;
     let grace = body.grace_seconds.unwrap_or(GRACE_SECONDS_DEFAULT);
     if grace > GRACE_SECONDS_MAX {
-        return Err(Failure::invalid(format!("`grace_seconds` is 0 to {GRACE_SECONDS_MAX}.")));
+        return Err(Failure::invalid(format!("`grace_seconds` must be 0 to {GRACE_SECONDS_MAX}.")));
     }
     let old = call.key(id).await?;
     let gone = |at: Option<_>| at.is_some_and(|at| at <= call.at);
     if gone(old.revoked_at) || gone(old.expires_at) {
         return Err(Failure::conflict(
-            "A revoked or expired key cannot be rotated: make a new one.",
+            "A revoked or expired key cannot be rotated: create a new one.",
         ));
     }
     let gateway = call.gateway;

@@ -1,4 +1,4 @@
-//! A key as the API shows it: with its secret once, in the answer that made it.
+//! A new key in an answer. Only the answer that creates a key contains its secret.
 
 use driftlock_domain::key::{ApiKeySecret, KeyRecord};
 use serde::Serialize;
@@ -8,7 +8,7 @@ pub(super) struct NewKey<'a> {
     #[serde(flatten)]
     pub(super) record: &'a KeyRecord,
     key: &'a str,
-    /// The key that it takes over from, after a rotation.
+    /// After a rotation, the key that this key replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) replaces: Option<&'a KeyRecord>,
 }

@@ -1,4 +1,4 @@
-//! A customer at Stripe is one organization's.
+//! The error when an organization gets a Stripe customer that another organization has.
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_domain::organization::Organization;
@@ -6,7 +6,8 @@ use driftlock_domain::organization::Organization;
 use super::super::call::{AdminCall, Failure};
 use crate::ports::{EventInbox, Platform};
 
-/// What became of writing an organization whose customer may be another's: that one is named.
+/// Converts the fault of writing an organization. If the customer belongs to another organization,
+/// the error names that organization.
 pub(super) async fn taken<P: Platform>(
     call: &AdminCall<'_, P>,
     wanted: &Organization,
@@ -22,7 +23,7 @@ pub(super) async fn taken<P: Platform>(
     };
     match file.organization.filter(|owner| *owner != wanted.id) {
         Some(owner) => Failure::conflict(format!(
-            "`stripe_customer_id`: {customer} is the customer of organization {owner}; take it from \
+            "`stripe_customer_id`: {customer} is the customer of organization {owner}; remove it \
              there first."
         )),
         None => fault.into(),

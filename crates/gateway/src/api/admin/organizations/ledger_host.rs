@@ -1,4 +1,5 @@
-//! `POST /admin/v1/organizations/{id}/ledger-host`: another kind of ledger is to count its units.
+//! `POST /admin/v1/organizations/{id}/ledger-host`: hands an organization over to another kind of
+//! ledger host.
 
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ pub(in super::super) async fn hand_over<P: Platform>(
         }
         HandedOver::Unknown => Err(Failure::not_found("organization")),
         HandedOver::OneKind => Err(Failure::invalid(format!(
-            "This gateway's store knows one kind of ledger, `{}`; two share a Supabase project or \
-             its database.",
+            "This gateway's store supports only one kind of ledger host, `{}`. A handover needs a \
+             Supabase project, or its database, that both kinds use.",
             organization.ledger.at(call.at)
         ))),
     }

@@ -1,4 +1,4 @@
-//! `PATCH /admin/v1/organizations/{id}`: absent fields stay, `null` clears.
+//! `PATCH /admin/v1/organizations/{id}`: absent fields stay unchanged, `null` clears a field.
 
 use driftlock_domain::organization::OrganizationPatch;
 use http::StatusCode;
@@ -33,7 +33,7 @@ pub(in super::super) async fn update<P: Platform>(
     let updated = updated.ok_or_else(|| Failure::not_found("organization"))?;
     gateway.note_change(&known, &updated).await;
     if let Some(customer) = relinked {
-        // What came of it before, as another's or as nobody's, has its effect now.
+        // Events of this customer may have arrived before: process them for this organization now.
         gateway.process_soon(&customer);
     }
     Ok(reply::json::<P>(StatusCode::OK, &OrganizationView::of(updated, config, call.at))?)

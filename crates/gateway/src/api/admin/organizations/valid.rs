@@ -1,4 +1,4 @@
-//! What an organization must be to be stored.
+//! Validates an organization before it is stored.
 
 use driftlock_domain::config::Config;
 use driftlock_domain::organization::{Organization, OrganizationPatch};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::call::Failure;
 use super::super::input;
 
-/// Units beyond this are no longer exact in every JSON reader.
+/// Larger numbers are not exact in every JSON reader.
 const UNITS_MAX: u64 = 1 << 53;
 
 pub(super) fn check(organization: &Organization, config: &Config) -> Result<(), Failure> {
@@ -22,21 +22,21 @@ pub(super) fn check(organization: &Organization, config: &Config) -> Result<(), 
     let plan = plan.ok_or_else(|| unknown("plan", &organization.plan))?;
     let quota = &organization.quota;
     if quota.included.is_some_and(|units| units > UNITS_MAX) {
-        return Err(Failure::invalid(format!("`quota.included` is at most {UNITS_MAX}.")));
+        return Err(Failure::invalid(format!("`quota.included` must be at most {UNITS_MAX}.")));
     }
     if quota.cap_percent.is_some_and(|percent| !(100..=100_000).contains(&percent)) {
-        return Err(Failure::invalid("`quota.cap_percent` is 100 to 100000."));
+        return Err(Failure::invalid("`quota.cap_percent` must be 100 to 100000."));
     }
     if plan.overage_micros.is_none() {
         if quota.policy.is_some_and(|policy| policy != QuotaPolicy::Block) {
             return Err(Failure::invalid(format!(
-                "`quota.policy`: the plan `{}` has no overage price, so that only `block` exists.",
+                "`quota.policy` must be `block`: the plan `{}` has no overage price.",
                 plan.name
             )));
         }
         if quota.spend_cap_micros.is_some() {
             return Err(Failure::invalid(format!(
-                "`quota.spend_cap_micros`: the plan `{}` has no overage price.",
+                "`quota.spend_cap_micros` must be null: the plan `{}` has no overage price.",
                 plan.name
             )));
         }
@@ -46,13 +46,13 @@ pub(super) fn check(organization: &Organization, config: &Config) -> Result<(), 
         return Err(unknown("subscription.plan", &contract.plan));
     }
     if contract.period.start >= contract.period.end {
-        return Err(Failure::invalid("`subscription.period`: `start` lies before `end`."));
+        return Err(Failure::invalid("`subscription.period`: `start` must be before `end`."));
     }
     Ok(())
 }
 
-/// What the audit row tells of a change: its fields, and of each what it was and what it is. A name
-/// may be a person's, which the log would keep longer than the organization does: it stays out.
+/// The details of the audit row of a change: the changed fields, with their old and new values. The
+/// name has no values there: it may be a person's name, and the log would keep it too long.
 pub(super) fn audited(
     patch: &OrganizationPatch,
     before: Option<&Organization>,
@@ -78,12 +78,12 @@ pub(super) fn audited(
         let old = old.as_ref().map(|old| old[*field].clone());
         ((*field).to_owned(), json!({ "old": old, "new": new[*field] }))
     };
-    let told = fields.iter().filter(|field| **field != "name");
-    let changes: serde_json::Map<String, Value> = told.map(change).collect();
+    let shown = fields.iter().filter(|field| **field != "name");
+    let changes: serde_json::Map<String, Value> = shown.map(change).collect();
     json!({ "fields": fields, "changes": changes })
 }
 
-/// An organization's own settings by their names in a patch.
+/// An organization's settings, by their names in a patch.
 fn values(organization: &Organization) -> Value {
     let quota = &organization.quota;
     json!({

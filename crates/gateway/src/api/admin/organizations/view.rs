@@ -1,4 +1,4 @@
-//! An organization as the API shows it.
+//! An organization in an answer of the API.
 
 use driftlock_domain::config::Config;
 use driftlock_domain::entitlement::{Decision, NotEntitled, Source, decide};
@@ -29,20 +29,20 @@ pub(super) struct OrganizationView {
     billing: Option<BillingView>,
 }
 
-/// Who may call, as the requests of this moment are decided.
+/// Whether the organization may call now, as requests are decided.
 #[derive(Serialize)]
 struct EntitlementView {
     may_call: bool,
-    /// Why not.
+    /// Why the organization may not call.
     reason: Option<NotEntitled>,
     source: Source,
-    /// The plan whose quota counts.
+    /// The plan whose quota applies.
     plan: String,
     quantity: u64,
     period: Period,
 }
 
-/// What Stripe's events say beside the subscription.
+/// The billing state from Stripe's events, besides the subscription.
 #[derive(Serialize)]
 struct BillingView {
     price: Option<String>,
@@ -54,7 +54,7 @@ struct BillingView {
     last_change: Option<LastChange>,
 }
 
-/// The quota in force: that of the plan that counts, with the organization's own settings over it.
+/// The quota in force: that of the applicable plan, overridden by the organization's settings.
 #[derive(Serialize)]
 struct QuotaView {
     included: u64,
