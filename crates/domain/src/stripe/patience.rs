@@ -74,7 +74,7 @@ mod tests {
         assert!(postponed.gives_up(ago(3 * 86_400)));
         assert!(postponed.until > NOW);
         let permanent = Postponed::given_up("no charge".into(), NOW);
-        assert!(hopeless.gives_up(NOW) && hopeless.gives_up(NOW.plus(PATIENCE)));
+        assert!(permanent.gives_up(NOW) && permanent.gives_up(NOW.plus(PATIENCE)));
     }
 
     #[test]
