@@ -4,8 +4,9 @@
 //! cargo run --release -p driftlock-detector --example numbers -- [SEEDS [FIRST]]
 //! ```
 //!
-//! It prints, of every quiet shape, how many series had a finding, and of every change done to one how
-//! often a finding overlaps it and how many findings do not. Nothing is random but by its seed.
+//! It prints for each quiet shape how many series had a finding. For each change of a shape it
+//! prints how often a finding overlaps the change, and how many findings do not. Only the seed
+//! changes the numbers.
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 #[path = "../tests/shapes/mod.rs"]

@@ -15,7 +15,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A meter of its own.
+    /// A new meter.
     ///
     /// # Errors
     /// When zstd cannot allocate its context.

@@ -1,13 +1,14 @@
 //! The detection: events in, findings out. Pure and deterministic.
 //!
 //! 1. Windows are planned over the events ([`crate::windows`]).
-//! 2. A window goes on when it holds a run of lines its baseline does not know
-//!    ([`crate::novelty`]) and its NCD exceeds the threshold; only such a window can be reported.
-//! 3. Of windows that overlap the strongest is permutation-tested; a test stops once it cannot
-//!    fall below the threshold any more, and survivors get more permutations until the adjustment
-//!    for all windows decides.
-//! 4. What passes is merged where it touches, and narrowed to its foreign lines.
-//! 5. Numbers, which are masked in text, are judged as series of their own ([`crate::series`]).
+//! 2. A window is a candidate if it contains a run of lines that its baseline does not have
+//!    ([`crate::novelty`]) and its normalized compression distance (NCD) exceeds the threshold.
+//!    Only candidates can be reported.
+//! 3. Of windows that overlap, the strongest is permutation-tested. A test stops once its p can no
+//!    longer fall below the threshold; the others get more permutations until the adjustment for
+//!    all windows decides.
+//! 4. Windows that pass and touch each other are merged, and narrowed to their foreign lines.
+//! 5. Numbers are masked in text, so they are examined separately, as series ([`crate::series`]).
 //!
 //! Invariant: every finding has an adjusted p below the p threshold and an NCD above its own.
 
@@ -25,33 +26,33 @@ use crate::severity::Severity;
 use crate::vocabulary::Vocabulary;
 use crate::windows::{Span, plan};
 
-/// Bounds the time of a request: permutations compress this many bytes in about three seconds
-/// on one core. Tests beyond it are left out, the weakest first.
+/// Bounds the time of a request: permutations compress this many bytes in about three seconds on
+/// one core. Tests beyond it are skipped, the weakest first.
 const WORK_BYTES_MAX: usize = 600 << 20;
 
-/// What a detection found.
+/// The result of a detection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Whether there were too few events to have a baseline and a window.
+    /// Whether there were too few events for a baseline and a window.
     pub calibrating: bool,
-    /// Windows examined.
+    /// How many windows were examined.
     pub windows_examined: usize,
-    /// Whether the cap on windows or on the work for them left some out.
+    /// Whether windows were skipped because of the limit on windows or on work.
     pub windows_capped: bool,
-    /// In order of their place, none overlapping.
+    /// The findings in order of their events; none overlap.
     pub findings: Vec<Finding>,
 }
 
 /// One anomaly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// First and one past the last of its events.
+    /// The anomaly's events, as a range.
     pub events: Range<usize>,
-    /// How it was measured.
+    /// The measurements.
     pub metrics: Metrics,
-    /// How grave it is.
+    /// The severity.
     pub severity: Severity,
-    /// What its window holds that the baseline does not, in a sentence or a few.
+    /// What the window contains that the baseline does not, in one or more sentences.
     pub why: String,
 }
 
@@ -60,15 +61,15 @@ pub struct Finding {
 pub struct Metrics {
     /// Normalized compression distance, 0 to 1.
     pub ncd: f64,
-    /// Of the permutation test.
+    /// The p-value of the permutation test.
     pub p_value: f64,
-    /// Adjusted for all windows of the request.
+    /// The p-value adjusted for all windows of the request.
     pub p_adjusted: f64,
-    /// Permutations behind the p-value.
+    /// How many permutations the p-value is based on.
     pub permutations: usize,
-    /// The window's compressed share of its size, less the baseline's.
+    /// The compression ratio of the window minus that of the baseline.
     pub compression_ratio_change: f64,
-    /// The window's byte entropy less the baseline's, in bits.
+    /// The byte entropy of the window minus that of the baseline, in bits.
     pub entropy_change: f64,
     /// 1 − adjusted p.
     pub confidence: f64,
@@ -108,11 +109,11 @@ struct Bench {
     work_left: usize,
 }
 
-/// A window worth a test.
+/// A candidate: a window that may be tested.
 #[derive(Clone)]
 pub(crate) struct Candidate<'a> {
     pub(crate) span: Span,
-    /// Its foreign events, in order.
+    /// The foreign events of the window, in order.
     pub(crate) foreign: Vec<usize>,
     pub(crate) ncd: f64,
     pub(crate) ratio_change: f64,
@@ -122,7 +123,7 @@ pub(crate) struct Candidate<'a> {
 
 struct Screened<'a> {
     candidates: Vec<Candidate<'a>>,
-    /// Windows the false discovery rate is controlled over.
+    /// The number of windows that the false discovery rate is controlled over.
     family: usize,
 }
 
@@ -160,7 +161,7 @@ fn screen<'a>(
     screened
 }
 
-/// Foreign lines that lie further apart than this in a window of `size` are no run.
+/// Foreign lines further apart than this, in a window of `size`, belong to different runs.
 pub(crate) fn gap(size: usize) -> usize {
     (size / 10).max(2)
 }
@@ -194,8 +195,8 @@ fn ratio_change(lengths: Lengths, baseline: usize, window: usize) -> f64 {
     ratio(lengths.window, window) - ratio(lengths.baseline, baseline)
 }
 
-/// Tests the peaks, the strongest first, and returns their adjusted p-values and whether the
-/// work allowed sufficed for a first round of all.
+/// Tests the peaks, the strongest first. Returns their adjusted p-values, and whether the work
+/// limit allowed a first round for all of them.
 fn test(
     peaks: &mut [Candidate<'_>],
     family: usize,
@@ -213,7 +214,7 @@ fn test(
         let p_values: Vec<f64> = peaks.iter().map(|one| one.test.p_value()).collect();
         let adjusted = fdr::adjust(&p_values, family);
         let survivors = p_values.iter().filter(|p| **p < threshold).count();
-        // The adjusted threshold if every survivor passed: above it there is no hope.
+        // The adjusted threshold if every survivor passed: a p above it cannot pass.
         let hope = threshold * survivors as f64 / family.max(1) as f64;
         let open: Vec<usize> = (0..peaks.len())
             .filter(|index| adjusted[*index] >= threshold && p_values[*index] < threshold)
@@ -230,13 +231,13 @@ fn test(
 }
 
 impl Bench {
-    /// Runs `test` up to `total` permutations, as far as the work allowed goes.
+    /// Runs `test` up to `total` permutations, within the work limit.
     fn run(&mut self, test: &mut PermutationTest<'_>, total: usize, exceeding: usize) {
         let pass = test.pass_bytes().max(1);
         let affordable = test.done() + self.work_left / pass;
         if affordable < total {
             self.work_left = 0;
-            // A test cut short in its first round would claim more than it knows.
+            // A test cut short in its first round would have too few permutations for its p-value.
             if test.done() == 0 {
                 return;
             }

@@ -1,6 +1,6 @@
-//! One event: what is kept of it, and the masked form that detection looks at.
+//! One event: its redacted text, and the masked form that detection examines.
 //!
-//! An [`Event`] is redacted when it is made, so nothing downstream can store or explain a secret.
+//! An [`Event`] is redacted when it is created, so no later step can store or show a secret.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! From windows that differ to anomalies a person reads: which of overlapping windows stands for
-//! them, what is merged, and which lines it comes down to.
+//! Makes findings for people from windows that differ: chooses one of overlapping windows, merges
+//! windows that touch, and narrows them to their foreign lines.
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ use crate::explain;
 use crate::severity::Severity;
 use crate::vocabulary::Vocabulary;
 
-/// The strongest candidates that do not overlap, strongest first. Strong is what holds more
-/// foreign lines, then what lies further from its baseline, then what comes first.
+/// The strongest candidates that do not overlap, strongest first. A candidate is stronger if it has
+/// more foreign lines, then if its distance from the baseline is larger, then if it comes first.
 pub(crate) fn peaks<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let mut order: Vec<&Candidate<'a>> = candidates.iter().collect();
     order.sort_by(|a, b| {
@@ -26,8 +26,8 @@ pub(crate) fn peaks<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     peaks
 }
 
-/// The findings of the peaks that passed, each with its adjusted p: in order, merged where their
-/// lines touch.
+/// Makes findings from the peaks that passed, each with its adjusted p. They are in order, and
+/// those whose lines touch are merged.
 pub(crate) fn findings(
     events: &[Event],
     vocabulary: &Vocabulary,
@@ -71,8 +71,8 @@ pub(crate) fn findings(
     groups.iter().map(finding).collect()
 }
 
-/// Findings of more than one kind or field, those that overlap made one: its events are all of
-/// theirs, its measurements those of the one least likely by chance, its sentence all of theirs.
+/// Merges findings of different kinds or fields that overlap. A merged finding has all their events
+/// and sentences, and the measurements of the finding that is least likely by chance.
 pub(crate) fn together(mut all: Vec<Finding>) -> Vec<Finding> {
     all.sort_by_key(|one| one.events.start);
     let mut groups: Vec<Vec<Finding>> = Vec::new();
@@ -88,7 +88,7 @@ pub(crate) fn together(mut all: Vec<Finding>) -> Vec<Finding> {
     groups.into_iter().map(merged).collect()
 }
 
-/// Sentences that a merged finding holds in full.
+/// The most sentences of a merged finding; further ones are only counted.
 const SENTENCES_MAX: usize = 4;
 
 fn merged(mut group: Vec<Finding>) -> Finding {
@@ -120,8 +120,8 @@ pub(crate) fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// Leaves out stray lines far from the bulk: runs with gaps above `gap` count separately, and
-/// those under a third of the longest are dropped. Never empty for input that is not.
+/// Drops stray lines: lines more than `gap` apart belong to different runs, and runs shorter than a
+/// third of the longest are dropped. The result is empty only if the input is.
 pub(crate) fn dense(lines: &[usize], gap: usize) -> Vec<usize> {
     let runs: Vec<&[usize]> = lines.chunk_by(|a, b| b - a <= gap).collect();
     let longest = runs.iter().map(|run| run.len()).max().unwrap_or(0);

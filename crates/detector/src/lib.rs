@@ -1,4 +1,5 @@
-//! The reference backend: compression-based anomaly detection behind the gateway's JSON contract.
+//! The reference backend: compression-based anomaly detection, with the JSON API that the gateway's
+//! default routes lead to.
 
 pub mod compress;
 pub mod detect;

@@ -1,32 +1,32 @@
-//! Which lines of a window the baseline does not know.
+//! Finds the lines of a window that its baseline does not have.
 //!
-//! A permutation test finds a window that differs, but not why, and costs a thousand
-//! compressions. This module answers cheaply what such a window would have to hold: lines made
-//! mostly of words the baseline never saw (foreign), or a template that was rare and now floods
-//! (surging). It screens the windows worth testing, and names the lines of those found.
+//! A permutation test finds that a window differs, but not why, and costs a thousand compressions.
+//! This module finds cheaply what such a window must contain: lines that consist mostly of words
+//! that the baseline does not have (foreign), or a template that was rare and is now frequent
+//! (surging). It selects the windows to test, and names the lines of the findings.
 //!
-//! Two more questions keep it quiet where a log only moves on. A word that came back again and
-//! again before the baseline is routine, however long ago it was last seen. And a window counts
-//! among those the false discovery rate is controlled over when its *pool*, baseline and window
-//! without regard to which is which, holds enough rare lines to make it foreign: that filter
-//! does not depend on the split, so the permutation test behind it stays fair.
+//! Two more rules avoid findings in a log that only changes slowly. First, a word that occurred
+//! again and again before the baseline is routine, however long ago it was last seen. Second, the
+//! false discovery rate is controlled over the windows whose *pool* (baseline and window together,
+//! in no order) contains enough rare lines to make a window foreign. This filter does not depend
+//! on how the pool is split, so the permutation test after it stays fair.
 //!
-//! Words and templates are numbers ([`Vocabulary`]); sliding on is counting up and down.
+//! Words and templates are numbers ([`Vocabulary`]), so moving the baseline only changes counts.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::vocabulary::Vocabulary;
 
-/// A line is foreign when at least this share of its distinct words is new, in percent: a line
-/// that names a new package or user has one new word of many, one of another program most.
+/// A line is foreign when at least this share of its distinct words is new, in percent. A line with
+/// a new package or user has one new word of many; most words of another program's line are new.
 const FOREIGN_PERCENT: usize = 60;
 /// A template surges when it is at least this many times as frequent as in the baseline …
 const SURGE_FACTOR: usize = 20;
 /// … and makes up at least this share of the window, in percent.
 const SURGE_PERCENT: usize = 30;
 /// A word is routine once it was seen in this many blocks of [`BLOCK_EVENTS`] events. A burst
-/// that lies across two blocks and comes back once does not reach it.
+/// across two blocks that occurs once more does not reach this number.
 const ROUTINE_BLOCKS: u32 = 5;
 /// Events that count as one place for [`ROUTINE_BLOCKS`].
 const BLOCK_EVENTS: usize = 50;

@@ -1,4 +1,4 @@
-//! The permutation test: is a window further from its baseline than chance would put it?
+//! The permutation test: is the distance of a window from its baseline larger than chance explains?
 //!
 //! Baseline and window are pooled, shuffled and split again; p is the share of splits whose NCD
 //! is at least the observed one, p = (1 + k) / (1 + n). A test keeps its generator, so that it
@@ -145,7 +145,7 @@ impl<'a> PermutationTest<'a> {
         self.done
     }
 
-    /// A p the test is very unlikely to get below, however long it goes on.
+    /// A p-value that the test will very probably not fall below, however long it continues.
     pub fn p_floor(&self) -> f64 {
         let exceeding = self.exceeding as f64;
         (exceeding - 2.0 * exceeding.sqrt()).max(0.0) / self.done.max(1) as f64

@@ -33,7 +33,7 @@ const SENSITIVE: [&str; 20] = [
     "credentials",
 ];
 
-/// Names whose value runs to the end of the line: it has spaces of its own.
+/// Names whose value extends to the end of the line, since it may contain spaces.
 const WHOLE_LINE: [&str; 4] = ["authorization", "cookie", "cookies", "passphrase"];
 
 /// Redacts in place: sensitive members lose their value, every other string is redacted as text.
@@ -183,7 +183,7 @@ pub fn is_sensitive(name: &str) -> bool {
     words(name).any(|word| SENSITIVE.contains(&word.as_str()))
 }
 
-/// The words of a name in lower case: split at separators and where lower case turns to upper.
+/// The words of a name in lower case, split at separators and between lower and upper case.
 fn words(name: &str) -> impl Iterator<Item = String> {
     let mut words: Vec<String> = vec![String::new()];
     let mut lower = false;

@@ -1,5 +1,4 @@
-//! What a detection is run with: the defaults, the ranges a request may choose from, and what
-//! `sensitivity` means.
+//! The settings of a detection: defaults, allowed ranges, and the effect of `sensitivity`.
 
 use serde_json::{Map, Value};
 
@@ -38,7 +37,7 @@ impl Default for Settings {
     }
 }
 
-/// Fewer baseline events than this are too few to tell what is usual.
+/// The least baseline events: with fewer it is not known what is usual.
 pub const BASELINE_MIN: usize = 50;
 
 /// What the events of a request are, which sets the default NCD threshold.

@@ -1,4 +1,4 @@
-//! How grave an anomaly is.
+//! The severity of an anomaly.
 
 /// From its p-value and distance, as documented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Anomalies in an SQLite file of their own, by organization.
+//! The anomalies of each organization, in an SQLite file.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,26 +27,26 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS anomalies_of_organization ON anomalies (organization, detected_at);
 ";
 
-/// An anomaly to be stored.
+/// A new anomaly to be stored.
 #[derive(Clone, Debug)]
 pub struct NewAnomaly {
-    /// Its id.
+    /// The anomaly's id.
     pub id: String,
-    /// How grave it is.
+    /// The severity.
     pub severity: &'static str,
-    /// The stream it was found in, or `api`.
+    /// The stream that it was found in, or `api`.
     pub source: String,
-    /// What is different, in a sentence.
+    /// What differs, in a sentence.
     pub why: String,
-    /// The first of its events, redacted.
+    /// The first events of the anomaly, redacted.
     pub event: String,
-    /// How it was measured.
+    /// The measurements.
     pub metrics: Value,
-    /// RFC 3339.
+    /// The time of detection, in RFC 3339.
     pub detected_at: String,
 }
 
-/// Which anomalies a list shows.
+/// The filter of a list of anomalies.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// A severity's name.
@@ -61,27 +61,27 @@ pub struct Filter {
     pub to: Option<String>,
 }
 
-/// The file; clones are the same one.
+/// The store. Clones share one connection.
 #[derive(Clone)]
 pub struct Anomalies(Arc<Mutex<Connection>>);
 
 impl Anomalies {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// SQLite's.
+    /// Errors of SQLite.
     pub fn open(path: &Path) -> rusqlite::Result<Self> {
-        // For its owner's eyes only. SQLite's error says more, should the file not be made.
+        // Only the owner may read the file. If creating it fails here, SQLite reports the error.
         let _ = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
         let connection = Connection::open(path)?;
         connection.execute_batch(SCHEMA)?;
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
-    /// Stores anomalies of an organization, all or none.
+    /// Stores anomalies of an organization, all of them or none.
     ///
     /// # Errors
-    /// SQLite's.
+    /// Errors of SQLite.
     pub fn add(&self, organization: &str, anomalies: &[NewAnomaly]) -> rusqlite::Result<()> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
@@ -104,10 +104,10 @@ impl Anomalies {
         transaction.commit()
     }
 
-    /// A page (from 1) of anomalies, newest first, and how many there are in all.
+    /// A page of anomalies, newest first, and the total number. Pages count from 1.
     ///
     /// # Errors
-    /// SQLite's.
+    /// Errors of SQLite.
     pub fn list(
         &self,
         organization: &str,
@@ -142,15 +142,15 @@ impl Anomalies {
     /// One anomaly.
     ///
     /// # Errors
-    /// SQLite's.
+    /// Errors of SQLite.
     pub fn get(&self, organization: &str, id: &str) -> rusqlite::Result<Option<Value>> {
         get(&self.connection(), organization, id)
     }
 
-    /// Resolves an anomaly; a second time only its notes change.
+    /// Resolves an anomaly. If it is resolved already, only its notes change.
     ///
     /// # Errors
-    /// SQLite's.
+    /// Errors of SQLite.
     pub fn resolve(
         &self,
         organization: &str,
@@ -166,7 +166,7 @@ impl Anomalies {
         get(&connection, organization, id)
     }
 
-    /// A panic of another request leaves the connection sound: its transaction was rolled back.
+    /// Locks the connection, ignoring poison: a panic rolls its transaction back.
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

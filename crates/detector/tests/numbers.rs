@@ -1,5 +1,5 @@
-//! Series of numbers: what is done to them is found and named, and where nothing happens nearly nothing
-//! is. (The example of the same name counts over more seeds.)
+//! Series of numbers: changes are found and named, and quiet series have nearly no findings. (The
+//! example of the same name counts over more seeds.)
 
 mod shapes;
 
@@ -25,7 +25,7 @@ fn of_numbers(values: &[f64]) -> Vec<Finding> {
 #[test]
 fn quiet_series_have_findings_about_as_often_as_was_chosen() {
     let (mut series, mut loud) = (0, 0);
-    // A wave whose turn is longer than half a baseline is not known as one yet.
+    // A wave whose period is longer than half a baseline is not recognized as a wave.
     for quiet in Quiet::ALL.into_iter().filter(|quiet| *quiet != Quiet::SlowWave) {
         for seed in 0..SEEDS {
             series += 1;

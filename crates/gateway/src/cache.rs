@@ -283,9 +283,9 @@ mod tests {
         cache.fill(1, Some(7), epoch, at(0));
         assert_eq!(cache.get(&1, at(9)), Lookup::Known(Some(7)));
         assert_eq!(cache.get(&1, at(10)), Lookup::Aged(Some(7), epoch));
-        assert_eq!(cache.get(&1, at(10)), Lookup::Known(Some(7)), "one reader at a time");
+        assert_eq!(cache.get(&1, at(10)), Lookup::Known(Some(7)), "only one request reads again");
         assert_eq!(cache.get(&1, at(60)), Lookup::Aged(Some(7), epoch));
-        assert_eq!(cache.get(&1, at(61)), Lookup::Missing(epoch), "never older than the bound");
+        assert_eq!(cache.get(&1, at(61)), Lookup::Missing(epoch), "never older than `stale_max`");
     }
 
     #[test]

@@ -15,18 +15,18 @@ use futures_util::future::{Either, select};
 use crate::cache::{Cache, Lookup};
 use crate::gateway::{Gateway, Listener};
 use crate::keys::CachedKey;
-use crate::lookups::{Full, Turn};
+use crate::lookups::{Full, LookupPermit};
 use crate::ports::{Background, Directory, Platform, Refusal};
 use crate::shield;
 
-/// How long a lookup waits for its turn.
+/// How long a lookup waits for a permit.
 const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
-/// `Retry-After` of a request whose lookup got no turn.
+/// `Retry-After` of a request whose lookup got no permit.
 const LOOKUP_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl<P: Platform> Gateway<P> {
     /// A key by its hash. If the directory also returns the key's organization, that is cached too.
-    /// For a source that has used up its failures the lookup of an uncached key waits for its turn;
+    /// For a source that has used up its failures the lookup of an uncached key waits for a permit;
     /// see [`crate::lookups`].
     pub(crate) async fn cached_key(
         &self,
@@ -38,7 +38,7 @@ impl<P: Platform> Gateway<P> {
             let shared = &self.shared;
             let must_wait = !shared.keys.is_present(&hash)
                 && shared.shields.of(Listener::Public).is_used_up(source, now);
-            let _turn = if must_wait { Some(self.lookup_turn(source).await?) } else { None };
+            let _permit = if must_wait { Some(self.lookup_permit(source).await?) } else { None };
             // While this request waited, another one may have looked up the same key.
             if must_wait && let Lookup::Known(found) = shared.keys.get(&hash, now) {
                 return Ok(found);
@@ -48,13 +48,13 @@ impl<P: Platform> Gateway<P> {
         .await
     }
 
-    /// Waits for the turn of a lookup, at most [`LOOKUP_WAIT_MAX`].
-    async fn lookup_turn(&self, source: Source) -> Result<Turn, Denial> {
+    /// Waits for a permit, at most [`LOOKUP_WAIT_MAX`].
+    async fn lookup_permit(&self, source: Source) -> Result<LookupPermit, Denial> {
         let too_many = || shield::limited(LOOKUP_RETRY_AFTER);
-        let turn = self.shared.lookups.enter(source).map_err(|Full| too_many())?;
+        let permit = self.shared.lookups.enter(source).map_err(|Full| too_many())?;
         let patience = std::pin::pin!(self.background.wait(LOOKUP_WAIT_MAX));
-        match select(std::pin::pin!(turn), patience).await {
-            Either::Left((turn, _)) => turn.ok_or_else(too_many),
+        match select(std::pin::pin!(permit), patience).await {
+            Either::Left((permit, _)) => permit.ok_or_else(too_many),
             Either::Right(((), _)) => Err(too_many()),
         }
     }

@@ -92,8 +92,8 @@ mod tests {
     fn the_store_is_probed_once_a_second_and_is_not_ready_if_it_does_not_answer() {
         let at = |secs: i64| Timestamp::from_secs(1_800_000_000 + secs);
         let readiness = Readiness::default();
-        assert_eq!(readiness.known(at(0)), None, "the first one asks");
-        assert!(readiness.known(at(0)).is_some_and(|known| known.is_err()), "nothing is known");
+        assert_eq!(readiness.known(at(0)), None, "the first caller probes");
+        assert!(readiness.known(at(0)).is_some_and(|known| known.is_err()), "no answer yet");
         readiness.heard(at(0), Ok(()));
         assert_eq!(readiness.known(at(0)), Some(Ok(())));
         assert_eq!(readiness.known(at(1)), None);

@@ -7,7 +7,7 @@
 //! So the number of concurrent lookups is limited, not their rate: at most [`RUNNING_MAX`] run at a
 //! time in the process, the others wait in order. A fast store keeps up with any flood that the
 //! gateway itself can take, and a slow store never gets more lookups than this at once. A waiting
-//! request that gets no turn in time is answered with 429 and `Retry-After`. One source may have
+//! request that gets no permit in time is answered with 429 and `Retry-After`. One source may have
 //! at most [`WAITING_PER_SOURCE_MAX`] places in the queue, so that a flood from one address leaves
 //! room for others.
 //!
@@ -34,33 +34,33 @@ pub(crate) struct Lookups(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     running: usize,
-    queue: VecDeque<(Source, oneshot::Sender<Turn>)>,
+    queue: VecDeque<(Source, oneshot::Sender<LookupPermit>)>,
     waiting: HashMap<Source, usize>,
 }
 
 /// The right to look up one key, until it is dropped.
-pub(crate) struct Turn(Option<Lookups>);
+pub(crate) struct LookupPermit(Option<Lookups>);
 
 /// The queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Lookups {
-    /// Takes a place in the queue. The future is ready when it is this lookup's turn.
+    /// Takes a place in the queue. The future is ready when this lookup may run.
     ///
     /// # Errors
     /// [`Full`] when too many lookups wait already.
     pub(crate) fn enter(
         &self,
         source: Source,
-    ) -> Result<impl Future<Output = Option<Turn>> + use<>, Full> {
+    ) -> Result<impl Future<Output = Option<LookupPermit>> + use<>, Full> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
         if state.running < RUNNING_MAX {
             state.running += 1;
             drop(state);
             // The receiver is here: the value is kept in the channel.
-            let _ = sender.send(Turn(Some(self.clone())));
+            let _ = sender.send(LookupPermit(Some(self.clone())));
         } else {
             let queued = state.waiting.get(&source).copied().unwrap_or(0);
             if state.queue.len() >= WAITING_MAX || queued >= WAITING_PER_SOURCE_MAX {
@@ -72,7 +72,7 @@ impl Lookups {
         Ok(async move { receiver.await.ok() })
     }
 
-    /// Gives a turn that ended to the first request that still waits.
+    /// Gives a permit that was dropped to the first request that still waits.
     fn next(&self) {
         loop {
             let mut state = self.state();
@@ -82,11 +82,11 @@ impl Lookups {
             };
             state.left(source);
             drop(state);
-            match sender.send(Turn(Some(self.clone()))) {
+            match sender.send(LookupPermit(Some(self.clone()))) {
                 Ok(()) => return,
-                // Its request was cancelled. Clear the turn, so that dropping it does nothing: this
-                // loop gives the turn to the next one.
-                Err(mut turn) => turn.0 = None,
+                // The request was cancelled. Clear its permit, so that dropping it does nothing:
+                // this loop gives the permit to the next request.
+                Err(mut permit) => permit.0 = None,
             }
         }
     }
@@ -107,7 +107,7 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for LookupPermit {
     fn drop(&mut self) {
         if let Some(lookups) = self.0.take() {
             lookups.next();
@@ -126,24 +126,24 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_waits_in_order_and_takes_no_more_turns_than_there_are() {
+    fn a_flood_waits_in_order_and_runs_no_more_lookups_than_the_limit() {
         let lookups = Lookups::default();
         let enter = |last| lookups.enter(source(last)).expect("room");
         let mut running: Vec<_> = (0..RUNNING_MAX).map(|_| enter(1).now_or_never()).collect();
         assert!(running.iter().all(Option::is_some));
         let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(enter(1))).collect();
-        assert!(waiting.iter_mut().all(|turn| turn.now_or_never().is_none()));
+        assert!(waiting.iter_mut().all(|permit| permit.now_or_never().is_none()));
         running.pop();
         assert!(waiting[0].as_mut().now_or_never().flatten().is_some(), "the first, which ends");
         assert!(waiting[1].as_mut().now_or_never().flatten().is_some(), "then the second");
-        assert_eq!(lookups.state().running, RUNNING_MAX, "the third has its turn by now");
+        assert_eq!(lookups.state().running, RUNNING_MAX, "the third has a permit, too");
         drop((running, waiting));
         let state = lookups.state();
         assert_eq!((state.running, state.queue.len(), state.waiting.len()), (0, 0, 0));
     }
 
     #[test]
-    fn a_request_that_left_passes_its_turn_on() {
+    fn a_cancelled_request_passes_its_permit_on() {
         let lookups = Lookups::default();
         let enter = |last| Box::pin(lookups.enter(source(last)).expect("room"));
         let running: Vec<_> = (0..RUNNING_MAX).map(|_| enter(1)).collect();
@@ -159,8 +159,8 @@ mod tests {
     fn one_source_leaves_room_in_the_queue_for_others() {
         let lookups = Lookups::default();
         let mut kept = Vec::new();
-        while let Ok(turn) = lookups.enter(source(1)) {
-            kept.push(turn);
+        while let Ok(permit) = lookups.enter(source(1)) {
+            kept.push(permit);
         }
         assert_eq!(kept.len(), RUNNING_MAX + WAITING_PER_SOURCE_MAX);
         assert!(lookups.enter(source(2)).is_ok());

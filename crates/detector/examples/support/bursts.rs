@@ -1,9 +1,9 @@
 //! Real logs with bursts of foreign lines in them, and what of them is found.
 //!
-//! Of every file the last lines are taken. One run is over them as they are: each of its findings is
-//! false. Twelve more have a burst of lines in a row from the other files, by turns, put in at places
-//! spread evenly. A finding that overlaps the burst finds it; any other is false unless it lies,
-//! shifted, in the quiet run too, where it was counted. Nothing is random.
+//! The last lines of each file are used. One run takes them unchanged: each of its findings is
+//! false. Twelve more runs insert a burst of consecutive lines from one of the other files, at
+//! evenly spread places. A finding that overlaps the burst is correct. Any other finding is false,
+//! unless the unchanged run has it too (shifted), where it was counted. Nothing is random.
 
 use std::io;
 use std::ops::Range;
@@ -54,8 +54,8 @@ fn read_one(file: &str, lines_max: usize) -> io::Result<Log> {
     Ok(Log { name: file.to_owned(), lines })
 }
 
-/// Counts what `detect` finds in a log, with bursts of so many lines of the others in it. `detect` is
-/// told where the burst is, if there is one, and answers with the events of each finding.
+/// Counts what `detect` finds in a log, with bursts of this many lines of the other logs. `detect`
+/// gets the place of the burst, if there is one, and returns the events of each finding.
 ///
 /// # Errors
 /// What `detect` says.

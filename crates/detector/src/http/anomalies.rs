@@ -95,7 +95,7 @@ pub(super) async fn resolve(
     resolved.map(Json).ok_or(Failure::NotFound("anomaly"))
 }
 
-/// Runs a query on a thread that may wait for the disk.
+/// Runs a query on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
     query: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -110,7 +110,7 @@ fn severity(name: String) -> Result<String, Failure> {
     }
 }
 
-/// A date, or a time in UTC; a bare date means its start or its end.
+/// Parses a date or a time in UTC. A date without a time means `time_of_day` on that date.
 fn date(text: Option<String>, time_of_day: &str) -> Result<Option<String>, Failure> {
     use time::format_description::well_known::Rfc3339;
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };

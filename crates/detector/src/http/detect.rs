@@ -20,7 +20,7 @@ use crate::input::{Input, parse_json, parse_text};
 use crate::settings::Settings;
 use crate::store::NewAnomaly;
 
-/// Events of an anomaly that its answer shows.
+/// How many events of an anomaly an answer shows.
 const SHOWN_MAX: usize = 5;
 
 pub(super) async fn detect(
@@ -36,7 +36,7 @@ pub(super) async fn detect(
     Ok(Json(outcome))
 }
 
-/// A body of lines or of JSON, by its content type.
+/// Parses a body of lines or of JSON, depending on its content type.
 pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Input, Failure> {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.starts_with("text/plain") {
@@ -47,7 +47,7 @@ pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Input, Failure> 
     Ok(parse_json(body)?)
 }
 
-/// Detects on a thread of its own, stores and publishes what it finds.
+/// Runs a detection on a separate thread; stores and publishes the anomalies found.
 pub(super) async fn run(
     context: &Context,
     organization: String,
@@ -67,7 +67,7 @@ pub(super) async fn run(
         let (stored, shown) = anomalies(&report, &events, &source);
         store.add(&organization, &stored)?;
         for json in shown.iter().map(Value::to_string) {
-            // Nobody may be reading the stream.
+            // An error only means that the stream has no readers.
             let _ = found.send(Arc::new(Found { organization: organization.clone(), json }));
         }
         Ok(answer(&report, events.len(), shown, began))

@@ -7,18 +7,18 @@ use serde_json::json;
 
 use crate::input::Malformed;
 
-/// Why a request is not answered as asked.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The caller's mistake, and what would be right.
+    /// The caller's error, and what would be right.
     Malformed(String),
-    /// There is no such thing.
+    /// The named thing does not exist.
     NotFound(&'static str),
     /// The body is too large.
     TooLarge(String),
-    /// Too many detections at once.
+    /// Too many detections run or wait.
     Busy,
-    /// Ours; the cause goes to the log.
+    /// The backend's error; the cause is logged.
     Internal(String),
 }
 
@@ -46,8 +46,8 @@ impl IntoResponse for Failure {
                 let message = "too many detections at once; try again shortly".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, "busy", message)
             }
-            Self::Internal(cause) => {
-                tracing::error!(cause, "a request failed");
+            Self::Internal(error) => {
+                tracing::error!(error, "a request failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the backend failed".to_owned())
             }
         };

@@ -1,8 +1,9 @@
-//! `POST /api/v1/events/ingest`: events of a stream, looked at as windows fill.
+//! `POST /api/v1/events/ingest`: takes events of a stream and examines each full window.
 //!
-//! Each stream keeps its latest events, as many as a baseline and a window need. Whenever a whole
-//! window of new ones is there, they are examined; what is found goes to the list and the event
-//! stream. Streams and their events are bounded; the stream that was quiet longest is forgotten.
+//! Each stream keeps its latest events, as many as a baseline and a window need. Once a stream has
+//! a whole window of new events, they are examined. Anomalies go to the list and to the event
+//! stream. The number of streams and of their events is bounded; the stream that got no events for
+//! the longest time is dropped first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +21,7 @@ use super::{Context, organization};
 use crate::event::Event;
 use crate::settings::Settings;
 
-/// Streams remembered.
+/// The most streams that are kept.
 const STREAMS_MAX: usize = 256;
 
 /// The latest events of each stream.
@@ -63,7 +64,7 @@ pub(super) async fn ingest(
 }
 
 impl Streams {
-    /// Adds events; the ones to examine, once a whole window of new ones is there.
+    /// Adds events. Returns the events to examine once there is a whole window of new ones.
     fn add(
         &self,
         place: (String, String),
@@ -86,7 +87,7 @@ impl Streams {
         if stream.fresh < settings.window {
             return None;
         }
-        // Everything new, and a baseline before it.
+        // All new events, and a baseline before them.
         let looked_at = (stream.fresh + settings.baseline).min(stream.events.len());
         let due = stream.events.range(stream.events.len() - looked_at..).cloned().collect();
         let kept = settings.baseline + settings.window;

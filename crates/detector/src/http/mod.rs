@@ -1,8 +1,8 @@
-//! The HTTP side: the routes of the backend's contract, on axum.
+//! The HTTP API of the backend, on axum.
 //!
-//! Whoever asks is told apart by `X-Organization-ID`, which the gateway sets; the backend trusts
-//! its caller and is to be reachable by the gateway alone. Detection is CPU-bound: it runs on
-//! threads of its own, a bounded number at a time, so that everything else stays quick.
+//! `X-Organization-ID`, which the gateway sets, identifies the organization. The backend trusts
+//! this header, so only the gateway may reach it. Detection is CPU-bound: it runs on separate
+//! threads, a bounded number at a time, so that all other requests stay fast.
 
 mod anomalies;
 mod detect;
@@ -26,25 +26,25 @@ use tokio::sync::{Semaphore, broadcast};
 use crate::store::Anomalies;
 use ingest::Streams;
 
-/// The greatest body, in bytes.
+/// The largest body, in bytes.
 const BODY_BYTES_MAX: usize = 10 << 20;
-/// Detections that may wait for a thread; more are told to come again.
+/// The most detections that run or wait for a thread; further ones are answered with 503.
 const WAITING_MAX: usize = 64;
-/// Anomalies that a slow reader of the event stream may be behind.
+/// How many anomalies a slow reader of the event stream may be behind.
 const BEHIND_MAX: usize = 1_024;
 
 /// Why the backend does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its address cannot be listened on.
+    /// The address cannot be listened on.
     #[error("the backend cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
-    /// Its file cannot be opened.
+    /// The database file cannot be opened.
     #[error("the backend cannot open {path}: {error}", path = .0.display(), error = .1)]
     Store(PathBuf, rusqlite::Error),
 }
 
-/// What the endpoints share.
+/// The state that the endpoints share.
 #[derive(Clone)]
 struct Context {
     store: Anomalies,
@@ -54,19 +54,19 @@ struct Context {
     streams: Arc<Streams>,
 }
 
-/// An anomaly as readers of the event stream get it.
+/// An anomaly for the readers of the event stream.
 struct Found {
     organization: String,
     json: String,
 }
 
-/// A backend that listens, and does not answer yet.
+/// A backend that listens, but does not answer yet.
 pub struct Bound {
     listener: TcpListener,
     context: Context,
 }
 
-/// Listens on `address`; anomalies go to the SQLite file `data`.
+/// Listens on `address`; anomalies are stored in the SQLite file `data`.
 ///
 /// # Errors
 /// [`StartError`].
@@ -86,10 +86,10 @@ pub async fn bind(address: SocketAddr, data: &Path) -> Result<Bound, StartError>
 }
 
 impl Bound {
-    /// Where it listens.
+    /// The address that the backend listens on.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the operating system.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -97,7 +97,7 @@ impl Bound {
     /// Serves until `shutdown` is ready.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the operating system.
     pub async fn serve(
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
@@ -118,13 +118,13 @@ impl Bound {
     }
 }
 
-/// Who asks; without a gateway in front there is one organization.
+/// The organization of a request; without a gateway in front all requests belong to `local`.
 fn organization(headers: &HeaderMap) -> String {
     let named = headers.get("x-organization-id").and_then(|value| value.to_str().ok());
     named.unwrap_or("local").to_owned()
 }
 
-/// RFC 3339 in UTC to the millisecond: text sorts as time does.
+/// RFC 3339 in UTC with milliseconds, so that the texts sort by time.
 const MILLISECONDS: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
     "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
 );

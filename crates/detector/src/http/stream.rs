@@ -1,4 +1,4 @@
-//! `GET /api/v1/stream/anomalies`: server-sent events, one per anomaly found from now on.
+//! `GET /api/v1/stream/anomalies`: server-sent events, one for each new anomaly.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{Context, Found, organization};
 use std::sync::Arc;
 
-/// A comment in this time keeps proxies from closing a quiet stream.
+/// After this long without an event a comment is sent, so that proxies do not close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) async fn stream(State(context): State<Context>, headers: HeaderMap) -> Response {
@@ -32,7 +32,7 @@ pub(super) async fn stream(State(context): State<Context>, headers: HeaderMap) -
     response
 }
 
-/// The next event, or a comment when there is none for a while; nothing once the backend stops.
+/// The next event, or a comment when there is none for a while; `None` once the backend stops.
 async fn next(found: &mut Receiver<Arc<Found>>, organization: &str) -> Option<String> {
     loop {
         match tokio::time::timeout(KEEP_ALIVE, found.recv()).await {

@@ -2,8 +2,8 @@
 //!
 //! The code is Krichevsky and Trofimov's: each symbol takes −log₂ of its estimated probability,
 //! (count so far + ½) / (all so far + alphabet / 2), so it learns a distribution as it goes, as any
-//! compressor does. zstd measures whole bytes and spends more of them on its frame and tables than
-//! what fifty symbols differ by. The length depends on the counts only, so it is read off two tables.
+//! compressor does. zstd measures whole bytes, and its frame and tables take more of them than the
+//! difference between fifty symbols. The length depends only on the counts, so two tables give it.
 
 /// The lengths of all sequences up to a length over one alphabet.
 #[derive(Clone, Debug)]

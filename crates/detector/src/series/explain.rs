@@ -8,25 +8,26 @@ use crate::event::cut;
 
 /// The longest field name quoted, in bytes.
 const NAME_BYTES_MAX: usize = 80;
-/// A middle that moved by this many of the baseline's deviations is a changed level.
+/// A median that moved by this many standard deviations of the baseline is a changed level.
 const LEVEL: f64 = 1.0;
-/// A deviation or a step this many times as large or small is a changed one.
+/// A deviation or a step has changed if it is this many times as large or as small.
 const CHANGED: f64 = 1.5;
-/// Values this many of the baseline's deviations off its mean are spikes, if the rest is as before.
+/// Values this many standard deviations of the baseline off its mean are spikes, if the other
+/// values are as before.
 const SPIKE: f64 = 4.0;
 
-/// Equal values in a row that are stuck.
+/// This many equal values in a row count as stuck.
 const STUCK_MIN: usize = 4;
 
-/// What values hold, in the numbers that the sentence is made of.
+/// The statistics of some values that the sentence uses.
 struct Summary {
     mean: f64,
     /// The median.
     middle: f64,
     deviation: f64,
-    /// Of the step from one value to the next.
+    /// The root mean square of the steps from one value to the next.
     step: f64,
-    /// The distance of the best repetition, if there is a plain one.
+    /// The period, if the values clearly repeat.
     period: Option<usize>,
 }
 
@@ -69,7 +70,7 @@ fn change(before: &[f64], here: &[f64]) -> String {
         format!("standard deviation from {} to {}", short(was.deviation), short(is.deviation));
     let step = || format!("usual step to the next from {} to {}", short(was.step), short(is.step));
     let changed = |was: f64, is: f64| is > was * CHANGED || was > is * CHANGED;
-    // The baseline's own level moves, so that another one says little.
+    // The level of the baseline itself moves, so another level says little.
     let wanders = was.step < was.deviation;
     let both = format!("({level}, {spread})");
     if let Some((value, count)) = stuck(before, here) {

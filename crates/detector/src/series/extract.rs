@@ -1,25 +1,25 @@
-//! The series of a request: the numbers of its events, by the field they stand in.
+//! The series of a request: the numbers of its events, by field.
 
 use std::collections::BTreeMap;
 
 use crate::event::Event;
 
-/// The most fields that are looked at; those with the most values go first.
+/// The most fields that are examined; those with the most values come first.
 const FIELDS_MAX: usize = 16;
 /// Shorter series have no baseline and window.
 pub(super) const VALUES_MIN: usize = 60;
 
-/// The numbers of one field.
+/// A series: the numbers of one field.
 pub(super) struct Series<'a> {
     /// The field's path; empty where the events are bare numbers.
     pub(super) name: &'a str,
-    /// In the order of the events.
+    /// The values, in the order of the events.
     pub(super) values: Vec<f64>,
-    /// The event that each value is of.
+    /// The event of each value.
     pub(super) places: Vec<usize>,
 }
 
-/// The series long enough to look at, and whether some were left out.
+/// The series that are long enough, and whether any were skipped.
 pub(super) fn series(events: &[Event]) -> (Vec<Series<'_>>, bool) {
     let mut by_name: BTreeMap<&str, Series<'_>> = BTreeMap::new();
     for (place, event) in events.iter().enumerate() {

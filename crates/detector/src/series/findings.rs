@@ -1,4 +1,4 @@
-//! From windows that stand out to anomalies a person reads.
+//! Makes findings for people from windows of series that stand out.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ fn touch(a: &Candidate, b: &Candidate) -> bool {
     a.series == b.series && overlap(&a.window, &b.window)
 }
 
-/// A finding's values in its series, and the window that stands for it.
+/// A finding's values in its series, and the window whose measurements it has.
 struct Part {
     values: Range<usize>,
     best: Candidate,
@@ -60,7 +60,7 @@ pub(super) fn findings(
     together(parts.iter().map(|part| finding(&all[part.best.series], part)).collect())
 }
 
-/// From the first to the last telling value of a peak and of the candidates that overlap it.
+/// The range from the first to the last telling value of a peak and the candidates that overlap it.
 fn values(peak: &Candidate, candidates: &[Candidate], gap: usize) -> Range<usize> {
     let overlapping = candidates.iter().filter(|one| touch(one, peak));
     let mut telling: Vec<usize> = overlapping.flat_map(|one| one.telling.iter().copied()).collect();

@@ -1,15 +1,15 @@
 //! Detection in series of numbers: bare ones, and each numeric field of objects.
 //!
-//! Text is masked, so what numbers do is judged here, by the same steps as lines of text are:
+//! Numbers are masked in text, so they are examined here, in the same steps as lines of text:
 //!
-//! 1. Every series ([`extract`]) gets windows, each after a baseline of four windows at least.
-//! 2. A value is replaced by the error of predicting it from those before it ([`predict`]). A trend,
-//!    a wave or a random walk is predictable, so its errors are alike everywhere: what is shuffled
-//!    in a test has to be exchangeable, and values in a row are not.
+//! 1. Every series ([`extract`]) gets windows, each after a baseline of at least four windows.
+//! 2. Each value is replaced by the error of predicting it from the values before it ([`predict`]).
+//!    A test shuffles values, so they must be exchangeable, and consecutive values are not. But the
+//!    errors are: a trend, a wave or a random walk is predicted equally well everywhere.
 //! 3. Errors become a few symbols ([`symbols`]), and a window's distance is how many more bits its
-//!    symbols take with the baseline's code than with one of their own ([`code`]).
-//! 4. A window that stands out more than the baseline's own parts do is permutation-tested
-//!    ([`permute`]), and the false discovery rate controlled over all windows of all series.
+//!    symbols take with the baseline's code than with a code made for them ([`code`]).
+//! 4. A window that differs more than the parts of the baseline do is permutation-tested
+//!    ([`permute`]); the false discovery rate is controlled over all windows of all series.
 //!
 //! Invariant: as for text, every finding has an adjusted p below the p threshold and an NCD above
 //! that of metrics. Pure and deterministic.
@@ -35,17 +35,18 @@ use screen::{Candidate, Screened};
 const FIT_WORK_MAX: usize = 2_000_000_000;
 /// Bounds the time of the permutations: values drawn in about three seconds on one core.
 const DRAWS_MAX: usize = 600_000_000;
-/// Permutations for every one that may reach the distance of a window that just passes.
+/// How many permutations are drawn for each one that may reach the distance of a window that only
+/// just passes.
 const PERMUTATIONS_PER_P: f64 = 10.0;
-/// What a test of one window is continued to at most: enough for one window of all those of sixteen
-/// fields to pass alone.
+/// The most permutations of one test: enough for a single window to pass among all windows of
+/// sixteen fields.
 const PERMUTATIONS_MAX: usize = 1 << 19;
 
-/// What the numbers of a request hold.
+/// The result of a detection in numbers.
 pub(crate) struct Found {
-    /// In order, none overlapping.
+    /// The findings in order of their events; none overlap.
     pub(crate) findings: Vec<Finding>,
-    /// Whether fields or windows were left out.
+    /// Whether fields or windows were skipped.
     pub(crate) is_capped: bool,
 }
 
@@ -73,11 +74,11 @@ pub(crate) fn find(events: &[Event], settings: &Settings) -> Found {
     }
 }
 
-/// The adjusted p of each peak, and whether the draws allowed sufficed for all.
+/// The adjusted p of each peak, and whether the limit on draws allowed all tests.
 ///
-/// After a first round, which most peaks do not survive, the rest get permutations enough to tell p
-/// from what the adjustment asks of it. Stopping as soon as it looks good would favour luck; a test
-/// stops early only where it is certain not to pass.
+/// Most peaks fail in the first round. The others get enough permutations to compare p with the
+/// threshold of the adjustment. Stopping as soon as p looks good would favour chance, so a test
+/// stops early only when it is certain to fail.
 fn test(peaks: &mut [Candidate], family: usize, settings: &Settings) -> (Vec<f64>, bool) {
     let (threshold, first) = (settings.p_threshold(), settings.permutations);
     let enough = (PERMUTATIONS_PER_P * family as f64 / threshold).ceil() as usize;
@@ -88,10 +89,11 @@ fn test(peaks: &mut [Candidate], family: usize, settings: &Settings) -> (Vec<f64
     all_tested &= run(peaks, everyone, first, certain_at(threshold, first), &mut draws_left);
     let survives = |index: &usize| peaks[*index].test.p_value() < threshold;
     let survivors: Vec<usize> = (0..peaks.len()).filter(survives).collect();
-    // What is asked of p if all of them pass: none passes with more.
-    let hope = threshold * survivors.len() as f64 / family.max(1) as f64;
-    all_tested &= run(peaks, survivors, enough, certain_at(hope, enough), &mut draws_left);
-    // One that never ran has p = 1.
+    // The threshold of p if all survivors pass: none passes with a larger p.
+    let threshold_if_all_pass = threshold * survivors.len() as f64 / family.max(1) as f64;
+    all_tested &=
+        run(peaks, survivors, enough, certain_at(threshold_if_all_pass, enough), &mut draws_left);
+    // A test that never ran has p = 1.
     let p_values: Vec<f64> = peaks.iter().map(|one| one.test.p_value()).collect();
     (fdr::adjust(&p_values, family), all_tested)
 }

@@ -1,8 +1,8 @@
 //! The permutation test of a window of symbols.
 //!
-//! The distance is the bits that the window takes beyond a code of its own when it is coded after
-//! the baseline: C(B‖W) − C(B) − C(W), with `C` of [`super::code`]. p is the share of windows drawn
-//! from both together that lie at least as far off, (1 + k) / (1 + n).
+//! The distance is how many more bits the window takes when it is coded after the baseline than
+//! when it is coded alone: C(B‖W) − C(B) − C(W), with `C` of [`super::code`]. p is the share of
+//! windows drawn from both together that have at least this distance, (1 + k) / (1 + n).
 
 use super::code::Code;
 use super::symbols::ALPHABET;

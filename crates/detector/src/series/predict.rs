@@ -1,40 +1,42 @@
-//! How wrong a value is predicted from those before it.
+//! The errors of predicting each value of a series from the values before it.
 //!
-//! The prediction is linear: a constant and some values before, or the last value, a step and some
-//! steps before. It is fitted to the baseline by least squares, with as many terms as Schwarz's
-//! criterion (BIC) says are worth their place, and goes over the window unchanged. Of noise it is the
-//! mean, of a counter the last value and a step, of a random walk the last value, of a wave two values
-//! or a few more. It never extrapolates in time: what rises is not taken to rise for ever.
+//! The prediction is linear, from a constant and some earlier values, or from the last value, a
+//! constant step and some earlier steps. It is fitted to the baseline by least squares, with the
+//! number of terms that Schwarz's criterion (BIC) chooses, and is then applied to the window
+//! unchanged. For noise it becomes the mean; for a counter the last value plus a step; for a random
+//! walk the last value; for a wave two or a few more values. It does not extrapolate in time: a
+//! rising series is not expected to rise for ever.
 
-/// The most values before that a prediction uses.
+/// The most earlier values that a prediction uses.
 const LAGS_MAX: usize = 8;
-/// Baseline values per lag: more lags than that fit chance.
+/// Baseline values for each lag: with more lags the prediction would fit chance.
 const VALUES_PER_LAG: usize = 25;
 /// The constant, the last value and the steps before.
 const TERMS_MAX: usize = LAGS_MAX + 1;
-/// A level is fitted only if its criterion is better by this much than that of steps, which know of
-/// none. Of a random walk any stretch seems to have a level to return to: Dickey and Fuller's
-/// statistic reaches −3.4, a gain of its square, in one stretch of a hundred.
+/// A fit with a level is used only if its criterion is better by this much than the fit of steps,
+/// which has no level. Any part of a random walk seems to return to a level: in one part of a
+/// hundred the statistic of Dickey and Fuller reaches −3.4, which is a gain of its square.
 const LEVEL_GAIN: f64 = 12.0;
-/// What a level with memory has to gain over the mean alone: a few outliers in a row look like memory.
+/// A level with earlier values must gain this much over the mean alone: a few consecutive outliers
+/// look as if values depended on earlier ones.
 const MEMORY_GAIN: f64 = 12.0;
-/// A term whose part that the others do not explain is this small says nothing new.
+/// A term is ignored if the part that the other terms do not explain is this small.
 const NEGLIGIBLE: f64 = 1e-9;
-/// Errors are rounded to this share of the range: less is what floating point adds.
+/// Errors are rounded to this share of the range: smaller differences come from floating point.
 const GRAIN: f64 = 1e-6;
 
-/// Multiplications of one call on `values` values, about.
+/// About how many multiplications [`errors`] needs for `values` values.
 pub(super) fn work(values: usize) -> usize {
     values * TERMS_MAX * TERMS_MAX
 }
 
-/// Values at the start of a baseline that have no error, since too few stand before them.
+/// How many values at the start of a baseline have no error, since too few values precede them.
 pub(super) fn lags(baseline: usize) -> usize {
     (baseline / VALUES_PER_LAG).clamp(1, LAGS_MAX)
 }
 
-/// The errors over `values`, of which the first `baseline` are the baseline: of all but the first
-/// [`lags`]. In units of no meaning, the same for all of them.
+/// The errors of all `values` but the first [`lags`]. The first `baseline` values are the baseline.
+/// The errors have one common unit, which has no meaning.
 pub(super) fn errors(values: &[f64], baseline: usize) -> Vec<f64> {
     let lags = lags(baseline);
     let scaled = scaled(values, baseline);
@@ -51,7 +53,7 @@ pub(super) fn errors(values: &[f64], baseline: usize) -> Vec<f64> {
     rows.iter().map(error).collect()
 }
 
-/// Centred on the baseline's mean and divided by the range, so that no sum of squares overflows.
+/// The values minus the baseline's mean, divided by the range, so that no sum of squares overflows.
 fn scaled(values: &[f64], baseline: usize) -> Vec<f64> {
     let greatest = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
     if greatest == 0.0 {
@@ -60,13 +62,13 @@ fn scaled(values: &[f64], baseline: usize) -> Vec<f64> {
     let shares: Vec<f64> = values.iter().map(|value| value / greatest).collect();
     let mean = shares[..baseline].iter().sum::<f64>() / baseline as f64;
     let range = shares.iter().fold(0.0, |most: f64, share| most.max((share - mean).abs()));
-    // What is left of a constant after its mean is floating point's.
+    // A constant minus its mean is only a floating-point error.
     let range = if range < 1e-12 { f64::INFINITY } else { range };
     shares.iter().map(|share| (share - mean) / range).collect()
 }
 
-/// What a step to the next value is predicted from: 1, the last value, the steps before it, the
-/// nearest first. Value and steps together span the same as the values before.
+/// The terms that predict the step to the next value: 1, the last value, and the steps before it,
+/// nearest first. The last value and the steps span the same space as the earlier values.
 struct Row {
     terms: [f64; TERMS_MAX],
     step: f64,
@@ -81,7 +83,7 @@ fn row(scaled: &[f64], at: usize, lags: usize) -> Row {
     Row { terms, step: scaled[at] - scaled[at - 1] }
 }
 
-/// The terms, in the order in which they are taken in.
+/// The terms, in the order in which they are added to the fit.
 fn level(lags: usize) -> Vec<usize> {
     (0..=lags).collect()
 }
@@ -90,7 +92,7 @@ fn steps(lags: usize) -> Vec<usize> {
     (0..=lags).filter(|term| *term != 1).collect()
 }
 
-/// Whatever the last value was, the step leads to the mean: a level without memory.
+/// The fit in which every step leads to the mean, whatever the last value was.
 fn mean(rows: &[Row]) -> Fit {
     let count = rows.len() as f64;
     let value = |row: &Row| row.terms[1] + row.step;
@@ -99,21 +101,21 @@ fn mean(rows: &[Row]) -> Fit {
     Fit { criterion: criterion(count, left, 1), terms: vec![(0, mean), (1, -1.0)] }
 }
 
-/// Schwarz's: what is left over, and a price for each term.
+/// Schwarz's criterion: the unexplained squares, and a price for each term.
 fn criterion(rows: f64, left: f64, terms: usize) -> f64 {
     rows * (left + rows * GRAIN * GRAIN).ln() + terms as f64 * rows.ln()
 }
 
 struct Fit {
     criterion: f64,
-    /// Terms with their coefficients.
+    /// The terms with their coefficients.
     terms: Vec<(usize, f64)>,
 }
 
 /// The best of the fits with the first one, two, … terms of `order`.
 ///
-/// Cholesky's factor of the terms' products, grown row by row, gives the squares left over by every
-/// number of terms: each takes away the square of its entry in `projected`.
+/// The Cholesky factor of the terms' products, computed row by row, gives the unexplained squares
+/// for every number of terms: each term removes the square of its entry in `projected`.
 fn fit(rows: &[Row], order: &[usize]) -> Fit {
     let product =
         |a: usize, b: usize| rows.iter().map(|row| row.terms[a] * row.terms[b]).sum::<f64>();

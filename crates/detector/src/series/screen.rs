@@ -1,9 +1,9 @@
-//! Which windows of a series stand out.
+//! Selects the windows of a series that stand out.
 //!
-//! A window is a candidate when it lies further from its baseline than the baseline's own parts of
-//! that size lie from the rest: what the baseline holds already is no news, as it is none in text.
-//! This keeps quiet where the prediction fits badly, so that errors are not alike everywhere even
-//! though nothing happens, and after an anomaly that the baseline now holds.
+//! A window is a candidate if its distance from the baseline is larger than the distance of any
+//! part of the baseline (of the same size) from the rest of it. So values that the baseline already
+//! contains are not reported, as in text. This avoids findings where the prediction fits badly, so
+//! that errors vary although nothing happens, and after an anomaly that is now in the baseline.
 
 use std::ops::Range;
 
@@ -13,39 +13,39 @@ use super::{predict, symbols};
 use crate::settings::{Kind, Settings};
 use crate::windows::plan;
 
-/// The baseline holds at least so many windows, to have parts to compare with.
+/// The baseline has at least the size of this many windows, so that it has parts to compare with.
 const PARTS_MIN: usize = 4;
-/// A series holds at least so many windows, or gets smaller ones …
+/// A series has at least this many windows; a short series gets smaller windows for that …
 const WINDOWS_MIN: usize = 8;
-/// … but none smaller than this for that reason.
+/// … but none smaller than this.
 const WINDOW_MIN: usize = 10;
-/// A value tells of an anomaly when its symbol is there this many times as often as the baseline
+/// A value belongs to the anomaly when its symbol occurs this many times as often as the baseline
 /// lets expect …
 const TELLING: f64 = 2.0;
-/// … and so many times more, for what is rare is there twice by chance.
+/// … plus this many times: a rare symbol may occur twice by chance.
 const TELLING_MORE: f64 = 2.0;
 
-/// A window worth a test.
+/// A candidate: a window that may be tested.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
-    /// The series, by its number.
+    /// The number of the series.
     pub(super) series: usize,
     /// The values of the window and of the baseline before it.
     pub(super) window: Range<usize>,
     pub(super) baseline: Range<usize>,
-    /// The values of the window that tell it from the baseline; never empty.
+    /// The values by which the window differs from the baseline; never empty.
     pub(super) telling: Vec<usize>,
     pub(super) test: Test,
 }
 
-/// What is worth a test in a series.
+/// The candidates of a series.
 pub(super) struct Screened {
     pub(super) candidates: Vec<Candidate>,
-    /// Windows the false discovery rate is controlled over.
+    /// The number of windows that the false discovery rate is controlled over.
     pub(super) windows: usize,
 }
 
-/// Multiplications of [`screen`] on a series of `length` values, about.
+/// About how many multiplications [`screen`] needs for a series of `length` values.
 pub(super) fn work(length: usize, settings: &Settings) -> usize {
     spans(length, settings)
         .map(|(baseline, window)| predict::work(baseline.len() + window.len()))

@@ -1,10 +1,11 @@
-//! Errors as a few symbols.
+//! Maps prediction errors to a few symbols.
 //!
-//! The cuts are quantiles of baseline and window together, so they do not depend on which is which,
-//! and a permutation test on the symbols stays fair. They lie closer in the tails: nine spikes among
-//! 450 values are two percent of them, and have to be a symbol of their own.
+//! The cuts between symbols are quantiles of baseline and window together. So they do not depend on
+//! which values belong to the window, and a permutation test on the symbols stays fair. The cuts
+//! are closer in the tails: nine spikes among 450 values are two percent of them, and must get a
+//! separate symbol.
 
-/// Where the cuts lie, as shares of the values.
+/// The cuts, as shares of the values.
 const CUTS: [f64; 10] = [0.005, 0.02, 0.05, 0.15, 0.35, 0.65, 0.85, 0.95, 0.98, 0.995];
 /// Symbols are below this: between two cuts, or on one.
 pub(super) const ALPHABET: usize = 2 * CUTS.len() + 1;

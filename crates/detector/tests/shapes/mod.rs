@@ -7,7 +7,7 @@ use driftlock_detector::prng::Prng;
 
 /// Values of a series.
 pub(crate) const LENGTH: usize = 700;
-/// A wave's values per turn.
+/// The period of a wave, in values.
 const PERIOD: f64 = 24.0;
 
 /// A series in which nothing happens.
@@ -24,7 +24,7 @@ pub(crate) enum Quiet {
     Wave,
     NoisyWave,
     SlowWave,
-    /// High and low by turns, 60 values each.
+    /// High and low alternately, 60 values each.
     Square,
     Sawtooth,
     Counter,
