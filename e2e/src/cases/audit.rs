@@ -175,8 +175,13 @@ pub(super) fn an_export_is_ndjson_and_states_its_head(target: &Target) {
 
 pub(super) fn a_malformed_head_is_400(target: &Target) {
     let organization = Organization::new(target);
-    let refused = organization.admin("GET", "/audit/verify?head=latest").send();
-    assert!(refused.expect(400).text().contains("head"), "{}", refused.text());
+    // The last two are numbers that no store can hold.
+    let hash = "ab".repeat(32);
+    let too_great = [1 << 63, u64::MAX].map(|seq| format!("{seq}:{hash}"));
+    for head in ["latest".to_owned()].into_iter().chain(too_great) {
+        let refused = organization.admin("GET", &format!("/audit/verify?head={head}")).send();
+        assert!(refused.expect(400).text().contains("head"), "{head}: {}", refused.text());
+    }
 }
 
 pub(super) fn organizations_do_not_see_each_other(target: &Target) {
