@@ -70,7 +70,7 @@ fn one_event_is_enough_to_learn_how_a_customer_stands() {
         // All that arrives is the oldest event; what Stripe says now counts.
         deliver(target, &life.events()[0]);
         eventually("the plan is Stripe's", || {
-            (shown(organization)["plan"] == "growth").then_some(())
+            (shown(organization)["subscription"]["plan"] == "growth").then_some(())
         });
         let calls = double.calls();
         assert!(calls.contains(&"GET /v1/subscriptions".to_owned()), "{calls:?}");
