@@ -1,11 +1,12 @@
 -- Tables, roles and row-level security of the gateway on PostgreSQL 15+ and in Supabase projects.
 --
--- Tables that people and other programs read are in `public`, under the names that a Supabase
--- project may have already: those are kept with their rows and get the columns that they lack. What
--- cannot be kept (a column of another type or too narrow, one that must be filled and is not, a CHECK
--- that our rows may not meet) is named before anything changes. What only the gateway reads is in the schema `driftlock`. Applying it again
--- changes nothing. Numbers named `at`, `…_at` or `hour` in `driftlock` are microseconds (`hour`:
--- seconds) since 1970, UTC.
+-- The schema `public` has the tables that people and other programs read. A Supabase project may
+-- already have tables of these names: this migration keeps them with their rows and adds missing
+-- columns. If a table cannot be kept (a column has another type or is too narrow, a column of the
+-- project is NOT NULL without a default, a CHECK may reject our rows), the migration fails with a
+-- list of these problems before it changes anything. The schema `driftlock` has the tables that
+-- only the gateway reads. It is safe to apply this file again. Integer columns named `at`, `…_at`
+-- or `hour` in `driftlock` are microseconds (`hour`: seconds) since 1970, UTC.
 
 do $$
 declare name text;
@@ -28,10 +29,10 @@ grant usage on schema driftlock to service_role;
 create table if not exists driftlock.migrations (
     version    integer primary key,
     applied_at timestamptz not null default now(),
-    checksum   text -- of the file, SHA-256 in hex; none where another program applied it
+    checksum   text -- of the file, SHA-256 in hex; null if another program applied the file
 );
 
--- As the public tables are to be; compared with what is there, then dropped.
+-- The wanted form of the public tables. It is compared with the existing tables, then dropped.
 drop schema if exists driftlock_wanted cascade;
 create schema driftlock_wanted;
 
@@ -40,14 +41,14 @@ create table driftlock_wanted.organizations (
     name                text not null default '',
     plan                text not null default 'developer',
     status              text not null default 'active',
-    quota               jsonb not null default '{}', -- what it changed of its plan's quota
+    quota               jsonb not null default '{}', -- settings that differ from the plan's quota
     requests_per_minute integer,
     stripe_customer_id  text,
     contract            jsonb, -- the subscription that an operator set
     purchases           jsonb, -- what its customer bought at Stripe
-    ledger              jsonb, -- who counts its units, and who will; none: leases
+    ledger              jsonb, -- the ledger host now, and the planned one; null: leases
     created_at          timestamptz not null default now(),
-    revision            bigint not null default 0 -- counts changes: one from an outdated reading is found out
+    revision            bigint not null default 0 -- increases with each change: detects stale writes
 );
 create unique index driftlock_organizations_customer on driftlock_wanted.organizations (stripe_customer_id);
 
@@ -75,8 +76,9 @@ create table driftlock_wanted.api_keys (
 );
 create index driftlock_api_keys_of_organization on driftlock_wanted.api_keys (organization_id, id);
 
--- Usage by hour: what quota, usage API and outbox are sums of. `hour` in seconds since 1970. Whose an
--- hour of a tally is, `driftlock.meter_outbox` says; what objects counted is a tally per period.
+-- Usage by hour (`hour`: seconds since 1970). Quota, usage API and outbox are sums of these rows.
+-- `tally_id` is the usage batch. `driftlock.meter_outbox` assigns each hour of a batch to a period.
+-- Usage that was copied from Durable Objects has one batch per period: `tally_id` is the period's id.
 create table driftlock_wanted.usage_counters (
     organization_id uuid,
     tally_id        bigint,
@@ -89,7 +91,7 @@ create table driftlock_wanted.usage_counters (
 create unique index driftlock_usage_counters_place
     on driftlock_wanted.usage_counters (organization_id, tally_id, hour, key_id, route_id);
 
--- A hash chain per organization, and of Durable Objects a copy.
+-- The audit log: a hash chain per organization, and copies of the Durable Objects' chains.
 create table driftlock_wanted.audit_logs (
     organization_id uuid,
     seq             bigint,
@@ -100,15 +102,15 @@ create table driftlock_wanted.audit_logs (
     outcome         text,
     request_id      text,
     ip              text,
-    details         text, -- JSON; the hash covers its very bytes
+    details         text, -- JSON; the hash covers exactly these bytes
     prev_hash       bytea,
     hash            bytea,
-    ledger          text not null default 'leases' -- whose chain: each kind of ledger keeps its own
+    ledger          text not null default 'leases' -- the ledger host that wrote the chain
 );
 create unique index driftlock_audit_logs_place
     on driftlock_wanted.audit_logs (organization_id, ledger, seq);
 
--- What Stripe delivered, as it was signed.
+-- Events that Stripe delivered; `body` has the signed bytes.
 create table driftlock_wanted.stripe_events (
     id           text constraint driftlock_stripe_events_id primary key,
     type         text not null default '',
@@ -117,7 +119,7 @@ create table driftlock_wanted.stripe_events (
     customer     text,
     received_at  timestamptz not null default now(),
     waiting_since timestamptz not null default now(), -- when it was received, or replayed by a person
-    state        text not null default 'ignored', -- what was there before is of no effect
+    state        text not null default 'ignored', -- rows of the project have no effect
     attempts     integer not null default 0,
     due_at       timestamptz not null default now(),
     processed_at timestamptz,
@@ -130,7 +132,7 @@ create index driftlock_stripe_events_due on driftlock_wanted.stripe_events (due_
 create index driftlock_stripe_events_settled on driftlock_wanted.stripe_events (due_at)
     where state in ('done', 'ignored');
 
--- A customer's standing as it was committed last: what the next commit is compared with.
+-- A customer's billing state as it was committed last. The next commit is compared with it.
 create table driftlock_wanted.billing_customers (
     customer        text,
     organization_id uuid,
@@ -175,7 +177,8 @@ begin
           and not exists (select from pg_attribute a where a.attrelid = c.oid
                           and a.attname = h.attname)
         union all
-        -- Text of ours that has a bound of its own fits into as much; all other text has none.
+        -- A text column whose values have a maximum length fits a varchar of that length; the
+        -- other text columns have no maximum.
         select format('public.%s.%s is %s; text is needed%s', c.relname, a.attname,
                       format_type(h.atttypid, h.atttypmod),
                       coalesce(', or varchar(' || n.chars || ')', ''))
@@ -191,7 +194,7 @@ begin
              n(table_name, column_name, chars)
              on n.table_name = c.relname and n.column_name = a.attname
         where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r'
-          -- Members are the project's to write.
+          -- Only the project writes members.
           and c.relname <> 'organization_members'
           and (n.chars is null or h.atttypmod - 4 < n.chars)
         union all
@@ -232,7 +235,7 @@ begin
                   where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r' loop
         execute format('create table if not exists public.%I (like driftlock_wanted.%I including all)',
                        wanted.relname, wanted.relname);
-        -- Until the next migration says who reads what, nobody does.
+        -- Close the table until the next migration adds the policies.
         execute format('alter table public.%I enable row level security', wanted.relname);
         for found in
             select format('alter table public.%I add column if not exists %I %s%s', wanted.relname,
@@ -243,7 +246,7 @@ begin
         loop
             execute found;
         end loop;
-        -- Indices that `like` made have names of its own; one over the same columns is enough.
+        -- `like` names its indexes differently; one index over the same columns is enough.
         for found in
             select replace(replace(i.indexdef, 'driftlock_wanted.', 'public.'),
                            'INDEX ', 'INDEX IF NOT EXISTS ')
@@ -262,15 +265,16 @@ end $$;
 
 drop schema driftlock_wanted cascade;
 
--- A unit belongs to the period in which it is settled. What a ledger counts between two turns is a
--- tally, and so is what of one's hour another period took over; their numbers are of this sequence.
+-- A unit belongs to the period in which it is settled. A usage batch (`tally_id`) is what a ledger
+-- counts between two period changes, or the part of a batch's hour that another period took over.
+-- Batch ids come from this table's id sequence.
 create table if not exists driftlock.billing_periods (
     id              bigint generated always as identity primary key,
     organization_id uuid not null,
     starts_at       bigint not null,
     ends_at         bigint not null,
     last_settled_at bigint not null default 0,
-    -- The terms that units were leased under last: a closed period is shown by them.
+    -- The terms of the last lease; a closed period is shown with these terms.
     included        bigint,
     base_micros     bigint,
     overage_micros  bigint,
@@ -283,15 +287,15 @@ create table if not exists driftlock.routes (
     label text not null unique
 );
 
--- One row per settled request, in partitions by the time that its id tells: what is too old goes by
--- the partition. What no partition takes is in the rest.
+-- One row per settled request, partitioned by the time in its id (UUIDv7), so that retention drops
+-- whole partitions. The default partition `usage_events_rest` takes rows without a partition.
 create table if not exists driftlock.usage_events (
     id              uuid primary key,
     organization_id uuid not null,
     key_id          uuid not null,
     route_id        bigint not null,
     units           bigint not null,
-    tally_id        bigint not null, -- as it was settled, for good; see `tally_parts`
+    tally_id        bigint not null, -- the usage batch at settlement; never changes; see `tally_parts`
     at              bigint not null,
     request_id      text not null,
     voided          boolean not null default false
@@ -301,7 +305,7 @@ create table if not exists driftlock.usage_events_rest
 create index if not exists usage_events_of_organization
     on driftlock.usage_events (organization_id, at);
 
--- The authority over an organization's units in the period: whoever leases or settles locks its row.
+-- The current state of an organization's ledger in the period. Leasing and settling lock its row.
 create table if not exists driftlock.usage_ledgers (
     organization_id uuid primary key,
     period_id       bigint not null,
@@ -311,21 +315,22 @@ create table if not exists driftlock.usage_ledgers (
     cap             bigint,
     used            bigint not null,
     last_at         bigint not null,
-    tally_id        bigint not null default 0 -- what settles now is entered under
+    tally_id        bigint not null default 0 -- the usage batch of new settlements
 ) with (fillfactor = 50);
 
--- Units that nodes hold or may still admit; a row that is not renewed lapses.
+-- Units that nodes hold or may still admit; a lease that is not renewed expires.
 create table if not exists driftlock.usage_leases (
     organization_id uuid not null,
     node_id         uuid not null,
-    number          bigint not null, -- which of the node's asks it answers
+    number          bigint not null, -- the number of the node's lease request that it answers
     units           bigint not null,
     until           bigint not null,
     primary key (organization_id, node_id)
 ) with (fillfactor = 50);
 
--- What Stripe is to be told, and what of it was sealed so far. An hour of a tally is a period's, which
--- may be another one than it was settled in; all rows of a period's hour are one bucket.
+-- Usage to be sent to Stripe, and how much of it is sealed. Each row assigns one hour of a usage
+-- batch to a period, which may differ from the period at settlement. All rows of one hour of a
+-- period are one bucket.
 create table if not exists driftlock.meter_outbox (
     organization_id uuid not null,
     period_id       bigint not null,
@@ -342,20 +347,20 @@ create index if not exists meter_outbox_of_period
 create index if not exists meter_outbox_open on driftlock.meter_outbox (organization_id, hour)
     where units <> sealed_units;
 
--- Hours that a period's boundary was drawn through after the fact: of what was settled in a tally
--- between two instants, which tally it is in now.
+-- Batches that were split because a period that became known late begins or ends within an hour:
+-- settlements of batch `tally_id` from `since` until `until` now belong to batch `part_id`.
 create table if not exists driftlock.tally_parts (
     part_id         bigint primary key,
     organization_id uuid not null,
-    tally_id        bigint not null, -- what it was taken from
-    root_id         bigint not null, -- what its settlements were entered under
+    tally_id        bigint not null, -- the batch that was split
+    root_id         bigint not null, -- the batch in the settlements' own rows
     since           bigint not null,
     until           bigint not null
 );
 create index if not exists tally_parts_of_tally on driftlock.tally_parts (tally_id);
 create index if not exists tally_parts_of_root on driftlock.tally_parts (root_id);
 
--- Sealed buckets: what Stripe is told of each, for good, and how far telling it came.
+-- Sealed buckets: the meter report of each, which never changes, and the state of its delivery.
 create table if not exists driftlock.meter_reports (
     identifier      text primary key,
     organization_id uuid not null,
@@ -369,7 +374,7 @@ create table if not exists driftlock.meter_reports (
     attempts        integer not null default 0,
     first_at        bigint,
     due_at          bigint not null,
-    taken_until     bigint not null default 0, -- somebody is telling Stripe of it
+    taken_until     bigint not null default 0, -- until then one process may be sending it
     done_at         bigint,
     error           text
 );
@@ -389,7 +394,7 @@ create table if not exists driftlock.idempotency_keys (
     answer_headers jsonb,
     answer_body    bytea
 );
--- Keys of requests under way: who holds one until when.
+-- Claims: idempotency keys of requests in progress, until they expire.
 create table if not exists driftlock.idempotency_claims (
     key         bytea primary key,
     fingerprint bytea not null,
@@ -400,7 +405,8 @@ create index if not exists idempotency_claims_by_age on driftlock.idempotency_cl
 create index if not exists idempotency_keys_by_age on driftlock.idempotency_keys (at);
 create index if not exists idempotency_keys_by_usage on driftlock.idempotency_keys (usage_id);
 
--- Rows on their way to chains that are elsewhere: an object takes each number once.
+-- Audit records that still have to be appended to the chain of a Durable Object. The object takes
+-- each id once.
 create table if not exists driftlock.audit_outbox (
     id              bigint generated always as identity primary key,
     organization_id uuid not null,
@@ -409,27 +415,27 @@ create table if not exists driftlock.audit_outbox (
 create index if not exists audit_outbox_of_organization
     on driftlock.audit_outbox (organization_id, id);
 
--- What jobs note for their next run.
+-- Values that jobs keep for their next run.
 create table if not exists driftlock.notes (
     name  text primary key,
     value text
 );
 
--- The ends of the audit chains: whoever appends locks the row.
+-- The heads of the audit chains. Appending to a chain locks its row.
 create table if not exists driftlock.audit_heads (
     organization_id uuid primary key,
     seq             bigint not null,
     hash            bytea not null
 ) with (fillfactor = 50);
 
--- Where the kept part of a chain begins: the last entry that retention removed.
+-- Checkpoints: the last entry of each chain that retention removed.
 create table if not exists driftlock.audit_checkpoints (
     organization_id uuid primary key,
     seq             bigint not null,
     hash            bytea not null
 );
 
--- What people are to be told, each once.
+-- Alerts for people, each raised once.
 create table if not exists driftlock.alerts (
     organization_id uuid not null,
     kind            text not null,
@@ -440,8 +446,8 @@ create table if not exists driftlock.alerts (
 );
 create index if not exists alerts_by_time on driftlock.alerts (organization_id, at);
 
--- What nodes are to forget. A reader asks for what was committed by transactions that its last
--- snapshot could not see, so that none is missed in whatever order they commit.
+-- Changes by which nodes invalidate their caches. A reader asks for the changes of transactions that
+-- its last snapshot could not see, so that it misses none in whatever order transactions commit.
 create table if not exists driftlock.changes (
     id   bigint generated always as identity primary key,
     xid  xid8 not null default pg_current_xact_id(),

@@ -1,11 +1,11 @@
--- Who may what. A member reads its organizations' rows and no key's hash; nobody but the service
--- writes; the functions are the service's alone. Policies that a project had on these tables are
--- dropped, since any one of them that is wider would count: each is told as a notice.
+-- Access rights. Members read the rows of their organizations, but no key hashes. Only
+-- `service_role` writes and calls the functions. Policies that the project had on these tables are
+-- dropped, since PostgreSQL grants what any policy allows; a notice names each dropped policy.
 --
--- Every migration calls `driftlock.protect()` at its end, so that nothing it made is ever open to
--- those whom a project's default privileges let in.
+-- Every migration calls `driftlock.protect()` at its end, so that new tables and functions are never
+-- open to the roles in the project's default privileges.
 
--- The organizations of whoever asks, as a policy needs them: once a query.
+-- The organizations of the current user. Policies call it, and it is evaluated once per query.
 create or replace function driftlock.memberships() returns setof uuid
     language sql stable security definer set search_path = public, pg_temp as $$
     select m.organization_id from organization_members m
@@ -30,8 +30,8 @@ begin
     end loop;
 end $$;
 
--- What is kept of subscriptions, quotas and failed payments is in `organizations`; whoever looks for
--- it under these names finds it, a member its organizations'. A project's own table stays.
+-- Views of subscriptions, quotas and failed payments, which are stored in `organizations`. A member
+-- sees its own organizations. A table of the project with the same name stays as it is.
 do $$ begin
     if to_regclass('public.subscriptions') is null then
         create view public.subscriptions with (security_invoker = true) as
@@ -67,8 +67,9 @@ do $$ begin
     end if;
 end $$;
 
--- Tables of a project that stand beside ours, under names that the service alone is to write: nobody
--- else does. Of what says whose it is a member reads its own; of a price list everybody reads all.
+-- Protects tables of the project with names that belong to billing: only `service_role` writes them.
+-- Members read the rows of their organizations if the table has an `organization_id`; everybody
+-- reads the price lists.
 create or replace function driftlock.protect_neighbours() returns void language plpgsql as $$
 declare
     found record;
@@ -82,7 +83,7 @@ begin
         join pg_class c on c.oid = to_regclass('public.' || t.table_name)
     loop
         if found.relkind not in ('r', 'p') then
-            -- A view of the project's own may read with its owner's rights: it is the service's.
+            -- A view of the project may read with its owner's rights: only `service_role` gets it.
             execute format('revoke all on %s from public, anon, authenticated, service_role',
                            found.place);
             execute format('grant select on %s to service_role%s', found.place,
@@ -110,7 +111,7 @@ end $$;
 create or replace function driftlock.protect() returns void language plpgsql as $$
 declare found record;
 begin
-    -- Members read these, by the column that says whose a row is.
+    -- The tables, the column with the organization's id, and the columns that members may read.
     for found in select * from (values
         ('organizations', 'id', '*'),
         ('organization_members', 'organization_id', '*'),
@@ -137,7 +138,7 @@ begin
 
     perform driftlock.protect_neighbours();
 
-    -- What only the gateway reads: through its functions, or to be looked at.
+    -- Tables that only the gateway uses, through its functions; `service_role` may read them.
     for found in select c.oid::regclass as place from pg_class c
                  where c.relnamespace = 'driftlock'::regnamespace and c.relkind in ('r', 'p') loop
         perform driftlock.protect_table(found.place);
@@ -154,10 +155,10 @@ begin
             execute format('grant execute on function %s to service_role', found.signature);
         end if;
     end loop;
-    -- The policies ask it, on behalf of whoever reads.
+    -- The policies call it with the rights of the reading role.
     grant execute on function driftlock.memberships() to authenticated;
 
-    -- Nobody shadows what functions call by a name of their own in this schema.
+    -- Otherwise a user could create a function in this schema that shadows one that we call.
     if pg_has_role((select nspowner from pg_namespace where nspname = 'public'), 'usage') then
         revoke create on schema public from public, anon, authenticated;
     end if;

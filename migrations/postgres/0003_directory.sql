@@ -1,6 +1,6 @@
 -- Organizations, keys and the audit log: one function per operation, each one transaction.
--- Every function takes one JSON object and answers JSON, so that a connection and PostgREST call the
--- same ones.
+-- Every function takes one JSON object and returns JSON, so that a PostgreSQL connection and
+-- PostgREST call the same functions.
 
 create or replace function driftlock.micros(at timestamptz) returns bigint
     language sql immutable parallel safe as $$ select (extract(epoch from at) * 1000000)::bigint $$;
@@ -9,23 +9,23 @@ create or replace function driftlock.instant(at bigint) returns timestamptz
     language sql immutable parallel safe
     as $$ select timestamptz 'epoch' + at * interval '1 microsecond' $$;
 
--- The time of a call: the caller's where it states one, else the database's, which all nodes share.
+-- The time of a call: the caller's `now` if given, otherwise the database's, which all nodes share.
 create or replace function driftlock.clock(args jsonb) returns bigint language sql volatile
     as $$ select coalesce((args ->> 'now')::bigint, driftlock.micros(clock_timestamp())) $$;
 
--- A row that was adopted may lack what is not needed to find it.
+-- An organization as JSON. In an adopted row all columns but the id may be null.
 create or replace function driftlock.organization(o public.organizations) returns jsonb
     language sql stable as $$
     select jsonb_build_object('id', o.id, 'name', coalesce(o.name, ''),
         'plan', coalesce(o.plan, 'developer'),
-        -- A standing of a project's own that the gateway does not know lets nobody through.
+        -- A status that the gateway does not know, from the project, counts as suspended.
         'status', case when coalesce(o.status, 'active') = 'active' then 'active' else 'suspended' end,
         'quota', coalesce(o.quota, '{}'), 'requests_per_minute', o.requests_per_minute,
         'stripe_customer_id', o.stripe_customer_id, 'contract', o.contract,
         'purchases', o.purchases,
         'created_at', coalesce(o.created_at, 'epoch'), 'ledger', o.ledger) $$;
 
--- Who counts an organization's units at an instant.
+-- The ledger host of an organization at an instant.
 create or replace function driftlock.ledger_kind(ledger jsonb, at bigint) returns text
     language sql stable as $$
     select case
@@ -47,7 +47,7 @@ create or replace function driftlock.texts(list jsonb) returns text[] language s
     as $$ select coalesce(array_agg(x order by n), '{}')
           from jsonb_array_elements_text(list) with ordinality t(x, n) $$;
 
--- Gives records their places in an organization's chain.
+-- Appends records to an organization's audit chain.
 create or replace function driftlock.chain(organization uuid, records jsonb) returns void
     language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -95,14 +95,14 @@ begin
         where h.organization_id = chain.organization;
 end $$;
 
--- The same, or, where an object keeps the chain, has them go there.
+-- Appends records to the chain here or, if a Durable Object keeps the chain, to the outbox for it.
 create or replace function driftlock.append(organization uuid, records jsonb) returns void
     language plpgsql set search_path = public, pg_temp as $$
 begin
     if exists (select from organizations o where o.id = organization and o.ledger is not null
                and driftlock.ledger_kind(o.ledger, driftlock.micros(clock_timestamp())) = 'objects')
     then
-        -- The object takes only numbers above those it has, so they have to become visible in order.
+        -- The object ignores ids below its last one, so rows must become visible in order of id.
         perform from organizations o where o.id = organization for no key update;
         insert into driftlock.audit_outbox (organization_id, record)
         select organization, r from jsonb_array_elements(records) with ordinality t(r, n)
@@ -116,7 +116,7 @@ create or replace function public.driftlock_key_by_hash(args jsonb) returns json
     language sql stable security definer set search_path = public, pg_temp as $$
     select driftlock.api_key(k) from api_keys k where k.key_hash = args ->> 'hash' $$;
 
--- A key with its organization: what a request needs that nothing is remembered of.
+-- A key with its organization: all that a request with an uncached key needs.
 create or replace function public.driftlock_caller(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select jsonb_build_array(driftlock.api_key(k), case when o.id is not null
@@ -135,7 +135,7 @@ create or replace function public.driftlock_keys(args jsonb) returns jsonb
             and id > (args ->> 'after')::uuid
         order by id limit (args ->> 'limit')::integer) k $$;
 
--- With the revision that a change is to be made from.
+-- An organization with its revision, which a later update must state.
 create or replace function public.driftlock_organization(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select jsonb_build_object('organization', driftlock.organization(o), 'revision', o.revision)
@@ -147,8 +147,8 @@ create or replace function public.driftlock_organizations(args jsonb) returns js
         select * from organizations where id > (args ->> 'after')::uuid
         order by id limit (args ->> 'limit')::integer) o $$;
 
--- What the gateway reads as "it exists already" (SQLSTATE DL409): only what an id, key hash or customer
--- of ours decides. A unique constraint that a project has beside ours stays the error that it is.
+-- Raises SQLSTATE DL409, which the gateway reads as "it exists already". Only conflicts of an id, key
+-- hash or customer raise it. A violation of a project's own unique constraint stays a plain error.
 create or replace function driftlock.exists_already(what text) returns void language plpgsql as $$
 begin
     raise exception 'there is % already', what using errcode = 'DL409';
@@ -182,7 +182,7 @@ exception when unique_violation then
     raise;
 end $$;
 
--- Whether it was made: not when the row has another revision by now.
+-- Returns whether the change was made; false if the row has another revision by now.
 create or replace function public.driftlock_update_organization(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare o jsonb := args -> 'organization';
@@ -233,7 +233,8 @@ begin
     return 'null';
 end $$;
 
--- The earlier of two revocations counts; with a successor, which takes its place in the same commit.
+-- Revokes a key; of two revocations the earlier one counts. A `successor` is created in the same
+-- commit.
 create or replace function public.driftlock_revoke_key(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare k api_keys%rowtype;
@@ -250,7 +251,7 @@ begin
     return driftlock.api_key(k);
 end $$;
 
--- In order of id, so that two nodes that note uses wait for one another, and never both.
+-- Locks keys in order of id, so that two nodes that record uses at once cannot deadlock.
 create or replace function public.driftlock_touch_keys(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -269,7 +270,8 @@ create or replace function public.driftlock_append(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare r record;
 begin
-    for r in select (x ->> 'organization')::uuid as organization, jsonb_agg(x -> 'record' order by n) as records
+    for r in select (x ->> 'organization')::uuid as organization,
+                    jsonb_agg(x -> 'record' order by n) as records
              from jsonb_array_elements(args -> 'records') with ordinality t(x, n) group by 1 order by 1
     loop
         perform driftlock.append(r.organization, r.records);
@@ -284,7 +286,8 @@ create or replace function public.driftlock_entries(args jsonb) returns jsonb
         'request_id', a.request_id, 'ip', a.ip, 'details', a.details,
         'prev_hash', encode(a.prev_hash, 'hex'), 'hash', encode(a.hash, 'hex')) order by a.seq), '[]')
     from (select * from audit_logs where organization_id = (args ->> 'organization')::uuid
-          and ledger = 'leases' and seq > (args ->> 'after')::bigint order by seq limit (args ->> 'limit')::integer) a $$;
+          and ledger = 'leases' and seq > (args ->> 'after')::bigint
+          order by seq limit (args ->> 'limit')::integer) a $$;
 
 create or replace function public.driftlock_head(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
@@ -296,8 +299,8 @@ create or replace function public.driftlock_checkpoint(args jsonb) returns jsonb
     select jsonb_build_object('seq', seq, 'hash', encode(hash, 'hex'))
     from driftlock.audit_checkpoints where organization_id = (args ->> 'organization')::uuid $$;
 
--- Removes a chain's oldest part and enters its checkpoint; whether it was there to be removed: of two
--- nodes that do it one does.
+-- Removes a chain's entries up to `seq` and writes its checkpoint. Returns whether it did: if two
+-- nodes call this at once, only one gets true.
 create or replace function public.driftlock_prune(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -318,8 +321,8 @@ begin
     return 'true';
 end $$;
 
--- What others changed since a cursor, and the next cursor. Without one only that; without changes
--- when there are too many to tell.
+-- The changes since a cursor, and the next cursor. Without a cursor, `changes` is an empty list. It
+-- is null if there are too many changes.
 create or replace function public.driftlock_changes(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select jsonb_build_object('cursor', pg_snapshot_xmin(pg_current_snapshot())::text, 'changes',
@@ -343,7 +346,7 @@ begin
     return null;
 end $$;
 
--- Noting that a key was used is no change of it.
+-- The trigger's columns omit `last_used_at`: recording a use is not a change of the key.
 create or replace trigger driftlock_key_changed
     after insert or delete or update of key_hash, organization_id, name, scopes,
     requests_per_minute, ip_allow, expires_at, revoked_at on public.api_keys
@@ -357,8 +360,8 @@ create or replace function public.driftlock_version(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select to_jsonb(coalesce(max(version), 0)) from driftlock.migrations $$;
 
--- Whether the database takes writes: a standby takes none, nor does one that was made read-only, as
--- platforms do whose disk is full.
+-- Fails if the database is read-only: a standby, or one that its platform made read-only because
+-- the disk is full.
 create or replace function public.driftlock_ready(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -368,7 +371,7 @@ begin
     return 'true'::jsonb;
 end $$;
 
--- What was noted of the files that were applied: [[version, checksum], ...].
+-- The checksums of the applied migration files: [[version, checksum], ...].
 create or replace function public.driftlock_checksums(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(jsonb_build_array(version, checksum) order by version), '[]')

@@ -1,5 +1,7 @@
--- The ledger: leases, settlement, receipts, idempotency. I4: used + reserved never exceeds the cap,
--- since whoever leases or settles holds the row of the organization in `usage_ledgers`.
+-- The ledger: leases, settlement, receipts, idempotency. Invariant I4: used + reserved never exceeds
+-- the cap, since leasing and settling lock the organization's row in `usage_ledgers`.
+--
+-- A usage batch (`tally_id`) is what a ledger counts between two period changes.
 
 create or replace function driftlock.route(wanted text) returns bigint language plpgsql as $$
 declare id bigint;
@@ -12,44 +14,45 @@ begin
     return id;
 end $$;
 
--- The oldest instant whose idempotency record still counts.
+-- Idempotency records from this instant on still count; older ones have expired.
 create or replace function driftlock.kept_since(now bigint) returns bigint language sql immutable
     as $$ select now - 86400000000 $$;
 
--- The least id that is made at an instant or after.
+-- The smallest UUIDv7 of an instant.
 create or replace function driftlock.first_id(at bigint) returns uuid language sql immutable
     as $$ select rpad(lpad(to_hex(greatest(at, 0) / 1000), 12, '0'), 32, '0')::uuid $$;
 
--- The tally that a settlement is in: what it was entered under, unless a boundary was drawn through
--- its hour since. Of several parts that hold its time the one that was made first took it.
-create or replace function driftlock.part(tally bigint, at bigint) returns bigint
+-- The usage batch that a settlement belongs to now: the one at settlement, or a part of it if the
+-- batch was split since. If several parts contain the settlement's time, the first part has it.
+create or replace function driftlock.part(batch bigint, at bigint) returns bigint
     language plpgsql stable as $$
 declare next bigint;
 begin
     loop
         select min(p.part_id) into next from driftlock.tally_parts p
-            where p.tally_id = tally and p.since <= part.at and part.at < p.until;
+            where p.tally_id = batch and p.since <= part.at and part.at < p.until;
         if next is null then
-            return tally;
+            return batch;
         end if;
-        tally := next;
+        batch := next;
     end loop;
 end $$;
 
--- The period that a settlement counts in.
+-- The period in which a settlement counts.
 create or replace function driftlock.period_of(e driftlock.usage_events) returns bigint
     language sql stable as $$
     select coalesce((select m.period_id from driftlock.meter_outbox m
         where m.organization_id = e.organization_id and m.tally_id = driftlock.part(e.tally_id, e.at)
           and m.hour = e.at / 3600000000 * 3600), e.tally_id) $$;
 
--- Whether Stripe may know of a bucket.
+-- Whether a bucket was sealed, so that Stripe may already have its report.
 create or replace function driftlock.is_sealed(organization uuid, period bigint, hour bigint)
     returns boolean language sql stable as $$
     select exists (select from driftlock.meter_outbox m where m.organization_id = is_sealed.organization
         and m.period_id = is_sealed.period and m.hour = is_sealed.hour and m.sealed_at is not null) $$;
 
--- What counts in a period, by hour, key and route: what leases settled, and what objects told.
+-- The usage in a period, by hour, key and route: settlements by leases, and what was copied from
+-- Durable Objects.
 create or replace function driftlock.counted(organization uuid, period bigint)
     returns table (hour bigint, key_id uuid, route_id bigint, units bigint, requests bigint)
     language sql stable as $$
@@ -61,8 +64,8 @@ create or replace function driftlock.counted(organization uuid, period bigint)
     select c.hour, c.key_id, c.route_id, c.units, c.requests from public.usage_counters c
     where c.organization_id = counted.organization and c.tally_id = counted.period $$;
 
--- The units of a period. An hour has as many in the outbox as in the counters, of which there may be
--- very many.
+-- The units of a period. For leases it reads the outbox, which has the same sums as the counters in
+-- far fewer rows.
 create or replace function driftlock.used(organization uuid, period bigint) returns bigint
     language sql stable as $$
     select (select coalesce(sum(m.units), 0) from driftlock.meter_outbox m
@@ -70,10 +73,11 @@ create or replace function driftlock.used(organization uuid, period bigint) retu
         + (select coalesce(sum(c.units), 0) from public.usage_counters c
            where c.organization_id = used.organization and c.tally_id = used.period)::bigint $$;
 
--- What was settled in bounds under another period, and was not sealed: hours of tallies, and between
--- which instants of each.
+-- Unsealed usage within bounds that is assigned to another period: hours of usage batches, and the
+-- instants of each hour that lie within the bounds.
 create or replace function driftlock.misplaced(organization uuid, period bigint, starts bigint,
-    ends bigint) returns table (tally_id bigint, hour bigint, is_whole boolean, since bigint, until bigint)
+    ends bigint)
+    returns table (tally_id bigint, hour bigint, is_whole boolean, since bigint, until bigint)
     language sql stable as $$
     select m.tally_id, m.hour, m.hour * 1000000 >= starts and (m.hour + 3600) * 1000000 <= ends,
         greatest(m.hour * 1000000, starts), least((m.hour + 3600) * 1000000, ends)
@@ -83,13 +87,13 @@ create or replace function driftlock.misplaced(organization uuid, period bigint,
       and m.hour between starts / 3600000000 * 3600 and (ends - 1) / 3600000000 * 3600
       and not driftlock.is_sealed(m.organization_id, m.period_id, m.hour) $$;
 
--- The sums of what was settled in a tally between two instants of an hour.
-create or replace function driftlock.part_sums(organization uuid, tally bigint, since bigint,
+-- The sums of the settlements of a usage batch between two instants of an hour.
+create or replace function driftlock.part_sums(organization uuid, batch bigint, since bigint,
     until bigint) returns table (key_id uuid, route_id bigint, units bigint, requests bigint)
     language sql stable as $$
     with root as (
         select coalesce((select p.root_id from driftlock.tally_parts p
-                         where p.part_id = part_sums.tally), part_sums.tally) as id),
+                         where p.part_id = part_sums.batch), part_sums.batch) as id),
     cuts as (
         select part_sums.since as at
         union select unnest(array[p.since, p.until]) from driftlock.tally_parts p, root
@@ -99,16 +103,16 @@ create or replace function driftlock.part_sums(organization uuid, tally bigint, 
         where c.at >= part_sums.since and c.at < part_sums.until),
     own as materialized (
         select p.*, root.id from pieces p, root
-        where driftlock.part(root.id, p.since) = part_sums.tally)
+        where driftlock.part(root.id, p.since) = part_sums.batch)
     select e.key_id, e.route_id, sum(e.units)::bigint, count(*)
     from own p join driftlock.usage_events e on e.organization_id = part_sums.organization
         and e.at >= p.since and e.at < p.until and e.tally_id = p.id
     where not e.voided group by 1, 2 $$;
 
--- Makes a tally of its own of what was settled in one between two instants of an hour; of the same
--- period still. Settlements stay as they are, and are found in it by their time: a tally that is cut
--- takes no more of them.
-create or replace function driftlock.cut(organization uuid, tally bigint, hour bigint, since bigint,
+-- Splits a usage batch: what was settled between two instants of an hour becomes a new batch, still
+-- assigned to the same period. The settlements' rows do not change; `driftlock.part` finds their
+-- batch by their time. No settlements are added to a split batch.
+create or replace function driftlock.cut(organization uuid, batch bigint, hour bigint, since bigint,
     until bigint) returns bigint
     language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -116,10 +120,10 @@ declare
     total bigint;
 begin
     with moved as materialized (
-        select * from driftlock.part_sums(organization, tally, since, until)),
+        select * from driftlock.part_sums(organization, batch, since, until)),
     rest as (
         update usage_counters c set units = c.units - m.units, requests = c.requests - m.requests
-        from moved m where c.organization_id = organization and c.tally_id = tally
+        from moved m where c.organization_id = organization and c.tally_id = batch
             and c.hour = cut.hour and c.key_id = m.key_id and c.route_id = m.route_id),
     entered as (
         insert into usage_counters (organization_id, tally_id, hour, key_id, route_id, units, requests)
@@ -130,18 +134,19 @@ begin
     end if;
     insert into driftlock.meter_outbox (organization_id, period_id, tally_id, hour, units)
     select organization, m.period_id, part, m.hour, total from driftlock.meter_outbox m
-        where m.organization_id = organization and m.tally_id = tally and m.hour = cut.hour;
+        where m.organization_id = organization and m.tally_id = batch and m.hour = cut.hour;
     update driftlock.meter_outbox m set units = m.units - total
-        where m.organization_id = organization and m.tally_id = tally and m.hour = cut.hour;
+        where m.organization_id = organization and m.tally_id = batch and m.hour = cut.hour;
     insert into driftlock.tally_parts (part_id, organization_id, tally_id, root_id, since, until)
-    select part, organization, tally, coalesce((select p.root_id from driftlock.tally_parts p
-        where p.part_id = tally), tally), since, until;
+    select part, organization, batch, coalesce((select p.root_id from driftlock.tally_parts p
+        where p.part_id = batch), batch), since, until;
     return part;
 end $$;
 
--- The locked ledger of an organization, turned to a period. A period that is learned late takes over
--- what was settled in it under another one, but for sealed buckets: hours as a whole, however much was
--- settled in them, and of an hour that a boundary lies in what its settlements add up to.
+-- Locks the ledger of an organization and changes it to a period. A period that becomes known late
+-- takes over what was settled within its bounds under another period, except sealed buckets. Whole
+-- hours are reassigned by one update per batch; in an hour that contains a boundary, settlements are
+-- added up and split off.
 create or replace function driftlock.open_ledger(organization uuid, starts bigint, ends bigint,
     included bigint, cap bigint, now bigint) returns driftlock.usage_ledgers
     language plpgsql set search_path = public, pg_temp as $$
@@ -177,7 +182,7 @@ begin
         where m.organization_id = organization and m.tally_id = f.tally_id and m.hour = f.hour
           and (f.is_whole or f.tally_id = any (cut));
     end if;
-    -- What was reserved in the old period lapses.
+    -- Leases of the old period end.
     delete from driftlock.usage_leases u where u.organization_id = organization;
     update driftlock.usage_ledgers u set period_id = period, starts_at = starts, ends_at = ends,
         tally_id = nextval(pg_get_serial_sequence('driftlock.billing_periods', 'id')),
@@ -193,9 +198,9 @@ begin
     return l;
 end $$;
 
--- Renews, extends or gives back a node's lease: what it keeps stays reserved, and of what is left it
--- gets an eighth at most, and one unit at least. The row stays when nothing is reserved, since what
--- settles is told under which of the node's asks it did.
+-- Renews, extends or gives back a node's lease: `keep` units stay reserved, and of the free units the
+-- node gets at most one eighth, but at least one unit. The lease's row stays if nothing is reserved,
+-- since settlements return the number of the node's last lease request.
 create or replace function public.driftlock_lease(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -223,7 +228,7 @@ begin
     if l.cap is distinct from the_cap or l.included <> (args ->> 'included')::bigint then
         update driftlock.usage_ledgers u set cap = the_cap, included = (args ->> 'included')::bigint
             where u.organization_id = organization returning * into l;
-        -- Terms that are new reach at once what lies below the units used.
+        -- Under new terms, the units used may already have reached thresholds.
         if l.used > 0 then
             l.last_at := greatest(l.last_at, now);
             perform driftlock.thresholds(l, -1);
@@ -251,7 +256,7 @@ begin
     return jsonb_build_object('period', l.period_id, 'reserved', reserved, 'used', l.used, 'ttl', ttl);
 end $$;
 
--- Alerts of the thresholds that are reached when an organization's units go from `before` to `l.used`.
+-- Raises alerts of the thresholds reached when an organization's units go from `before` to `l.used`.
 create or replace function driftlock.thresholds(l driftlock.usage_ledgers, before bigint)
     returns void language sql as $$
     insert into driftlock.alerts (organization_id, kind, subject, at, details)
@@ -267,7 +272,7 @@ create or replace function driftlock.thresholds(l driftlock.usage_ledgers, befor
     where before < units and units <= l.used
     on conflict (organization_id, kind, subject) do nothing $$;
 
--- One settlement, as callers state it, and its place among them.
+-- One settlement of a call, and its place in the list.
 do $$ begin
     create type driftlock.settlement as (place bigint, usage uuid, organization uuid, key uuid,
         node uuid, route text, units bigint, request_id text, claim text, fingerprint text,
@@ -275,7 +280,7 @@ do $$ begin
 exception when duplicate_object then null;
 end $$;
 
--- Enters settlements of which none is known, refused or beyond the cap; [place, outcome] of each.
+-- Writes settlements of which none is known, refused or beyond the cap; [place, outcome] of each.
 create or replace function driftlock.settle_all(l driftlock.usage_ledgers, lease bigint,
     list driftlock.settlement[]) returns jsonb
     language plpgsql set search_path = public, pg_temp as $$
@@ -317,9 +322,10 @@ begin
             from unnest(list) s);
 end $$;
 
--- Which of these cannot simply be entered, and what each is answered with: known ones, claims that
--- others hold, and what goes beyond `free` units (null for no cap), in order. What says `late` was
--- acknowledged while nobody could be asked: it counts, whatever cap there is by now.
+-- Separates settlements that cannot be written, with the outcome of each, from those that can. Not
+-- written are known ones, those with a used idempotency key, and those beyond `free` units (null: no
+-- cap), in order. A settlement with `late` was acknowledged during an outage of the database: it
+-- counts regardless of the cap.
 create or replace function driftlock.settle_not(l driftlock.usage_ledgers,
     list driftlock.settlement[], free bigint, now bigint,
     out refused jsonb, out entered driftlock.settlement[])
@@ -355,8 +361,8 @@ begin
     end loop;
 end $$;
 
--- The period of the same kind that holds an instant after one's end, when the next is not known yet:
--- after a calendar month (UTC) the instant's, after any other one as long.
+-- A provisional period for an instant after the end of the last known period: after a calendar month
+-- (UTC) the calendar month of the instant, otherwise a period of the same length.
 create or replace function driftlock.provisional(starts_at bigint, ends_at bigint, now bigint,
     out starts bigint, out ends bigint) language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -375,7 +381,7 @@ begin
     ends := ends_at + shift;
 end $$;
 
--- Settles what one node settles for one organization; [place, outcome] of each.
+-- Settles one node's settlements for one organization; [place, outcome] of each.
 create or replace function driftlock.settle(organization uuid, node uuid,
     list driftlock.settlement[]) returns jsonb
     language plpgsql set search_path = public, pg_temp as $$
@@ -390,7 +396,7 @@ declare
     free bigint;
     total bigint;
     before bigint;
-    turned record;
+    next record;
     held_by text;
     outcomes jsonb := '[]';
 begin
@@ -401,13 +407,13 @@ begin
             return (select jsonb_agg(jsonb_build_array(s.place, '"unleased"'::jsonb))
                     from unnest(list) s);
         end if;
-        -- Whoever admitted it could ask nobody for units.
+        -- The node admitted it during an outage, before any lease was granted.
         l := driftlock.open_ledger(organization, (late ->> 'start')::bigint,
             (late ->> 'end')::bigint, (late ->> 'included')::bigint, null, now);
     end if;
     if l.ends_at <= now then
-        select * into turned from driftlock.provisional(l.starts_at, l.ends_at, now);
-        l := driftlock.open_ledger(organization, turned.starts, turned.ends, l.included, l.cap, now);
+        select * into next from driftlock.provisional(l.starts_at, l.ends_at, now);
+        l := driftlock.open_ledger(organization, next.starts, next.ends, l.included, l.cap, now);
     end if;
     l.last_at := greatest(now, l.last_at);
     before := l.used;
@@ -417,8 +423,8 @@ begin
         from driftlock.usage_leases u where u.organization_id = organization and u.until > l.last_at;
     select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
         where o.id = organization;
-    -- What the node leased, and what is left of the cap beside all leases; null without a cap, and
-    -- nothing where somebody else counts.
+    -- The node's leased units plus the part of the cap that is neither used nor leased. Null without
+    -- a cap; 0 if Durable Objects are the ledger host.
     if held_by <> 'leases' then
         free := 0;
     elsif l.cap is not null then
@@ -450,9 +456,9 @@ begin
     return outcomes;
 end $$;
 
--- Settles a batch in one commit; [place, outcome] of each, where an outcome is {at, period, lease},
--- {since, period} for what was settled before, "refused", or "unleased" when no units were ever leased to the organization. Organizations come in
--- order of id, so that two batches wait for one another, and never both.
+-- Settles a list in one commit; [place, outcome] of each. An outcome is {at, period, lease};
+-- {since, period} for what was settled before; "refused"; or "unleased" if no units were ever leased
+-- to the organization. Organizations are locked in order of id, so that two calls cannot deadlock.
 create or replace function public.driftlock_settle(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -475,9 +481,9 @@ begin
     return outcomes;
 end $$;
 
--- Another kind of ledger is to count an organization's units from the end of the period on, and never
--- before everybody knows; at once where leases counted none in the period, so that it is not split.
--- Whoever leases or settles holds the same row.
+-- Hands an organization to another ledger host at the end of its period, but not before `notice` has
+-- passed, so that all nodes know. If leases counted no units in the period, the host changes at once.
+-- Locks the row that leasing and settling lock.
 create or replace function public.driftlock_hand_over(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -513,15 +519,15 @@ begin
     return driftlock.organization(o);
 end $$;
 
--- Takes a settlement back; "sealed" when Stripe may know of it already. One that is not there may
--- still be on its way: its number is entered as voided, in no period, so that it will be refused.
+-- Voids a settlement; returns "sealed" if Stripe may already have its report. An unknown settlement
+-- may still arrive: its id is stored as voided, in no period, so that the settlement is refused.
 create or replace function public.driftlock_void(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     organization uuid := (args ->> 'organization')::uuid;
     e driftlock.usage_events%rowtype;
     period bigint;
-    tally bigint;
+    batch bigint;
 begin
     perform from driftlock.usage_ledgers u where u.organization_id = organization for update;
     select * into e from driftlock.usage_events u
@@ -541,12 +547,12 @@ begin
     if driftlock.is_sealed(organization, period, e.at / 3600000000 * 3600) then
         return '"sealed"';
     end if;
-    tally := driftlock.part(e.tally_id, e.at);
+    batch := driftlock.part(e.tally_id, e.at);
     update usage_counters c set units = c.units - e.units, requests = c.requests - 1
-        where c.organization_id = organization and c.tally_id = tally
+        where c.organization_id = organization and c.tally_id = batch
           and c.hour = e.at / 3600000000 * 3600 and c.key_id = e.key_id and c.route_id = e.route_id;
     update driftlock.meter_outbox m set units = m.units - e.units
-        where m.organization_id = organization and m.tally_id = tally
+        where m.organization_id = organization and m.tally_id = batch
           and m.hour = e.at / 3600000000 * 3600;
     update driftlock.usage_events set voided = true where id = e.id;
     delete from driftlock.idempotency_keys where usage_id = e.id;
@@ -557,9 +563,9 @@ begin
     return 'null';
 end $$;
 
--- The sums of the period that holds an instant; of several the one in force, else one in which
--- something counts, the one learned last. The one in force may be one that the ledger is still to be
--- turned to: then with what it will take over.
+-- The usage sums of the period that contains an instant. Of several periods: the current one
+-- (`start`, `end`), else one with requests, else the one that became known last. If the ledger has
+-- not changed to the current period yet, the sums include the usage that it will take over.
 create or replace function public.driftlock_usage(args jsonb) returns jsonb
     language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare
@@ -634,8 +640,9 @@ create or replace function public.driftlock_kept(args jsonb) returns jsonb
     from driftlock.idempotency_keys
     where key = decode(args ->> 'key', 'hex') and at >= driftlock.kept_since(driftlock.clock(args)) $$;
 
--- Claims a key for a request that begins: null when it is its own now, what is kept of it, or who has
--- it in flight. A claim ends by itself, should its node not end it.
+-- Claims an idempotency key for a new request. Returns null if the request has the claim now, else
+-- the stored answer, or the request in progress that holds the claim. A claim expires if its node
+-- does not free it.
 create or replace function public.driftlock_claim_key(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -653,7 +660,7 @@ begin
         usage_id = excluded.usage_id, until = excluded.until
     where c.until <= now or c.usage_id = excluded.usage_id;
     if found then
-        -- It may have been settled between the first look and the claim.
+        -- The request with this key may have settled since the first look.
         return driftlock_kept(args);
     end if;
     select * into holder from driftlock.idempotency_claims c where c.key = decode(args ->> 'key', 'hex');
@@ -661,7 +668,7 @@ begin
                               'fingerprint', encode(holder.fingerprint, 'hex'));
 end $$;
 
--- A request is over: its key is free, unless something is kept of it.
+-- Ends a request's claim: its key is free, unless an answer was stored.
 create or replace function public.driftlock_free_key(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -670,8 +677,8 @@ begin
     return 'null';
 end $$;
 
--- Makes the partitions of usage events from this month to the one after next, and drops those in which
--- everything is from before `oldest`. Who comes second leaves it to the first.
+-- Creates the partitions of usage events from this month to the month after next, and drops those
+-- with only events before `oldest`. Of two calls at once, the second does nothing.
 create or replace function driftlock.keep_partitions(now bigint, oldest bigint) returns void
     language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -694,8 +701,8 @@ begin
                 driftlock.first_id(driftlock.micros(found.ends)));
             perform driftlock.protect_table(('driftlock.' || name)::regclass);
         exception when check_violation then
-            -- Nobody made it in time: its rows are in the rest, and stay there.
-            raise warning 'events of % are in the partition for the rest', name;
+            -- The partition was not created in time: the month's rows stay in the default one.
+            raise warning 'usage events of % are in the default partition', name;
         end;
     end loop;
     for found in select c.oid::regclass as place, c.relname from pg_inherits i
@@ -709,9 +716,9 @@ begin
     end loop;
 end $$;
 
--- Drops what is kept no longer: expired idempotency records, changes that every node has seen, usage
--- events and closed periods with their sums older than their retention; a portion of each. How many
--- rows there were; 0 once there is no more.
+-- Deletes expired idempotency records and claims, changes that every node has seen, and usage events
+-- and closed periods with their sums that are older than their retention; a portion of each. Returns
+-- the number of rows; 0 once there are no more.
 create or replace function public.driftlock_purge(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -732,7 +739,7 @@ begin
     get diagnostics portion = row_count;
     purged := purged + portion;
     with closed as (
-        -- The one that an organization counts in stays, however long ago it was used last.
+        -- Keep the current period of each ledger, even if it ended long ago.
         select id, organization_id from driftlock.billing_periods b where ends_at < oldest
             and not exists (select from driftlock.usage_ledgers l
                 where l.organization_id = b.organization_id and l.period_id = b.id)
@@ -742,7 +749,7 @@ begin
         returning m.organization_id, m.tally_id, m.hour),
     counters as (delete from usage_counters c using outbox m
         where c.organization_id = m.organization_id and c.tally_id = m.tally_id and c.hour = m.hour),
-    told as (delete from usage_counters c using closed p
+    copied as (delete from usage_counters c using closed p
         where c.organization_id = p.organization_id and c.tally_id = p.id),
     reports as (delete from driftlock.meter_reports m using closed p
         where m.organization_id = p.organization_id and m.period_id = p.id)
@@ -750,7 +757,8 @@ begin
     get diagnostics portion = row_count;
     purged := purged + portion;
     delete from driftlock.tally_parts where part_id in (
-        select part_id from driftlock.tally_parts where until < oldest limit 10000 for update skip locked);
+        select part_id from driftlock.tally_parts where until < oldest
+        limit 10000 for update skip locked);
     get diagnostics portion = row_count;
     purged := purged + portion;
     delete from driftlock.idempotency_claims where key in (

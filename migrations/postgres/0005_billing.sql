@@ -1,4 +1,4 @@
--- Stripe's events and what follows from them; usage on its way to Stripe; alerts.
+-- Stripe's events and the billing states that follow from them; meter reports; alerts.
 
 create or replace function driftlock.inbox_entry(e public.stripe_events) returns jsonb
     language sql stable as $$
@@ -12,8 +12,9 @@ create or replace function driftlock.raise(alerts jsonb) returns void language s
            x -> 'details' from jsonb_array_elements(alerts) x
     on conflict (organization_id, kind, subject) do nothing $$;
 
--- Whether the event is new. Only its id makes it a duplicate: where a project's table has another
--- unique constraint that it violates, that is an error, so that Stripe delivers it again.
+-- Stores a delivery; returns whether the event is new. Only its id makes an event a duplicate. If it
+-- violates another unique constraint of the project's table, the call fails, so that Stripe delivers
+-- the event again.
 create or replace function public.driftlock_receive(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -40,7 +41,8 @@ create or replace function public.driftlock_due(args jsonb) returns jsonb
 create or replace function public.driftlock_unassigned_events(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(jsonb_build_object('event', id,
-        'waiting_since', driftlock.micros(waiting_since), 'body', encode(body, 'hex')) order by due_at, id), '[]') from (
+        'waiting_since', driftlock.micros(waiting_since), 'body', encode(body, 'hex'))
+        order by due_at, id), '[]') from (
         select * from stripe_events
         where state = 'pending' and due_at <= driftlock.instant((args ->> 'now')::bigint)
           and customer is null
@@ -54,7 +56,7 @@ begin
     return 'null';
 end $$;
 
--- An event that is no single customer's had its effect.
+-- Marks an event that concerns no single customer as processed.
 create or replace function public.driftlock_finish(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -64,7 +66,8 @@ begin
     return 'null';
 end $$;
 
--- Pending events of a customer, or one event, wait; those that waited long enough are given up.
+-- Postpones the pending events of a customer, or one event. Events that wait since `give_up_since` or
+-- longer become dead letters.
 create or replace function public.driftlock_postpone(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -85,11 +88,13 @@ create or replace function public.driftlock_customer(args jsonb) returns jsonb
         'organization', (select id from organizations
                          where stripe_customer_id = args ->> 'customer' limit 1),
         'events', (select coalesce(jsonb_agg(jsonb_build_object('state', state,
-                          'waiting_since', driftlock.micros(waiting_since), 'body', encode(body, 'hex')) order by created, id), '[]')
+                          'waiting_since', driftlock.micros(waiting_since),
+                          'body', encode(body, 'hex')) order by created, id), '[]')
                    from stripe_events
                    where customer = args ->> 'customer' and state <> 'ignored')) $$;
 
--- Everything that follows from a customer's events, or nothing: whether nobody else committed since.
+-- Commits everything that follows from a customer's events. Returns false and writes nothing if
+-- another process committed since the caller read the customer.
 create or replace function public.driftlock_commit(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -98,7 +103,7 @@ declare
     before bigint := (args ->> 'revision')::bigint;
     has text;
 begin
-    -- Whoever gave the organization another customer since, or this one to another, decided otherwise.
+    -- Stop if the link between organization and customer changed since the caller read it.
     select o.stripe_customer_id into has from organizations o where o.id = organization for update;
     if has is distinct from args ->> 'linked' or exists (select from organizations o
             where o.stripe_customer_id = who and o.id <> organization) then
@@ -156,7 +161,8 @@ begin
     return driftlock_event(args);
 end $$;
 
--- Customers with events that had their effect and that nobody looked at for long.
+-- Customers with processed events that were not checked for removal since `before`. `state in (…)`
+-- repeats the condition of the partial index `driftlock_stripe_events_settled`, so that it is used.
 create or replace function public.driftlock_aged(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(customer), '[]') from (
@@ -165,7 +171,8 @@ create or replace function public.driftlock_aged(args jsonb) returns jsonb
           and due_at < driftlock.instant((args ->> 'before')::bigint)
         limit (args ->> 'limit')::integer) c $$;
 
--- Removes a customer's events of which nothing is lost; how many. The others were looked at.
+-- Removes the given events of a customer, which no longer affect its billing state, and records that
+-- its other processed events were checked. Returns the number of removed events.
 create or replace function public.driftlock_forget(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -180,15 +187,16 @@ begin
     return to_jsonb(forgotten);
 end $$;
 
--- Removes a portion of the old events that have no effect, or had it on no single customer; how many.
--- Rows that a project had before it was ours have no body: they stay.
+-- Removes a portion of the old events that are ignored or concern no single customer; returns how
+-- many. Rows of the project from before the adoption have no body: they stay.
 create or replace function public.driftlock_forget_others(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     before timestamptz := driftlock.instant((args ->> 'before')::bigint);
     forgotten bigint;
 begin
-    -- An array is made once; a subquery could be read for each row, and another portion each time.
+    -- An array is evaluated once. PostgreSQL could evaluate a subquery for each row, and get another
+    -- portion each time.
     delete from stripe_events where id = any (array(
         select id from stripe_events
         where state in ('done', 'ignored') and due_at < before and received_at < before
@@ -224,7 +232,7 @@ create or replace function public.driftlock_reporting(args jsonb) returns jsonb
                        and r.due_at <= (args ->> 'now')::bigint))
         order by o.id limit (args ->> 'limit')::integer) o $$;
 
--- Buckets that something is open of, and what was sealed of their periods before.
+-- Buckets with unsealed units, and the units and values already sealed in their periods.
 create or replace function public.driftlock_open_buckets(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(to_jsonb(b) order by b.hour, b.period_id), '[]') from (
@@ -247,8 +255,8 @@ create or replace function public.driftlock_open_buckets(args jsonb) returns jso
                    and o.period_id = open.period_id and o.hour = open.hour) m
         join driftlock.billing_periods p on p.id = m.period_id) b $$;
 
--- Enters reports of buckets as they were read; "changed" when one is no longer what was read, and
--- nothing was entered then.
+-- Writes reports of buckets. If a bucket changed since it was read, the function returns "changed"
+-- and writes nothing.
 create or replace function public.driftlock_seal(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -273,7 +281,7 @@ begin
         if not found then
             raise serialization_failure using message = 'a bucket changed while it was sealed';
         end if;
-        -- One of the bucket's rows counts its parts.
+        -- Only one of the bucket's rows counts the bucket's reports (`parts`).
         update driftlock.meter_outbox m set sealed_units = m.units, sealed_at = now,
             parts = m.parts + (m.tally_id = (select min(o.tally_id) from driftlock.meter_outbox o
                 where o.organization_id = organization and o.period_id = r.period_id
@@ -304,7 +312,8 @@ create or replace function public.driftlock_reported(args jsonb) returns jsonb
     where p.organization_id = (args ->> 'organization')::uuid
       and p.starts_at = (args ->> 'start')::bigint and p.ends_at = (args ->> 'end')::bigint $$;
 
--- Enters a correction of what was read; whether it was still so.
+-- Writes a correction report. Returns false and writes nothing if the sums changed since they were
+-- read.
 create or replace function public.driftlock_correct(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -333,8 +342,8 @@ create or replace function driftlock.report(r driftlock.meter_reports) returns j
         'attempts', r.attempts, 'first_at', r.first_at, 'done_at', r.done_at,
         'error', r.error) $$;
 
--- The report that is due longest, unless somebody is telling of one: one at a time per organization,
--- whoever asks. Whoever has it has it until its time is over.
+-- Takes the report that is due longest, unless another one of the organization is taken: reports of
+-- an organization are sent one at a time. The caller has the report for 120 seconds.
 create or replace function public.driftlock_take_report(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -360,7 +369,7 @@ begin
     return driftlock.report(r);
 end $$;
 
--- Enters an attempt, before it is made.
+-- Records an attempt before it is made.
 create or replace function public.driftlock_attempt_report(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -390,7 +399,7 @@ create or replace function public.driftlock_reports(args jsonb) returns jsonb
     from driftlock.meter_reports r where r.organization_id = (args ->> 'organization')::uuid
       and r.timestamp >= (args ->> 'start')::bigint and r.timestamp < (args ->> 'end')::bigint $$;
 
--- Any organization's reports, in order of identifier.
+-- Reports of all organizations, in order of identifier.
 create or replace function public.driftlock_reports_in(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(driftlock.report(r) order by r.identifier collate "C"), '[]') from (
@@ -404,7 +413,7 @@ create or replace function public.driftlock_report(args jsonb) returns jsonb
     where r.identifier = args ->> 'identifier'
       and r.organization_id = (args ->> 'organization')::uuid $$;
 
--- A dead report is due again; whether it was one.
+-- Makes a dead report due again; returns whether the report was dead.
 create or replace function public.driftlock_revive_report(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare organization uuid := (args ->> 'organization')::uuid;
@@ -432,7 +441,8 @@ create or replace function public.driftlock_report_sums(args jsonb) returns json
                  from driftlock.meter_outbox m
                  where m.organization_id = p.organization_id and m.period_id = p.id) o,
         lateral (select coalesce(sum(value) filter (where state = 'done'), 0) as acknowledged,
-                     coalesce(sum(value) filter (where state in ('pending', 'reconcile')), 0) as outstanding,
+                     coalesce(sum(value) filter (where state in ('pending', 'reconcile')), 0)
+                         as outstanding,
                      coalesce(sum(value) filter (where state = 'dead'), 0) as dead
                  from driftlock.meter_reports m
                  where m.organization_id = p.organization_id and m.period_id = p.id) r

@@ -1,7 +1,7 @@
--- What Workers need, whose ledgers and audit chains are Durable Objects: rows on their way to a
--- chain, whose object a receipt is in, and what the cron notes.
+-- For Cloudflare Workers, whose ledgers and audit chains are in Durable Objects: the audit outbox,
+-- the search for a receipt's object, the notes of scheduled jobs, pending voids, and the mirror.
 
--- Brings an organization's rows of the outbox, the oldest first: [[number, record], ...].
+-- An organization's rows of the audit outbox, the oldest first: [[id, record], ...].
 create or replace function public.driftlock_outbox(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(jsonb_build_array(o.id, o.record) order by o.id), '[]') from (
@@ -9,14 +9,14 @@ create or replace function public.driftlock_outbox(args jsonb) returns jsonb
         where organization_id = (args ->> 'organization')::uuid
         order by id limit (args ->> 'limit')::integer) o $$;
 
--- Organizations that have rows there.
+-- Organizations that have rows in the audit outbox.
 create or replace function public.driftlock_outbox_organizations(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(o.organization_id), '[]') from (
         select distinct organization_id from driftlock.audit_outbox
         limit (args ->> 'limit')::integer) o $$;
 
--- Rows that joined their chain.
+-- Removes an organization's rows that were appended to its chain.
 create or replace function public.driftlock_outbox_shipped(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -25,7 +25,7 @@ begin
     return 'null';
 end $$;
 
--- The organizations, nearly always one, whose ids end in these eight hex digits.
+-- The organizations whose ids end in these eight hex digits: nearly always one.
 create or replace function public.driftlock_tagged(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(o.id), '[]') from (
@@ -52,7 +52,7 @@ begin
     return 'null';
 end $$;
 
--- Whether something is due that is done every so many microseconds; whoever is told so does it.
+-- Returns true at most once in `every` microseconds. The caller that gets true does the work.
 create or replace function public.driftlock_claim(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare now bigint := driftlock.clock(args);
@@ -63,7 +63,7 @@ begin
     return to_jsonb(found);
 end $$;
 
--- Settlements of unknown outcome whose clients got no success: their objects are to void them.
+-- Settlements of unknown outcome whose clients got an error: the objects must void them.
 create table if not exists driftlock.pending_voids (
     usage_id        uuid primary key,
     organization_id uuid not null,
@@ -80,7 +80,7 @@ begin
     return 'null';
 end $$;
 
--- Those that are due: [[organization, usage], ...].
+-- The pending voids that are due: [[organization, usage], ...].
 create or replace function public.driftlock_voids_due(args jsonb) returns jsonb
     language sql stable security definer set search_path = public, pg_temp as $$
     select coalesce(jsonb_agg(jsonb_build_array(v.organization_id, v.usage_id)), '[]') from (
@@ -95,8 +95,9 @@ begin
     return 'null';
 end $$;
 
--- A portion of what an organization's object counted: sums in the place of those told before, receipts
--- and audit entries once each. Nothing of it is for Stripe: the object tells that itself.
+-- Mirrors a portion of a Durable Object's usage and audit log. Sums replace the sums of earlier
+-- portions; receipts and audit entries are added once. No meter reports follow: the object sends its
+-- own.
 create or replace function public.driftlock_ship(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare organization uuid := (args ->> 'organization')::uuid;
@@ -138,7 +139,7 @@ begin
         resource text, outcome text, request_id text, ip text, details text, prev_hash text,
         hash text)
     on conflict (organization_id, ledger, seq) do nothing;
-    -- Retention is the object's: what it removed, the entry about it says, goes here, too.
+    -- The object applies retention and writes an entry about it. Remove the same entries here.
     delete from audit_logs a where a.organization_id = organization and a.ledger = 'objects'
         and a.seq <= (
             select max(split_part(x.details::jsonb ->> 'checkpoint', ':', 1)::bigint)

@@ -5,8 +5,8 @@ CREATE TABLE meta (
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Which process serves this file, and where the file's history stands: one row, which every commit of
--- the native gateway writes. Times are microseconds since 1970.
+-- The process that serves this file, and the head of the file's commit history: one row, which every
+-- commit of the native gateway writes. Times are microseconds since 1970.
 CREATE TABLE store_owner (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     owner         BLOB NOT NULL, -- 16 random bytes, new each time the file is opened
@@ -27,7 +27,7 @@ CREATE TABLE organizations (
     name                TEXT NOT NULL,
     plan                TEXT NOT NULL,
     status              TEXT NOT NULL,
-    quota               TEXT NOT NULL, -- JSON: what it changed of its plan's quota
+    quota               TEXT NOT NULL, -- JSON: settings that differ from the plan's quota
     requests_per_minute INTEGER,
     stripe_customer_id  TEXT,
     contract            TEXT,          -- JSON: the subscription that an operator set
@@ -38,7 +38,7 @@ CREATE TABLE organizations (
 CREATE TABLE api_keys (
     id                  BLOB PRIMARY KEY,
     organization        BLOB NOT NULL REFERENCES organizations (id),
-    key_hash            BLOB NOT NULL UNIQUE, -- SHA-256; the key itself is nowhere
+    key_hash            BLOB NOT NULL UNIQUE, -- SHA-256; the key itself is not stored
     name                TEXT NOT NULL,
     key_prefix          TEXT NOT NULL,
     scopes              TEXT NOT NULL, -- JSON
@@ -58,7 +58,7 @@ CREATE TABLE billing_periods (
     starts_at       INTEGER NOT NULL,
     ends_at         INTEGER NOT NULL,
     last_settled_at INTEGER NOT NULL DEFAULT 0,
-    -- The terms that units were leased under last: a closed period is shown by them.
+    -- The terms of the last lease; a closed period is shown with these terms.
     included        INTEGER,
     base_micros     INTEGER,
     overage_micros  INTEGER,
@@ -83,10 +83,10 @@ CREATE TABLE usage_events (
     voided       INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- What was voided before it was settled has period 0: a number that is to be refused.
+-- A settlement that was voided before it arrived has period 0: its id must be refused.
 CREATE INDEX usage_events_refused ON usage_events (id) WHERE period = 0;
 
--- The same, summed up by hour: written once per group of settlements.
+-- Usage summed up by hour: written once per group of settlements.
 CREATE TABLE usage_counters (
     organization BLOB NOT NULL,
     period       INTEGER NOT NULL,
@@ -98,7 +98,7 @@ CREATE TABLE usage_counters (
     PRIMARY KEY (organization, period, hour, key, route)
 ) STRICT, WITHOUT ROWID;
 
--- What Stripe is to be told: a bucket never changes once it is sealed.
+-- Usage to be sent to Stripe: a row is a bucket.
 CREATE TABLE meter_outbox (
     organization BLOB NOT NULL,
     period       INTEGER NOT NULL,

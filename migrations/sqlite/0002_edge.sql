@@ -1,10 +1,10 @@
--- What the directory needs where ledger and audit chains live elsewhere (D1 beside Durable
--- Objects); an embedded store leaves all of it unused.
+-- Columns and tables of a directory whose ledgers and audit chains are elsewhere (D1 with Durable
+-- Objects). An embedded store does not use them.
 
--- Counts a row's changes, so that one made from an outdated reading is found out.
+-- Increases with each change of the row: detects stale writes.
 ALTER TABLE organizations ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 
--- Audit rows that were committed with the change they tell of, and still have to join their chain.
+-- Audit records that were committed with their change and still have to be appended to their chain.
 CREATE TABLE audit_outbox (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     organization BLOB NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE audit_outbox (
 ) STRICT;
 CREATE INDEX audit_outbox_of_organization ON audit_outbox (organization, id);
 
--- Settlements of unknown outcome whose clients got no success: their objects are to void them.
+-- Settlements of unknown outcome whose clients got an error: the objects must void them.
 CREATE TABLE pending_voids (
     usage        BLOB PRIMARY KEY,
     organization BLOB NOT NULL,
@@ -20,11 +20,12 @@ CREATE TABLE pending_voids (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pending_voids_by_time ON pending_voids (due_at);
 
--- Keys that an object was told are revoked, or will be: it refuses them whatever its askers remember.
+-- Keys that are revoked, now or at a later time. The object refuses them even if the calling isolate
+-- still has a cached record.
 CREATE TABLE revoked_keys (
     key BLOB PRIMARY KEY,
     at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A receipt's number ends like its organization's, which finds the object that knows it.
+-- A receipt's id ends like its organization's id: the index finds the object that has the receipt.
 CREATE INDEX organizations_by_tag ON organizations (substr(id, 13));

@@ -1,4 +1,4 @@
--- Where the kept part of an organization's chain begins: the last entry that retention removed.
+-- Checkpoints: the last entry of each organization's chain that retention removed.
 CREATE TABLE audit_checkpoints (
     organization BLOB PRIMARY KEY,
     seq          INTEGER NOT NULL,

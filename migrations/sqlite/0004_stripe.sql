@@ -1,4 +1,4 @@
--- What Stripe delivered, as it was signed. A row is never changed but for what became of it.
+-- Events that Stripe delivered; `body` has the signed bytes. Only columns about processing change.
 CREATE TABLE stripe_events (
     id           TEXT PRIMARY KEY,
     type         TEXT NOT NULL,
@@ -17,11 +17,11 @@ CREATE TABLE stripe_events (
 CREATE INDEX stripe_events_of_customer ON stripe_events (customer);
 CREATE INDEX stripe_events_due ON stripe_events (due_at) WHERE state = 'pending';
 
--- A customer at Stripe is one organization's.
+-- A customer at Stripe belongs to at most one organization.
 CREATE UNIQUE INDEX organizations_by_customer ON organizations (stripe_customer_id)
     WHERE stripe_customer_id IS NOT NULL;
 
--- A customer's standing as it was committed last: what the next commit is compared with.
+-- A customer's billing state as it was committed last. The next commit is compared with it.
 CREATE TABLE billing_customers (
     customer     TEXT PRIMARY KEY,
     organization BLOB NOT NULL,
@@ -29,7 +29,7 @@ CREATE TABLE billing_customers (
     revision     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Each revision is made once: of two commits from the same reading the second fails as a whole.
+-- Each revision can be inserted once: of two commits from the same read, the second fails completely.
 CREATE TABLE billing_revisions (
     customer TEXT NOT NULL,
     revision INTEGER NOT NULL,
