@@ -1,4 +1,4 @@
-//! Alerts: entered with the commit that they follow from, once each.
+//! Alerts. Each is written once, in the commit that causes it.
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::denial::Fault;
@@ -14,7 +14,7 @@ pub const ALERTS: &str = "SELECT organization, kind, subject, at, details FROM a
 const RAISE: &str = "INSERT INTO alerts (organization, kind, subject, at, details) \
      VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (organization, kind, subject) DO NOTHING";
 
-/// Enters an alert, if there is none of its kind and subject.
+/// Writes an alert, unless there is one of the same kind and subject.
 #[must_use]
 pub fn raise(alert: &Alert) -> Statement {
     let values = vec![
@@ -27,10 +27,10 @@ pub fn raise(alert: &Alert) -> Statement {
     Statement { sql: RAISE, values }
 }
 
-/// Enters alerts inside a transaction.
+/// Writes alerts inside a transaction.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn raise_all(sql: &impl Sql, alerts: impl IntoIterator<Item = Alert>) -> Result<(), Fault> {
     for alert in alerts {
         let Statement { sql: text, values } = raise(&alert);

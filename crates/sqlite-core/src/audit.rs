@@ -1,4 +1,4 @@
-//! The audit log: rows of an organization's chain.
+//! The audit log: entries of an organization's hash chain.
 
 use driftlock_domain::audit::{AuditEntry, AuditHash, AuditHead, AuditRecord, Pruned};
 use driftlock_domain::denial::Fault;
@@ -10,10 +10,10 @@ use crate::shipment;
 use crate::sql::{Row, Sql};
 
 impl LedgerCache {
-    /// Gives a record its place in the organization's chain.
+    /// Appends a record to the organization's chain.
     ///
     /// # Errors
-    /// What the database says.
+    /// When the database fails.
     pub fn append(
         &mut self,
         sql: &impl Sql,
@@ -51,11 +51,11 @@ impl LedgerCache {
         Ok(())
     }
 
-    /// Removes the oldest of an organization's entries from before `before`, some thousands at
-    /// most, and enters where the chain now begins; how many there were.
+    /// Removes the oldest of an organization's entries that are older than `before`, at most
+    /// [`PRUNED_MAX`], and writes the checkpoint. Returns the number of removed entries.
     ///
     /// # Errors
-    /// What the database says.
+    /// When the database fails.
     pub fn prune(
         &mut self,
         sql: &impl Sql,
@@ -66,19 +66,19 @@ impl LedgerCache {
         self.prune_until(sql, organization, u64::MAX, before, now)
     }
 
-    /// The same of those entries alone that the book of record was told of.
+    /// As [`Self::prune`], but removes only entries that are mirrored.
     ///
     /// # Errors
-    /// What the database says.
-    pub fn prune_told(
+    /// When the database fails.
+    pub fn prune_mirrored(
         &mut self,
         sql: &impl Sql,
         organization: OrganizationId,
         before: Timestamp,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        let told = shipment::cursor(sql)?.audit;
-        self.prune_until(sql, organization, told, before, now)
+        let mirrored = shipment::cursor(sql)?.audit;
+        self.prune_until(sql, organization, mirrored, before, now)
     }
 
     fn prune_until(
@@ -105,13 +105,13 @@ impl LedgerCache {
     }
 }
 
-/// Entries removed in one commit.
+/// The maximum number of entries removed in one commit.
 const PRUNED_MAX: usize = 5_000;
 
-/// Where the kept part of an organization's chain begins.
+/// An organization's checkpoint: the last entry that was removed from its chain.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn checkpoint(sql: &impl Sql, organization: OrganizationId) -> Result<AuditHead, Fault> {
     let query = "SELECT seq, hash FROM audit_checkpoints WHERE organization = ?1";
     let found = sql.first(query, &[organization.as_bytes().into()], |row| {
@@ -120,10 +120,10 @@ pub fn checkpoint(sql: &impl Sql, organization: OrganizationId) -> Result<AuditH
     Ok(found.unwrap_or_else(|| AuditHead::empty(organization)))
 }
 
-/// The end of an organization's chain.
+/// The head of an organization's chain.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn head(sql: &impl Sql, organization: OrganizationId) -> Result<AuditHead, Fault> {
     let query =
         "SELECT seq, hash FROM audit_logs WHERE organization = ?1 ORDER BY seq DESC LIMIT 1";
@@ -136,7 +136,7 @@ pub fn head(sql: &impl Sql, organization: OrganizationId) -> Result<AuditHead, F
 /// Entries with a number above `after`, in order; at most `limit`.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn entries(
     sql: &impl Sql,
     organization: OrganizationId,

@@ -1,13 +1,13 @@
-//! Which unique constraint a write violated, as SQLite names it: by the columns.
+//! The unique constraint that a write violated. SQLite names it by its columns.
 //!
-//! Only a constraint of ours may mean "it exists already" or "another commit came first". A unique
-//! index that somebody added to a table is an error, so that nothing is taken for done that is not.
+//! Only our constraints may mean "it exists already" or "another commit came first". A violation of
+//! a unique index that somebody added is an error, so that a failed write never counts as done.
 
 const FAILED: &str = "UNIQUE constraint failed: ";
-/// What identifies organizations and keys.
+/// The columns that identify organizations and keys.
 const IDENTITIES: [&str; 4] =
     ["organizations.id", "organizations.stripe_customer_id", "api_keys.id", "api_keys.key_hash"];
-/// Each revision of a customer's billing state is made once.
+/// Each revision of a customer's billing state can be inserted once.
 const REVISIONS: &str = "billing_revisions.customer, billing_revisions.revision";
 
 /// Whether a database's message says that an organization or key exists already.
@@ -16,13 +16,13 @@ pub fn exists_already(message: &str) -> bool {
     columns(message).is_some_and(|columns| IDENTITIES.contains(&columns))
 }
 
-/// Whether it says that another commit for the customer came first.
+/// Whether a database's message says that another commit for the customer came first.
 #[must_use]
 pub fn came_second(message: &str) -> bool {
     columns(message) == Some(REVISIONS)
 }
 
-/// The columns of the violated constraint. What follows a colon is the platform's own addition.
+/// The columns of the violated constraint. D1 appends a colon and an error code.
 fn columns(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once(FAILED)?;
     rest.split([':', '\n', ')']).next().map(str::trim_end)

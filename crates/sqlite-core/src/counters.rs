@@ -1,4 +1,5 @@
-//! Sums by hour, and the outbox for Stripe: gathered over a group, written once before its commit.
+//! Usage sums by hour and the meter outbox: collected over a group of settlements, written once
+//! before the group's commit.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use driftlock_domain::usage::BUCKET_SECS;
 use crate::ledger_cache::LedgerCache;
 use crate::sql::Sql;
 
-/// What a group adds.
+/// The changes of a group.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     usage: HashMap<Place, Sum>,
@@ -34,12 +35,12 @@ struct Sum {
     requests: i64,
 }
 
-/// Which way a row changes its counters.
+/// How a settlement changes its counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// It counts.
+    /// It is added.
     Add,
-    /// It no longer does.
+    /// It is subtracted.
     Take,
 }
 
@@ -61,7 +62,7 @@ impl Counters {
     }
 }
 
-/// The hour that an instant counts in.
+/// The hour in which a settlement at an instant counts.
 pub(crate) fn hour(at: Timestamp) -> i64 {
     at.floor_to(BUCKET_SECS).secs()
 }

@@ -13,7 +13,7 @@ pub const ORGANIZATION_BY_ID: &str =
     concat!("SELECT ", organization_columns!(), " FROM organizations WHERE id = ?1");
 /// The revision of an organization's row.
 pub const REVISION: &str = "SELECT revision FROM organizations WHERE id = ?1";
-/// Organizations after an id, in order; at most so many.
+/// Organizations after an id, in order, with a limit.
 pub const ORGANIZATIONS: &str = concat!(
     "SELECT ",
     organization_columns!(),
@@ -32,7 +32,7 @@ pub const CALLER_BY_HASH: &str = "SELECT k.id, k.organization, k.name, k.key_pre
      o.id, o.name, o.plan, o.status, o.quota, o.requests_per_minute, o.stripe_customer_id, \
      o.contract, o.purchases, o.created_at \
      FROM api_keys k JOIN organizations o ON o.id = k.organization WHERE k.key_hash = ?1";
-/// Keys of an organization after an id, in order; at most so many.
+/// Keys of an organization after an id, in order, with a limit.
 pub const KEYS_OF_ORGANIZATION: &str = concat!(
     "SELECT ",
     key_columns!(),
@@ -44,7 +44,7 @@ pub const REVOKE_KEY: &str =
 /// Whether there is a key of an id or a hash.
 pub const KEY_EXISTS: &str =
     "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1 OR key_hash = ?2)";
-/// Notes when a key was used.
+/// Records when a key was used.
 pub const TOUCH_KEY: &str =
     "UPDATE api_keys SET last_used_at = max(coalesce(last_used_at, 0), ?2) WHERE id = ?1";
 
@@ -62,7 +62,7 @@ const INSERT_KEY: &str = concat!(
     ", key_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
 );
 
-/// Makes an organization.
+/// Creates an organization.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
@@ -72,7 +72,7 @@ pub fn insert_organization(organization: &Organization) -> Result<Statement, Fau
     Ok(Statement { sql: INSERT_ORGANIZATION, values })
 }
 
-/// Changes an organization to this, if it still has the revision that it was read with.
+/// Updates an organization, if its revision has not changed since it was read.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
@@ -99,7 +99,7 @@ fn organization_values(organization: &Organization) -> Result<Vec<Value<'static>
     ])
 }
 
-/// Makes a key.
+/// Creates a key.
 ///
 /// # Errors
 /// When it cannot be written as JSON.

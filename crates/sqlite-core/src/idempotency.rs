@@ -1,5 +1,5 @@
-//! Idempotency records: made by the settlement along with the answer, dropped after 24 hours. One
-//! without an answer says that it was not kept.
+//! Idempotency records. A settlement stores the record together with the answer; it expires after 24
+//! hours. A record without an answer means that the answer was not stored.
 
 use std::time::Duration;
 
@@ -14,36 +14,36 @@ use crate::rows::json;
 use crate::settle::purge_refused;
 use crate::sql::{Row, Sql, Value};
 
-/// Expired records dropped in one commit, for which settlements wait: an answer has up to 64 pages.
+/// The maximum number of expired records deleted in one commit. Settlements wait for this commit, and
+/// an answer has up to 64 pages.
 pub const PURGED_MAX: u64 = 256;
-/// Answers looked at in one query, when they have to go.
+/// The number of answers read in one query when answers must be dropped.
 const DROPPED_AT_ONCE: i64 = 256;
 
-/// What is kept of a key, unless it is older than its 24 hours.
+/// The record of a key, unless it has expired.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn kept(sql: &impl Sql, key: &IdempotencyKey, now: Timestamp) -> Result<Option<Kept>, Fault> {
     let query = "SELECT fingerprint, usage, answer_status, answer_headers, answer_body \
                  FROM idempotency_keys WHERE key = ?1 AND at >= ?2";
     sql.first(query, &[(&key.0).into(), oldest(now).micros().into()], record)
 }
 
-/// How many bytes of answers are kept.
+/// The total size of the stored answers, in bytes.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn kept_bytes(sql: &impl Sql) -> Result<u64, Fault> {
     let query = "SELECT coalesce(sum(length(answer_body)), 0) FROM idempotency_keys";
     Ok(sql.first(query, &[], |row| row.number(0))?.unwrap_or(0))
 }
 
-/// Drops the oldest answers until those that stay have `bytes_max` at most; how many bytes stay. A key
-/// whose answer went is still one that was charged: it is as if its answer had been too great to be
-/// kept.
+/// Drops the oldest answers until the rest has at most `bytes_max` bytes. Returns the remaining bytes.
+/// The records stay: a repeated key is answered as if its answer had been too large to store.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn drop_answers(sql: &impl Sql, bytes_max: u64) -> Result<u64, Fault> {
     let query = "SELECT key, length(answer_body) FROM idempotency_keys \
                  WHERE answer_body IS NOT NULL ORDER BY at LIMIT ?1";
@@ -67,11 +67,11 @@ pub fn drop_answers(sql: &impl Sql, bytes_max: u64) -> Result<u64, Fault> {
     Ok(left)
 }
 
-/// Drops a portion of the expired records; how many. Along with them goes what was only to be
-/// refused for so long.
+/// Deletes a portion of the expired records; returns how many. Also deletes the ids of settlements
+/// that were voided before they arrived, once they are as old.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn purge_kept(sql: &impl Sql, now: Timestamp) -> Result<u64, Fault> {
     let delete = "DELETE FROM idempotency_keys WHERE key IN \
                   (SELECT key FROM idempotency_keys WHERE at < ?1 LIMIT ?2)";
@@ -79,7 +79,7 @@ pub fn purge_kept(sql: &impl Sql, now: Timestamp) -> Result<u64, Fault> {
     sql.execute(delete, &[oldest(now).micros().into(), PURGED_MAX.into()])
 }
 
-/// Whether another settlement holds the key.
+/// Whether another settlement has used the key.
 pub(crate) fn held_by_another(
     sql: &impl Sql,
     claim: &Claim,
@@ -92,7 +92,7 @@ pub(crate) fn held_by_another(
     Ok(holder.is_some_and(|holder| holder != *usage.as_bytes()))
 }
 
-/// Stores key, fingerprint, usage id and answer; an expired record of the key makes room.
+/// Stores key, fingerprint, usage id and answer. Replaces an expired record of the key.
 pub(crate) fn store(
     sql: &impl Sql,
     claim: &Claim,
@@ -134,7 +134,7 @@ fn record(row: Row<'_>) -> Result<Kept, Fault> {
     Ok(Kept { fingerprint, usage: UsageId::from_bytes(row.bytes(1)?), answer })
 }
 
-/// The oldest instant whose record still counts.
+/// Records from this instant on still count; older ones have expired.
 fn oldest(now: Timestamp) -> Timestamp {
     now.minus(Duration::from_secs(KEPT_SECS))
 }

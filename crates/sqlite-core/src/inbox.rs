@@ -1,4 +1,4 @@
-//! Stripe's events, and what followed from them.
+//! The event inbox: Stripe's events, and the billing states and invoices that follow from them.
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
@@ -24,10 +24,10 @@ pub const UNASSIGNED: &str = "SELECT id, waiting_since, body FROM stripe_events 
 /// Gives an unassigned event its customer.
 pub const ASSIGN: &str =
     "UPDATE stripe_events SET customer = ?2, error = NULL WHERE id = ?1 AND customer IS NULL";
-/// A customer's link, standing and revision.
+/// A customer's organization, billing state and revision.
 pub const CUSTOMER: &str =
     "SELECT revision, organization, standing FROM billing_customers WHERE customer = ?1";
-/// The organization that has this customer, as an operator or an earlier checkout set it.
+/// The organization of a customer, as set by an operator or an earlier checkout.
 pub const ORGANIZATION_OF_CUSTOMER: &str =
     "SELECT id FROM organizations WHERE stripe_customer_id = ?1 LIMIT 1";
 /// A customer's events that may have an effect.
@@ -42,16 +42,18 @@ pub const EVENT: &str = "SELECT id, type, created, livemode, customer, received_
      attempts, processed_at, error FROM stripe_events WHERE id = ?1";
 /// Makes an event pending again.
 pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?2, \
-     waiting_since = ?2, attempts = 0, error = NULL WHERE id = ?1 AND (customer IS NOT NULL OR type IN ('charge.dispute.created', \
+     waiting_since = ?2, attempts = 0, error = NULL \
+     WHERE id = ?1 AND (customer IS NOT NULL OR type IN ('charge.dispute.created', \
      'charge.dispute.closed', 'v1.billing.meter.error_report_triggered'))";
-/// Notes that an event which is no single customer's had its effect.
+/// Marks an event that concerns no single customer as processed.
 pub const FINISH: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
      WHERE id = ?1 AND state = 'pending'";
-/// Customers with events that had their effect and that nobody looked at for long.
+/// Customers with processed events that were not checked for removal for long. `state IN (…)` repeats
+/// the condition of the partial index, which `INDEXED BY` requires.
 pub const AGED: &str = "SELECT DISTINCT customer FROM stripe_events \
      INDEXED BY stripe_events_settled WHERE state IN ('done', 'ignored') AND state = 'done' \
      AND due_at < ?1 AND customer IS NOT NULL LIMIT ?2";
-/// Removes old events that have no effect, or had it on no single customer.
+/// Removes old events that are ignored or concern no single customer.
 pub const FORGET_OTHERS: &str = "DELETE FROM stripe_events WHERE id IN (SELECT id FROM stripe_events \
      WHERE state IN ('done', 'ignored') AND due_at < ?1 AND received_at < ?1 \
      AND (state = 'ignored' OR customer IS NULL) LIMIT ?2)";
@@ -66,7 +68,7 @@ pub const INVOICES: &str = "SELECT invoice FROM invoices_mirror WHERE organizati
 
 const FORGET: &str = "DELETE FROM stripe_events WHERE id IN (SELECT value FROM json_each(?2)) \
      AND customer = ?1 AND state = 'done' AND received_at < ?3";
-const LOOKED_AT: &str = "UPDATE stripe_events SET due_at = ?3 \
+const CHECKED: &str = "UPDATE stripe_events SET due_at = ?3 \
      WHERE customer = ?1 AND state = 'done' AND due_at < ?2";
 // Only the event's id makes a delivery a duplicate. Any other constraint is an error, so that Stripe
 // delivers again.
@@ -80,15 +82,15 @@ const POSTPONE: &str = "UPDATE stripe_events SET attempts = attempts + 1, error 
 const POSTPONE_UNASSIGNED: &str = "UPDATE stripe_events SET attempts = attempts + 1, error = ?2, \
      due_at = ?3, state = CASE WHEN waiting_since <= ?4 THEN 'dead' ELSE 'pending' END \
      WHERE id = ?1 AND state = 'pending'";
-/// Fails as a whole, with all that it is committed with, when the revision was made before.
+/// Fails if the revision exists already, and with it the whole transaction.
 const NEXT_REVISION: &str = "INSERT INTO billing_revisions (customer, revision) VALUES (?1, ?2)";
-/// Makes that revision a second time, and so fails likewise, when the organization has another
-/// customer than the one it was decided by.
+/// Inserts the same revision again, and so fails, if the organization's customer changed since it was
+/// read.
 const LINKED: &str = "INSERT INTO billing_revisions (customer, revision) SELECT ?1, ?2 \
      FROM organizations WHERE id = ?3 AND stripe_customer_id IS NOT ?4";
 const FORMER_REVISIONS: &str =
     "DELETE FROM billing_revisions WHERE customer = ?1 AND revision < ?2";
-const STANDING: &str = "INSERT INTO billing_customers \
+const BILLING_STATE: &str = "INSERT INTO billing_customers \
      (customer, organization, standing, revision) VALUES (?1, ?2, ?3, ?4) \
      ON CONFLICT (customer) DO UPDATE SET organization = excluded.organization, \
      standing = excluded.standing, revision = excluded.revision";
@@ -101,7 +103,7 @@ const DONE: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, 
      WHERE id = ?1 AND state <> 'done'";
 const DEAD: &str = "UPDATE stripe_events SET state = 'dead', error = ?2 WHERE id = ?1";
 
-/// Keeps a delivery, if its event is new.
+/// Stores a delivery, if its event is new.
 #[must_use]
 pub fn receive(delivery: &Delivery) -> Statement {
     let received = delivery.received_at.micros();
@@ -119,7 +121,8 @@ pub fn receive(delivery: &Delivery) -> Statement {
     Statement { sql: RECEIVE, values }
 }
 
-/// Removes a customer's events of which nothing is lost, then notes that the others were looked at.
+/// Removes a customer's events that no longer affect its billing state, then records that its other
+/// events were checked.
 ///
 /// # Errors
 /// When the ids cannot be written as JSON.
@@ -129,11 +132,11 @@ pub fn forget(forgetting: &Forgetting) -> Result<[Statement; 2], Fault> {
     let before = || Value::from(before.micros());
     Ok([
         Statement { sql: FORGET, values: vec![customer(), json(events)?.into(), before()] },
-        Statement { sql: LOOKED_AT, values: vec![customer(), before(), at.micros().into()] },
+        Statement { sql: CHECKED, values: vec![customer(), before(), at.micros().into()] },
     ])
 }
 
-/// Notes that a customer's pending events could not be processed.
+/// Records that a customer's pending events could not be processed.
 #[must_use]
 pub fn postpone(customer: &str, postponed: &Postponed) -> Statement {
     let values = vec![
@@ -145,14 +148,14 @@ pub fn postpone(customer: &str, postponed: &Postponed) -> Statement {
     Statement { sql: POSTPONE, values }
 }
 
-/// Notes that an unassigned event's customer could not be learned.
+/// Records that the customer of an unassigned event could not be found.
 #[must_use]
 pub fn postpone_unassigned(event: &str, postponed: &Postponed) -> Statement {
     Statement { sql: POSTPONE_UNASSIGNED, ..postpone(event, postponed) }
 }
 
-/// Everything that a commit writes, but for its audit rows; one of the first two statements fails when
-/// somebody else committed since, or gave the organization another customer.
+/// Everything that a commit writes, except its audit entries. One of the first two statements fails
+/// if another process committed since the customer was read, or changed the organization's customer.
 ///
 /// # Errors
 /// When something cannot be written as JSON.
@@ -168,7 +171,7 @@ pub fn commit(commit: &BillingCommit) -> Result<Vec<Statement>, Fault> {
         },
         Statement { sql: FORMER_REVISIONS, values: vec![customer(), revision.into()] },
         Statement {
-            sql: STANDING,
+            sql: BILLING_STATE,
             values: vec![
                 customer(),
                 organization(),

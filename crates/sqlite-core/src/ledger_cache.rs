@@ -1,7 +1,7 @@
-//! What a writer remembers between transactions: ledgers, heads of chains, numbers of routes.
+//! The writer's cache between transactions: ledgers, heads of audit chains, ids of routes.
 //!
-//! It is only ever ahead of the database inside a transaction; after a rollback
-//! [`LedgerCache::forget`] drops it, and it is read anew.
+//! The cache is ahead of the database only inside a transaction. After a rollback the host calls
+//! [`LedgerCache::forget`], and the entries are read again.
 
 use std::collections::HashMap;
 
@@ -15,19 +15,19 @@ use driftlock_domain::time::Timestamp;
 use crate::counters::Counters;
 use crate::sql::Sql;
 
-/// Organizations remembered; beyond, all are forgotten and read anew.
+/// The maximum number of cached organizations. At the limit the cache is emptied.
 pub(crate) const REMEMBERED_MAX: usize = 100_000;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct LedgerCache {
     pub(crate) ledgers: HashMap<OrganizationId, CachedLedger>,
-    /// The terms that each book was last leased under: they outlive a rollback.
+    /// The terms of each organization's last lease. They stay after a rollback.
     pub(crate) terms: HashMap<OrganizationId, Terms>,
     pub(crate) heads: HashMap<OrganizationId, AuditHead>,
     pub(crate) routes: HashMap<String, i64>,
     pub(crate) counters: Counters,
-    /// What the group has settled so far.
+    /// The settlements of the current group so far.
     pub(crate) group: Group,
 }
 
@@ -48,20 +48,20 @@ pub(crate) struct CachedLedger {
 }
 
 impl LedgerCache {
-    /// Writes what a group of settlements gathered: to be called before its commit.
+    /// Writes the counters of a group of settlements. To be called before the group's commit.
     ///
     /// # Errors
-    /// What the database says.
+    /// When the database fails.
     pub fn before_commit(&mut self, sql: &impl Sql) -> Result<(), Fault> {
         self.write_counters(sql)
     }
 
-    /// What the group settled; the next group begins with nothing.
+    /// Returns the group's settlements and begins the next group.
     pub fn take_group(&mut self) -> Group {
         std::mem::take(&mut self.group)
     }
 
-    /// After a rollback: nothing of the group remains.
+    /// Drops the cache after a rollback.
     pub fn forget(&mut self) {
         self.ledgers.clear();
         self.heads.clear();

@@ -1,8 +1,9 @@
-//! The book of record in SQLite's dialect, whoever runs the SQLite: a file on the native host, a
-//! Durable Object's storage or D1 at the edge.
+//! The ledger and the directory in SQLite's dialect, for all hosts of SQLite: a file of the native
+//! server, a Durable Object's storage, and D1.
 //!
-//! Statements, the rows they yield and the order in which they run are here, once; a host brings
-//! [`Sql`], transactions, and the decision of when to commit. Nothing here waits or reads a clock.
+//! This crate has the statements, reads their rows and decides the order of statements. A host
+//! implements [`Sql`], opens transactions and decides when to commit. Nothing here waits or reads a
+//! clock.
 
 pub mod alerts;
 mod audit;

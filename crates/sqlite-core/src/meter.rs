@@ -1,7 +1,8 @@
-//! Usage on its way to Stripe: buckets are sealed into reports, reports are sent and settled.
+//! Meter reports: buckets of usage are sealed into reports, and reports are sent to Stripe and
+//! confirmed.
 //!
-//! A report's identifier, value and time never change. An attempt is entered before it is made, so
-//! that a crash on the way leaves a report of unknown outcome, never one that was forgotten.
+//! A report's identifier, value and time never change. An attempt is recorded before it is made, so
+//! that after a crash the report is known to have an unknown outcome.
 
 use std::time::Duration;
 
@@ -26,9 +27,9 @@ pub const REPORTING: &str = "SELECT o.id FROM organizations o \
      SELECT 1 FROM meter_reports r WHERE r.organization = o.id \
      AND r.state IN ('pending', 'reconcile') AND r.due_at <= ?2)) ORDER BY o.id LIMIT ?3";
 
-/// A report that was taken and not answered for is taken again after this long.
+/// A report that was taken is due again after this time if no outcome was recorded.
 const TAKEN_FOR: Duration = Duration::from_secs(120);
-/// How long after an unclear comparison the next one is made: Stripe sums up with a delay.
+/// The time between an unclear comparison with Stripe and the next: Stripe sums up with a delay.
 const COMPARED_EVERY: Duration = Duration::from_secs(3_600);
 
 const OPEN: &str = "SELECT m.period, m.hour, m.units, m.sealed_units, m.parts, p.starts_at, \
@@ -50,10 +51,11 @@ struct Open {
     period: Period,
 }
 
-/// Seals an organization's buckets that have done growing; how many.
+/// Seals the due buckets of an organization, and writes a correction if one is needed. Returns the
+/// number of new reports.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn seal(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -81,7 +83,8 @@ pub fn seal(
     Ok(sealed + correct(sql, organization, rule, now)?)
 }
 
-/// Enters what corrects the reports of the period in force, if they are to be corrected; how many.
+/// Writes a correction of the current period's reports, if one is needed. Returns the number of new
+/// reports.
 fn correct(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -160,7 +163,7 @@ fn enter(
     sql.execute(insert, &values).map(drop)
 }
 
-/// Notes that a bucket is sealed as it was read.
+/// Records that a bucket is sealed with the units that were read.
 fn close(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -179,10 +182,11 @@ fn close(
     sql.execute(update, &values).map(drop)
 }
 
-/// Takes the report that is due longest, unless somebody is telling of one, and enters an attempt if it is one to be sent.
+/// Takes the report that is due longest, unless another one of the organization is taken: reports of
+/// an organization are sent one at a time. Records an attempt if the report must be sent.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn take(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -199,8 +203,8 @@ pub fn take(
     if found.state == ReportState::Pending {
         found = found.attempted(now);
     }
-    let update = "UPDATE meter_reports SET state = ?2, attempts = ?3, first_at = ?4, due_at = ?5, taken_until = ?5 \
-                  WHERE identifier = ?1";
+    let update = "UPDATE meter_reports SET state = ?2, attempts = ?3, first_at = ?4, \
+                  due_at = ?5, taken_until = ?5 WHERE identifier = ?1";
     let values = [
         (&*found.sealed.identifier).into(),
         found.state.as_str().into(),
@@ -212,10 +216,10 @@ pub fn take(
     Ok(Some(found))
 }
 
-/// Enters what became of a report.
+/// Records the outcome of an attempt to send a report.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn answered(
     sql: &impl Sql,
     identifier: &str,
@@ -251,7 +255,7 @@ pub fn answered(
 /// Reports whose time lies in a window, in order of identifier.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn reports(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -268,14 +272,14 @@ pub fn reports(
 /// Reports of any organization with an identifier above `after`, in order of identifier.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn reports_in(
     sql: &impl Sql,
     state: Option<ReportState>,
     after: &str,
     limit: usize,
 ) -> Result<Vec<Report>, Fault> {
-    // The state stands in the statement, so that the dead ones' own index serves.
+    // The state is a literal, not a parameter, so that SQLite uses the index of dead reports.
     let wanted =
         state.map_or_else(String::new, |state| format!("AND state = '{}' ", state.as_str()));
     let query = format!("{REPORT} WHERE identifier > ?1 {wanted}ORDER BY identifier LIMIT ?2");
@@ -285,7 +289,7 @@ pub fn reports_in(
 /// One report.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn one(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -295,10 +299,10 @@ pub fn one(
     sql.first(&query, &[identifier.into(), organization.as_bytes().into()], report)
 }
 
-/// Makes a dead report due; whether it was one.
+/// Makes a dead report due again; returns whether the report was dead.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn revive(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -331,10 +335,10 @@ fn report(row: Row<'_>) -> Result<Report, Fault> {
     })
 }
 
-/// Sums of an organization's periods that something was settled in, the newest first.
+/// The sums of an organization's periods that have usage, the newest first.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn sums(
     sql: &impl Sql,
     organization: OrganizationId,

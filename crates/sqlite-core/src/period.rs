@@ -1,4 +1,4 @@
-//! The authority over an organization's units: its ledger, opened from the database.
+//! An organization's ledger: it is opened from the database, grants leases and changes periods.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::ledger_cache::{CachedLedger, LedgerCache, REMEMBERED_MAX};
 use crate::shipment;
 use crate::sql::{Sql, Value};
 
-/// A usage id is made this long at most before its settlement commits.
+/// The maximum time between the creation of a usage id and the commit of its settlement.
 pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(86_400);
 
 impl LedgerCache {
     /// Renews, extends or gives back a lease.
     ///
     /// # Errors
-    /// What the database says.
+    /// When the database fails.
     pub fn lease(
         &mut self,
         sql: &impl Sql,
@@ -33,19 +33,19 @@ impl LedgerCache {
         now: Timestamp,
     ) -> Result<LeaseGrant, Fault> {
         self.know(organization, ask.terms);
-        self.open_book(sql, organization, ask.terms, now)?;
+        self.open_ledger(sql, organization, ask.terms, now)?;
         let ledger = self.ledgers.get_mut(&organization).expect("it was opened just now");
         if ledger.lease.terms() != ask.terms {
             freeze(sql, ledger.lease.period_id(), ask.terms)?;
         }
         let news = ledger.lease.apply_terms(ask.terms);
         let grant = ledger.lease.lease(node, ask, Sharing::Whole, now);
-        let told = news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now));
-        alerts::raise_all(sql, told)?;
+        let alerts = news.into_iter().flat_map(|used| reached(organization, ask.terms, used, now));
+        alerts::raise_all(sql, alerts)?;
         Ok(grant)
     }
 
-    /// Learns the terms under which an organization's settlements come, if none are known yet.
+    /// Remembers the terms of an organization's settlements, if none are known yet.
     pub fn know_if_new(&mut self, organization: OrganizationId, terms: Terms) {
         if !self.terms.contains_key(&organization) {
             self.know(organization, terms);
@@ -56,7 +56,8 @@ impl LedgerCache {
         self.terms.insert(organization, terms);
     }
 
-    /// The ledger, turned to the period that holds `now`; `None` when no lease was ever asked for.
+    /// The ledger, changed to the period that contains `now`; `None` if the organization's terms are
+    /// unknown, since no lease was requested yet.
     pub(crate) fn open_known(
         &mut self,
         sql: &impl Sql,
@@ -68,11 +69,11 @@ impl LedgerCache {
             Some(ledger) => ledger.lease.period().provisional(now),
             None => terms.period.provisional(now),
         };
-        self.open_book(sql, organization, Terms { period, ..terms }, now)?;
+        self.open_ledger(sql, organization, Terms { period, ..terms }, now)?;
         Ok(self.ledgers.get_mut(&organization))
     }
 
-    fn open_book(
+    fn open_ledger(
         &mut self,
         sql: &impl Sql,
         organization: OrganizationId,
@@ -86,11 +87,11 @@ impl LedgerCache {
         {
             return Ok(());
         }
-        // Sums are read from the counters: what the group gathered has to be there.
+        // Sums are read from the counters, so write the group's changes first.
         self.write_counters(sql)?;
         let (id, last_at) = period(sql, organization, terms.period)?;
         freeze(sql, id, terms)?;
-        self.learn(sql, organization, id, terms.period, now)?;
+        self.take_over(sql, organization, id, terms.period, now)?;
         let used = used(sql, organization, id)?;
         if self.ledgers.len() >= REMEMBERED_MAX {
             self.ledgers.clear();
@@ -105,9 +106,9 @@ impl LedgerCache {
         Ok(())
     }
 
-    /// A period that was learned late takes over what was settled in it under another one, but for
-    /// buckets that are sealed.
-    fn learn(
+    /// Moves settlements within the bounds of a period that became known late from other periods to
+    /// this one, except those in sealed buckets.
+    fn take_over(
         &mut self,
         sql: &impl Sql,
         organization: OrganizationId,
@@ -129,12 +130,12 @@ impl LedgerCache {
         let hour = misplaced.iter().map(|(_, place, ..)| place.hour).min();
         let usage = misplaced.iter().map(|(usage, ..)| *usage).min();
         if let (Some(hour), Some(usage)) = (hour, usage) {
-            shipment::tell_again(sql, Timestamp::from_secs(hour), usage)?;
+            shipment::mirror_again(sql, Timestamp::from_secs(hour), usage)?;
         }
         for (usage, place, units, at) in misplaced {
             self.counters.count(place, units, Change::Take);
             self.counters.count(Place { period: id, ..place }, units, Change::Add);
-            // It may lose them again, to whichever period is learned next.
+            // A period that becomes known later may take them over again: it must find this period.
             self.counters.settled(id, at);
             let update = "UPDATE usage_events SET period = ?2 WHERE id = ?1";
             sql.execute(update, &[usage.as_bytes().into(), id.0.into()])?;
@@ -144,8 +145,9 @@ impl LedgerCache {
     }
 }
 
-/// Notes when something was settled last in a period that took over all of others' since it began: then
-/// nothing is looked for there again. What is sealed stayed there.
+/// Records the end of a complete takeover in the periods' `last_settled_at`, so that later period
+/// changes do not search the other periods again. Periods with sealed buckets are not changed, since
+/// sealed usage does not move.
 fn record_settled_until(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -167,7 +169,7 @@ fn record_settled_until(
     sql.execute(&leaves, &values).map(drop)
 }
 
-/// Notes the terms that units are leased under in a period: once it is closed, it is shown by them.
+/// Records the terms of a period's leases; the closed period is shown with these terms.
 fn freeze(sql: &impl Sql, id: PeriodId, terms: Terms) -> Result<(), Fault> {
     let update = "UPDATE billing_periods SET included = ?2, base_micros = ?3, overage_micros = ?4 \
                   WHERE id = ?1";
@@ -181,7 +183,7 @@ fn freeze(sql: &impl Sql, id: PeriodId, terms: Terms) -> Result<(), Fault> {
     sql.execute(update, &values).map(drop)
 }
 
-/// The period's number, made if there is none, and the organization's last commit time.
+/// The period's id, created if needed, and the time of the organization's last settlement.
 fn period(
     sql: &impl Sql,
     organization: OrganizationId,

@@ -1,4 +1,4 @@
-//! Rows of the directory and what they stand for.
+//! Conversion of the directory's rows.
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::{KeyId, OrganizationId};
@@ -46,7 +46,7 @@ pub fn organization(row: Row<'_>) -> Result<Organization, Fault> {
         contract: contract.map(|_| row.json(7)).transpose()?,
         purchases: purchases.map(|_| row.json(8)).transpose()?,
         created_at: Timestamp::from_micros(row.int(9)?),
-        // The file, or the object behind D1: there is one kind, which whoever reads it knows.
+        // SQLite and D1 store no ledger host: each deployment has only one kind.
         ledger: LedgerHost::default(),
     })
 }

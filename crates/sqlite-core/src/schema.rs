@@ -1,6 +1,6 @@
 //! Migrations: numbered files, applied in order, each in one transaction.
 
-/// All of them; the version of a database is how many it has.
+/// All migrations. The version of a database is the number of applied migrations.
 pub const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_edge.sql"),
@@ -10,7 +10,7 @@ pub const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0006_event_retention.sql"),
 ];
 
-/// The statements of a migration, for a database that takes one at a time and no comments.
+/// The statements of a migration without comments, for a database that takes one statement at a time.
 pub fn statements(migration: &str) -> impl Iterator<Item = String> {
     let lines = migration.lines().map(|line| line.split("--").next().unwrap_or_default());
     let text = lines.collect::<Vec<_>>().join("\n");

@@ -1,4 +1,4 @@
-//! Settling: usage, audit row, idempotency record and outbox in one commit.
+//! Settlement: usage, audit entry, idempotency record and outbox in one commit.
 
 use driftlock_domain::alert::crossed;
 use driftlock_domain::audit::AuditRecord;
@@ -14,7 +14,7 @@ use crate::idempotency;
 use crate::ledger_cache::LedgerCache;
 use crate::sql::Sql;
 
-/// A row of the ledger.
+/// A settlement as stored.
 struct Event {
     place: Place,
     units: u32,
@@ -23,11 +23,11 @@ struct Event {
 }
 
 impl LedgerCache {
-    /// Settles, once per usage id. The inner fault: no units were ever leased to the organization;
-    /// nothing was written then.
+    /// Settles a request, once per usage id. The inner fault means that no units were ever leased to
+    /// the organization; nothing was written then.
     ///
     /// # Errors
-    /// What the database says: the transaction is to be rolled back.
+    /// When the database fails; the transaction must be rolled back.
     pub fn settle(
         &mut self,
         sql: &impl Sql,
@@ -60,7 +60,7 @@ impl LedgerCache {
             at.micros().into(),
             (&*settlement.request_id).into(),
         ];
-        // Nearly all are new: whether one is known is not asked before, but found out by entering.
+        // Nearly all settlements are new: insert first, and look up the id only on a conflict.
         if sql.execute(insert, &values)? == 0 {
             return Ok(Ok(earlier(sql, *usage)?.unwrap_or(Settled::Refused)));
         }
@@ -84,11 +84,11 @@ impl LedgerCache {
         Ok(Ok(Settled::Committed { at, period, lease }))
     }
 
-    /// Takes a settlement back; one that is not there will be refused. The inner fault: Stripe may
-    /// know of it already; nothing was written then.
+    /// Voids a settlement. An unknown one is refused when it arrives later. The inner fault means that
+    /// Stripe may already have its report; nothing was written then.
     ///
     /// # Errors
-    /// What the database says: the transaction is to be rolled back.
+    /// When the database fails; the transaction must be rolled back.
     pub fn void(
         &mut self,
         sql: &impl Sql,
@@ -134,29 +134,29 @@ impl LedgerCache {
     }
 }
 
-/// Enters a number as voided before it was settled: a settlement that is still on its way finds it.
+/// Stores the usage id as voided, so that a settlement that arrives later is refused.
 fn refuse(sql: &impl Sql, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
     let insert = "INSERT INTO usage_events \
                   (id, organization, key, route, units, period, at, request_id, voided) \
                   VALUES (?1, ?2, ?3, 0, 0, 0, 0, '', 1)";
-    let nobody = KeyId::from_bytes([0; 16]);
+    let no_key = KeyId::from_bytes([0; 16]);
     let values =
-        [usage.as_bytes().into(), organization.as_bytes().into(), nobody.as_bytes().into()];
+        [usage.as_bytes().into(), organization.as_bytes().into(), no_key.as_bytes().into()];
     sql.execute(insert, &values).map(drop)
 }
 
-/// Drops numbers that were voided before they were settled, and were made before an instant: nothing
-/// is on its way for so long.
+/// Deletes ids that were voided before their settlement arrived and were made before an instant: no
+/// settlement arrives so late.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub(crate) fn purge_refused(sql: &impl Sql, before: Timestamp) -> Result<(), Fault> {
     let delete = "DELETE FROM usage_events WHERE period = 0 AND id < ?1";
     let first = UsageId::make(before, [0; 10]);
     sql.execute(delete, &[first.as_bytes().into()]).map(drop)
 }
 
-/// What became of an earlier try under the same usage id.
+/// The outcome of an earlier settlement with the same usage id.
 fn earlier(sql: &impl Sql, usage: UsageId) -> Result<Option<Settled>, Fault> {
     let known = event(sql, usage)?.map(|event| {
         let (at, period) = (event.at, event.place.period);

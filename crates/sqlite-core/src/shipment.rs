@@ -1,4 +1,5 @@
-//! What there is to tell the book of record, and what may go once it was told.
+//! Shipments of a Durable Object's usage and audit entries to its mirror in Supabase, and the removal
+//! of mirrored receipts.
 
 use std::time::Duration;
 
@@ -14,29 +15,30 @@ use driftlock_domain::time::Timestamp;
 use crate::audit::entries;
 use crate::sql::{Row, Sql};
 
-/// Sums of a portion, beyond which no further hour begins.
+/// The maximum number of sums in a portion, rounded down to whole hours. Only a single hour may have
+/// more.
 const SUMS_MAX: usize = 1_000;
-/// Receipts, and audit entries, of a portion.
+/// The maximum number of receipts, and of audit entries, in a portion.
 const ROWS_MAX: usize = 500;
-/// Receipts removed at once.
+/// The maximum number of receipts removed at once.
 const REMOVED_MAX: u64 = 1_000;
 const HOUR: Duration = Duration::from_secs(3_600);
 const CURSOR: &str = "ship_cursor";
 
-/// How far the book of record was told.
+/// How far the data was mirrored.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn cursor(sql: &impl Sql) -> Result<ShipCursor, Fault> {
     let query = "SELECT CAST(value AS TEXT) FROM meta WHERE name = ?1";
     let read = |row: Row<'_>| row.json(0);
     Ok(sql.first(query, &[CURSOR.into()], read)?.unwrap_or_default())
 }
 
-/// Notes that it was told so far.
+/// Records how far the data was mirrored.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn set_cursor(sql: &impl Sql, cursor: &ShipCursor) -> Result<(), Fault> {
     let text = serde_json::to_string(cursor).map_err(Fault::store)?;
     let put = "INSERT INTO meta (name, value) VALUES (?1, CAST(?2 AS BLOB)) \
@@ -44,44 +46,46 @@ pub fn set_cursor(sql: &impl Sql, cursor: &ShipCursor) -> Result<(), Fault> {
     sql.execute(put, &[CURSOR.into(), text.into()]).map(drop)
 }
 
-/// Whether there is anything to be told.
+/// Whether there are audit entries or receipts that are not mirrored yet.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn is_due(sql: &impl Sql) -> Result<bool, Fault> {
-    let told = cursor(sql)?;
+    let mirrored = cursor(sql)?;
     let query = "SELECT EXISTS (SELECT 1 FROM audit_logs WHERE seq > ?1) \
                  OR EXISTS (SELECT 1 FROM usage_events WHERE id > ?2)";
-    let values = [told.audit.into(), told.usage.as_bytes().into()];
+    let values = [mirrored.audit.into(), mirrored.usage.as_bytes().into()];
     Ok(sql.first(query, &values, |row| row.int(0))? == Some(1))
 }
 
-/// What was told of this hour and this receipt, and all later ones, is told again: they changed.
+/// Moves the cursor back, so that this hour, this receipt and all later ones are mirrored again. To
+/// be called when they changed.
 ///
 /// # Errors
-/// What the database says.
-pub(crate) fn tell_again(sql: &impl Sql, hour: Timestamp, usage: UsageId) -> Result<(), Fault> {
-    let told = cursor(sql)?;
-    // Sums are told from some hours before the cursor on; receipts from after it.
+/// When the database fails.
+pub(crate) fn mirror_again(sql: &impl Sql, hour: Timestamp, usage: UsageId) -> Result<(), Fault> {
+    let cursor = cursor(sql)?;
+    // Sums are mirrored from some hours before the cursor on; receipts from after the cursor.
     let before = u128::from_be_bytes(*usage.as_bytes()).saturating_sub(1);
     let before = UsageId::from_bytes(before.to_be_bytes());
-    let again = ShipCursor { hour: told.hour.min(hour), usage: told.usage.min(before), ..told };
-    if again == told { Ok(()) } else { set_cursor(sql, &again) }
+    let again =
+        ShipCursor { hour: cursor.hour.min(hour), usage: cursor.usage.min(before), ..cursor };
+    if again == cursor { Ok(()) } else { set_cursor(sql, &again) }
 }
 
-/// Which portion of a run.
+/// The position of a portion in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Portion {
-    /// The first: sums of the last hours are told again.
+    /// The first portion: it repeats the sums of the last hours.
     First,
-    /// Another one.
+    /// A later portion.
     Next,
 }
 
-/// The next portion.
+/// The next portion to be mirrored.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn next(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -116,11 +120,12 @@ pub fn next(
     Ok(Shipment { sums, receipts, audit, cursor, more })
 }
 
-/// Removes receipts of requests that were admitted before an instant, the oldest first and so many at
-/// most; whether there may be more. Their sums stay. With a mirror, only mirrored ones are removed.
+/// Removes receipts of requests that were admitted before an instant, the oldest first, at most
+/// [`REMOVED_MAX`]. Returns whether there may be more. Sums stay. If there is a mirror, only mirrored
+/// receipts are removed.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn remove_receipts(sql: &impl Sql, before: Timestamp, mirror: Mirror) -> Result<bool, Fault> {
     let bound = match mirror {
         Mirror::Supabase => cursor(sql)?.usage.min(first_at(before)),
@@ -129,30 +134,30 @@ pub fn remove_receipts(sql: &impl Sql, before: Timestamp, mirror: Mirror) -> Res
     let delete = "DELETE FROM usage_events WHERE id IN \
                   (SELECT id FROM usage_events WHERE id < ?1 ORDER BY id LIMIT ?2)";
     let removed = sql.execute(delete, &[bound.as_bytes().into(), REMOVED_MAX.into()])?;
-    // A database may count what it wrote to indexes along.
+    // A database may count index writes as well, so the number can exceed the limit.
     Ok(removed >= REMOVED_MAX)
 }
 
 /// Whether there are receipts of requests that were admitted before an instant.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn has_receipts(sql: &impl Sql, before: Timestamp) -> Result<bool, Fault> {
     let query = "SELECT EXISTS (SELECT 1 FROM usage_events WHERE id < ?1)";
     let found = sql.first(query, &[first_at(before).as_bytes().into()], |row| row.int(0))?;
     Ok(found == Some(1))
 }
 
-/// Where a receipt still is once it is removed here.
+/// Where a receipt can be found after its removal here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mirror {
     /// In the Supabase project that mirrors the object.
     Supabase,
-    /// Nowhere.
+    /// Nowhere: there is no mirror.
     None,
 }
 
-/// Sums of whole hours from an hour on; whether there are more.
+/// The sums of whole hours from an hour on, and whether there are more.
 fn sums(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -180,7 +185,7 @@ fn sums(
         sums.truncate(whole);
         return Ok((sums, true));
     }
-    // One hour of very many keys: all of it, and nothing else.
+    // A single hour exceeds the maximum: take all of this hour, and no other.
     let query = query.replace("c.hour >= ?3", "c.hour = ?3").replace(" LIMIT ?4", "");
     let values = [organization.as_bytes().into(), from.micros().into(), last.secs().into()];
     Ok((sql.query(&query, &values, sum)?, true))
@@ -225,7 +230,7 @@ fn receipts(
     })
 }
 
-/// The least number that is given at an instant.
+/// The smallest id that can be made at an instant.
 fn first_at(at: Timestamp) -> UsageId {
     UsageId::make(at, [0; 10])
 }

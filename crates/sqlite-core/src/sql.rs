@@ -1,21 +1,21 @@
-//! What is needed of a database, and the values that go in and come out.
+//! The interface to a database, and the values that are bound and read.
 
 use std::borrow::Cow;
 
 use driftlock_domain::denial::Fault;
 
-/// A connection inside a transaction (or one whose statements are atomic together anyway).
+/// A connection inside a transaction, or a host that makes the statements atomic in another way.
 pub trait Sql {
-    /// Runs a statement; how many rows it changed.
+    /// Runs a statement; returns the number of changed rows.
     ///
     /// # Errors
-    /// What the database says.
+    /// When the database fails.
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault>;
 
     /// Runs a query and reads each of its rows.
     ///
     /// # Errors
-    /// What the database, or `read`, says.
+    /// When the database or `read` fails.
     fn query<T>(
         &self,
         sql: &str,
@@ -23,7 +23,7 @@ pub trait Sql {
         read: impl FnMut(Row<'_>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault>;
 
-    /// Runs a query of which one row at most is wanted.
+    /// Runs a query and returns its first row, if there is one.
     ///
     /// # Errors
     /// As [`Sql::query`].
@@ -51,7 +51,7 @@ pub struct Statement {
 pub enum Value<'a> {
     /// `NULL`.
     Null,
-    /// A number; at the edge exact to 2^53.
+    /// An integer. In Workers only integers up to 2^53 are exact.
     Int(i64),
     /// Text.
     Text(Cow<'a, str>),
@@ -85,7 +85,7 @@ impl From<u32> for Value<'_> {
 }
 
 impl From<u64> for Value<'_> {
-    /// Nothing that is counted here comes near 2^63.
+    /// Values above `i64::MAX` become `i64::MAX`; no count here comes near it.
     fn from(number: u64) -> Self {
         Self::Int(i64::try_from(number).unwrap_or(i64::MAX))
     }
@@ -134,7 +134,7 @@ pub enum Cell<'a> {
     Blob(Cow<'a, [u8]>),
 }
 
-/// The columns of one row.
+/// Access to the columns of one row.
 pub trait Columns {
     /// The value of a column, counted from 0.
     ///
@@ -147,7 +147,7 @@ pub trait Columns {
 #[derive(Clone, Copy)]
 pub struct Row<'a>(pub &'a dyn Columns);
 
-/// The columns of a row from one on, as a row of their own.
+/// The columns of a row from a given one on, as a separate row.
 pub struct Rest<'a> {
     row: Row<'a>,
     first: usize,
@@ -160,7 +160,7 @@ impl Columns for Rest<'_> {
 }
 
 impl<'a> Row<'a> {
-    /// What follows the first columns.
+    /// The columns from `first` on.
     #[must_use]
     pub const fn from(self, first: usize) -> Rest<'a> {
         Rest { row: self, first }
@@ -223,7 +223,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// JSON text, as what it stands for.
+    /// The value of a column with JSON text.
     ///
     /// # Errors
     /// When the column holds something else.
@@ -244,7 +244,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// So many bytes.
+    /// Exactly `N` bytes.
     ///
     /// # Errors
     /// When the column holds something else.

@@ -1,4 +1,4 @@
-//! What the usage API shows: sums of a period, receipts.
+//! Queries of the usage API: the sums of a period, receipts.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use driftlock_domain::usage::{BUCKET_SECS, Grouping, UsageBucket, UsageSummary};
 use crate::period::SETTLED_WITHIN;
 use crate::sql::{Row, Sql, Value};
 
-/// Of what is settled in an hour, how long after its beginning the last id was made at most: a clock
-/// that was set back dates commits later, and ids not.
+/// The ids of an hour's settlements were made at most this long after the hour's beginning. More than
+/// an hour: after a clock was set back, commit times stay ahead of the clock, ids do not.
 const MADE_WITHIN: Duration = Duration::from_secs(2 * 3_600);
 
-/// The usage of the period that holds `at`: of several `in_force`, with what that is still to take
-/// over; `None` when there is none.
+/// The usage of the period that contains `at`; `None` if there is none. If several periods contain it,
+/// `in_force` is preferred, including the usage that this period will take over.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn summary(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -42,7 +42,7 @@ pub fn summary(
     Ok(Some(UsageSummary { period, terms, units, buckets }))
 }
 
-/// The terms that units were leased under last in a period.
+/// The terms of the last lease in a period.
 fn frozen(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -62,7 +62,7 @@ fn frozen(
 /// A receipt.
 ///
 /// # Errors
-/// What the database says.
+/// When the database fails.
 pub fn receipt(sql: &impl Sql, usage: UsageId) -> Result<Option<Receipt>, Fault> {
     let query = "SELECT e.id, e.organization, e.key, r.label, e.units, e.request_id, e.at \
                  FROM usage_events e JOIN routes r ON r.id = e.route \
@@ -80,8 +80,8 @@ pub fn receipt(sql: &impl Sql, usage: UsageId) -> Result<Option<Receipt>, Fault>
     })
 }
 
-/// The period that holds an instant; of several the one in force, else one in which something counts,
-/// the one learned last.
+/// The period that contains an instant. Of several: the current one (`in_force`), else one with
+/// requests, else the one that became known last.
 fn period_at(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -105,8 +105,8 @@ fn period_at(
     })
 }
 
-/// Whether the book may still have to be turned to the period in force. Whether it has been nobody
-/// notes; then nothing is left to be taken over.
+/// Whether the ledger may not have changed to the current period yet. There is no flag for this; if
+/// the ledger has changed already, the takeover finds no rows.
 fn is_coming(
     sql: &impl Sql,
     organization: OrganizationId,
@@ -176,7 +176,7 @@ fn coming(
     sums(sql, counted, &values, grouping)
 }
 
-/// Sums up what a query brings as hour, key, route, units and requests.
+/// Sums up the rows of a query, which are hour, key, route, units and requests.
 fn sums(
     sql: &impl Sql,
     counted: &str,

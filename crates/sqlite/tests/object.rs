@@ -234,7 +234,7 @@ fn only_told_audit_entries_make_room_and_the_rest_still_verifies() {
     object.settle(month, now(), 3);
 
     let later = now().plus(DAY * 2);
-    let removed = object.cache.prune_told(&object.sql, organization, later, later);
+    let removed = object.cache.prune_mirrored(&object.sql, organization, later, later);
     assert_eq!(removed, Ok(copy.audit));
     let kept = entries(&object.sql, organization, 0, 10).expect("SQLite reads");
     let numbers: Vec<_> = kept.iter().map(|entry| entry.seq).collect();
@@ -245,7 +245,7 @@ fn only_told_audit_entries_make_room_and_the_rest_still_verifies() {
     );
     let begins = checkpoint(&object.sql, organization).expect("SQLite reads");
     assert_eq!((begins.seq, begins.hash), (3, kept[0].prev_hash));
-    let again = object.cache.prune_told(&object.sql, organization, later, later);
+    let again = object.cache.prune_mirrored(&object.sql, organization, later, later);
     assert_eq!(again, Ok(0));
 }
 

@@ -111,7 +111,7 @@ impl SupabaseMirror {
             let at_once = self.project.is_some() && store.is_short_of_room();
             let before = if at_once { now } else { self.receipts_since() };
             let are_more = store.remove_receipts(before, mirror)?;
-            let pruned = if at_once { store.prune_told(organization, now)? } else { 0 };
+            let pruned = if at_once { store.prune_mirrored(organization, now)? } else { 0 };
             if !are_more && pruned == 0 {
                 return Ok(next);
             }

@@ -141,12 +141,12 @@ impl ObjectStore {
     }
 
     /// Removes a portion of the audit entries that were told, behind a checkpoint; how many.
-    pub(super) fn prune_told(
+    pub(super) fn prune_mirrored(
         &self,
         organization: OrganizationId,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        self.write(|cache, sql| cache.prune_told(sql, organization, now, now))
+        self.write(|cache, sql| cache.prune_mirrored(sql, organization, now, now))
     }
 
     /// Whether the storage has come so near its end that what was told is not kept for its own sake.
