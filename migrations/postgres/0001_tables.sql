@@ -78,7 +78,8 @@ create index driftlock_api_keys_of_organization on driftlock_wanted.api_keys (or
 
 -- Usage by hour (`hour`: seconds since 1970). Quota, usage API and outbox are sums of these rows.
 -- `tally_id` is the usage batch. `driftlock.meter_outbox` assigns each hour of a batch to a period.
--- Usage that was copied from Durable Objects has one batch per period: `tally_id` is the period's id.
+-- Usage that was copied from Durable Objects has one batch per period: `tally_id` is the period's
+-- id.
 create table driftlock_wanted.usage_counters (
     organization_id uuid,
     tally_id        bigint,
@@ -446,8 +447,9 @@ create table if not exists driftlock.alerts (
 );
 create index if not exists alerts_by_time on driftlock.alerts (organization_id, at);
 
--- Changes by which nodes invalidate their caches. A reader asks for the changes of transactions that
--- its last snapshot could not see, so that it misses none in whatever order transactions commit.
+-- Changes by which nodes invalidate their caches. A reader asks for the changes of transactions
+-- that its last snapshot could not see, so that it misses none in whatever order transactions
+-- commit.
 create table if not exists driftlock.changes (
     id   bigint generated always as identity primary key,
     xid  xid8 not null default pg_current_xact_id(),

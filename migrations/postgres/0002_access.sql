@@ -2,8 +2,8 @@
 -- `service_role` writes and calls the functions. Policies that the project had on these tables are
 -- dropped, since PostgreSQL grants what any policy allows; a notice names each dropped policy.
 --
--- Every migration calls `driftlock.protect()` at its end, so that new tables and functions are never
--- open to the roles in the project's default privileges.
+-- Every migration calls `driftlock.protect()` at its end, so that new tables and functions are
+-- never open to the roles in the project's default privileges.
 
 -- The organizations of the current user. Policies call it, and it is evaluated once per query.
 create or replace function driftlock.memberships() returns setof uuid
@@ -67,9 +67,9 @@ do $$ begin
     end if;
 end $$;
 
--- Protects tables of the project with names that belong to billing: only `service_role` writes them.
--- Members read the rows of their organizations if the table has an `organization_id`; everybody
--- reads the price lists.
+-- Protects tables of the project with names that belong to billing: only `service_role` writes
+-- them. Members read the rows of their organizations if the table has an `organization_id`;
+-- everybody reads the price lists.
 create or replace function driftlock.protect_neighbours() returns void language plpgsql as $$
 declare
     found record;

@@ -147,8 +147,9 @@ create or replace function public.driftlock_organizations(args jsonb) returns js
         select * from organizations where id > (args ->> 'after')::uuid
         order by id limit (args ->> 'limit')::integer) o $$;
 
--- Raises SQLSTATE DL409, which the gateway reads as "it exists already". Only conflicts of an id, key
--- hash or customer raise it. A violation of a project's own unique constraint stays a plain error.
+-- Raises SQLSTATE DL409, which the gateway reads as "it exists already". Only conflicts of an id,
+-- key hash or customer raise it. A violation of a project's own unique constraint stays a plain
+-- error.
 create or replace function driftlock.exists_already(what text) returns void language plpgsql as $$
 begin
     raise exception 'there is % already', what using errcode = 'DL409';

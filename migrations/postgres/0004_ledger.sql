@@ -1,5 +1,5 @@
--- The ledger: leases, settlement, receipts, idempotency. Invariant I4: used + reserved never exceeds
--- the cap, since leasing and settling lock the organization's row in `usage_ledgers`.
+-- The ledger: leases, settlement, receipts, idempotency. Invariant I4: used + reserved never
+-- exceeds the cap, since leasing and settling lock the organization's row in `usage_ledgers`.
 --
 -- A usage batch (`tally_id`) is what a ledger counts between two period changes.
 
@@ -145,8 +145,8 @@ end $$;
 
 -- Locks the ledger of an organization and changes it to a period. A period that becomes known late
 -- takes over what was settled within its bounds under another period, except sealed buckets. Whole
--- hours are reassigned by one update per batch; in an hour that contains a boundary, settlements are
--- added up and split off.
+-- hours are reassigned by one update per batch; in an hour that contains a boundary, settlements
+-- are added up and split off.
 create or replace function driftlock.open_ledger(organization uuid, starts bigint, ends bigint,
     included bigint, cap bigint, now bigint) returns driftlock.usage_ledgers
     language plpgsql set search_path = public, pg_temp as $$
@@ -198,9 +198,9 @@ begin
     return l;
 end $$;
 
--- Renews, extends or gives back a node's lease: `keep` units stay reserved, and of the free units the
--- node gets at most one eighth, but at least one unit. The lease's row stays if nothing is reserved,
--- since settlements return the number of the node's last lease request.
+-- Renews, extends or gives back a node's lease: `keep` units stay reserved, and of the free units
+-- the node gets at most one eighth, but at least one unit. The lease's row stays if nothing is
+-- reserved, since settlements return the number of the node's last lease request.
 create or replace function public.driftlock_lease(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -256,7 +256,8 @@ begin
     return jsonb_build_object('period', l.period_id, 'reserved', reserved, 'used', l.used, 'ttl', ttl);
 end $$;
 
--- Raises alerts of the thresholds reached when an organization's units go from `before` to `l.used`.
+-- Raises alerts of the thresholds reached when an organization's units go from `before` to
+-- `l.used`.
 create or replace function driftlock.thresholds(l driftlock.usage_ledgers, before bigint)
     returns void language sql as $$
     insert into driftlock.alerts (organization_id, kind, subject, at, details)
@@ -323,8 +324,8 @@ begin
 end $$;
 
 -- Separates settlements that cannot be written, with the outcome of each, from those that can. Not
--- written are known ones, those with a used idempotency key, and those beyond `free` units (null: no
--- cap), in order. A settlement with `late` was acknowledged during an outage of the database: it
+-- written are known ones, those with a used idempotency key, and those beyond `free` units (null:
+-- no cap), in order. A settlement with `late` was acknowledged during an outage of the database: it
 -- counts regardless of the cap.
 create or replace function driftlock.settle_not(l driftlock.usage_ledgers,
     list driftlock.settlement[], free bigint, now bigint,
@@ -361,8 +362,8 @@ begin
     end loop;
 end $$;
 
--- A provisional period for an instant after the end of the last known period: after a calendar month
--- (UTC) the calendar month of the instant, otherwise a period of the same length.
+-- A provisional period for an instant after the end of the last known period: after a calendar
+-- month (UTC) the calendar month of the instant, otherwise a period of the same length.
 create or replace function driftlock.provisional(starts_at bigint, ends_at bigint, now bigint,
     out starts bigint, out ends bigint) language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -423,8 +424,8 @@ begin
         from driftlock.usage_leases u where u.organization_id = organization and u.until > l.last_at;
     select driftlock.ledger_kind(o.ledger, now) into held_by from organizations o
         where o.id = organization;
-    -- The node's leased units plus the part of the cap that is neither used nor leased. Null without
-    -- a cap; 0 if Durable Objects are the ledger host.
+    -- The node's leased units plus the part of the cap that is neither used nor leased. Null
+    -- without a cap; 0 if Durable Objects are the ledger host.
     if held_by <> 'leases' then
         free := 0;
     elsif l.cap is not null then
@@ -457,8 +458,9 @@ begin
 end $$;
 
 -- Settles a list in one commit; [place, outcome] of each. An outcome is {at, period, lease};
--- {since, period} for what was settled before; "refused"; or "unleased" if no units were ever leased
--- to the organization. Organizations are locked in order of id, so that two calls cannot deadlock.
+-- {since, period} for what was settled before; "refused"; or "unleased" if no units were ever
+-- leased to the organization. Organizations are locked in order of id, so that two calls cannot
+-- deadlock.
 create or replace function public.driftlock_settle(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -481,9 +483,9 @@ begin
     return outcomes;
 end $$;
 
--- Hands an organization to another ledger host at the end of its period, but not before `notice` has
--- passed, so that all nodes know. If leases counted no units in the period, the host changes at once.
--- Locks the row that leasing and settling lock.
+-- Hands an organization to another ledger host at the end of its period, but not before `notice`
+-- has passed, so that all nodes know. If leases counted no units in the period, the host changes at
+-- once. Locks the row that leasing and settling lock.
 create or replace function public.driftlock_hand_over(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -716,9 +718,9 @@ begin
     end loop;
 end $$;
 
--- Deletes expired idempotency records and claims, changes that every node has seen, and usage events
--- and closed periods with their sums that are older than their retention; a portion of each. Returns
--- the number of rows; 0 once there are no more.
+-- Deletes expired idempotency records and claims, changes that every node has seen, and usage
+-- events and closed periods with their sums that are older than their retention; a portion of each.
+-- Returns the number of rows; 0 once there are no more.
 create or replace function public.driftlock_purge(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare

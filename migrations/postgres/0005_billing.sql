@@ -12,9 +12,9 @@ create or replace function driftlock.raise(alerts jsonb) returns void language s
            x -> 'details' from jsonb_array_elements(alerts) x
     on conflict (organization_id, kind, subject) do nothing $$;
 
--- Stores a delivery; returns whether the event is new. Only its id makes an event a duplicate. If it
--- violates another unique constraint of the project's table, the call fails, so that Stripe delivers
--- the event again.
+-- Stores a delivery; returns whether the event is new. Only its id makes an event a duplicate. If
+-- it violates another unique constraint of the project's table, the call fails, so that Stripe
+-- delivers the event again.
 create or replace function public.driftlock_receive(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -66,8 +66,8 @@ begin
     return 'null';
 end $$;
 
--- Postpones the pending events of a customer, or one event. Events that wait since `give_up_since` or
--- longer become dead letters.
+-- Postpones the pending events of a customer, or one event. Events that wait since `give_up_since`
+-- or longer become dead letters.
 create or replace function public.driftlock_postpone(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -171,8 +171,8 @@ create or replace function public.driftlock_aged(args jsonb) returns jsonb
           and due_at < driftlock.instant((args ->> 'before')::bigint)
         limit (args ->> 'limit')::integer) c $$;
 
--- Removes the given events of a customer, which no longer affect its billing state, and records that
--- its other processed events were checked. Returns the number of removed events.
+-- Removes the given events of a customer, which no longer affect its billing state, and records
+-- that its other processed events were checked. Returns the number of removed events.
 create or replace function public.driftlock_forget(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -195,8 +195,8 @@ declare
     before timestamptz := driftlock.instant((args ->> 'before')::bigint);
     forgotten bigint;
 begin
-    -- An array is evaluated once. PostgreSQL could evaluate a subquery for each row, and get another
-    -- portion each time.
+    -- An array is evaluated once. PostgreSQL could evaluate a subquery for each row, and get
+    -- another portion each time.
     delete from stripe_events where id = any (array(
         select id from stripe_events
         where state in ('done', 'ignored') and due_at < before and received_at < before

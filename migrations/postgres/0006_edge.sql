@@ -96,8 +96,8 @@ begin
 end $$;
 
 -- Mirrors a portion of a Durable Object's usage and audit log. Sums replace the sums of earlier
--- portions; receipts and audit entries are added once. No meter reports follow: the object sends its
--- own.
+-- portions; receipts and audit entries are added once. No meter reports follow: the object sends
+-- its own.
 create or replace function public.driftlock_ship(args jsonb) returns jsonb
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare organization uuid := (args ->> 'organization')::uuid;

@@ -5,8 +5,8 @@ CREATE TABLE meta (
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The process that serves this file, and the head of the file's commit history: one row, which every
--- commit of the native gateway writes. Times are microseconds since 1970.
+-- The process that serves this file, and the head of the file's commit history: one row, which
+-- every commit of the native gateway writes. Times are microseconds since 1970.
 CREATE TABLE store_owner (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     owner         BLOB NOT NULL, -- 16 random bytes, new each time the file is opened

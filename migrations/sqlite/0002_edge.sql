@@ -20,8 +20,8 @@ CREATE TABLE pending_voids (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pending_voids_by_time ON pending_voids (due_at);
 
--- Keys that are revoked, now or at a later time. The object refuses them even if the calling isolate
--- still has a cached record.
+-- Keys that are revoked, now or at a later time. The object refuses them even if the calling
+-- isolate still has a cached record.
 CREATE TABLE revoked_keys (
     key BLOB PRIMARY KEY,
     at  INTEGER NOT NULL

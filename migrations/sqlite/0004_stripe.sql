@@ -29,7 +29,8 @@ CREATE TABLE billing_customers (
     revision     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Each revision can be inserted once: of two commits from the same read, the second fails completely.
+-- Each revision can be inserted once: of two commits from the same read, the second fails
+-- completely.
 CREATE TABLE billing_revisions (
     customer TEXT NOT NULL,
     revision INTEGER NOT NULL,

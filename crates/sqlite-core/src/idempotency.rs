@@ -1,5 +1,5 @@
-//! Idempotency records. A settlement stores the record together with the answer; it expires after 24
-//! hours. A record without an answer means that the answer was not stored.
+//! Idempotency records. A settlement stores the record together with the answer; it expires after
+//! 24 hours. A record without an answer means that the answer was not stored.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::rows::json;
 use crate::settle::purge_refused;
 use crate::sql::{Row, Sql, Value};
 
-/// The maximum number of expired records deleted in one commit. Settlements wait for this commit, and
-/// an answer has up to 64 pages.
+/// The maximum number of expired records deleted in one commit. Settlements wait for this commit,
+/// and an answer has up to 64 pages.
 pub const PURGED_MAX: u64 = 256;
 /// The number of answers read in one query when answers must be dropped.
 const DROPPED_AT_ONCE: i64 = 256;
@@ -39,8 +39,9 @@ pub fn kept_bytes(sql: &impl Sql) -> Result<u64, Fault> {
     Ok(sql.first(query, &[], |row| row.number(0))?.unwrap_or(0))
 }
 
-/// Drops the oldest answers until the rest has at most `bytes_max` bytes. Returns the remaining bytes.
-/// The records stay: a repeated key is answered as if its answer had been too large to store.
+/// Drops the oldest answers until the rest has at most `bytes_max` bytes. Returns the remaining
+/// bytes. The records stay: a repeated key is answered as if its answer had been too large to
+/// store.
 ///
 /// # Errors
 /// When the database fails.

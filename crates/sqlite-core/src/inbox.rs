@@ -48,8 +48,8 @@ pub const REPLAY: &str = "UPDATE stripe_events SET state = 'pending', due_at = ?
 /// Marks an event that concerns no single customer as processed.
 pub const FINISH: &str = "UPDATE stripe_events SET state = 'done', processed_at = ?2, error = NULL \
      WHERE id = ?1 AND state = 'pending'";
-/// Customers with processed events that were not checked for removal for long. `state IN (…)` repeats
-/// the condition of the partial index, which `INDEXED BY` requires.
+/// Customers with processed events that were not checked for removal for long. `state IN (…)`
+/// repeats the condition of the partial index, which `INDEXED BY` requires.
 pub const AGED: &str = "SELECT DISTINCT customer FROM stripe_events \
      INDEXED BY stripe_events_settled WHERE state IN ('done', 'ignored') AND state = 'done' \
      AND due_at < ?1 AND customer IS NOT NULL LIMIT ?2";
@@ -70,8 +70,8 @@ const FORGET: &str = "DELETE FROM stripe_events WHERE id IN (SELECT value FROM j
      AND customer = ?1 AND state = 'done' AND received_at < ?3";
 const CHECKED: &str = "UPDATE stripe_events SET due_at = ?3 \
      WHERE customer = ?1 AND state = 'done' AND due_at < ?2";
-// Only the event's id makes a delivery a duplicate. Any other constraint is an error, so that Stripe
-// delivers again.
+// Only the event's id makes a delivery a duplicate. Any other constraint is an error, so that
+// Stripe delivers again.
 const RECEIVE: &str = "INSERT INTO stripe_events (id, type, created, livemode, customer, \
      received_at, waiting_since, due_at, state, error, body) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7, ?8, ?9) \
@@ -84,8 +84,8 @@ const POSTPONE_UNASSIGNED: &str = "UPDATE stripe_events SET attempts = attempts 
      WHERE id = ?1 AND state = 'pending'";
 /// Fails if the revision exists already, and with it the whole transaction.
 const NEXT_REVISION: &str = "INSERT INTO billing_revisions (customer, revision) VALUES (?1, ?2)";
-/// Inserts the same revision again, and so fails, if the organization's customer changed since it was
-/// read.
+/// Inserts the same revision again, and so fails, if the organization's customer changed since it
+/// was read.
 const LINKED: &str = "INSERT INTO billing_revisions (customer, revision) SELECT ?1, ?2 \
      FROM organizations WHERE id = ?3 AND stripe_customer_id IS NOT ?4";
 const FORMER_REVISIONS: &str =
@@ -155,7 +155,8 @@ pub fn postpone_unassigned(event: &str, postponed: &Postponed) -> Statement {
 }
 
 /// Everything that a commit writes, except its audit entries. One of the first two statements fails
-/// if another process committed since the customer was read, or changed the organization's customer.
+/// if another process committed since the customer was read, or changed the organization's
+/// customer.
 ///
 /// # Errors
 /// When something cannot be written as JSON.

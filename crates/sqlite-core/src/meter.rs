@@ -182,8 +182,8 @@ fn close(
     sql.execute(update, &values).map(drop)
 }
 
-/// Takes the report that is due longest, unless another one of the organization is taken: reports of
-/// an organization are sent one at a time. Records an attempt if the report must be sent.
+/// Takes the report that is due longest, unless another one of the organization is taken: reports
+/// of an organization are sent one at a time. Records an attempt if the report must be sent.
 ///
 /// # Errors
 /// When the database fails.

@@ -56,8 +56,8 @@ impl LedgerCache {
         self.terms.insert(organization, terms);
     }
 
-    /// The ledger, changed to the period that contains `now`; `None` if the organization's terms are
-    /// unknown, since no lease was requested yet.
+    /// The ledger, changed to the period that contains `now`; `None` if the organization's terms
+    /// are unknown, since no lease was requested yet.
     pub(crate) fn open_known(
         &mut self,
         sql: &impl Sql,
@@ -146,8 +146,8 @@ impl LedgerCache {
 }
 
 /// Records the end of a complete takeover in the periods' `last_settled_at`, so that later period
-/// changes do not search the other periods again. Periods with sealed buckets are not changed, since
-/// sealed usage does not move.
+/// changes do not search the other periods again. Periods with sealed buckets are not changed,
+/// since sealed usage does not move.
 fn record_settled_until(
     sql: &impl Sql,
     organization: OrganizationId,

@@ -10,7 +10,8 @@ pub const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0006_event_retention.sql"),
 ];
 
-/// The statements of a migration without comments, for a database that takes one statement at a time.
+/// The statements of a migration without comments, for a database that takes one statement at a
+/// time.
 pub fn statements(migration: &str) -> impl Iterator<Item = String> {
     let lines = migration.lines().map(|line| line.split("--").next().unwrap_or_default());
     let text = lines.collect::<Vec<_>>().join("\n");

@@ -23,8 +23,8 @@ struct Event {
 }
 
 impl LedgerCache {
-    /// Settles a request, once per usage id. The inner fault means that no units were ever leased to
-    /// the organization; nothing was written then.
+    /// Settles a request, once per usage id. The inner fault means that no units were ever leased
+    /// to the organization; nothing was written then.
     ///
     /// # Errors
     /// When the database fails; the transaction must be rolled back.
@@ -84,8 +84,8 @@ impl LedgerCache {
         Ok(Ok(Settled::Committed { at, period, lease }))
     }
 
-    /// Voids a settlement. An unknown one is refused when it arrives later. The inner fault means that
-    /// Stripe may already have its report; nothing was written then.
+    /// Voids a settlement. An unknown one is refused when it arrives later. The inner fault means
+    /// that Stripe may already have its report; nothing was written then.
     ///
     /// # Errors
     /// When the database fails; the transaction must be rolled back.

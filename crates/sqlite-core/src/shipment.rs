@@ -1,5 +1,5 @@
-//! Shipments of a Durable Object's usage and audit entries to its mirror in Supabase, and the removal
-//! of mirrored receipts.
+//! Shipments of a Durable Object's usage and audit entries to its mirror in Supabase, and the
+//! removal of mirrored receipts.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use driftlock_domain::time::Timestamp;
 use crate::audit::entries;
 use crate::sql::{Row, Sql};
 
-/// The maximum number of sums in a portion, rounded down to whole hours. Only a single hour may have
-/// more.
+/// The maximum number of sums in a portion, rounded down to whole hours. Only a single hour may
+/// have more.
 const SUMS_MAX: usize = 1_000;
 /// The maximum number of receipts, and of audit entries, in a portion.
 const ROWS_MAX: usize = 500;
@@ -121,8 +121,8 @@ pub fn next(
 }
 
 /// Removes receipts of requests that were admitted before an instant, the oldest first, at most
-/// [`REMOVED_MAX`]. Returns whether there may be more. Sums stay. If there is a mirror, only mirrored
-/// receipts are removed.
+/// [`REMOVED_MAX`]. Returns whether there may be more. Sums stay. If there is a mirror, only
+/// mirrored receipts are removed.
 ///
 /// # Errors
 /// When the database fails.

@@ -13,12 +13,12 @@ use driftlock_domain::usage::{BUCKET_SECS, Grouping, UsageBucket, UsageSummary};
 use crate::period::SETTLED_WITHIN;
 use crate::sql::{Row, Sql, Value};
 
-/// The ids of an hour's settlements were made at most this long after the hour's beginning. More than
-/// an hour: after a clock was set back, commit times stay ahead of the clock, ids do not.
+/// The ids of an hour's settlements were made at most this long after the hour's beginning. More
+/// than an hour: after a clock was set back, commit times stay ahead of the clock, ids do not.
 const MADE_WITHIN: Duration = Duration::from_secs(2 * 3_600);
 
-/// The usage of the period that contains `at`; `None` if there is none. If several periods contain it,
-/// `in_force` is preferred, including the usage that this period will take over.
+/// The usage of the period that contains `at`; `None` if there is none. If several periods contain
+/// it, `in_force` is preferred, including the usage that this period will take over.
 ///
 /// # Errors
 /// When the database fails.
@@ -130,9 +130,9 @@ fn buckets(
     sums(sql, counted, &[organization.as_bytes().into(), period.into()], grouping)
 }
 
-/// What counts in a period once the book is turned to it: what does already, and what was settled in it
-/// under another one and is not sealed. Hours are whole but for those that the period's bounds lie in:
-/// of these single settlements are looked at, if the other period has any that late.
+/// What counts in a period once the book is turned to it: what does already, and what was settled
+/// in it under another one and is not sealed. Hours are whole but for those that the period's
+/// bounds lie in: of these single settlements are looked at, if the other period has any that late.
 fn coming(
     sql: &impl Sql,
     organization: OrganizationId,
