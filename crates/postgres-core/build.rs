@@ -1,5 +1,5 @@
-//! The checksums of the migrations. They are made here, so that a program that only compares them (the
-//! Worker) need not hold the files' texts.
+//! Computes the checksums of the migrations at build time, so that the Worker, which only compares
+//! them, does not contain the files' texts.
 
 use std::fmt::Write as _;
 use std::path::Path;

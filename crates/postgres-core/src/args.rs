@@ -1,4 +1,5 @@
-//! Values as the functions take and give them: ids as UUIDs, times as microseconds, bytes as hex.
+//! Arguments and results of the database's functions: ids as UUIDs, times as microseconds, bytes as
+//! hex.
 
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
@@ -7,10 +8,10 @@ use driftlock_domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// What a function answered, as what it stands for.
+/// Reads the result of a function.
 pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
     serde_json::from_value(value)
-        .map_err(|error| Fault::store(format!("the database answered something else: {error}")))
+        .map_err(|error| Fault::store(format!("unexpected answer of the database: {error}")))
 }
 
 /// A value as JSON.
@@ -26,15 +27,15 @@ macro_rules! uuid {
 }
 pub(crate) use uuid;
 
-/// A number as PostgreSQL counts; nothing that is counted here comes near 2^63.
+/// A number as PostgreSQL's `bigint`; no count here comes near 2^63.
 pub(crate) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The UUID before all others: where a list without a cursor begins.
+/// The smallest UUID: a list without a cursor begins after it.
 pub(crate) const FIRST_UUID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// A record with its details as the text that the chain's hash covers.
+/// An audit record. Its details are a text, since the chain's hash covers that text.
 pub(crate) fn record(record: &AuditRecord) -> Value {
     let AuditRecord { at, actor, action, resource, outcome, request_id, ip, details } = record;
     json!({
@@ -43,24 +44,24 @@ pub(crate) fn record(record: &AuditRecord) -> Value {
     })
 }
 
-/// An answer that is kept.
+/// An answer to be stored with an idempotency record.
 pub(crate) fn answer(answer: &KeptAnswer) -> Result<Value, Fault> {
     let KeptAnswer { status, headers, body } = answer;
     Ok(json!({ "status": status, "headers": write(headers)?, "body": hex::encode(body) }))
 }
 
-/// Times that are kept as microseconds.
+/// Reads times in microseconds.
 pub(crate) fn micros(time: Option<Timestamp>) -> Option<i64> {
     time.map(Timestamp::micros)
 }
 
-/// Bytes that were written as hex.
+/// Reads bytes in hex.
 pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
     hex::decode(text).map_err(Fault::store)
 }
 
-/// So many bytes that were written as hex.
+/// Reads exactly `N` bytes in hex.
 pub(crate) fn exact<const N: usize>(text: &str) -> Result<[u8; N], Fault> {
-    let wrong = |_| Fault::store("bytes of another length were wanted of the database");
+    let wrong = |_| Fault::store("the database returned bytes of a wrong length");
     bytes(text)?.try_into().map_err(wrong)
 }

@@ -1,4 +1,4 @@
-//! The audit log. The chain's hashes are made where its row is locked, in the database.
+//! The audit log. The database computes the chain's hashes, since it locks the chain's head.
 
 use driftlock_domain::audit::{AuditEntry, AuditHash, AuditHead, AuditRecord, Pruned};
 use driftlock_domain::denial::Fault;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::args::{read, record, uuid};
 use crate::{Call, FunctionStore};
 
-/// Entries removed in one commit.
+/// The maximum number of entries removed in one commit.
 const PRUNED_MAX: usize = 5_000;
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ impl<C: Call> AuditLog for FunctionStore<C> {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        // Nearly always nothing is old enough, which one entry tells.
+        // Nearly always no entry is old enough: look at the oldest one first.
         if Pruned::of(&self.entries(organization, 0, 1).await?, before).is_none() {
             return Ok(0);
         }

@@ -1,8 +1,8 @@
-//! What a node is to forget (I5): what others changed, read by cursor.
+//! Changes by other nodes, read by cursor; they invalidate a node's cache (I5).
 //!
-//! The cursor is what the last reading's snapshot could not see yet, so that nothing is missed in
-//! whatever order transactions commit; what comes twice by it is told once. After each reading
-//! everything that was committed before it has been told, and that is told, too.
+//! The cursor stands for the transactions that the last read's snapshot could not see, so that no
+//! change is missed in whatever order transactions commit. A change that is read twice is reported
+//! once. After each read, [`Change::NothingElse`] states that all earlier commits were reported.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -11,27 +11,28 @@ use driftlock_domain::id::OrganizationId;
 use driftlock_domain::key::KeyHash;
 use serde_json::{Value, json};
 
-/// The function that a [`Reader`] asks.
+/// The database function that returns changes.
 pub const CHANGES: &str = "driftlock_changes";
-/// How often changes are asked for when nothing else says that there are any.
+/// The interval of polling.
 pub const POLLED_EVERY: Duration = Duration::from_millis(500);
-/// Changes are kept for an hour; who could not read them for so long forgets everything.
+/// The database keeps changes for an hour. A node that could not read them for half an hour
+/// invalidates everything.
 const REMEMBERED: Duration = Duration::from_secs(1_800);
 
-/// What somebody changed.
+/// A change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The key of this hash was made, changed or removed.
+    /// The key of this hash was created, changed or removed.
     Key(KeyHash),
-    /// An organization was.
+    /// The organization was created, changed or removed.
     Organization(OrganizationId),
-    /// Too much to tell, or what is not known.
+    /// Anything may have changed: there are too many changes, or the changes are not known.
     Everything,
-    /// Nothing else was committed before this instant.
+    /// All changes that were committed before this instant were reported.
     NothingElse(Instant),
 }
 
-/// Where a node is in the list of changes.
+/// A node's position in the list of changes.
 #[derive(Debug)]
 pub struct Reader {
     cursor: Option<Value>,
@@ -40,40 +41,41 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// One that has read nothing by this instant.
+    /// A reader that has read nothing yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { cursor: None, seen: HashSet::new(), read_at: now }
     }
 
-    /// What to ask [`CHANGES`] with.
+    /// The arguments for [`CHANGES`].
     #[must_use]
     pub fn question(&self) -> Value {
         json!({ "cursor": self.cursor })
     }
 
-    /// Takes the answer to a question that was asked at one instant and answered by another.
+    /// Takes the answer to a call that was made at `asked` and answered by `now`, and reports the
+    /// changes.
     pub fn take(
         &mut self,
         mut answer: Value,
         asked: Instant,
         now: Instant,
-        mut told: impl FnMut(Change),
+        mut on_change: impl FnMut(Change),
     ) {
         let rows = answer["changes"].as_array();
-        // Without a cursor, or with one that is too old, what changed before is not known; too
-        // many changes come as none.
+        // Without a cursor, or with one that is too old, earlier changes are not known. If there
+        // are too many changes, the answer has none.
         if self.cursor.is_none() || rows.is_none() || now - self.read_at > REMEMBERED {
-            told(Change::Everything);
+            on_change(Change::Everything);
         }
         let mut seen = HashSet::new();
         for row in rows.into_iter().flatten() {
             let Some(id) = row["id"].as_i64() else { continue };
             if seen.insert(id) && !self.seen.contains(&id) {
-                told(change(row).unwrap_or(Change::Everything));
+                on_change(change(row).unwrap_or(Change::Everything));
             }
         }
-        told(Change::NothingElse(asked));
+        on_change(Change::NothingElse(asked));
         self.read_at = now;
         self.seen = seen;
         self.cursor = Some(answer["cursor"].take());
@@ -94,13 +96,13 @@ mod tests {
     use super::*;
 
     fn taken(reader: &mut Reader, answer: Value, at: Instant) -> Vec<Change> {
-        let mut told = Vec::new();
-        reader.take(answer, at, at, |change| told.push(change));
-        told
+        let mut changes = Vec::new();
+        reader.take(answer, at, at, |change| changes.push(change));
+        changes
     }
 
     #[test]
-    fn what_comes_twice_is_told_once_and_what_is_not_known_is_everything() {
+    fn a_repeated_change_is_reported_once_and_an_unknown_one_as_everything() {
         let began = Instant::now();
         let mut reader = Reader::new(began);
         let organization = "00000000-0000-0000-0000-000000000007";

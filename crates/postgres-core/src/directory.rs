@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::args::{FIRST_UUID, int, read, record, uuid, write};
 use crate::{Call, FunctionStore};
 
-/// How often a change is made anew because somebody else made one meanwhile.
+/// The maximum number of tries of a change if other changes of the row come first.
 const ROUNDS_MAX: usize = 8;
 
-/// An organization, and how often it was changed.
+/// An organization and the revision of its row.
 #[derive(Deserialize)]
 struct Revised {
     organization: Organization,
@@ -87,7 +87,7 @@ impl<C: Call> Directory for FunctionStore<C> {
                 return Ok(Some(organization));
             }
         }
-        Err(Fault::store(format!("{id} is changed by too many at once")))
+        Err(Fault::store(format!("{id}: too many concurrent changes")))
     }
 
     async fn keys(

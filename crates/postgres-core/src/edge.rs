@@ -1,5 +1,5 @@
-//! What a Worker's platform asks of the database beside the ports: rows on their way to an object's
-//! chain, whose object a receipt is in, and what the cron notes.
+//! Functions for Workers that are not part of a port: the audit outbox, the search for a receipt's
+//! object, the notes of scheduled jobs, pending voids, and the mirror.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::args::{FIRST_UUID, int, read, record, uuid};
 use crate::{Call, FunctionStore};
 
-/// A row as functions take and keep it.
+/// An audit record in the outbox.
 #[derive(Deserialize)]
 struct Row {
     at: i64,
@@ -44,8 +44,8 @@ impl From<Row> for AuditRecord {
 }
 
 impl<C: Call> FunctionStore<C> {
-    /// Audit rows of an organization that still have to join their chain, the oldest first, each with
-    /// its number.
+    /// Audit records of an organization that still have to be appended to their chain, each with
+    /// its id, the oldest first.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -59,7 +59,7 @@ impl<C: Call> FunctionStore<C> {
         Ok(rows.into_iter().map(|(number, row)| (number, row.into())).collect())
     }
 
-    /// Organizations that have such rows, so many at most.
+    /// Organizations that have records in the audit outbox, at most `limit`.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -68,7 +68,7 @@ impl<C: Call> FunctionStore<C> {
         read(self.call.call("driftlock_outbox_organizations", args).await?)
     }
 
-    /// Forgets an organization's rows up to a number: they joined their chain.
+    /// Removes an organization's records up to an id, which were appended to their chain.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -81,7 +81,7 @@ impl<C: Call> FunctionStore<C> {
         self.call.call("driftlock_outbox_shipped", args).await.map(drop)
     }
 
-    /// The organizations, nearly always one, whose receipts end like this.
+    /// The organizations whose receipts' ids end like this one: nearly always one.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -103,7 +103,7 @@ impl<C: Call> FunctionStore<C> {
         read(self.call.call("driftlock_customers", args).await?)
     }
 
-    /// What a job noted.
+    /// The value that a job stored under a name.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -111,7 +111,7 @@ impl<C: Call> FunctionStore<C> {
         read(self.call.call("driftlock_note", json!({ "name": name })).await?)
     }
 
-    /// Notes something for a job's next run.
+    /// Stores a value for a job's next run.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -120,7 +120,7 @@ impl<C: Call> FunctionStore<C> {
         self.call.call("driftlock_set_note", args).await.map(drop)
     }
 
-    /// Whether something is due that is done every so often; whoever is told so does it.
+    /// Returns true at most once in `every`. The caller that gets true does the work.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -130,7 +130,7 @@ impl<C: Call> FunctionStore<C> {
         read(self.call.call("driftlock_claim", args).await?)
     }
 
-    /// Notes a settlement that is to be voided at an instant.
+    /// Stores that a settlement must be voided at an instant.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -146,7 +146,7 @@ impl<C: Call> FunctionStore<C> {
         self.call.call("driftlock_void_at", args).await.map(drop)
     }
 
-    /// Settlements that are to be voided by now, so many at most.
+    /// Settlements that must be voided by now, at most `limit`.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -159,7 +159,7 @@ impl<C: Call> FunctionStore<C> {
         read(self.call.call("driftlock_voids_due", args).await?)
     }
 
-    /// It is voided.
+    /// Removes a pending void after the settlement was voided.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -168,7 +168,7 @@ impl<C: Call> FunctionStore<C> {
         self.call.call("driftlock_void_done", args).await.map(drop)
     }
 
-    /// Takes a portion of what an organization's object counted; it may come again.
+    /// Mirrors a portion of an object's usage and audit log. Repeating a portion does no harm.
     ///
     /// # Errors
     /// When the database does not answer.

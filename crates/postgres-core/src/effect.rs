@@ -1,15 +1,15 @@
-//! Which functions may be called again when it is not known whether they were.
+//! Which functions may be called again if the outcome of a call is unknown.
 
-/// What calling a function twice does.
+/// The effect of calling a function twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The same as once: it only reads, or its second time finds that it was done.
+    /// The same as calling it once: it only reads, or the second call finds that the work was done.
     Repeatable,
-    /// It could do something twice, or tell that there is nothing left to do.
+    /// The second call could do something twice, or return another result.
     Once,
 }
 
-/// What calling this function twice does.
+/// The effect of calling this function twice.
 #[must_use]
 pub fn effect(function: &str) -> Effect {
     let reads = matches!(
@@ -51,7 +51,7 @@ pub fn effect(function: &str) -> Effect {
             | "driftlock_note"
             | "driftlock_voids_due"
     );
-    // A usage id counts once, an alert is one, an event is kept under its id, a time is a time.
+    // These write under an id or set a value, so that a second call changes nothing.
     let settles = matches!(
         function,
         "driftlock_settle"
@@ -72,12 +72,12 @@ pub fn effect(function: &str) -> Effect {
     if reads || settles { Effect::Repeatable } else { Effect::Once }
 }
 
-/// The SQLSTATE by which our functions say that what was to be made exists already. A violated unique
-/// constraint itself (23505) may be a project's own: it is a refusal, never "exists already".
+/// The SQLSTATE of our functions for "exists already". A violated unique constraint (23505) may be
+/// the project's own: it is a refusal, never "exists already".
 pub const EXISTS_ALREADY: &str = "DL409";
 
-/// Whether an error of this SQLSTATE would come again with the same values: data exceptions,
-/// violated constraints, and what exceeds a limit of PostgreSQL.
+/// Whether the same values would fail again with an error of this SQLSTATE: data exceptions,
+/// violated constraints, and exceeded limits of PostgreSQL.
 #[must_use]
 pub fn is_refusal(sqlstate: &str) -> bool {
     ["22", "23", "54"].iter().any(|class| sqlstate.len() == 5 && sqlstate.starts_with(class))
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_outages() {
+    fn refusals_are_distinguished_from_outages() {
         for refused in ["22P05", "23502", "23514", "54000"] {
             assert!(is_refusal(refused), "{refused}");
         }

@@ -1,4 +1,4 @@
-//! Stripe's events, and what follows from them.
+//! The event inbox: Stripe's events, and the billing states that follow from them.
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
@@ -171,12 +171,12 @@ impl<C: Call> EventInbox for FunctionStore<C> {
     }
 }
 
-/// The arguments of a call that postpones `whose` events.
-fn waiting(mut whose: Value, postponed: &Postponed) -> Value {
-    whose["error"] = json!(postponed.error);
-    whose["until"] = json!(postponed.until.micros());
-    whose["give_up_since"] = json!(postponed.give_up_since.micros());
-    whose
+/// Completes the arguments of a call that postpones events.
+fn waiting(mut args: Value, postponed: &Postponed) -> Value {
+    args["error"] = json!(postponed.error);
+    args["until"] = json!(postponed.until.micros());
+    args["give_up_since"] = json!(postponed.give_up_since.micros());
+    args
 }
 
 fn invoice(invoice: &InvoiceState) -> Result<Value, Fault> {

@@ -1,4 +1,4 @@
-//! Leases and settlement. Nodes get chunks, so that each admits without asking.
+//! Leases and settlement. Nodes lease chunks of units, so that they admit requests without a call.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 use crate::args::{answer, int, read, record, uuid};
 use crate::{Call, FunctionStore};
 
-/// How long a lease lives: what a node holds when it crashes is back after this.
+/// The lifetime of a lease. The units of a crashed node are free again after it.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// A lease, or who holds the ledger instead.
+/// A lease, or the ledger host that meters the organization instead.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Leased {
@@ -109,8 +109,8 @@ impl<C: Call> Ledger for FunctionStore<C> {
 }
 
 impl<C: Call> FunctionStore<C> {
-    /// Settles what was acknowledged while the store was away, under terms without a cap: it counts
-    /// once, whatever cap there is by now.
+    /// Settles a request that was acknowledged during an outage of the store. It counts once and
+    /// regardless of the cap.
     ///
     /// # Errors
     /// As [`Ledger::settle`].
@@ -161,7 +161,7 @@ impl<C: Call> FunctionStore<C> {
     }
 }
 
-/// Dated by the database, like the settlement that it takes back.
+/// The audit record of a void. The database sets its time to the settlement's.
 fn voided(usage: UsageId) -> AuditRecord {
     AuditRecord {
         at: Timestamp::default(),

@@ -1,10 +1,10 @@
-//! All ports over the functions of `migrations/postgres`, whoever calls them: a connection, or
-//! PostgREST. What must be atomic is in those functions; here are their arguments and answers, and
-//! the few decisions that `domain` makes of what was read.
+//! All store ports over the functions of `migrations/postgres`, which are called over a PostgreSQL
+//! connection or PostgREST. Atomic work is in those functions; this crate has their arguments and
+//! results, and calls `domain` for the few decisions on what was read.
 //!
-//! A change that follows from a reading names what it read (a revision, a sum) and is made anew
-//! when that is no longer so, a bounded number of times. Nothing here waits by itself or reads a
-//! clock; it compiles to wasm.
+//! A change that depends on an earlier read states what was read (a revision, a sum). If that has
+//! changed, the read and the change are repeated, a bounded number of times. Nothing here waits or
+//! reads a clock; it compiles to wasm.
 #![expect(
     async_fn_in_trait,
     reason = "the trait is used generically inside this workspace, and needs no Send futures"
@@ -30,16 +30,16 @@ pub use changes::{CHANGES, Change, POLLED_EVERY, Reader};
 pub use effect::{EXISTS_ALREADY, Effect, effect, is_refusal};
 pub use schema::{MIGRATIONS, Migration, changed};
 
-/// The way to the database's functions.
+/// Calls the database's functions.
 pub trait Call {
-    /// Calls `public.<function>(args)`; its answer, `null` for none.
+    /// Calls `public.<function>(args)`; returns its result, or `null`.
     ///
     /// # Errors
-    /// `Conflict` when something of the kind exists, `StoreRefused` when the values are refused for
-    /// good; `Store` otherwise: then it may have happened.
+    /// `Conflict` if the new object exists already; `StoreRefused` if the values are refused for
+    /// good; otherwise `Store`, and the call may have had its effect.
     async fn call(&self, function: &'static str, args: Value) -> Result<Value, Fault>;
 
-    /// Settles one; an implementation may send it with others.
+    /// Settles one request; an implementation may send several together.
     ///
     /// # Errors
     /// As [`Call::call`].
@@ -52,12 +52,13 @@ pub trait Call {
 /// The function that settles a batch: `{"settlements": [...]}` to `[[place, outcome], ...]`.
 pub const SETTLE: &str = "driftlock_settle";
 
-/// Whose clock dates what is leased, settled and kept.
+/// The clock for the times of leases, settlements and idempotency records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timing {
-    /// The database's, which all nodes share: however their own clocks differ, leases end in order.
+    /// The database's clock, which all nodes share, so that differences between the nodes' clocks
+    /// do not matter.
     Database,
-    /// The caller's: time is an argument, as tests want it.
+    /// The caller's clock, for tests.
     Caller,
 }
 
@@ -69,12 +70,12 @@ pub struct FunctionStore<C> {
 }
 
 impl<C: Call> FunctionStore<C> {
-    /// A store over a way to the functions.
+    /// A store that calls the functions over `call`.
     pub const fn new(call: C, timing: Timing) -> Self {
         Self { call, timing }
     }
 
-    /// The way to the functions.
+    /// What calls the functions.
     pub const fn caller(&self) -> &C {
         &self.call
     }
@@ -88,7 +89,7 @@ impl<C: Call> FunctionStore<C> {
         answer.as_u64().ok_or_else(|| Fault::store("the schema has no version"))
     }
 
-    /// The files that were changed after they were applied to the database.
+    /// The migrations that were changed after they were applied to the database.
     ///
     /// # Errors
     /// As [`Self::version`].
@@ -98,7 +99,7 @@ impl<C: Call> FunctionStore<C> {
         Ok(changed(&noted))
     }
 
-    /// `now` as functions take it that date by themselves.
+    /// The `now` argument of a function; `None` if the database's clock is used.
     fn stamp(&self, now: Timestamp) -> Option<i64> {
         match self.timing {
             Timing::Database => None,

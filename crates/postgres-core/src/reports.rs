@@ -1,5 +1,5 @@
-//! Usage on its way to Stripe, and alerts. What a bucket's report says is decided in `domain`, from
-//! what was read; sealing fails where that is no longer so, and is then done anew.
+//! Meter reports and alerts. `domain` decides the content of a bucket's report from what was read.
+//! If the bucket has changed since, sealing fails and is repeated.
 
 use std::collections::HashMap;
 
@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 use crate::args::{FIRST_UUID, int, micros, read, record, uuid};
 use crate::{Call, FunctionStore};
 
-/// How often sealing is done anew because units came into a bucket meanwhile.
+/// The maximum number of tries of sealing if a bucket changes meanwhile.
 const ROUNDS_MAX: usize = 8;
-/// How long after an unclear comparison the next one is made: Stripe sums up with a delay.
+/// The time between an unclear comparison with Stripe and the next: Stripe sums up with a delay.
 const COMPARED_EVERY: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ struct Open {
     before_value: i64,
 }
 
-/// Sums over the reports of a period.
+/// The sums of the reports of a period.
 #[derive(Deserialize)]
 struct TotalsRow {
     period_id: i64,
@@ -224,8 +224,8 @@ impl<C: Call> UsageReports for FunctionStore<C> {
 }
 
 impl<C: Call> FunctionStore<C> {
-    /// Enters what corrects the reports of the period in force, if they are to be corrected; how many.
-    /// What changed since it was read is corrected the next time.
+    /// Writes a correction of the current period's reports, if one is needed; returns the number of
+    /// new reports. If the sums changed since they were read, the next run corrects them.
     async fn correct(
         &self,
         organization: OrganizationId,
@@ -278,7 +278,7 @@ impl<C: Call> Alerts for FunctionStore<C> {
     }
 }
 
-/// The reports of the buckets that have done growing.
+/// The reports of the buckets that are due.
 fn sealed(
     organization: OrganizationId,
     open: Vec<Open>,

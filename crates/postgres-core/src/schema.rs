@@ -1,27 +1,28 @@
-//! Migrations: numbered files, each idempotent, each noting its version itself, so that Supabase's
-//! own migration command applies the same ones.
+//! Migrations: numbered, idempotent files. Each file stores its own version, so that Supabase's
+//! migration command can apply the same files.
 
 use sha2::{Digest, Sha256};
 
-/// One file.
+/// One migration file.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Its name without the ending.
+    /// The file's name without its extension.
     pub name: &'static str,
-    /// Its statements, to be run in one transaction.
+    /// The file's statements, to be run in one transaction.
     pub sql: &'static str,
 }
 
 impl Migration {
-    /// What tells this text from any other: SHA-256, in hex. A database notes it of each file that
-    /// was applied, so that one that was changed afterwards is found.
+    /// The SHA-256 of the file in hex. The database stores it for each applied file, so that later
+    /// changes of the file are found.
     #[must_use]
     pub fn checksum(&self) -> String {
         hex::encode(Sha256::digest(self.sql))
     }
 }
 
-/// Of files that a database has applied, with the checksums that it noted, those that are others here.
+/// Compares the stored checksums of applied files with this program's; returns the files that
+/// differ.
 #[must_use]
 pub fn changed(applied: &[(i32, String)]) -> Vec<&'static str> {
     let here = |(version, noted): &(i32, String)| {
@@ -44,7 +45,7 @@ macro_rules! migration {
     };
 }
 
-/// All of them; a database's version is the number of the last one applied.
+/// All migrations. A database's version is the number of the last applied one.
 pub const MIGRATIONS: [Migration; 6] = [
     migration!("0001_tables"),
     migration!("0002_access"),
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_notes_its_number_and_leaves_transactions_to_whoever_applies_it() {
+    fn each_file_stores_its_number_and_contains_no_transaction_statements() {
         for (number, migration) in (1..).zip(MIGRATIONS) {
             assert!(migration.name.starts_with(&format!("{number:04}_")), "{}", migration.name);
             let note = format!("insert into driftlock.migrations (version) values ({number})");

@@ -1,4 +1,4 @@
-//! What was settled: sums, receipts, idempotency records.
+//! Queries of settled usage: sums, receipts, idempotency records.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::args::{bytes, exact, read, uuid};
 use crate::{Call, FunctionStore};
 
-/// How long single usage events, and so receipts, are kept; sums stay.
+/// How long usage events, and with them receipts and closed periods, are kept.
 const USAGE_DAYS: u32 = 400;
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ struct Record {
     body: Option<String>,
 }
 
-/// What claiming is answered with, if not with nothing.
+/// The result of a claim that was not granted.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Found {

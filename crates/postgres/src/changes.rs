@@ -1,7 +1,7 @@
-//! What this node is to forget: told by `LISTEN/NOTIFY`, polled for behind it (I5).
+//! Watches changes by other nodes, which invalidate this node's cache (I5).
 //!
-//! A notification only says that there is something; what it is is read by cursor, so that nothing
-//! is missed while no connection listens.
+//! A notification (`LISTEN/NOTIFY`) only wakes the reader. The reader reads the changes by cursor,
+//! and also polls, so that it misses none while the listening connection is down.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use crate::error::{CallError, OpenError, full};
 use crate::pool::Database;
 use crate::url::DatabaseUrl;
 
-/// How long after a failure it is listened again.
+/// The wait before listening again after a failure.
 const LISTENED_AGAIN: Duration = Duration::from_millis(500);
+
 pub(crate) async fn watch(url: DatabaseUrl, database: Database, on_change: OnChange) {
     let woken = Arc::new(Notify::new());
     tokio::spawn(listen(url, Arc::clone(&woken)));
@@ -32,12 +33,12 @@ pub(crate) async fn watch(url: DatabaseUrl, database: Database, on_change: OnCha
                 }
             }
         }
-        // Either way there may be something.
+        // Read again after a notification or a timeout.
         let _ = tokio::time::timeout(POLLED_EVERY, woken.notified()).await;
     }
 }
 
-/// Reads what changed, and tells it.
+/// Reads the changes once, and passes them on.
 async fn read(
     reader: &mut Reader,
     database: &Database,
@@ -49,14 +50,14 @@ async fn read(
     Ok(())
 }
 
-/// Listens, again and again; each notification wakes the reader.
+/// Listens for ever; each notification wakes the reader.
 async fn listen(url: DatabaseUrl, woken: Arc<Notify>) {
     let mut is_away = false;
     loop {
         if let Err(error) = listen_once(&url, &woken, &mut is_away).await
             && !std::mem::replace(&mut is_away, true)
         {
-            tracing::warn!(%error, "nobody is on_change of changes at once; they are polled for");
+            tracing::warn!(%error, "lost the LISTEN connection to PostgreSQL, polling for changes");
         }
         tokio::time::sleep(LISTENED_AGAIN).await;
     }

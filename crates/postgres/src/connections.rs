@@ -1,4 +1,4 @@
-//! The thread that drives the connections, and the way to it from any core.
+//! The thread that drives the connections, and the handle by which all cores send it calls.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,7 +16,8 @@ use crate::pool::Database;
 use crate::settler::{self, Waiting};
 use crate::url::DatabaseUrl;
 
-/// Calls, and settlements, that may be under way or wait; beyond, callers are told that the gateway is overloaded.
+/// The maximum number of calls, and of settlements, in progress or waiting. Beyond it calls fail as
+/// overloaded.
 const QUEUE_MAX: usize = 16_384;
 
 /// The connections of one process; clones are the same ones. They close with the last of them.
@@ -27,12 +28,12 @@ pub struct Connections(Arc<Inner>);
 struct Inner {
     commands: Option<Sender<Command>>,
     settlements: Option<Sender<Waiting>>,
-    /// For calls, which leave the queue as soon as they begin to wait for a connection.
+    /// Bounds calls, which leave the queue as soon as they begin to wait for a connection.
     room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is told of changes, on the thread of the connections.
+/// Gets each change, on the connections' thread.
 pub(crate) type OnChange = Box<dyn Fn(Change) + Send + Sync>;
 
 enum Command {
@@ -54,7 +55,7 @@ impl Connections {
             runtime.block_on(async {
                 let settling = tokio::spawn(settler::run(database.clone(), waiting));
                 serve(&url, &database, received).await;
-                // It ends with its queue, which closed with the commands'.
+                // It ends when its queue closes, which is when the queue of commands closes.
                 let _ = settling.await;
             });
         };
@@ -64,12 +65,13 @@ impl Connections {
         Ok(Self(Arc::new(Inner { commands, settlements, room, thread })))
     }
 
-    /// Has `told` hear what others change, for as long as the connections live. It is
-    /// called on their thread, and must not wait.
-    pub fn watch(&self, told: impl Fn(Change) + Send + Sync + 'static) {
-        let sent = self.0.commands.as_ref().map(|to| to.try_send(Command::Watch(Box::new(told))));
+    /// Calls `on_change` for each change by other nodes, as long as the connections exist.
+    /// `on_change` runs on the connections' thread and must not block.
+    pub fn watch(&self, on_change: impl Fn(Change) + Send + Sync + 'static) {
+        let command = Command::Watch(Box::new(on_change));
+        let sent = self.0.commands.as_ref().map(|to| to.try_send(command));
         if !matches!(sent, Some(Ok(()))) {
-            tracing::error!("the store's thread takes no commands: changes are not watched");
+            tracing::error!("cannot watch changes: the store's thread takes no commands");
         }
     }
 
@@ -124,15 +126,15 @@ async fn serve(url: &DatabaseUrl, database: &Database, mut commands: Receiver<Co
             Command::Call { function, args, reply, room } => {
                 let database = database.clone();
                 tokio::spawn(async move {
-                    // Whoever asked may have gone away: the call still takes its room.
+                    // The call keeps its permit, even if the caller no longer waits.
                     let _room = room;
                     let answer = database.call(function, &args).await.map_err(CallError::fault);
-                    // The one who asked may have gone away meanwhile.
+                    // Sending fails if the caller no longer waits.
                     let _ = reply.send(answer);
                 });
             }
-            Command::Watch(told) => {
-                tokio::spawn(changes::watch(url.clone(), database.clone(), told));
+            Command::Watch(on_change) => {
+                tokio::spawn(changes::watch(url.clone(), database.clone(), on_change));
             }
         }
     }

@@ -1,45 +1,45 @@
-//! What may be wrong with a database, and what an error of a call means.
+//! Errors of opening a database, and of calls to it.
 
 use driftlock_domain::denial::{Fault, FaultKind};
 use driftlock_postgres_core::{EXISTS_ALREADY, is_refusal};
 
-/// Why a store cannot be opened or migrated. No message holds the URL.
+/// Why a store cannot be opened or migrated. No message contains the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It does not answer.
+    /// The database does not answer.
     #[error("the database cannot be reached: {0}")]
     Away(String),
-    /// It answers, and lets nobody of this name and password in.
+    /// The database refuses the user or the password.
     #[error("the database refuses the login: {0}; check user and password in ENV_DATABASE_URL")]
     Login(String),
-    /// It answers, and refuses this.
+    /// The database answers with another error.
     #[error("the database refuses: {0}")]
     Refused(String),
-    /// The connection cannot be made safe.
+    /// TLS failed.
     #[error(
-        "TLS to the database: {0}; sslrootcert=PATH in ENV_DATABASE_URL names the certificates that \
-         are trusted, sslmode=disable does without TLS"
+        "TLS to the database failed: {0}; in ENV_DATABASE_URL, sslrootcert=PATH names the trusted \
+         certificates, and sslmode=disable turns TLS off"
     )]
     Tls(String),
-    /// It is of an earlier version.
+    /// The schema has an earlier version.
     #[error("the database has schema version {found}; {known} is needed: run `driftlock migrate`")]
     NotMigrated {
-        /// Its version.
+        /// The database's version.
         found: i32,
-        /// The one of this program.
+        /// The program's version.
         known: i32,
     },
-    /// A later version of the gateway migrated it.
+    /// A later version of the gateway migrated the database.
     #[error("the database has schema version {found}; this program knows {known}: use a later one")]
     TooNew {
-        /// Its version.
+        /// The database's version.
         found: i32,
-        /// The newest that this program knows.
+        /// The newest version that this program knows.
         known: i32,
     },
-    /// It was migrated by other texts than this program has.
+    /// Applied migrations differ from those of this program.
     #[error(
-        "the database was migrated by other texts of {}; a migration that was applied is not changed: \
+        "the database was migrated by other texts of {}; an applied migration must not change: \
          restore the files, or use the program that applied them", .0.join(", ")
     )]
     Changed(Vec<&'static str>),
@@ -49,30 +49,30 @@ pub enum OpenError {
          the project's database"
     )]
     TooOld(i32),
-    /// A migration failed; nothing of it remains.
+    /// A migration failed and was rolled back.
     #[error("migration {name}: {message}")]
     Migration {
-        /// Which.
+        /// The migration's name.
         name: &'static str,
-        /// What the database says.
+        /// The database's message.
         message: String,
     },
-    /// The system refuses a thread or an event loop.
-    #[error("the system refuses what the store needs: {0}")]
+    /// A thread or an event loop cannot be started.
+    #[error("cannot start the store's thread: {0}")]
     System(#[from] std::io::Error),
 }
 
 impl OpenError {
-    /// What an error while connecting or looking means.
+    /// Classifies an error of connecting or of a query.
     #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
     pub(crate) fn of(error: tokio_postgres::Error) -> Self {
         let text = full(&error);
         match error.as_db_error() {
-            // Invalid authorization specification, of which a wrong password is one.
-            Some(told) if told.code().code().starts_with("28") => {
-                Self::Login(told.message().to_owned())
+            // Class 28: invalid authorization specification, including a wrong password.
+            Some(refusal) if refusal.code().code().starts_with("28") => {
+                Self::Login(refusal.message().to_owned())
             }
-            Some(told) => Self::Refused(told.message().to_owned()),
+            Some(refusal) => Self::Refused(refusal.message().to_owned()),
             None if text.contains("TLS") || text.contains("certificate") => Self::Tls(text),
             None => Self::Away(text),
         }
@@ -82,9 +82,9 @@ impl OpenError {
 /// Why a call has no answer.
 #[derive(Debug, Clone)]
 pub(crate) enum CallError {
-    /// The database refused these values: nothing happened, and nothing will.
+    /// The database refused the values: nothing happened, and a repetition is refused as well.
     Refused(Fault),
-    /// Whether anything happened is not known.
+    /// It is unknown whether the call had its effect.
     Unknown(Fault),
 }
 
@@ -99,11 +99,12 @@ impl CallError {
         Self::Unknown(Fault::store(cause))
     }
 
-    /// The message of the database, without the detail that may quote values.
+    /// Classifies an error of a call. Keeps the database's message, but not its detail, which may
+    /// quote values.
     pub(crate) fn of(error: &tokio_postgres::Error) -> Self {
-        let Some(told) = error.as_db_error() else { return Self::unknown(full(error)) };
-        let cause = format!("{} ({})", told.message(), told.code().code());
-        match told.code() {
+        let Some(refusal) = error.as_db_error() else { return Self::unknown(full(error)) };
+        let cause = format!("{} ({})", refusal.message(), refusal.code().code());
+        match refusal.code() {
             code if code.code() == EXISTS_ALREADY => {
                 Self::Refused(Fault::new(FaultKind::Conflict, cause))
             }
@@ -115,7 +116,7 @@ impl CallError {
     }
 }
 
-/// An error with what caused it.
+/// An error with its causes.
 pub(crate) fn full(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,11 +1,11 @@
-//! The fleet's store: PostgreSQL, over a pool of connections.
+//! The store of a fleet: PostgreSQL over a connection pool.
 //!
-//! A thread of its own drives the connections, so that gateways ask from any core. Settlements that
-//! wait go together, one call and one commit a batch (group commit); a lone one waits for no
-//! company. Every wait is bounded: for a connection, for a statement, for an answer. What nodes are
-//! to forget is told by `LISTEN/NOTIFY` and polled for behind it.
+//! One thread drives the connections for all cores. Waiting settlements are sent together, one call
+//! and one commit per batch (group commit); a single settlement is sent at once. All waits are
+//! bounded: for a connection, for a statement, for an answer. Nodes learn of changes by
+//! `LISTEN/NOTIFY` and by polling.
 //!
-//! The schema is `driftlock migrate`'s business: a store that is not of this version is not opened.
+//! `driftlock migrate` applies the schema. A store with another schema version is not opened.
 
 mod changes;
 mod connections;

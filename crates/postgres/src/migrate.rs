@@ -12,34 +12,34 @@ use crate::url::{DatabaseUrl, Driver};
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "there are few")]
 pub const VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// Names the lock that a migration holds, so that two at once come one after the other.
+/// The advisory lock that a migration holds, so that two migrations run one after the other.
 const LOCK: i64 = 0x6472_6966_746c_6f63;
 
-/// The oldest server whose SQL the files are written in, as `server_version_num` counts.
+/// The oldest server version that the files support, as in `server_version_num`.
 const SERVER_MIN: i32 = 150_000;
 
-/// What a migration did.
+/// The result of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrated {
     /// The version that the schema had before; 0 for none.
     pub from: i32,
-    /// The version that it has now.
+    /// The version that the schema has now.
     pub to: i32,
     /// The files that were applied.
     pub applied: Vec<&'static str>,
-    /// What the database remarked that an operator should know.
+    /// Notices of the database for the operator.
     pub notices: Vec<String>,
 }
 
 /// Brings the schema up to date.
 ///
 /// # Errors
-/// [`OpenError`]; a migration that fails leaves nothing behind.
+/// [`OpenError`]; a failed migration is rolled back.
 pub fn migrate(url: &DatabaseUrl) -> Result<Migrated, OpenError> {
     migrate_to(url, VERSION)
 }
 
-/// Brings the schema to a version, or leaves it at a later one.
+/// Brings the schema to a version. A schema with a later version stays as it is.
 ///
 /// # Errors
 /// As [`migrate`].
@@ -55,7 +55,7 @@ pub fn migrate_to(url: &DatabaseUrl, version: i32) -> Result<Migrated, OpenError
     })
 }
 
-/// Drives a connection to its end; its notices. What goes wrong with it, a statement tells.
+/// Drives a connection until it ends; returns its notices. Its errors appear in the statements.
 async fn drive(mut connection: Driver) -> Vec<String> {
     let mut notices = Vec::new();
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
@@ -94,15 +94,15 @@ async fn apply(client: &Client, version: i32) -> Result<Migrated, OpenError> {
     Ok(Migrated { from: before, to: before.max(version), applied, notices: Vec::new() })
 }
 
-/// Whether every file that the database notes a checksum of is the one that this program has.
+/// Compares the checksums in the database with the files of this program.
 ///
 /// # Errors
-/// [`OpenError::Changed`] names those that are not.
+/// [`OpenError::Changed`] names the files that differ.
 pub(crate) async fn is_as_applied(client: &Client, version: i32) -> Result<(), OpenError> {
     if version == 0 {
         return Ok(());
     }
-    // Another program, such as Supabase's, notes none.
+    // Other programs, such as Supabase's, store no checksums.
     let noted = "select version, checksum from driftlock.migrations \
                  where checksum is not null order by version";
     let rows = client.query(noted, &[]).await.map_err(OpenError::of)?;
@@ -120,7 +120,7 @@ fn is_supported(server: i32) -> Result<(), OpenError> {
 /// The version of a database; 0 for one that was never migrated.
 ///
 /// # Errors
-/// Also when its server is too old.
+/// When the database does not answer, or its server is too old.
 pub(crate) async fn found(client: &Client) -> Result<i32, OpenError> {
     let server = "select current_setting('server_version_num')::integer";
     is_supported(client.query_one(server, &[]).await.map_err(OpenError::of)?.get(0))?;

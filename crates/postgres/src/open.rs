@@ -12,11 +12,11 @@ use crate::url::DatabaseUrl;
 /// The store over PostgreSQL; clones are the same one.
 pub type PostgresStore = FunctionStore<Connections>;
 
-/// Opens a database that was migrated to this program's version. What `durability` calls power loss
-/// is here the loss of the database's own process or machine.
+/// Opens a database that was migrated to this program's version. `durability` decides whether
+/// commits survive a crash of the database's process or machine.
 ///
 /// # Errors
-/// [`OpenError`] says what is wrong with it, and what to do.
+/// [`OpenError`] says what is wrong and what to do.
 pub fn open(
     url: &DatabaseUrl,
     timing: Timing,
@@ -27,7 +27,7 @@ pub fn open(
     Ok(FunctionStore::new(connections, timing))
 }
 
-/// Whether a database can be reached and has the schema of this program. Nothing is changed.
+/// Checks that a database can be reached and has the schema of this program. Changes nothing.
 ///
 /// # Errors
 /// As [`open`].

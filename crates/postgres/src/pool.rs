@@ -1,7 +1,8 @@
-//! The pool, and one call over it.
+//! The connection pool with its circuit breaker.
 //!
-//! While the database is away, calls fail at once, but for one at a time that tries: so nobody waits
-//! in a queue for what cannot come, and the first answer brings everybody back.
+//! While the database does not answer, the circuit is open: calls fail at once, except one at a
+//! time that tries. So calls do not wait for a missing database, and the first answer closes the
+//! circuit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,30 +18,31 @@ use tokio::time::Instant;
 use crate::error::{CallError, OpenError, full};
 use crate::url::DatabaseUrl;
 
-/// Connections of one node: with its batches it keeps few of them busy.
+/// Connections of one node. Few suffice, since settlements go in batches.
 const CONNECTIONS_MAX: usize = 8;
-/// How long a call waits for a connection.
+/// The maximum time that a call waits for a connection.
 const FREE_WITHIN: Duration = Duration::from_secs(3);
-/// What the server allows a statement, of which waiting for a lock is a part; in milliseconds.
+/// The server's timeout of a statement, including waits for locks, in milliseconds.
 const STATEMENT_MS: u32 = 5_000;
-/// What the client allows a call: the server has given up before, unless it is gone.
+/// The client's timeout of a call. It is longer than the server's, so it ends only calls to a
+/// server that is gone.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
-/// How long nobody tries after a try that failed.
-const REST: Duration = Duration::from_millis(200);
+/// How long all calls fail after a failed try.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The database of one process; clones are the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pool: Pool,
-    standing: Arc<Mutex<Standing>>,
+    circuit: Arc<Mutex<Circuit>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Standing {
-    /// It answered last.
-    Here,
-    /// It does not answer; the next try is not before this.
-    Away(Instant),
+enum Circuit {
+    /// The database answered last: calls are sent.
+    Closed,
+    /// The database does not answer: calls fail until this instant, then one call tries.
+    Open(Instant),
 }
 
 impl Database {
@@ -59,21 +61,21 @@ impl Database {
             }))
             .build()
             .map_err(|error| OpenError::Away(error.to_string()))?;
-        Ok(Self { pool, standing: Arc::new(Mutex::new(Standing::Here)) })
+        Ok(Self { pool, circuit: Arc::new(Mutex::new(Circuit::Closed)) })
     }
 
-    /// Calls a function of the schema, within all bounds of time.
+    /// Calls a function of the schema; bounded in time.
     pub(crate) async fn call(&self, function: &str, args: &Value) -> Result<Value, CallError> {
         let client = self.client().await?;
         match tokio::time::timeout(ANSWER_WITHIN, query(&client, function, args)).await {
             Ok(answer) => {
-                self.heard(answer.as_ref().err());
+                self.note_answer(answer.as_ref().err());
                 answer.map_err(|error| CallError::of(&error))
             }
             Err(_) => {
-                // Whoever took it next would wait behind the same silence.
+                // Close this connection: the next call over it would also get no answer.
                 drop(Object::take(client));
-                self.set(Standing::Away(Instant::now() + REST));
+                self.set(Circuit::Open(Instant::now() + REST));
                 Err(CallError::unknown("the database did not answer in time"))
             }
         }
@@ -82,14 +84,14 @@ impl Database {
     async fn client(&self) -> Result<Object, CallError> {
         self.may_try()?;
         match self.pool.get().await {
-            // One from the pool says nothing yet: whoever is asked over it may be silent.
+            // A connection from the pool does not prove that the database answers.
             Ok(client) => Ok(client),
-            // It answers, but others have all connections.
+            // The database may answer; all connections are in use.
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
-                Err(CallError::unknown("no connection to the database came free in time"))
+                Err(CallError::unknown("no connection to the database became free in time"))
             }
             Err(error) => {
-                self.set(Standing::Away(Instant::now() + REST));
+                self.set(Circuit::Open(Instant::now() + REST));
                 Err(CallError::unknown(full(&error)))
             }
         }
@@ -97,39 +99,40 @@ impl Database {
 
     fn may_try(&self) -> Result<(), CallError> {
         let now = Instant::now();
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        match *standing {
-            Standing::Here => Ok(()),
-            Standing::Away(next) if now < next => {
-                Err(CallError::unknown("the database is away, and tried again soon"))
+        let mut circuit = self.circuit.lock().unwrap_or_else(PoisonError::into_inner);
+        match *circuit {
+            Circuit::Closed => Ok(()),
+            Circuit::Open(next) if now < next => {
+                Err(CallError::unknown("the database does not answer; it is tried again soon"))
             }
-            Standing::Away(_) => {
-                *standing = Standing::Away(now + FREE_WITHIN);
+            Circuit::Open(_) => {
+                *circuit = Circuit::Open(now + FREE_WITHIN);
                 Ok(())
             }
         }
     }
 
-    /// An answer came, or a connection ended without one.
-    fn heard(&self, error: Option<&tokio_postgres::Error>) {
+    /// Updates the circuit after an answer, or after a connection ended without one.
+    fn note_answer(&self, error: Option<&tokio_postgres::Error>) {
         let is_answer = error.is_none_or(|error| error.as_db_error().is_some());
         if is_answer {
-            self.set(Standing::Here);
+            self.set(Circuit::Closed);
             return;
         }
-        // One connection's end is not the database's: only who tried for all has failed for all.
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Standing::Away(next) = &mut *standing {
+        // The end of one connection does not open the circuit. If the circuit is open, this call
+        // was the one that tried, so the others wait again.
+        let mut circuit = self.circuit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Circuit::Open(next) = &mut *circuit {
             *next = Instant::now() + REST;
         }
     }
 
-    fn set(&self, standing: Standing) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    fn set(&self, circuit: Circuit) {
+        *self.circuit.lock().unwrap_or_else(PoisonError::into_inner) = circuit;
     }
 }
 
-/// What holds for every statement of a connection.
+/// The settings of a connection.
 fn session(durability: Durability) -> String {
     let commit = match durability {
         Durability::Fsync => "on",

@@ -1,8 +1,9 @@
-//! Group commit: settlements that wait go together.
+//! Group commit of settlements.
 //!
-//! One batch is under way at a time; what comes meanwhile is the next. So under load one round trip
-//! and one commit serve many, and a lone settlement goes at once. If values of one are refused, each
-//! goes alone, so that one does no harm to the others; a usage id counts once however often it goes.
+//! One batch is in progress at a time; settlements that arrive meanwhile form the next batch. So
+//! under load one round trip and one commit serve many settlements, and a single settlement is sent
+//! at once. If the database refuses a batch because of one settlement's values, each settlement is
+//! sent alone. That is safe, since a usage id counts once.
 
 use driftlock_domain::denial::Fault;
 use driftlock_postgres_core::SETTLE;
@@ -13,9 +14,10 @@ use tokio::sync::mpsc::Receiver;
 use crate::error::CallError;
 use crate::pool::Database;
 
-/// Settlements of one batch.
+/// The maximum number of settlements in a batch.
 const BATCH_MAX: usize = 512;
-/// Bytes of answers, in hex, that one batch takes along, but for a single one that has more.
+/// The maximum size of the answers in a batch, as bytes of hex. A single larger answer is sent
+/// alone.
 const ANSWERS_MAX: usize = 4 << 20;
 
 pub(crate) struct Waiting {
@@ -31,14 +33,14 @@ pub(crate) async fn run(database: Database, mut waiting: Receiver<Waiting>) {
                 batch.drain(..portion(&batch)).map(|one| (one.settlement, one.reply)).unzip();
             let outcomes = settle(&database, &settlements).await;
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                // The one who asked may have gone away meanwhile.
+                // Sending fails if the caller no longer waits.
                 let _ = reply.send(outcome);
             }
         }
     }
 }
 
-/// How many of these go at once: all, unless their answers are too many.
+/// The number of settlements for one call: as many as the bound on answers allows, at least one.
 fn portion(batch: &[Waiting]) -> usize {
     let mut bytes = 0;
     let fits = |one: &&Waiting| {
@@ -63,7 +65,7 @@ async fn settle(database: &Database, settlements: &[Value]) -> Vec<Result<Value,
     }
 }
 
-/// An outcome for each, in order.
+/// Settles all in one call; the outcome of each, in order.
 async fn batch(database: &Database, settlements: &[Value]) -> Result<Vec<Value>, CallError> {
     let answer = database.call(SETTLE, &json!({ "settlements": settlements })).await?;
     let mut outcomes = vec![Value::Null; settlements.len()];
@@ -98,6 +100,10 @@ mod tests {
         let half = ANSWERS_MAX / 2;
         let kept = [waiting(0), waiting(half), waiting(half), waiting(0), waiting(1), waiting(0)];
         assert_eq!(portion(&kept), 4);
-        assert_eq!(portion(&[waiting(ANSWERS_MAX + 1), waiting(0)]), 1, "it has to go at last");
+        assert_eq!(
+            portion(&[waiting(ANSWERS_MAX + 1), waiting(0)]),
+            1,
+            "it must be sent some time"
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! Where the database is, and how to trust it.
+//! The database's URL and the TLS settings.
 //!
 //! TLS always verifies the server, against the system's roots or the certificates of
-//! `sslrootcert=PATH`; `sslmode=disable` does without, `require` and above insist on it.
+//! `sslrootcert=PATH`. `sslmode=disable` turns TLS off; `require` and above fail without TLS.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,23 +17,24 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use crate::error::OpenError;
 
-/// From the first packet to the server's consent.
+/// The timeout of a connection attempt, including the login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// A connection whose peer acknowledges nothing for this long is dead.
+/// A connection is dead if its peer acknowledges nothing for this long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
-/// A URL, read and checked. It holds a password, so that its `Debug` tells nothing.
+/// A checked URL. It contains a password, so its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     config: Config,
     roots: Option<PathBuf>,
 }
 
-/// What drives a connection.
+/// The future that drives a connection.
 pub(crate) type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
-/// A text that is no URL of a PostgreSQL database. The text is not told: it may hold a password.
+/// A text is not a URL of a PostgreSQL database. The message omits it, since it may contain a
+/// password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a PostgreSQL URL; `postgres://user:password@host/database` would be right")]
 pub struct MalformedUrl;
@@ -59,7 +60,7 @@ impl DatabaseUrl {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("sslrootcert", path)) => roots = Some(PathBuf::from(path)),
-                // Whatever is verified is verified fully.
+                // The server is always verified fully, so these two mean the same as `require`.
                 Some(("sslmode", "verify-ca" | "verify-full")) => kept.push("sslmode=require"),
                 _ => kept.push(pair),
             }
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read_and_never_told() {
+    fn urls_are_read_and_never_shown() {
         let url = "postgres://u:hunter2@db.example:5433/d?sslmode=verify-full&sslrootcert=/ca.pem";
         let found = DatabaseUrl::parse(url).expect("a URL");
         assert_eq!(found.roots, Some("/ca.pem".into()));
