@@ -75,7 +75,7 @@ impl Database {
             Err(_) => {
                 // Close this connection: the next call over it would also get no answer.
                 drop(Object::take(client));
-                self.set(Circuit::Open(Instant::now() + REST));
+                self.set(Circuit::Open(Instant::now() + PAUSE));
                 Err(CallError::unknown("the database did not answer in time"))
             }
         }
@@ -91,7 +91,7 @@ impl Database {
                 Err(CallError::unknown("no connection to the database became free in time"))
             }
             Err(error) => {
-                self.set(Circuit::Open(Instant::now() + REST));
+                self.set(Circuit::Open(Instant::now() + PAUSE));
                 Err(CallError::unknown(full(&error)))
             }
         }
@@ -123,7 +123,7 @@ impl Database {
         // was the one that tried, so the others wait again.
         let mut circuit = self.circuit.lock().unwrap_or_else(PoisonError::into_inner);
         if let Circuit::Open(next) = &mut *circuit {
-            *next = Instant::now() + REST;
+            *next = Instant::now() + PAUSE;
         }
     }
 

@@ -1,4 +1,4 @@
-//! The owner's row: taking the file over, and the row's part of every commit.
+//! The row `store_owner`: taking ownership of the file, and updating the row in every commit.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::open::OpenError;
 use crate::side_file::{self, SideFile};
 use crate::sql::Native;
 
-/// What the row says.
+/// The row as stored.
 struct Row {
     owner: Owner,
     renewed_until: Option<Timestamp>,
@@ -30,7 +30,7 @@ struct Row {
 pub(crate) struct Holder {
     owner: Owner,
     history: History,
-    /// The history that the transaction under way leads to.
+    /// The history after the current transaction.
     next: History,
     side: SideFile,
     guard: FileGuard,
@@ -38,8 +38,8 @@ pub(crate) struct Holder {
     last_commit: Option<Timestamp>,
 }
 
-/// Waits until no other machine serves the file, and compares its history with what is stated
-/// beside it. Nothing is written.
+/// Waits until no other machine serves the file, and compares the database's history with the file
+/// `DATABASE-commit`. Writes nothing.
 pub(crate) fn examine(
     connection: &Connection,
     path: &Path,
@@ -65,7 +65,7 @@ fn await_expiry(connection: &Connection, path: &Path, own: &Owner) -> Result<(),
     };
     tracing::warn!(
         owner = %known.owner, wait_ms = wait.as_millis(),
-        "another machine served this database a moment ago: waiting until its claim expires",
+        "another machine served this database recently, waiting until its claim expires",
     );
     std::thread::sleep(wait);
     let is_alive = look()?.is_some_and(|row| row.history.commits != known.history.commits);
@@ -82,7 +82,7 @@ fn judge(path: &Path, finding: Finding, accepted: Option<u64>) -> Result<(), Ope
         Finding::PowerLoss(gap) => {
             tracing::warn!(
                 path = %path.display(), missing = %gap,
-                "the power loss took commits, which metering.durability = \"process\" allows",
+                "a power loss lost commits; metering.durability = \"process\" allows this",
             );
             Ok(())
         }
@@ -99,9 +99,10 @@ fn judge(path: &Path, finding: Finding, accepted: Option<u64>) -> Result<(), Ope
     }
 }
 
-/// What `driftlock check` finds of a file: who serves it, if somebody does. Nothing is written.
+/// For `driftlock check`: whether commits are missing from the database. Writes nothing.
 pub(crate) fn inspect(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    // The file first: a process that commits meanwhile makes the database state more, never less.
+    // Read `DATABASE-commit` first: if a process commits meanwhile, the database has more commits
+    // than the file states, never fewer.
     let stated =
         side_file::read(path).map_err(|error| OpenError::Io(side_file::path(path), error))?;
     let row = read(connection).map_err(|error| OpenError::of(path, error))?;
@@ -110,8 +111,8 @@ pub(crate) fn inspect(connection: &Connection, path: &Path) -> Result<(), OpenEr
     judge(path, compare(found, stated, machine::boot_bytes(&own.boot)), None)
 }
 
-/// The owner that the main file names, for the message of a process that is refused. The file
-/// is read without locks and without its log, since it is another process's.
+/// The owner's name in the main file, for the message of a refused process. The file is read
+/// without locks and without its log, since another process serves it.
 pub(crate) fn named_in(path: &Path) -> Option<String> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let absolute = path.canonicalize().ok()?;
@@ -146,7 +147,7 @@ impl Holder {
     ) -> Result<Self, OpenError> {
         let failed = |error| OpenError::of(path, error);
         let before = read(connection).map_err(failed)?.map(|row| row.history).unwrap_or_default();
-        // Numbers go on from the greater one: a number never names two commits.
+        // Continue from the greater number, so that a number never names two commits.
         let last = match stated {
             Stated::Commitment(stated) if stated.history.commits > before.commits => {
                 History { commits: stated.history.commits, ..before }
@@ -154,7 +155,8 @@ impl Holder {
             Stated::Commitment(_) | Stated::Nothing | Stated::Unreadable => before,
         };
         let io = |place: std::path::PathBuf| move |error| OpenError::Io(place, error);
-        // What the file beside the database states must be on the disk, whatever the durability was.
+        // All commits that `DATABASE-commit` will state must be on the disk, whatever the
+        // durability.
         checkpoint(connection).map_err(failed)?;
         let boot = machine::boot_bytes(&owner.boot);
         let mut side = SideFile::start(path, stated, last, boot, durability)
@@ -163,7 +165,8 @@ impl Holder {
         insert(connection, &owner, history).map_err(failed)?;
         side.state(history);
         let guard = FileGuard::new(path, inode).map_err(io(path.into()))?;
-        // Into the main file: a process that finds it under another name reads who the owner is.
+        // Copy the row into the main file: a process that opens it under another name reads the
+        // owner from there.
         checkpoint(connection).map_err(failed)?;
         let last_commit = (before.commits > 0).then_some(before.at);
         Ok(Self { owner, history, next: history, side, guard, last_commit })
@@ -177,17 +180,17 @@ impl Holder {
         self.last_commit
     }
 
-    /// Whether the file is still this process's, as far as is known.
+    /// Whether the file was not found lost so far.
     pub(crate) fn is_whole(&self) -> bool {
         self.guard.check().is_ok()
     }
 
-    /// Looks whether the file is still in its place.
+    /// Checks whether the file is still at its path.
     pub(crate) fn look(&self) -> bool {
         self.guard.look().is_ok()
     }
 
-    /// The row's part of a group's transaction, right before its commit.
+    /// Updates the row in a group's transaction, right before the commit.
     pub(crate) fn before_commit(&mut self, sql: &Native<'_>, group: Group) -> Result<(), Fault> {
         self.write(sql, group, Some(LEASE))
     }
@@ -218,13 +221,13 @@ impl Holder {
         Ok(())
     }
 
-    /// After the commit, before it is acknowledged.
+    /// To be called after a commit, before it is acknowledged.
     pub(crate) fn committed(&mut self) {
         self.history = self.next;
         self.side.state(self.history);
     }
 
-    /// The last commit of a clean stop: the row names nobody any more.
+    /// The last commit of a clean stop: it ends the claim in the row.
     pub(crate) fn release(&mut self, sql: &Native<'_>) -> Result<(), Fault> {
         sql.execute("BEGIN IMMEDIATE", &[])?;
         self.write(sql, Group::default(), None)?;
@@ -233,7 +236,7 @@ impl Holder {
         Ok(())
     }
 
-    /// After the database was closed.
+    /// To be called after the database was closed.
     pub(crate) fn closed(self) {
         self.side.close();
     }
@@ -300,7 +303,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Option<Row>> {
     connection.query_row(query, (), read).optional()
 }
 
-/// The machine's time: other machines compare it with theirs.
+/// The machine's wall clock, which other machines compare with theirs.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::default().plus(since)

@@ -1,4 +1,4 @@
-//! Organizations and keys: each change commits together with its audit row.
+//! Organizations and keys: each change commits together with its audit entry.
 
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::{Fault, FaultKind};
@@ -13,8 +13,8 @@ use crate::sql::Native;
 use crate::store::SqliteStore;
 
 impl Directory for SqliteStore {
-    /// A write that goes the whole way of any other, to the disk. What is written differs each time,
-    /// since SQLite leaves a page alone that would be as it was.
+    /// Writes to the disk like any other write. The value is random, since SQLite does not write a
+    /// page that has not changed.
     async fn ready(&self) -> Result<(), Fault> {
         let put = "INSERT INTO meta (name, value) VALUES ('ready', randomblob(8)) \
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
@@ -193,7 +193,7 @@ fn exists(sql: &Native<'_>, key: &KeyRecord, hash: &KeyHash) -> Result<bool, Fau
     Ok(sql.first(core::KEY_EXISTS, &values, |row| row.int(0))? == Some(1))
 }
 
-/// Whether its customer at Stripe is another organization's.
+/// Whether another organization has the same customer at Stripe.
 fn is_taken(sql: &Native<'_>, organization: &Organization) -> Result<bool, Fault> {
     let Some(customer) = organization.stripe_customer_id.as_deref() else { return Ok(false) };
     let owner = sql.first(core::inbox::ORGANIZATION_OF_CUSTOMER, &[customer.into()], |row| {

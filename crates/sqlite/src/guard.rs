@@ -1,8 +1,8 @@
-//! Whether the open file is still the one that its path names, and still this process's.
+//! Watches whether the open file is still the one at its path, and still owned by this process.
 //!
-//! A file that was moved, deleted or replaced while it is served, or whose write-ahead log was,
-//! takes commits that nobody finds again. So the writer looks before each commit. Once lost, the
-//! file stays lost for this process: every read and write is refused until a restart.
+//! If the file or its write-ahead log is moved, deleted or replaced while it is served, later
+//! commits would be lost. So the writer checks both before each commit. Once lost, the file stays
+//! lost for this process: every read and write is refused until a restart.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use driftlock_domain::denial::Fault;
 
 use crate::own::Inode;
 
-/// What the threads of a store share about its file; clones are the same one.
+/// The state of a store's file, shared by the store's threads; clones are the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct FileGuard(Arc<Watched>);
 
@@ -24,7 +24,7 @@ struct Watched {
 }
 
 impl FileGuard {
-    /// Watches a database in which something was written already, so that its log is there.
+    /// Watches a database that was written to, so that its log exists.
     pub(crate) fn new(database: &Path, inode: Inode) -> io::Result<Self> {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
@@ -34,10 +34,10 @@ impl FileGuard {
         Ok(Self(Arc::new(Watched { database, log: (log, log_inode), lost: OnceLock::new() })))
     }
 
-    /// Looks at the paths, two calls of the system.
+    /// Checks both paths, with two system calls.
     ///
     /// # Errors
-    /// The file is lost, or the paths cannot be looked at now.
+    /// When the file is lost, or a path cannot be checked now.
     pub(crate) fn look(&self) -> Result<(), Fault> {
         self.check()?;
         for (path, inode) in [&self.0.database, &self.0.log] {
@@ -55,15 +55,15 @@ impl FileGuard {
         Ok(())
     }
 
-    /// Whether the file was lost before.
+    /// Checks that the file was not found lost before.
     ///
     /// # Errors
-    /// It was, and how.
+    /// When it was lost; the fault says how.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         self.0.lost.get().map_or(Ok(()), |why| Err(Fault::store(why)))
     }
 
-    /// The file is lost from now on.
+    /// Marks the file as lost.
     pub(crate) fn lose(&self, why: String) -> Fault {
         if self.0.lost.set(why.clone()).is_ok() {
             tracing::error!(

@@ -1,4 +1,4 @@
-//! Stripe's events: each commit follows from all events of a customer, or is not made.
+//! The event inbox. A commit fails if it was not decided from all current events of its customer.
 
 use std::borrow::Cow;
 

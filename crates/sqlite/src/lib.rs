@@ -1,12 +1,12 @@
-//! The embedded store: organizations, keys, usage and audit in one SQLite file.
+//! The embedded store: organizations, keys, usage and audit log in one SQLite file.
 //!
-//! One thread writes: it takes whatever waits, runs it in one transaction and commits it at once
-//! (group commit), so that concurrent settlements share one fsync and a lone one waits for no
-//! company. A few threads read. Whatever is answered as done is committed; if a commit fails,
-//! every command of its group fails and nothing of it remains, on disk or in memory.
+//! One thread writes: it runs all waiting commands in one transaction and commits (group commit),
+//! so that concurrent settlements share one fsync and a single one is committed at once. A few
+//! threads read. Every command that reports success is committed. If a commit fails, every command
+//! of its group fails, and neither disk nor memory keeps any of it.
 //!
-//! The file belongs to one process, by a lock on its inode and a row in it; what its last commit was
-//! is also kept beside it, so that a start notices what is missing.
+//! The file belongs to one process, by a lock on its inode and a row in it. The file
+//! `DATABASE-commit` states the last commit, so that a start notices missing commits.
 
 mod audit_log;
 mod claim;

@@ -1,4 +1,4 @@
-//! What identifies this process and its machine to others that open the same file.
+//! The identity of this process and its machine, for other processes that open the same file.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Opening a database file, and what may be wrong with it.
+//! Opening a database file, and the errors of opening.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 /// How a store is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// What a settled request survives.
+    /// The failures that a settled request survives.
     pub durability: Durability,
-    /// The greatest size of the file, in pages of 4,096 bytes; none unless set.
+    /// The maximum size of the file in pages of 4,096 bytes; `None`: no maximum.
     pub pages_max: Option<u32>,
-    /// Threads that read.
+    /// The number of reading threads.
     pub readers: usize,
-    /// The number that the operator read in [`OpenError::Incomplete`], to serve the database without
-    /// what is missing.
+    /// The number in [`OpenError::Incomplete`] by which the operator accepts the missing commits.
     pub accept_missing: Option<u64>,
 }
 
@@ -32,7 +31,7 @@ impl Default for Options {
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open, under this name or another.
+    /// Another process has the file open, under this name or another.
     #[error(
         "the database {path} is served by {owner}: stop that process first. One file has one gateway; \
          several gateways need PostgreSQL (docs/fleet.md)",
@@ -52,13 +51,13 @@ pub enum OpenError {
         /// What is missing.
         incomplete: Incomplete,
     },
-    /// It cannot be written to.
+    /// The file cannot be written to.
     #[error("the database {} is read-only: check its permissions and its folder's", .0.display())]
     ReadOnly(PathBuf),
-    /// It is no SQLite database, or a damaged one.
+    /// The file is not an SQLite database, or is damaged.
     #[error("the file {} is no SQLite database, or a damaged one: restore it from a backup", .0.display())]
     Corrupt(PathBuf),
-    /// It is a database, but something in it is not as it was written.
+    /// SQLite's check finds damage in the database.
     #[error("the database {path} is damaged ({found}): restore it from a backup", path = .path.display())]
     Damaged {
         /// The file.
@@ -66,17 +65,17 @@ pub enum OpenError {
         /// SQLite's finding.
         found: String,
     },
-    /// A later version of the gateway made it.
+    /// A later version of the gateway migrated the database.
     #[error("the database {path} has schema version {found}; this program knows {known}: use a later one", path = .path.display())]
     TooNew {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The database's version.
         found: i64,
-        /// The newest that this program knows.
+        /// The newest version that this program knows.
         known: i64,
     },
-    /// Its folder is not there.
+    /// The file's folder does not exist.
     #[error("the folder {folder} of the database {path} does not exist: make it first", path = .0.display(), folder = .1.display())]
     NoFolder(PathBuf, PathBuf),
     /// The file system's error.
@@ -90,14 +89,14 @@ pub enum OpenError {
 /// What the operator can do.
 fn advice(incomplete: &Incomplete) -> String {
     format!(
-        "restore the missing file or a backup; or, to serve the database without what is missing, run \
-         `driftlock migrate --accept-missing-commits {}` once",
+        "restore the missing file or a backup; or, to serve the database without the missing commits, \
+         run `driftlock migrate --accept-missing-commits {}` once",
         incomplete.acceptance()
     )
 }
 
 impl OpenError {
-    /// What SQLite's error means for someone who opens `path`.
+    /// Classifies SQLite's error of opening `path`.
     pub(crate) fn of(path: &Path, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match error.sqlite_error_code() {
@@ -118,8 +117,8 @@ pub(crate) fn writing(path: &Path, options: Options) -> rusqlite::Result<Connect
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
-    // Every commit writes the page that rows are being appended to; the later the log is copied
-    // into the database, the fewer of those copies are. 16 MiB of log are read back at a start.
+    // Every commit writes the last page of each table again. With a longer log, fewer of these
+    // versions are copied into the database. A start reads up to 16 MiB of log.
     connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
     if let Some(pages) = options.pages_max {
         connection.pragma_update(None, "max_page_count", pages)?;
@@ -129,15 +128,15 @@ pub(crate) fn writing(path: &Path, options: Options) -> rusqlite::Result<Connect
     Ok(connection)
 }
 
-/// Whether closing the database leaves its write-ahead log as it is: so that a database that is refused
-/// keeps a log that may still be mended.
+/// Sets whether closing the database keeps its write-ahead log. It is kept if opening fails, since
+/// the log may still be repaired.
 pub(crate) fn keep_log_on_close(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
-/// Files up to this size are checked whole at every start, which takes less than a second; of greater
-/// ones only the schema and the beginning of every table, since a start must not take the longer the
-/// more was counted. `PRAGMA quick_check` with the `sqlite3` program checks all of one.
+/// Files up to this size are checked completely at every start, which takes less than a second. In
+/// larger files only the schema and the beginning of every table are checked, so that the time of a
+/// start does not grow with the file. `PRAGMA quick_check` in `sqlite3` checks a file completely.
 const CHECKED_WHOLE_BYTES_MAX: i64 = 64 << 20;
 
 /// Looks for damage.

@@ -1,10 +1,10 @@
 //! Ownership of a database file: a lock on the file's own inode, held while the store is open.
 //!
-//! The kernel gives the lock up when the process ends, however it ends. Invariant: whatever names
-//! lead to a file (symbolic links, hard links, bind mounts), its lock is one. `flock` is used since
-//! SQLite's own locks are of the other kind (`fcntl`), and the two do not see each other. Closing
-//! any descriptor of a file drops the process's `fcntl` locks on it, so a file that this process
-//! serves is never opened again, and this one is closed after SQLite's.
+//! The kernel releases the lock when the process ends, however it ends. Invariant: a file has one
+//! lock under all its names (symbolic links, hard links, bind mounts). The lock is a `flock`, since
+//! SQLite uses `fcntl` locks, and the two kinds do not affect each other. Closing any descriptor of
+//! a file drops the process's `fcntl` locks on it. So this process never opens a file twice that it
+//! serves, and closes this descriptor after SQLite's.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::claim;
 use crate::open::OpenError;
 
-/// Which file it is, whatever it is called.
+/// The identity of a file, independent of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Inode {
     device: u64,
@@ -29,32 +29,32 @@ impl Inode {
     }
 }
 
-/// The lock; dropped, another process may open the file.
+/// The lock of a file. Dropping it lets another process open the file.
 #[derive(Debug)]
 pub(crate) struct Owned {
     file: File,
     inode: Inode,
-    /// The file's absolute path, behind all symbolic links.
+    /// The file's absolute path, with all symbolic links resolved.
     path: PathBuf,
 }
 
-/// What this process serves.
+/// The files that this process serves.
 static SERVED: Mutex<BTreeSet<Inode>> = Mutex::new(BTreeSet::new());
 
 fn served() -> MutexGuard<'static, BTreeSet<Inode>> {
     SERVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a process serves the file now, by whatever name it opened it.
+/// Whether a process serves the file now, under any of its names.
 ///
 /// # Errors
-/// If the file cannot be opened.
+/// When the file cannot be opened.
 pub(crate) fn is_owned(database: &Path) -> io::Result<bool> {
     let served = served();
     if served.contains(&Inode::of(&std::fs::metadata(database)?)) {
         return Ok(true);
     }
-    // Shared, and released at once: two that look at the same time do not see each other.
+    // A shared lock, released at once, so that concurrent checks do not see each other.
     match File::open(database)?.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
@@ -62,7 +62,7 @@ pub(crate) fn is_owned(database: &Path) -> io::Result<bool> {
     }
 }
 
-/// Takes the file, and makes it if there is none.
+/// Locks the file; creates it if there is none.
 pub(crate) fn own(database: &Path) -> Result<Owned, OpenError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -94,8 +94,8 @@ pub(crate) fn own(database: &Path) -> Result<Owned, OpenError> {
     if others > 1 {
         tracing::warn!(
             path = %path.display(), links = others,
-            "the database file has several hard links: open it by the same one every time, since \
-             SQLite keeps its write-ahead log beside the name that was used",
+            "the database file has several hard links: always open it by the same name, since SQLite \
+             keeps its write-ahead log next to that name",
         );
     }
     served.insert(inode);
@@ -115,7 +115,7 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         served().remove(&self.inode);
-        // Closing would unlock it as well, and reports nothing.
+        // If this fails, closing the file releases the lock.
         let _ = self.file.unlock();
     }
 }

@@ -1,4 +1,4 @@
-//! Threads that read: each has a connection of its own, all take from one bounded queue.
+//! The reading threads: each has its own connection, and all take jobs from one bounded queue.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -16,7 +16,7 @@ const QUEUE_MAX: usize = 4_096;
 
 type Job = Box<dyn FnOnce(&Native<'_>) + Send>;
 
-/// The way to the reading threads.
+/// The handle of the reading threads.
 #[derive(Debug)]
 pub(crate) struct Readers {
     jobs: Option<SyncSender<Job>>,
@@ -44,7 +44,7 @@ impl Readers {
         Ok(Self { jobs: Some(sender), threads, guard })
     }
 
-    /// Reads on one of the threads.
+    /// Runs `work` on one of the threads.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Native<'_>) -> Result<T, Fault> + Send + 'static,
@@ -52,7 +52,7 @@ impl Readers {
         self.guard.check()?;
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |sql| {
-            // The one who asked may have gone away meanwhile.
+            // Sending fails if the caller no longer waits.
             let _ = answer.send(work(sql));
         });
         let jobs = self.jobs.as_ref().ok_or_else(|| Fault::store("the store is closed"))?;

@@ -1,4 +1,4 @@
-//! Usage reports and alerts.
+//! Meter reports and alerts.
 
 use driftlock_domain::alert::Alert;
 use driftlock_domain::audit::AuditRecord;
@@ -37,7 +37,7 @@ impl UsageReports for SqliteStore {
     ) -> Result<u64, Fault> {
         self.writer()
             .write(move |cache, sql| {
-                // What the group gathered so far belongs to the buckets, too.
+                // The buckets must include the settlements of the current group.
                 cache.before_commit(sql)?;
                 meter::seal(sql, organization, rule, now)
             })

@@ -14,12 +14,13 @@ use crate::{claim, own};
 /// The version that this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Looks at a database file as [`SqliteStore::open`] would, and changes nothing: the version of its
-/// schema (0 for a file that is not there), and the one of this program, which opening brings it to.
+/// Checks a database file as [`SqliteStore::open`] would, and changes nothing. Returns the version
+/// of its schema (0 if there is no file) and the version of this program, to which opening migrates
+/// it.
 ///
 /// # Errors
-/// [`OpenError`], as opening; that another process has the file is not looked at. With
-/// `accept_missing` it is no error that commits are missing: opening compares the number.
+/// [`OpenError`], as opening. It is no error that another process has the file open. With
+/// `accept_missing`, missing commits are no error: opening compares the number.
 ///
 /// [`SqliteStore::open`]: crate::SqliteStore::open
 pub fn inspect(path: &Path, accept_missing: Option<u64>) -> Result<(i64, i64), OpenError> {
@@ -42,7 +43,7 @@ pub fn inspect(path: &Path, accept_missing: Option<u64>) -> Result<(i64, i64), O
     Ok((found, VERSION))
 }
 
-/// Whether the file is there, and can be written; if not, whether it can be made.
+/// Whether the file exists. Fails if it cannot be written, or if it cannot be created.
 fn is_there(path: &Path) -> Result<bool, OpenError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -61,13 +62,13 @@ fn is_there(path: &Path) -> Result<bool, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(failed(error)),
     };
-    // SQLite's log and the lock file are made beside it.
+    // SQLite's log and the file `DATABASE-commit` are created in the same folder.
     let may_write = access(folder, Access::WRITE_OK | Access::EXEC_OK);
     may_write.map_err(|error| failed(error.into()))?;
     Ok(is_there)
 }
 
-/// Whether this program knows the version of a database's schema.
+/// Checks that this program knows the version of a database's schema.
 pub(crate) fn known(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     is_known(version(connection).map_err(|error| OpenError::of(path, error))?, path)
 }
@@ -83,7 +84,7 @@ fn is_known(found: i64, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Brings the schema up to date; the version it had before.
+/// Brings the schema up to date; returns the version it had before.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<i64, OpenError> {
     let failed = |error| OpenError::of(path, error);
     let before = version(connection).map_err(failed)?;
@@ -96,7 +97,7 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<i64, O
         transaction.pragma_update(None, "user_version", index + 1).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
-    // A file that opens may still refuse to be written to: that is found out now.
+    // A file that opens may still be read-only: find out now.
     connection.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(failed)?;
     Ok(before)
 }

@@ -1,9 +1,10 @@
-//! The file `DATABASE-commit`: what the database's last commit was, kept outside the database.
+//! The file `DATABASE-commit`: it states the database's last commit outside the database.
 //!
-//! It has two slots of a page each, written in turns, so that a write that a power loss tears
-//! leaves the other. It is written after each commit and before the commit is acknowledged, by one
-//! `pwrite` and no `fsync`: a killed process loses none of it, a power loss some seconds of it,
-//! which only makes the file state less than the database has.
+//! The file has two slots of one page each, which are written alternately, so that a torn write
+//! leaves the other slot intact. It is written after each commit and before the commit is
+//! acknowledged, by one `pwrite` without `fsync`. If the process is killed, no statement is lost; a
+//! power loss may lose some seconds of statements, so that the file states fewer commits than the
+//! database has.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,7 +26,7 @@ pub(crate) struct SideFile {
     is_failing: bool,
 }
 
-/// What is stated beside this database.
+/// Reads the statement about a database.
 pub(crate) fn read(database: &Path) -> io::Result<Stated> {
     let bytes = match std::fs::read(path(database)) {
         Ok(bytes) => bytes,
@@ -47,7 +48,7 @@ pub(crate) fn path(database: &Path) -> PathBuf {
 }
 
 impl SideFile {
-    /// Opens the file, makes it if there is none, and states this history, durably.
+    /// Opens or creates the file, and states this history durably.
     pub(crate) fn start(
         database: &Path,
         stated: Stated,
@@ -64,7 +65,7 @@ impl SideFile {
         let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path)?;
         let last = Commitment { sequence, history, boot, durability, is_closed: false };
         let mut side = Self { file, path, last, is_failing: false };
-        // Both slots: neither may go on stating another history.
+        // Write both slots, so that none keeps an older history.
         side.put(history, false)?;
         side.put(history, false)?;
         side.file.sync_all()?;
@@ -74,14 +75,13 @@ impl SideFile {
         Ok(side)
     }
 
-    /// States a commit. A failure only leaves the file behind: it is logged once, and the next
-    /// commit is stated anew.
+    /// States a commit. A failure is logged once, and the next commit is stated again.
     pub(crate) fn state(&mut self, history: History) {
         let done = self.put(history, false);
         self.note(done);
     }
 
-    /// States that all is in the database, which was closed.
+    /// States that the database was closed with all commits in it.
     pub(crate) fn close(mut self) {
         let done = self.put(self.last.history, true);
         self.note(done);
@@ -101,7 +101,8 @@ impl SideFile {
         {
             tracing::warn!(
                 path = %self.path.display(), %error,
-                "cannot write which commit was the last: losses would go unnoticed meanwhile",
+                "cannot write the file that states the last commit; a loss of commits would not be \
+                 noticed",
             );
         }
         self.is_failing = done.is_err();

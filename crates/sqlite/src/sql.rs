@@ -1,4 +1,4 @@
-//! rusqlite as the shared ledger sees it.
+//! The shared statements' interface over rusqlite.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -8,11 +8,11 @@ use driftlock_sqlite_core::{Cell, Columns, Row, Sql, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 
-/// Statements kept; there are fewer texts than that.
+/// The number of prepared statements; there are fewer different texts.
 const STATEMENTS_MAX: usize = 64;
 
-/// A connection and the statements prepared on it. They are few and found by comparing their texts:
-/// a group of settlements runs the same three over and over, and hashing them would cost more.
+/// A connection and its prepared statements. They are found by comparing their texts: a group of
+/// settlements repeats the same few statements, and hashing the texts would cost more.
 pub(crate) struct Native<'a> {
     connection: &'a Connection,
     statements: RefCell<Vec<(Box<str>, Statement<'a>)>>,
@@ -23,7 +23,7 @@ impl<'a> Native<'a> {
         Self { connection, statements: RefCell::default() }
     }
 
-    /// Runs a statement; one that fails is not used again.
+    /// Runs a statement. A prepared statement that fails is dropped.
     fn run<T>(
         &self,
         sql: &str,

@@ -1,4 +1,4 @@
-//! The store itself: what its threads share with those who ask.
+//! The store: opening it, and its threads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::reader::Readers;
 use crate::schema;
 use crate::writer::WriterHandle;
 
-/// An open database file; clones are the same one. It closes with the last of them.
+/// An open database file; clones are the same one. The last clone closes it.
 #[derive(Debug, Clone)]
 pub struct SqliteStore(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    // In order of dropping: readers end, then the writer ends, then the file is given up.
+    // Fields drop in this order: readers end, then the writer, then the lock is released.
     readers: Readers,
     writer: WriterHandle,
     node: NodeId,
@@ -30,13 +30,13 @@ struct Inner {
 }
 
 impl SqliteStore {
-    /// Opens a database file, makes it if there is none, and brings its schema up to date.
+    /// Opens or creates a database file, and brings its schema up to date.
     ///
     /// # Errors
-    /// [`OpenError`] says what is wrong with it, and what to do.
+    /// [`OpenError`] says what is wrong and what to do.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let owned = own(path)?;
-        // SQLite keeps its log beside the name that it is given: behind all links, that is one.
+        // SQLite names its log after the path, so open the file by its resolved path.
         let path = owned.path();
         let failed = |error| OpenError::of(path, error);
         let mut connection = writing(path, options).map_err(failed)?;
@@ -63,19 +63,19 @@ impl SqliteStore {
         })))
     }
 
-    /// The node that this file's leases are held by.
+    /// The node that holds this file's leases.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.0.node
     }
 
-    /// The schema version that the file had before it was opened, and the one it has now.
+    /// The schema version of the file before it was opened, and its version now.
     #[must_use]
     pub fn migrated(&self) -> (i64, i64) {
         (self.0.migrated_from, schema::VERSION)
     }
 
-    /// When the last commit before this opening was made, by that machine's clock.
+    /// The time of the last commit before this opening, by the clock of the machine that made it.
     #[must_use]
     pub fn last_commit(&self) -> Option<Timestamp> {
         self.0.last_commit

@@ -1,8 +1,8 @@
 //! The thread that writes: group commit.
 //!
-//! A command is a function over [`LedgerCache`]; it runs inside the group's transaction and its answer
-//! leaves after the commit. A lone request does not wait for company; where there was company just
-//! now, the next group gathers for a moment, since a commit costs many times what a row does.
+//! A command is a function over [`LedgerCache`]; it runs inside the group's transaction, and its
+//! answer is sent after the commit. A single command is committed at once. After a group of several
+//! commands, the writer waits a moment for more, since a commit costs many times what a row does.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -17,22 +17,22 @@ use rusqlite::Connection;
 use crate::claim::Holder;
 use crate::sql::Native;
 
-/// Commands that may wait; beyond, callers are told that the gateway is overloaded.
+/// The maximum number of waiting commands. Beyond it commands fail as overloaded.
 const QUEUE_MAX: usize = 16_384;
-/// Commands of one commit.
+/// The maximum number of commands in one commit.
 const GROUP_MAX: usize = 512;
-/// After a group of so many commands the next one gathers.
-const COMPANY: usize = 8;
-/// For how long a group gathers: about as long as a commit takes on a fast disk.
+/// After a group of at least this size, the writer waits for more commands.
+const BUSY_GROUP: usize = 8;
+/// How long the writer waits for more commands: about the time of a commit on a fast disk.
 const GATHERING: Duration = Duration::from_micros(200);
 
-/// How often an idle writer looks whether the file is still in its place.
+/// How often an idle writer checks that the file is still at its path.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Reply = Box<dyn FnOnce(Result<(), Fault>) + Send>;
 type Command = Box<dyn FnOnce(&mut Writer<'_>) -> Result<Reply, Fault> + Send>;
 
-/// What the commands work on.
+/// The state that commands work on.
 struct Writer<'a> {
     sql: Native<'a>,
     cache: LedgerCache,
@@ -40,7 +40,7 @@ struct Writer<'a> {
     committed_at: Instant,
 }
 
-/// The way to the writing thread.
+/// The handle of the writing thread.
 #[derive(Debug)]
 pub(crate) struct WriterHandle {
     commands: Option<SyncSender<Command>>,
@@ -69,7 +69,7 @@ impl WriterHandle {
         let (answer, answered) = oneshot::channel();
         let command: Command = Box::new(move |writer| {
             let value = work(&mut writer.cache, &writer.sql)?;
-            // The one who asked may have gone away meanwhile.
+            // Sending fails if the caller no longer waits.
             Ok(Box::new(move |committed: Result<(), Fault>| {
                 let _ = answer.send(committed.map(|()| value));
             }))
@@ -101,9 +101,9 @@ impl<'a> Writer<'a> {
         Self { sql, cache, holder, committed_at: Instant::now() }
     }
 
-    /// Runs commands until nobody can send any more, then gives the file up.
+    /// Runs commands until the handle is dropped, then ends the claim on the file.
     fn run(mut self, commands: &Receiver<Command>) -> Holder {
-        let mut company = 0;
+        let mut last_group = 0;
         loop {
             let first = match commands.recv_timeout(LOOK_EVERY) {
                 Ok(first) => first,
@@ -113,7 +113,7 @@ impl<'a> Writer<'a> {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            if company >= COMPANY {
+            if last_group >= BUSY_GROUP {
                 std::thread::sleep(GATHERING);
             }
             let mut group = vec![first];
@@ -122,11 +122,11 @@ impl<'a> Writer<'a> {
             {
                 group.push(next);
             }
-            company = group.len();
+            last_group = group.len();
             self.run_group(group);
         }
         if let Err(fault) = self.holder.release(&self.sql) {
-            tracing::warn!(cause = fault.cause, "cannot note in the database that it was closed");
+            tracing::warn!(error = fault.cause, "cannot record in the database that it was closed");
             self.forget();
         }
         self.holder
@@ -136,9 +136,9 @@ impl<'a> Writer<'a> {
         let mut replies = Vec::with_capacity(group.len());
         let outcome = self.commit(group, &mut replies).inspect_err(|fault| {
             self.forget();
-            // That the file is lost was logged once.
+            // The loss of the file is logged only once.
             if self.holder.is_whole() {
-                tracing::error!(cause = fault.cause, "a group of writes was rolled back");
+                tracing::error!(error = fault.cause, "rolled back a group of writes");
             }
         });
         for reply in replies {
@@ -146,14 +146,15 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Between requests: notices that the file is lost, and renews the claim on it.
+    /// Without commands: checks that the file is not lost, and renews the claim on it.
     fn look(&mut self) {
         if self.holder.look() && self.committed_at.elapsed() >= RENEW_AFTER {
             self.run_group(Vec::new());
         }
     }
 
-    /// Commands that did not run drop their answers, which tells their callers.
+    /// Runs a group and commits it. On an error, the commands that did not run drop their answer
+    /// channels, which reports the failure to their callers.
     fn commit(&mut self, group: Vec<Command>, replies: &mut Vec<Reply>) -> Result<(), Fault> {
         self.sql.execute("BEGIN IMMEDIATE", &[])?;
         for command in group {
@@ -168,12 +169,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// After a failure: nothing of the group remains.
+    /// Rolls the group back after a failure, and drops the cache.
     fn forget(&mut self) {
         if self.sql.in_transaction()
             && let Err(fault) = self.sql.execute("ROLLBACK", &[])
         {
-            tracing::error!(cause = fault.cause, "a rollback failed");
+            tracing::error!(error = fault.cause, "rollback failed");
         }
         self.cache.forget();
     }
