@@ -143,7 +143,7 @@ impl Ledgers {
 }
 
 #[test]
-fn a_period_learned_late_is_taken_over_at_once_however_much_was_settled() {
+fn a_late_period_takes_over_usage_quickly_however_much_was_settled() {
     let (ledgers, period) = Ledgers::start();
     let month = terms(None).period;
     let start = period.start.micros();

@@ -23,7 +23,7 @@ select driftlock.append('0a000000-0000-0000-0000-000000000000', '[{"row": 2}]');
 "#;
 
 #[test]
-fn who_appends_waits_for_the_one_before() {
+fn appends_wait_for_earlier_appends() {
     let cluster = Cluster::start();
     let name = cluster.database(None);
     let url = cluster.url(&name);

@@ -15,7 +15,7 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[test]
-fn what_is_too_old_goes_by_the_partition() {
+fn old_usage_is_dropped_by_partition() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     let url = DatabaseUrl::parse(&cluster.url(&database)).expect("a URL");
@@ -69,7 +69,7 @@ fn what_is_too_old_goes_by_the_partition() {
 /// More organizations than one portion has periods are not used any more: their last periods stay,
 /// and hold up nobody else's.
 #[test]
-fn dormant_organizations_hold_up_nothing() {
+fn dormant_organizations_do_not_block_retention() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     let url = DatabaseUrl::parse(&cluster.url(&database)).expect("a URL");

@@ -15,7 +15,7 @@ fn open(path: &Path) -> Result<SqliteStore, OpenError> {
 }
 
 #[test]
-fn a_second_owner_is_told_who_the_first_is() {
+fn a_refused_process_learns_the_owner() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
     let first = open(&path).expect("opens");
@@ -139,7 +139,7 @@ fn a_full_disk_charges_nothing_and_room_heals_it() {
 }
 
 #[test]
-fn expired_idempotency_records_go_in_portions_that_keep_nobody_waiting() {
+fn expired_idempotency_records_are_deleted_in_short_portions() {
     use driftlock_domain::idempotency::{Claim, Fingerprint, IdempotencyKey, KEPT_SECS};
     let folder = tempfile::tempdir().expect("a folder");
     let store = open(&folder.path().join("a.db")).expect("opens");

@@ -157,7 +157,7 @@ impl Copy {
 }
 
 #[test]
-fn the_copy_ends_up_as_the_object_is_also_when_a_period_is_learned_late() {
+fn the_mirror_equals_the_object_even_after_a_late_period() {
     let connection = database();
     let (mut object, mut copy) = (Object::new(&connection), Copy::default());
     let guessed = Period::calendar_month(now());
@@ -181,7 +181,7 @@ fn the_copy_ends_up_as_the_object_is_also_when_a_period_is_learned_late() {
 }
 
 #[test]
-fn receipts_are_told_once_they_are_an_hour_old_and_only_told_ones_are_removed() {
+fn receipts_are_mirrored_after_an_hour_and_only_mirrored_ones_are_removed() {
     let connection = database();
     let (mut object, mut copy) = (Object::new(&connection), Copy::default());
     let month = Period::calendar_month(now());
@@ -222,7 +222,7 @@ fn old_receipts_go_in_portions_until_none_is_left() {
 }
 
 #[test]
-fn only_told_audit_entries_make_room_and_the_rest_still_verifies() {
+fn only_mirrored_audit_entries_are_removed_and_the_rest_still_verifies() {
     let connection = database();
     let (mut object, mut copy) = (Object::new(&connection), Copy::default());
     let month = Period::calendar_month(now());

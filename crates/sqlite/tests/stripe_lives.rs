@@ -3,7 +3,7 @@
 
 use driftlock_domain::config::Durability;
 use driftlock_sqlite::{Options, SqliteStore};
-use driftlock_testkit::sim::{Asking, Course, Telling, live};
+use driftlock_testkit::sim::{Asking, Course, EventContent, live};
 
 #[test]
 fn any_order_with_restarts_comes_to_stripes_state() {
@@ -14,7 +14,7 @@ fn any_order_with_restarts_comes_to_stripes_state() {
             let directory = tempfile::tempdir().expect("a directory");
             let options = Options { durability: Durability::Process, ..Options::default() };
             let store = SqliteStore::open(&directory.path().join("a.db"), options).expect("opened");
-            let course = live(&store, seed, seed % 5, asking, Telling::Whole);
+            let course = live(&store, seed, seed % 5, asking, EventContent::Whole);
             assert_eq!(course, Course::Right, "seed {seed}, {asking:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! An HTTP client for tests: each call waits, which a test may.
+//! A blocking HTTP client for tests.
 
 use std::time::Duration;
 

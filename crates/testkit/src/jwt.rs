@@ -1,4 +1,4 @@
-//! JWTs as Supabase makes them, by a shared secret (RFC 7519, HS256).
+//! JWTs as Supabase makes them, signed with a shared secret (RFC 7519, HS256).
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -6,10 +6,10 @@ use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// What the tests' tokens are signed with.
+/// The secret that signs the tests' tokens.
 pub const SECRET: &str = "a-jwt-secret-of-the-tests-0123456789abcdef";
 
-/// A token of these claims.
+/// A token with these claims.
 #[must_use]
 pub fn token(claims: &Value) -> String {
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());

@@ -1,5 +1,5 @@
-//! What every store has to do, as a suite that each runs; and what tests need: a clock that is set,
-//! makers of ordinary records, real PostgreSQL, PostgREST and Redis, a double of Stripe, and a gateway in
+//! The conformance suite that every store passes, and tools for tests: a virtual clock, makers of
+//! ordinary records, real PostgreSQL, PostgREST and Redis, a double of Stripe, and a gateway in
 //! virtual time.
 
 pub mod clock;

@@ -1,4 +1,4 @@
-//! Ordinary records, so that a test says only what matters to it.
+//! Makers of ordinary records, so that a test states only what matters to it.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub fn key(number: u8, organization: u8) -> (KeyRecord, KeyHash) {
     (record, KeyHash([number; 32]))
 }
 
-/// An audit row.
+/// An audit record.
 #[must_use]
 pub fn audit(action: &str) -> AuditRecord {
     AuditRecord {

@@ -1,4 +1,4 @@
-//! Programs and libraries that npm brings, at the versions in package-lock.json.
+//! Programs and libraries from npm, at the versions in package-lock.json.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// The project's folder, with what package-lock.json names installed in its `node_modules`.
+/// The project's folder, with the packages of package-lock.json installed in `node_modules`.
 ///
 /// # Panics
 /// When Node.js or npm is missing, or `npm ci` fails.
@@ -27,7 +27,7 @@ pub fn project() -> &'static Path {
     })
 }
 
-/// Whether every package that is not for another system is there, at its version.
+/// Whether every package for this system is installed at its version.
 fn is_installed(root: &Path) -> bool {
     let read = |file: PathBuf| -> Option<Value> {
         serde_json::from_slice(&std::fs::read(file).ok()?).ok()

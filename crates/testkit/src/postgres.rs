@@ -1,4 +1,5 @@
-//! A PostgreSQL of a test's own: a cluster in a temporary folder, on a free port, that ends with it.
+//! A PostgreSQL cluster for one test, in a temporary folder and on a free port. It ends with the
+//! test.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,17 +10,17 @@ use std::time::{Duration, Instant};
 use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
 
-/// How long a cluster may take to start or stop.
+/// The maximum time of starting or stopping a cluster.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The only role that the cluster lets in by password; a test that wants it makes it.
+/// The only role with a password login; a test that needs the role creates it.
 pub const LOCKED: &str = "locked";
 
-/// A running cluster. It survives its server's kill, but no power failure: nothing is synced.
+/// A running cluster. It survives a kill of its server, but no power failure, since fsync is off.
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
-    /// What is not kept goes with the cluster.
+    /// A temporary folder is removed with the cluster.
     temporary: Option<TempDir>,
     programs: PathBuf,
     port: u16,
@@ -29,7 +30,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one.
+    /// Starts a cluster.
     ///
     /// # Panics
     /// When PostgreSQL 15 or later is missing, or does not start.
@@ -38,7 +39,7 @@ impl Cluster {
         Self::start_with(&[])
     }
 
-    /// Starts one with settings of its own, as `name=value`.
+    /// Starts a cluster with additional settings, as `name=value`.
     ///
     /// # Panics
     /// As [`Self::start`].
@@ -49,7 +50,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts the one that is kept in a folder, or a new one there, that stays.
+    /// Starts the cluster in a folder, or creates one there. The folder is not removed.
     ///
     /// # Panics
     /// As [`Self::start`].
@@ -71,7 +72,8 @@ impl Cluster {
         self.boot();
     }
 
-    /// Starts one that speaks TLS, too, with a certificate of its own making; the certificate's file.
+    /// Starts a cluster that also takes TLS, with a new certificate; returns the certificate's
+    /// file.
     ///
     /// # Panics
     /// As [`Self::start`].
@@ -129,7 +131,7 @@ impl Cluster {
         format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
-    /// Makes a database, like a template or empty; its name.
+    /// Creates a database, empty or from a template; returns its name.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -155,7 +157,7 @@ impl Cluster {
         assert!(output.status.success(), "{script}: {said}");
     }
 
-    /// Runs statements; the rows, one a line, columns apart by `|`.
+    /// Runs statements; returns the rows, one per line, with columns separated by `|`.
     ///
     /// # Panics
     /// When one fails.
@@ -163,7 +165,7 @@ impl Cluster {
         self.try_sql(database, statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
     }
 
-    /// Runs statements; the rows, or what PostgreSQL says.
+    /// Runs statements; returns the rows or PostgreSQL's error.
     ///
     /// # Errors
     /// The error's text.
@@ -171,7 +173,7 @@ impl Cluster {
         ask(&self.programs.join("psql"), &self.url(database), statements)
     }
 
-    /// As [`Self::try_sql`], for whoever asks while the cluster is stopped and started.
+    /// As [`Self::try_sql`], for tests that stop and start the cluster meanwhile.
     pub fn asker(&self, database: &str) -> impl Fn(&str) -> Result<String, String> + use<> {
         let (psql, url) = (self.programs.join("psql"), self.url(database));
         move |statements| ask(&psql, &url, statements)
@@ -183,7 +185,7 @@ impl Cluster {
         self.boot();
     }
 
-    /// Of everybody else none is asked for.
+    /// All other roles log in without a password.
     fn demand_passwords(&self) {
         let file = self.data().join("pg_hba.conf");
         let rules = std::fs::read_to_string(&file).expect("it was made");
@@ -211,7 +213,7 @@ impl Cluster {
         }
     }
 
-    /// Has the disk have everything that was written, also while the server did not care.
+    /// Syncs all written data to the disk, since the server runs without fsync.
     ///
     /// # Panics
     /// When that fails.
@@ -220,16 +222,16 @@ impl Cluster {
         run(self.program("initdb").args(["--sync-only", "-D"]).arg(self.data()));
     }
 
-    /// Stops the server and leaves it so, until [`Self::boot`].
+    /// Stops the server until [`Self::boot`].
     pub fn shut_down(&mut self) {
         self.stop("INT");
     }
 
-    /// Has every process of the server stand still, as a machine does that was cut off: it accepts
-    /// connections and answers nothing.
+    /// Freezes every process of the server, like a machine that was cut off: it accepts connections
+    /// and answers nothing.
     ///
     /// # Panics
-    /// When one cannot be told.
+    /// When a process cannot be signalled.
     pub fn freeze(&self) -> Frozen {
         let all =
             "select string_agg(pid::text, ' ') from pg_stat_activity where pid <> pg_backend_pid()";
@@ -254,7 +256,7 @@ impl Cluster {
         self.folder.join("data")
     }
 
-    /// A program of PostgreSQL's, which runs as no root.
+    /// A program of PostgreSQL. If this process is root, the program runs as another user.
     fn program(&self, name: &str) -> Command {
         let path = self.programs.join(name);
         let Some(user) = other_user() else { return Command::new(path) };
@@ -268,12 +270,12 @@ impl Cluster {
     }
 }
 
-/// A server that stands still until this is dropped.
+/// A frozen server. It continues when this is dropped.
 #[derive(Debug)]
 pub struct Frozen(Vec<String>);
 
 impl Frozen {
-    /// Has these processes stand still.
+    /// Freezes these processes.
     pub(crate) fn stop(processes: Vec<String>) -> Self {
         run(Command::new("kill").args(["-s", "STOP"]).args(&processes));
         Self(processes)
@@ -282,7 +284,7 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // One that ended meanwhile needs no telling.
+        // A process may have ended meanwhile.
         let _ = Command::new("kill").args(["-s", "CONT"]).args(&self.0).output();
     }
 }
@@ -304,10 +306,10 @@ fn ask(psql: &Path, url: &str, statements: &str) -> Result<String, String> {
     }
 }
 
-/// The newest PostgreSQL's programs.
+/// The folder with the programs of the newest installed PostgreSQL.
 fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // A folder may hold a link to one of them, and not the others.
+    // A folder may contain only some of the programs.
     let is_whole = |folder: &PathBuf| {
         ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file())
     };
@@ -325,7 +327,7 @@ fn programs() -> PathBuf {
     )
 }
 
-/// PostgreSQL refuses to run as root; whom it runs as instead.
+/// The user to run PostgreSQL as, if this process is root: PostgreSQL refuses root.
 fn other_user() -> Option<&'static str> {
     let id = Command::new("id").arg("-u").output().expect("id runs");
     (id.stdout.trim_ascii() == b"0").then_some("nobody")

@@ -1,5 +1,5 @@
-//! A Redis of a test's own: on a free port, without anything on disk, gone with the test. Where there is
-//! a `valkey-server` on the PATH, what is told to runs with one, too.
+//! A Redis server for one test: on a free port, without files on disk. It ends with the test. If
+//! there is a `valkey-server` on the PATH, tests with [`on_each_server`] run with it, too.
 
 use std::cell::Cell;
 use std::fs;
@@ -12,26 +12,26 @@ use tempfile::TempDir;
 
 use crate::port::free_port;
 
-/// How long the server may take to start.
+/// The maximum time of starting the server.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The servers that tests know, by their programs. The first has to be there.
+/// The known servers, by program name. The first one is required.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 
 thread_local! {
-    /// What this thread's tests start.
+    /// The server that this thread's tests start.
     static PROGRAM: Cell<&str> = const { Cell::new(PROGRAMS[0]) };
 }
 
-/// Runs a test once with each server that is there; which ones it prints.
+/// Runs a test once with each installed server, and prints their names.
 ///
 /// # Panics
-/// When the test fails, or a server is no server.
+/// When the test fails, or a server does not start.
 pub fn on_each_server(test: impl Fn()) {
     for program in PROGRAMS {
         match Command::new(program).arg("--version").output() {
-            Ok(told) => {
-                eprintln!("with {}", String::from_utf8_lossy(&told.stdout).trim());
+            Ok(output) => {
+                eprintln!("with {}", String::from_utf8_lossy(&output.stdout).trim());
                 PROGRAM.set(program);
                 test();
             }
@@ -55,7 +55,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one.
+    /// Starts a server.
     ///
     /// # Panics
     /// When Redis is missing, or does not start.
@@ -64,7 +64,7 @@ impl Redis {
         Self::start_with(&[])
     }
 
-    /// Starts one with these arguments.
+    /// Starts a server with these arguments.
     ///
     /// # Panics
     /// When Redis is missing, or does not start.
@@ -82,14 +82,14 @@ impl Redis {
         redis
     }
 
-    /// Its URL, without credentials.
+    /// The server's URL, without credentials.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
 
-    /// Starts one that also takes TLS, with a certificate that it makes; its `rediss:` URL, and the
-    /// certificate's file (PEM).
+    /// Starts a server that also takes TLS, with a new certificate; returns its `rediss:` URL and
+    /// the certificate's file (PEM).
     ///
     /// # Panics
     /// When Redis is missing, has no TLS, or does not start.
@@ -118,10 +118,10 @@ impl Redis {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Runs a command; what the server answers.
+    /// Runs a command; returns the server's answer.
     ///
     /// # Panics
-    /// When it cannot be asked.
+    /// When the server does not answer.
     pub fn ask(&self, command: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
         cli.args(["-p", &self.port.to_string()]).args(command);
@@ -129,7 +129,7 @@ impl Redis {
         String::from_utf8_lossy(&stdout).trim().to_owned()
     }
 
-    /// Starts the server, empty, on the port that it had.
+    /// Starts the server again, empty, on the same port.
     ///
     /// # Panics
     /// When Redis is missing, or does not start.
@@ -141,36 +141,36 @@ impl Redis {
         server.args(&self.settings).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
         self.server = Some(server.spawn().expect(MISSING));
         let began = Instant::now();
-        // With a password it answers that one is wanted.
+        // A server with a password answers that it needs one.
         while !matches!(self.ask(&["ping"]).split(' ').next(), Some("PONG" | "NOAUTH")) {
             assert!(began.elapsed() < PATIENCE, "Redis does not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Kills the server, and what it held with it.
+    /// Kills the server; its data is lost.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
-            // It may have ended by itself.
+            // The server may have ended already.
             let _ = server.kill();
             let _ = server.wait();
         }
     }
 
-    /// Has the server stand still: it accepts connections and answers nothing.
+    /// Freezes the server: it accepts connections and answers nothing.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Continues a frozen server.
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
     fn signal(&self, signal: &str) {
         let server = self.server.as_ref().expect("it runs").id().to_string();
-        let told = Command::new("kill").args(["-s", signal, &server]).status();
-        assert!(told.expect("kill runs").success());
+        let output = Command::new("kill").args(["-s", signal, &server]).status();
+        assert!(output.expect("kill runs").success());
     }
 
     fn log(&self) -> String {

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 server for doubles of other services.
 //!
-//! Each connection has a thread from the moment it is accepted, so that none waits for another's end:
-//! a client that keeps connections open, and opens several at once, finds all of them served.
+//! Each accepted connection has its own thread, so that connections do not wait for each other: a
+//! client may open several connections at once and keep them open.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-/// A server that listens until this is dropped; then its connections end, too.
+/// A server that listens until this is dropped. Then its connections end, too.
 #[derive(Debug)]
 pub(crate) struct Serving {
     address: SocketAddr,
@@ -36,7 +36,7 @@ impl Serving {
     /// Listens on a free port of this machine.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is no free port.
     pub(crate) fn start(
         answer: impl Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
@@ -53,14 +53,14 @@ impl Serving {
                 if let Ok(handle) = stream.try_clone() {
                     accepting.connections().push(handle);
                 }
-                // What goes wrong with a connection, its client finds out.
+                // The client notices errors of its connection.
                 std::thread::spawn(move || connection(stream, &*answer));
             }
         });
         Self { address, open, thread: Some(thread) }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -75,14 +75,14 @@ impl Open {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.open.stops.store(true, Ordering::Release);
-        // Whoever accepts is woken by a connection.
+        // A connection wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
-            // One that panicked has failed its test already.
+            // A thread that panicked has failed its test already.
             let _ = thread.join();
         }
         for connection in self.open.connections().drain(..) {
-            // It may have ended by itself.
+            // The connection may have ended already.
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
@@ -100,7 +100,7 @@ fn connection(
         let service = service_fn(async |request: Request<Incoming>| {
             let (head, body) = request.into_parts();
             let answered = match body.collect().await {
-                // It waits, which the connection's own thread may.
+                // Blocking is fine on the connection's own thread.
                 Ok(body) => answer(Request::from_parts(head, body.to_bytes())),
                 Err(_) => status(400),
             };

@@ -1,4 +1,5 @@
-//! `LocalCells`: concurrency never exceeds the cap (I4), on one node and on two that share a ledger.
+//! `LocalCells`: concurrency never exceeds the cap (I4), on one node and on two that share a
+//! ledger.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

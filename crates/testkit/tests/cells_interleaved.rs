@@ -1,6 +1,6 @@
-//! `LocalCells` in every order of events that a seed can bring about: answers that come late or not
-//! at all, caps that are raised, periods that turn, clients that leave. Never beyond the cap (I4);
-//! and when everything has come to rest, the last unit of it can be used, and not one withheld.
+//! `LocalCells` under random orders of events, by seed: late and missing answers, raised caps,
+//! period changes, clients that leave. Usage never exceeds the cap (I4). Once everything has ended,
+//! the last unit of the cap can be used.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ const SEEDS: u64 = 400;
 const REQUESTS: u64 = 60;
 const TTL: Duration = Duration::from_secs(2);
 
-/// A seed's dice; clones throw the same ones.
+/// The random numbers of a seed; clones share them.
 #[derive(Clone)]
 struct Dice(Rc<Cell<u64>>);
 
@@ -42,7 +42,7 @@ impl Dice {
         (state >> 11) % sides
     }
 
-    /// Lets others go first, up to some times.
+    /// Lets other futures run first, up to three times.
     async fn pause(&self) {
         for _ in 0..self.throw(4) {
             let mut is_first = true;
@@ -55,7 +55,7 @@ impl Dice {
     }
 }
 
-/// A ledger at the end of a long line, on which answers get lost.
+/// A ledger behind a slow connection that loses answers.
 #[derive(Clone)]
 struct Line {
     store: MemoryStore,
@@ -107,8 +107,8 @@ struct World {
     line: Line,
     nodes: Vec<Cells>,
     terms: Cell<Terms>,
-    /// What each client was told.
-    told: RefCell<BTreeMap<UsageId, Result<Settled, Fault>>>,
+    /// The answer to each client.
+    answers: RefCell<BTreeMap<UsageId, Result<Settled, Fault>>>,
 }
 
 /// Gives its hold back, unless it is settled.
@@ -135,14 +135,14 @@ impl World {
             .map(|number| LocalCells::new(line.clone(), clock.clone(), node(number)))
             .collect();
         let terms = Cell::new(terms(Some(10)));
-        Self { dice, clock, line, nodes, terms, told: RefCell::default() }
+        Self { dice, clock, line, nodes, terms, answers: RefCell::default() }
     }
 
     fn charge(&self, number: u64) -> Charge {
         Charge { terms: self.terms.get(), ..charge(None, usage(now(), number), None) }
     }
 
-    /// One request; `settles` once no client's leaving ends it.
+    /// One request; `settles` is set once a leaving client no longer ends it.
     async fn request(&self, number: u64, settles: Rc<Cell<bool>>) {
         let cells = &self.nodes[self.dice.throw(self.nodes.len() as u64) as usize];
         self.dice.pause().await;
@@ -157,13 +157,13 @@ impl World {
         settles.set(true);
         let id = usage(now(), number);
         let one = Settlement { usage: id, node: cells.node(), ..settlement(1, number) };
-        let mut told = cells.settle(one.clone()).await;
-        if told.is_ok() && self.dice.throw(8) == 0 {
-            // Whoever asked did not hear of it, and asks again.
-            told = cells.settle(one).await;
+        let mut answer = cells.settle(one.clone()).await;
+        if answer.is_ok() && self.dice.throw(8) == 0 {
+            // The caller did not get the answer, and asks again.
+            answer = cells.settle(one).await;
         }
         held.hold = None;
-        self.told.borrow_mut().insert(id, told);
+        self.answers.borrow_mut().insert(id, answer);
         self.is_within_the_cap();
     }
 
@@ -197,7 +197,7 @@ impl World {
                 2 => self.clock.advance(Duration::from_millis(500)),
                 _ => {
                     for cells in &self.nodes {
-                        // What is not done at this round is done at another.
+                        // What this round does not do, a later one does.
                         let _ = cells.tend().await;
                     }
                 }
@@ -215,7 +215,7 @@ impl World {
         self.terms.set(Terms::free(period, 10, Some(10)));
     }
 
-    /// Everything that was begun comes to an end.
+    /// Ends everything that was begun.
     fn come_to_rest(self: &Rc<Self>) {
         let mut tasks: Vec<Task> = Vec::new();
         for number in 0..REQUESTS {
@@ -236,22 +236,22 @@ impl World {
             }
         }
         self.line.is_calm.set(true);
-        // What is only to be told is asked for again a while after no answer came.
+        // A report to the ledger without an answer is repeated after a while.
         self.clock.advance(Duration::from_secs(10));
-        // Settlements are voided in the first round, and what that frees is known after the second.
+        // The first round voids settlements; the second learns which units that freed.
         for cells in self.nodes.iter().chain(&self.nodes) {
             block_on(cells.tend()).expect("the line is calm");
         }
     }
 
-    /// What the clients were told is in the ledger, and nothing else.
+    /// The ledger has exactly the settlements that clients were answered with.
     fn all_receipts_are_there(&self) {
         for number in 0..REQUESTS {
             let id = usage(now(), number);
             let receipt = block_on(self.line.store.receipt(id)).expect("read");
-            let told = self.told.borrow().get(&id).cloned();
-            let is_charged = matches!(told, Some(Ok(settled)) if settled.counts());
-            assert_eq!(receipt.is_some(), is_charged, "{told:?}");
+            let answer = self.answers.borrow().get(&id).cloned();
+            let is_charged = matches!(answer, Some(Ok(settled)) if settled.counts());
+            assert_eq!(receipt.is_some(), is_charged, "{answer:?}");
         }
     }
 

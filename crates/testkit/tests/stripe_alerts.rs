@@ -1,4 +1,4 @@
-//! What people are told of a subscription's course, each once.
+//! Alerts about a subscription, each raised once.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ struct World {
     clock: VirtualClock,
     process: Sim<MemoryStore>,
     life: Life,
-    told: usize,
+    delivered: usize,
 }
 
 impl World {
@@ -45,14 +45,14 @@ impl World {
         life.subscribe(&standard, start);
         life.checkout();
         let process = Sim::start(&store, &clock, &double, Asking::Offline, &config());
-        Self { store, clock, process, life, told: 0 }
+        Self { store, clock, process, life, delivered: 0 }
     }
 
     /// Delivers what happened since the last time.
-    fn tell(&mut self) {
+    fn deliver(&mut self) {
         self.clock.advance(self.life.now().since(self.clock.now()));
-        let news = self.life.events()[self.told..].to_vec();
-        self.told += news.len();
+        let news = self.life.events()[self.delivered..].to_vec();
+        self.delivered += news.len();
         for event in news {
             assert_eq!(run(self.process.deliver(event.to_string().as_bytes())), 200);
         }
@@ -70,25 +70,25 @@ impl World {
 }
 
 #[test]
-fn the_end_of_a_trial_is_told_once() {
+fn the_end_of_a_trial_raises_one_alert() {
     let mut world = World::new(Start::Trial(14));
-    world.tell();
+    world.deliver();
     assert_eq!(world.count(AlertKind::TrialEnding), 0);
     world.life.wait(DAY * 11);
     world.life.announce_trial_end();
-    world.tell();
+    world.deliver();
     assert_eq!(world.count(AlertKind::TrialEnding), 1);
     world.life.announce_trial_end();
-    world.tell();
+    world.deliver();
     assert_eq!(world.count(AlertKind::TrialEnding), 1);
 }
 
 #[test]
-fn the_end_of_the_grace_time_is_told_a_day_before_and_once() {
+fn the_end_of_the_grace_time_raises_one_alert_a_day_before() {
     let mut world = World::new(Start::Paid);
     world.life.renew();
     world.life.fail();
-    world.tell();
+    world.deliver();
     assert_eq!(world.count(AlertKind::PaymentFailed), 1);
     world.look_after();
     assert_eq!(world.count(AlertKind::GraceEnding), 0, "there are days left");
@@ -103,47 +103,47 @@ fn the_end_of_the_grace_time_is_told_a_day_before_and_once() {
 }
 
 #[test]
-fn a_payment_before_the_end_leaves_nothing_to_be_told() {
+fn a_payment_before_the_end_prevents_the_alert() {
     let mut world = World::new(Start::Paid);
     world.life.renew();
     world.life.fail();
     world.life.wait(DAY);
     world.life.pay();
-    world.tell();
+    world.deliver();
     world.clock.advance(DAY * 5 + Duration::from_secs(3_600));
     world.look_after();
     assert_eq!(world.count(AlertKind::GraceEnding), 0);
 }
 
 #[test]
-fn each_dispute_and_a_second_live_subscription_are_told() {
+fn each_dispute_and_a_second_live_subscription_raise_an_alert() {
     let mut world = World::new(Start::Paid);
     world.life.dispute();
-    world.tell();
+    world.deliver();
     assert_eq!(world.count(AlertKind::ChargeDisputed), 1);
     world.life.close_dispute();
     world.life.wait(DAY);
     world.life.dispute();
-    world.tell();
+    world.deliver();
     assert_eq!(world.count(AlertKind::ChargeDisputed), 2);
     assert_eq!(world.count(AlertKind::SeveralSubscriptions), 0);
     let growth = world.life.params().upgrade.clone();
     world.life.subscribe(&growth, Start::Paid);
-    world.tell();
+    world.deliver();
     assert_eq!(world.count(AlertKind::SeveralSubscriptions), 1);
 }
 
 #[test]
-fn a_downgrade_tells_at_once_what_the_smaller_plan_reaches() {
+fn a_downgrade_raises_the_alerts_of_the_smaller_plan_at_once() {
     let mut world = World::new(Start::Paid);
     let (standard, growth) = {
         let params = world.life.params();
         (params.price.clone(), params.upgrade.clone())
     };
     world.life.change_price(&growth);
-    world.tell();
+    world.deliver();
     let period = world.life.subscriptions()[0].period;
-    // 300,000 units are nothing of the greater plan, and all that the smaller one allows.
+    // 300,000 units reach no threshold of the larger plan, and the cap of the smaller one.
     let terms = Terms::free(period, 2_000_000, Some(2_400_000));
     let ask = LeaseAsk { terms, ..ask(None, 0, 300_000) };
     run(world.store.lease(organization_id(1), node(1), &ask, now())).expect("leased");
@@ -153,7 +153,7 @@ fn a_downgrade_tells_at_once_what_the_smaller_plan_reaches() {
     for _ in 0..2 {
         world.life.wait(DAY);
         world.life.change_price(&standard);
-        world.tell();
+        world.deliver();
         for kind in [
             AlertKind::Usage70Percent,
             AlertKind::Usage90Percent,
@@ -165,6 +165,6 @@ fn a_downgrade_tells_at_once_what_the_smaller_plan_reaches() {
         }
         world.life.wait(DAY);
         world.life.change_price(&growth);
-        world.tell();
+        world.deliver();
     }
 }

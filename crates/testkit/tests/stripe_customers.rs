@@ -1,5 +1,5 @@
-//! An organization's customer at Stripe: made once however Stripe fails, made anew when it was deleted,
-//! and moved only from one that is not living.
+//! An organization's customer at Stripe: made once however Stripe fails, made anew when it was
+//! deleted, and moved only from one that is not living.
 
 use std::time::Duration;
 

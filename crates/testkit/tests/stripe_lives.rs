@@ -1,12 +1,12 @@
-//! I6 through the whole way: signed deliveries in any order, doubled, late and lost in between, with
-//! restarts at any step, asking Stripe or not, come to Stripe's own state.
+//! I6 through the whole way: signed deliveries in any order, doubled, late and lost in between,
+//! with restarts at any step, asking Stripe or not, come to Stripe's own state.
 //!
-//! `DRIFTLOCK_LIVES` sets how many lives; each is lived in [`ORDERS`] orders of arrival. Over SQLite:
-//! `crates/sqlite/tests/stripe_lives.rs`.
+//! `DRIFTLOCK_LIVES` sets how many lives; each is lived in [`ORDERS`] orders of arrival. Over
+//! SQLite: `crates/sqlite/tests/stripe_lives.rs`.
 
 use driftlock_domain::lease::Sharing;
 use driftlock_gateway::memory::MemoryStore;
-use driftlock_testkit::sim::{Asking, Course, Telling, live};
+use driftlock_testkit::sim::{Asking, Course, EventContent, live};
 
 const ORDERS: u64 = 5;
 
@@ -19,7 +19,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// How many runs of so many lives were repaired by a comparison with Stripe, and of how many.
-fn repaired(name: &str, lives: u64, askings: &[Asking], telling: Telling) -> (u64, u64) {
+fn repaired(name: &str, lives: u64, askings: &[Asking], content: EventContent) -> (u64, u64) {
     let (mut repaired, mut runs) = (0, 0);
     // Lives of different seeds do not overlap.
     let first = number("DRIFTLOCK_SEED").unwrap_or(0) << 32;
@@ -28,7 +28,7 @@ fn repaired(name: &str, lives: u64, askings: &[Asking], telling: Telling) -> (u6
             for asking in askings {
                 let store = MemoryStore::new(Sharing::Whole);
                 runs += 1;
-                let course = live(&store, seed, order, *asking, telling);
+                let course = live(&store, seed, order, *asking, content);
                 repaired += u64::from(course == Course::Repaired);
             }
         }
@@ -42,7 +42,7 @@ fn repaired(name: &str, lives: u64, askings: &[Asking], telling: Telling) -> (u6
 #[test]
 fn any_order_with_restarts_comes_to_stripes_state() {
     let (repaired, _) =
-        repaired("ordered", lives(150), &[Asking::Offline, Asking::Online], Telling::Whole);
+        repaired("ordered", lives(150), &[Asking::Offline, Asking::Online], EventContent::Whole);
     assert_eq!(repaired, 0, "created and previous_attributes determine the order of all of these");
 }
 
@@ -51,10 +51,14 @@ fn what_nothing_orders_is_counted_and_repaired() {
     // Each run that is not right is repaired, or it fails.
     let some = lives(150) / 3;
     let (repaired, runs) =
-        repaired("unordered offline", some, &[Asking::Offline], Telling::WithoutPrevious);
+        repaired("unordered offline", some, &[Asking::Offline], EventContent::WithoutPrevious);
     assert!(repaired > 0, "some of it has to be guessed wrongly, or this shows nothing");
     assert!(repaired < runs / 2, "whole seconds order the most of it: {repaired} of {runs}");
-    let (repaired, _) =
-        self::repaired("unordered online", some / 5, &[Asking::Online], Telling::WithoutPrevious);
+    let (repaired, _) = self::repaired(
+        "unordered online",
+        some / 5,
+        &[Asking::Online],
+        EventContent::WithoutPrevious,
+    );
     assert_eq!(repaired, 0, "whoever asks Stripe needs no order");
 }

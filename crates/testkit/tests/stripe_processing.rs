@@ -110,7 +110,7 @@ fn deliver(process: &Sim<MemoryStore>, event: &Value) {
 }
 
 #[test]
-fn meter_errors_are_fetched_and_told_to_whom_they_name() {
+fn meter_errors_are_fetched_and_alert_the_organizations_they_name() {
     let world = World::new().with_report();
     let thin = world.thin();
     let named = world.identifier();
@@ -129,7 +129,7 @@ fn meter_errors_are_fetched_and_told_to_whom_they_name() {
 }
 
 #[test]
-fn meter_errors_that_name_nobody_are_told_to_whoever_told_of_usage() {
+fn meter_errors_without_a_name_alert_all_that_reported_usage() {
     for (asking, data) in [
         (Asking::Offline, None),
         (Asking::Online, None),

@@ -40,8 +40,8 @@ fn answers_have_the_shapes_of_the_published_objects() {
     compare("billing.meter_event-OBJECT__2026-07-29.dahlia", &event);
 }
 
-/// Every member of the published object is in the answer, down to those of its lists' rows, and what
-/// both share is of the same kind in both.
+/// Every member of the published object is in the answer, down to those of its lists' rows, and
+/// what both share is of the same kind in both.
 fn compare(name: &str, answer: &Value) {
     let folder = std::env::var_os("DRIFTLOCK_STRIPE_FIXTURES").map(PathBuf::from);
     let folder = folder.expect("DRIFTLOCK_STRIPE_FIXTURES is set");

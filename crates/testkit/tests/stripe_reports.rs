@@ -1,4 +1,5 @@
-//! What is reported to Stripe when terms change, a subscription is cancelled at once, or a clock leapt.
+//! What is reported to Stripe when terms change, a subscription is cancelled at once, or a clock
+//! leapt.
 
 use std::time::Duration;
 

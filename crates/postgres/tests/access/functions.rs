@@ -145,7 +145,7 @@ fn every_function_stands_here() {
 }
 
 #[test]
-fn whoever_runs_with_its_owners_rights_has_a_fixed_path() {
+fn functions_with_their_owners_rights_have_a_fixed_path() {
     let database = Database::new();
     let loose = database.sql(
         "select oid::regprocedure from pg_proc \
@@ -178,7 +178,7 @@ fn the_gateways_functions_are_the_services_alone() {
 }
 
 #[test]
-fn what_they_are_made_of_is_nobodys() {
+fn internal_functions_are_callable_by_no_role() {
     let database = Database::new();
     for who in ["anon", "authenticated", "service_role"] {
         let open = database.sql(&format!(
@@ -195,7 +195,7 @@ fn what_they_are_made_of_is_nobodys() {
 }
 
 #[test]
-fn nobody_else_makes_anything_in_the_schemas() {
+fn only_the_owner_creates_objects_in_the_schemas() {
     let database = Database::new();
     let statements = ["create table public.mine ()", "create table driftlock.mine ()"];
     let statements = statements.map(str::to_owned);

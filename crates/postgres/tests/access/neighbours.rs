@@ -26,7 +26,7 @@ const OWNED: [&str; 3] = ["subscriptions", "quota_policy", "dunning_states"];
 const LISTS: [&str; 2] = ["plans", "plan_price_map"];
 
 #[test]
-fn they_stay_and_nobody_but_the_service_writes_them() {
+fn project_tables_stay_and_only_the_service_writes_them() {
     let database = Database::over(BEFORE);
     let mut wrong = Vec::new();
     for who in Who::ALL {

@@ -216,7 +216,7 @@ fn key_hashes_are_readable_by_no_user() {
 }
 
 #[test]
-fn nobody_but_the_service_writes() {
+fn only_the_service_writes() {
     let database = Database::new();
     let mut wrong = Vec::new();
     for who in Who::ALL {

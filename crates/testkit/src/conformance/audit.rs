@@ -1,4 +1,4 @@
-//! I9: one chain per organization, whoever writes to it.
+//! I9: one hash chain per organization, for all writers.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(super) async fn tampering_is_found(store: impl Store) {
     assert_eq!(verdict(&entries[..3], Some(head)).first_bad_seq, Some(4));
 }
 
-pub(super) async fn old_entries_go_and_the_rest_holds(store: impl Store) {
+pub(super) async fn old_entries_are_removed_and_the_rest_verifies(store: impl Store) {
     let id = organization_id(1);
     let day = |days: u32| now().plus(DAY * days);
     let row = |days| (id, AuditRecord { at: day(days), ..audit("a") });
@@ -88,7 +88,7 @@ pub(super) async fn old_entries_go_and_the_rest_holds(store: impl Store) {
     assert!(found.ok, "an export's head is still met: {found:?}");
     assert!(!verdict(&rest, None).ok);
 
-    // All of it may go: what tells of it stays, and the chain goes on.
+    // All entries may be removed: the entry about the removal stays, and the chain continues.
     assert_eq!(store.prune(id, day(7), day(9)).await.expect("pruned"), 4);
     store.append(vec![row(9)]).await.expect("written");
     let rest = store.entries(id, 0, 100).await.expect("read");
@@ -98,8 +98,8 @@ pub(super) async fn old_entries_go_and_the_rest_holds(store: impl Store) {
     assert_eq!(store.entries(other, 0, 9).await.expect("read").len(), 1, "others keep theirs");
 }
 
-/// Whoever may write to the store swaps the logs of two organizations, or deletes the oldest rows and
-/// appends an entry that says that retention did.
+/// Someone with write access to the store swaps the logs of two organizations, or deletes the
+/// oldest entries and appends an entry that claims that retention did.
 pub(super) async fn forged_beginnings_are_found(store: impl Store) {
     let (id, other) = (organization_id(1), organization_id(2));
     let rows = |of: OrganizationId| {

@@ -1,4 +1,4 @@
-//! Two nodes' cells over one ledger: I4 where leases are chunks, and I1 for every receipt.
+//! The cells of two nodes over one ledger: I4 with leases of chunks, and I1 for every receipt.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::clock::VirtualClock;
 use crate::make::{charge, node, now, organization_id, settlement, usage};
 
 const CAP: u64 = 120;
-/// Requests under way at once.
+/// Concurrent requests.
 const AT_ONCE: u64 = 16;
-/// Longer than a lease lives.
+/// Longer than the lifetime of a lease.
 const LATER: Duration = Duration::from_secs(3);
-/// Rounds in which nothing but what leases still held can come back.
+/// Extra rounds, in which only units of expired leases become free.
 const ROUNDS_MAX: usize = 40;
 
 /// A store that two nodes' cells share.
@@ -56,7 +56,8 @@ impl<S: Ledger> Ledger for Shared<'_, S> {
 
 type Cells<'a, S> = LocalCells<Shared<'a, S>, VirtualClock>;
 
-/// One request: its receipt, if it was settled; every seventh fails and gives its unit back.
+/// One request; returns its id if it was settled. Every seventh request fails and releases its
+/// unit.
 async fn request<S: Store>(cells: &Cells<'_, S>, number: u64) -> Result<Option<UsageId>, Denial> {
     let (organization, id) = (organization_id(1), usage(now(), number));
     let admitted = match cells.admit(organization, &charge(Some(CAP), id, None)).await {
@@ -110,7 +111,7 @@ pub(super) async fn two_nodes_on_one_ledger_settle_exactly_the_cap(store: impl S
             if matches!(denied, Some(Denial::QuotaExceeded { .. })) {
                 break;
             }
-            // What a node still leases comes back when its lease ends.
+            // The units that a node still leases become free when its lease ends.
             clock.advance(LATER);
             for cells in &nodes {
                 cells.tend().await.expect("the store answers");

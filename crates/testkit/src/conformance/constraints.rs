@@ -1,8 +1,9 @@
-//! A unique constraint that is not ours: a project's own, or one that somebody added. A row of ours
-//! that violates it is an error, never "it is there already", so that nothing is lost without a word.
+//! Unique constraints that are not ours: of the project, or added by somebody. A row of ours that
+//! violates one is an error, never "it exists already", so that no write is lost silently.
 //!
-//! The constraint lets a table have one row. Each case writes that row, again where a repetition is
-//! allowed, then another one: this fails. Once the constraint is gone, the same write succeeds.
+//! The constraint lets a table have only one row. Each case writes that row, repeats the write if
+//! repetition is allowed, then writes another row, which fails. After the constraint is removed,
+//! the same write succeeds.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::stripe::StripeDouble;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A store of which one table may have one row.
+/// A store with a table that may have only one row.
 pub struct Constrained<S> {
     /// The store.
     pub store: S,
@@ -39,7 +40,8 @@ pub struct Constrained<S> {
     pub lift: Box<dyn FnOnce()>,
 }
 
-/// Runs every case; `make` gives a store whose table of this name may have one row. How many there are.
+/// Runs every case and returns how many there are. `make` returns a store in which the table of the
+/// given name may have only one row.
 ///
 /// # Panics
 /// When a case fails.
@@ -59,7 +61,7 @@ pub fn run_constrained<S: SimStore>(make: impl Fn(&str) -> Constrained<S>) -> us
     8 + settled.len()
 }
 
-/// It is neither done nor taken for done.
+/// The write is neither done nor counted as done.
 fn refused<T>(answer: Result<T, Fault>, what: &str) {
     let Err(fault) = answer else { panic!("{what}: it violates a constraint") };
     assert_ne!(fault.kind, FaultKind::Conflict, "{what}: {fault}");
@@ -214,7 +216,7 @@ async fn settlements<S: SimStore>(Constrained { store, lift }: Constrained<S>, t
     let again = store.settle(one, now()).await.expect("answered");
     assert!(matches!(again, Settled::Repeated { .. }), "{table}: {again:?}");
 
-    // One that needs another row of each of these tables.
+    // A settlement that needs another row in each of these tables.
     let later = now().plus(HOUR);
     let mut other = Settlement { claim: Some(claim(2)), ..settlement(1, 2) };
     other.route = "POST /api/v1/analyze".into();

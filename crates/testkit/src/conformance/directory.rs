@@ -26,10 +26,10 @@ pub(super) async fn organizations_are_made_once_and_patched(store: impl Store) {
     let found = store.organization(made.id).await.expect("read").expect("it exists");
     assert_eq!((found.name.as_str(), found.requests_per_minute), ("Other", None));
 
-    let nobody = store
+    let missing = store
         .patch_organization(organization_id(9), OrganizationPatch::default(), audit("x"))
         .await;
-    assert_eq!(nobody, Ok(None));
+    assert_eq!(missing, Ok(None));
     assert_eq!(store.head(organization_id(9)).await.expect("read").seq, 0, "nothing was written");
 }
 

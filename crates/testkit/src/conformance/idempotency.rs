@@ -13,7 +13,7 @@ use driftlock_domain::usage::{Settled, Settlement};
 use super::Store;
 use crate::make::{ask, node, now, organization_id, settlement, usage};
 
-/// How long a claim holds at most.
+/// The maximum lifetime of a claim.
 const LIFETIME: Duration = Duration::from_secs(60);
 const CLAIM: Claim = Claim { key: IdempotencyKey([7; 32]), fingerprint: Fingerprint([8; 32]) };
 
@@ -52,17 +52,17 @@ pub(super) async fn a_charge_and_its_answer_are_one_commit(store: impl Store) {
         panic!("it is kept")
     };
     assert_eq!((kept.usage, kept.answer), (one.usage, Some(answer())));
-    // Sent again, since whether it was committed was not known.
+    // Sent again, since the outcome of the commit was unknown.
     let again = store.settle(one.clone(), now()).await.expect("settled");
     assert!(matches!(again, Settled::Repeated { .. }));
-    // Another request's, which lost its claim, changes nothing.
+    // A settlement of another request that lost its claim changes nothing.
     let other = KeptAnswer { body: b"other".to_vec(), ..answer() };
     let other =
         Settlement { answer: Some(Arc::new(other)), claim: Some(CLAIM), ..settlement(1, 2) };
     assert_eq!(store.settle(other, now()).await, Ok(Settled::Refused));
     let kept = store.kept(organization, &CLAIM.key, now()).await.expect("read");
     assert_eq!(kept.and_then(|kept| kept.answer), Some(answer()));
-    // The next one under the key finds nothing of the one before.
+    // The next request with the key finds nothing of the one before.
     let after = now().plus(Duration::from_secs(KEPT_SECS + 1));
     let late = Settlement { claim: Some(CLAIM), ..settlement(1, 3) };
     assert!(matches!(store.settle(late, after).await, Ok(Settled::Committed { .. })));
@@ -90,7 +90,7 @@ pub(super) async fn that_an_answer_was_not_kept_is_kept(store: impl Store) {
     assert_eq!(claim(&store, usage(now(), 1), now()).await, Claimed::Own);
     let (one, settled) = claimed(&store, 1).await;
     assert!(matches!(settled, Settled::Committed { .. }));
-    // Sent again, since whether it was committed was not known: an answer comes too late.
+    // Sent again, since the outcome of the commit was unknown: an answer now is too late.
     let late = Settlement { answer: Some(Arc::new(answer())), ..one.clone() };
     assert!(matches!(store.settle(late, now()).await, Ok(Settled::Repeated { .. })));
     let last = now().plus(Duration::from_secs(KEPT_SECS));

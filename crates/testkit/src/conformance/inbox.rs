@@ -1,4 +1,4 @@
-//! Stripe's events: kept once, committed whole or not at all, listed and replayed.
+//! The event inbox: events are stored once, commits are atomic, events are listed and replayed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -98,14 +98,14 @@ pub(super) async fn a_purchase_changes_neither_the_own_plan_nor_the_contract(sto
     assert_eq!((found.plan.as_str(), found.contract), ("developer", Some(contract.clone())));
     assert_eq!(found.purchases, Some(purchases("growth")), "to the last member");
 
-    // The next commit takes the place of what was bought, and of nothing else.
+    // The next commit replaces only what was bought.
     let next = BillingCommit { purchases: purchases("standard"), ..commit(1, &[]) };
     assert!(store.commit(next).await.expect("committed"));
     let found = read().await;
     assert_eq!((found.plan.as_str(), found.contract), ("developer", Some(contract)));
     assert_eq!(found.purchases, Some(purchases("standard")));
 
-    // An operator ends the contract, and what was bought stays.
+    // An operator ends the contract: what was bought stays.
     let end = OrganizationPatch { contract: Some(None), ..OrganizationPatch::default() };
     let ended = store.patch_organization(id, end, audit("organization.update")).await;
     let ended = ended.expect("patched").expect("there");
@@ -155,7 +155,9 @@ pub(super) async fn of_two_commits_from_one_reading_the_first_counts(store: impl
     assert!(store.commit(commit(1, &[])).await.expect("committed"), "and the next one follows");
 }
 
-pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: impl Store) {
+pub(super) async fn an_event_that_cannot_be_processed_waits_dies_and_is_replayed(
+    store: impl Store,
+) {
     let day = Duration::from_secs(86_400);
     let young =
         Delivery { received_at: now().plus(day), ..delivery("evt_2", DeliveryState::Pending) };
@@ -166,8 +168,9 @@ pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: i
     since.sort_unstable();
     assert_eq!(since, [now(), now().plus(day)]);
     let later = now().plus(2 * day);
-    let wait = |give_up_since| Postponed { error: "nobody's".into(), until: later, give_up_since };
-    // Hundreds of tries within seconds give up nothing: time does.
+    let wait =
+        |give_up_since| Postponed { error: "no organization".into(), until: later, give_up_since };
+    // Hundreds of tries within seconds are not enough to give up: time is.
     for _ in 0..400 {
         store.postpone(CUSTOMER, wait(now().minus(day))).await.expect("noted");
     }
@@ -175,7 +178,7 @@ pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: i
     assert_eq!(store.due(later, 9).await.expect("read"), [CUSTOMER]);
     let entry = store.event("evt_1").await.expect("read").expect("there");
     assert_eq!((entry.state, entry.attempts), (DeliveryState::Pending, 400));
-    assert_eq!(entry.error.as_deref(), Some("nobody's"));
+    assert_eq!(entry.error.as_deref(), Some("no organization"));
 
     store.postpone(CUSTOMER, wait(now())).await.expect("noted");
     let state = async |event| {
@@ -188,7 +191,7 @@ pub(super) async fn what_cannot_be_processed_waits_dies_and_is_replayed(store: i
     assert_eq!(state("evt_2").await.0, DeliveryState::Dead);
     assert_eq!(store.due(later, 9).await.expect("read"), [""; 0]);
 
-    // Replayed by a person, it has all the time again.
+    // After a replay by a person, the time begins again.
     let again = store.replay("evt_1", later).await.expect("replayed").expect("there");
     assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
     assert_eq!(store.due(later, 9).await.expect("read"), [CUSTOMER]);
@@ -222,7 +225,7 @@ pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations
     store.receive(delivery("evt_1", DeliveryState::Pending)).await.expect("kept");
     assert!(store.commit(commit(0, &["evt_1"])).await.expect("committed"));
 
-    // One at a time: neither patched nor made with another's.
+    // A customer belongs to one organization: neither a patch nor a new organization may take it.
     let taken = link(second, Some(CUSTOMER)).await.expect_err("it is the first one's");
     assert_eq!(taken.kind, FaultKind::Conflict);
     let mut third = organization(3);
@@ -231,16 +234,16 @@ pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations
     assert_eq!(taken.expect_err("it is the first one's").kind, FaultKind::Conflict);
     link(first, Some(CUSTOMER)).await.expect("its own it may have again");
 
-    // Another customer: the old one's file still names whose it was, the new one's whose it is.
+    // The organization gets another customer: the old customer's file still names the organization.
     link(first, Some("cus_2")).await.expect("relinked");
     assert_eq!(store.customer("cus_2").await.expect("read").organization, Some(first));
     assert_eq!(store.customer(CUSTOMER).await.expect("read").organization, Some(first));
-    // What was decided before that does not hold any more.
+    // A commit that was decided before that fails.
     assert!(!store.commit(commit(1, &[])).await.expect("answered"), "its customer is another");
     assert_eq!(store.customer(CUSTOMER).await.expect("read").revision, 1, "nothing was written");
     let owner = Directory::organization(&store, first).await.expect("read").expect("there");
     assert_eq!(owner.stripe_customer_id.as_deref(), Some("cus_2"));
-    // And the old one is free to become another organization's, which begins anew.
+    // The old customer can be linked to another organization and begins with an empty state.
     link(second, Some(CUSTOMER)).await.expect("linked").expect("there");
     let file = store.customer(CUSTOMER).await.expect("read");
     assert_eq!((file.revision, file.organization), (1, Some(second)));
@@ -255,7 +258,7 @@ pub(super) async fn an_operators_link_counts_and_a_customer_is_one_organizations
     assert_eq!(owner.stripe_customer_id.as_deref(), Some(CUSTOMER));
 }
 
-pub(super) async fn what_is_no_customers_is_finished_once(store: impl Store) {
+pub(super) async fn an_event_without_a_customer_is_finished_once(store: impl Store) {
     let kind = "v1.billing.meter.error_report_triggered";
     let thin =
         Delivery { customer: None, kind: kind.into(), ..delivery("evt_1", DeliveryState::Pending) };
@@ -295,7 +298,7 @@ pub(super) async fn invoices_come_in_pages_the_newest_first(store: impl Store) {
     assert!(store.invoices(id, unknown).await.expect("read").is_empty());
 }
 
-pub(super) async fn old_events_go_once_they_had_their_effect(store: impl Store) {
+pub(super) async fn old_events_are_removed_once_processed(store: impl Store) {
     store.create_organization(&organization(1), audit("organization.create")).await.expect("made");
     for (event, state) in [
         ("evt_done", DeliveryState::Pending),
@@ -305,9 +308,10 @@ pub(super) async fn old_events_go_once_they_had_their_effect(store: impl Store) 
     ] {
         store.receive(delivery(event, state)).await.expect("kept");
     }
-    let nobodys = Delivery { customer: None, ..delivery("evt_nobodys", DeliveryState::Pending) };
-    store.receive(nobodys).await.expect("kept");
-    store.finish("evt_nobodys", now()).await.expect("done");
+    let unassigned =
+        Delivery { customer: None, ..delivery("evt_unassigned", DeliveryState::Pending) };
+    store.receive(unassigned).await.expect("kept");
+    store.finish("evt_unassigned", now()).await.expect("done");
     assert!(store.commit(commit(0, &["evt_done", "evt_needed"])).await.expect("committed"));
     store.receive(delivery("evt_waits", DeliveryState::Pending)).await.expect("kept");
 
@@ -315,7 +319,7 @@ pub(super) async fn old_events_go_once_they_had_their_effect(store: impl Store) 
     assert_eq!(store.aged(young, 9).await.expect("read"), [""; 0]);
     assert_eq!(store.forget_others(young, 9).await.expect("answered"), 0);
     assert_eq!(store.aged(old, 9).await.expect("read"), [CUSTOMER]);
-    let all = ["evt_done", "evt_dead", "evt_ignored", "evt_nobodys", "evt_waits"];
+    let all = ["evt_done", "evt_dead", "evt_ignored", "evt_unassigned", "evt_waits"];
     let forgetting = |before| Forgetting {
         customer: CUSTOMER.into(),
         events: all.map(str::to_owned).to_vec(),
@@ -323,7 +327,11 @@ pub(super) async fn old_events_go_once_they_had_their_effect(store: impl Store) 
         at: now().plus(Duration::from_secs(9)),
     };
     assert_eq!(store.forget(forgetting(young)).await.expect("answered"), 0, "it is too young");
-    assert_eq!(store.aged(old, 9).await.expect("read"), [CUSTOMER], "nobody looked at old ones");
+    assert_eq!(
+        store.aged(old, 9).await.expect("read"),
+        [CUSTOMER],
+        "old events were not checked yet"
+    );
     assert_eq!(store.forget(forgetting(old)).await.expect("answered"), 1, "the one that is done");
     assert_eq!(store.aged(old, 9).await.expect("read"), [""; 0], "the others were looked at");
     let later = now().plus(Duration::from_secs(10));

@@ -1,4 +1,4 @@
-//! Usage: I1 (once), I4 (never beyond the cap), I7 (what is shown is what counts).
+//! Usage: I1 (charged once), I4 (never beyond the cap), I7 (the usage API shows what is charged).
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn units_in(store: &impl Store, at: Timestamp, in_force: Period) -> u64 {
     let sums = store.report_sums(organization_id(1), 9).await.expect("read");
     let of_period = |usage: &UsageSummary| sums.iter().find(|sums| sums.period == usage.period);
     let outbox = usage.as_ref().and_then(of_period).map_or(0, |sums| sums.open + sums.sealed);
-    assert_eq!(units, outbox, "what is shown is what Stripe will be told");
+    assert_eq!(units, outbox, "the usage shown is what will be reported to Stripe");
     units
 }
 
@@ -46,24 +46,24 @@ pub(super) async fn a_usage_id_counts_once(store: impl Store) {
     assert_eq!(store.head(organization_id(1)).await.expect("read").seq, 1, "one audit row");
 }
 
-pub(super) async fn a_settlement_tells_the_number_of_its_nodes_lease(store: impl Store) {
+pub(super) async fn a_settlement_returns_the_number_of_its_nodes_lease(store: impl Store) {
     let lease = async |number, keep, want| {
         let ask = LeaseAsk { number, ..ask(Some(9), keep, want) };
         store.lease(organization_id(1), node(1), &ask, now()).await.expect("leased")
     };
-    let told = async |number, at| match settle(&store, settlement(1, number), at).await {
+    let lease_of = async |number, at| match settle(&store, settlement(1, number), at).await {
         Settled::Committed { lease, .. } => lease,
         not => panic!("{not:?}"),
     };
     lease(5, 0, 1).await;
-    assert_eq!(told(1, now()).await, Some(5));
+    assert_eq!(lease_of(1, now()).await, Some(5));
     assert_eq!(lease(7, 0, 0).await.reserved, Some(0), "nothing is kept");
-    assert_eq!(told(2, now()).await, Some(7));
+    assert_eq!(lease_of(2, now()).await, Some(7));
     let granted = lease(8, 1, 1).await;
     assert_eq!(granted.used, 2);
     let later = now().plus(granted.ttl);
     if later < terms(None).period.end {
-        assert_eq!(told(3, later).await, None, "it lapsed");
+        assert_eq!(lease_of(3, later).await, None, "the lease expired");
     }
 }
 
@@ -131,11 +131,11 @@ pub(super) async fn every_grouping_sums_up_to_the_units(store: impl Store) {
         assert_eq!((usage.units, sum(|b| b.units), sum(|b| b.requests)), (60, 60, 30));
     }
     let in_force = terms(None).period;
-    let nobody = store.usage(organization_id(2), now(), in_force, Grouping::Day).await;
-    assert_eq!(nobody.expect("read"), None);
+    let none = store.usage(organization_id(2), now(), in_force, Grouping::Day).await;
+    assert_eq!(none.expect("read"), None);
 }
 
-pub(super) async fn a_hold_across_the_turn_counts_in_the_new_period(store: impl Store) {
+pub(super) async fn a_hold_across_a_period_change_counts_in_the_new_period(store: impl Store) {
     lease(&store, Some(1), 0, 1).await;
     let next_month = terms(None).period.end.plus(Duration::from_secs(1));
     let outcome = settle(&store, settlement(1, 1), next_month).await;
@@ -151,7 +151,7 @@ pub(super) async fn a_hold_across_the_turn_counts_in_the_new_period(store: impl 
     );
 }
 
-pub(super) async fn what_is_shown_is_the_period_in_force(store: impl Store) {
+pub(super) async fn the_current_period_is_shown(store: impl Store) {
     let month = terms(None).period;
     let day = Duration::from_secs(86_400);
     let subscribed = Period { start: now().minus(day), end: now().plus(29 * day) };
@@ -172,7 +172,7 @@ pub(super) async fn what_is_shown_is_the_period_in_force(store: impl Store) {
     }
 }
 
-/// An upgrade changes the terms of the period in force, and those of no closed one.
+/// An upgrade changes the terms of the current period, but not those of closed periods.
 pub(super) async fn a_closed_period_keeps_the_terms_that_it_had(store: impl Store) {
     let month = Period::calendar_month(now());
     let next = Period::calendar_month(month.end);
@@ -199,8 +199,8 @@ pub(super) async fn a_closed_period_keeps_the_terms_that_it_had(store: impl Stor
     assert_eq!(shown(month.end, next).await, Some(later.frozen()));
 }
 
-/// A subscription began, was changed or went on to its next period, and no request came since.
-pub(super) async fn a_period_is_shown_before_the_ledger_turns_to_it(store: impl Store) {
+/// A subscription began, changed or renewed, and no request came since.
+pub(super) async fn a_period_is_shown_before_the_ledger_changes_to_it(store: impl Store) {
     lease(&store, None, 0, 1).await;
     settle(&store, settlement(1, 1), now()).await;
     let minute = Duration::from_secs(60);
@@ -217,7 +217,8 @@ pub(super) async fn a_period_is_shown_before_the_ledger_turns_to_it(store: impl 
         let sums = usage.buckets.iter().map(|bucket| (bucket.units, bucket.requests));
         (usage.units, sums.collect::<Vec<_>>())
     };
-    // Its bound lies in an hour that has two settlements before it and one after it.
+    // The new period begins within an hour that has two settlements before the beginning and one
+    // after.
     let period = Period { start: now().plus(22 * minute), end: month.end };
     let took = (7, vec![(3, 1), (4, 1)]);
     assert_eq!(shown(later, period, Grouping::Hour).await, took, "what it will take over");
@@ -261,7 +262,7 @@ pub(super) async fn commit_times_are_monotone(store: impl Store) {
     assert!(matches!(outcome, Settled::Committed { at, .. } if at >= late), "{outcome:?}");
 }
 
-pub(super) async fn receipts_tell_what_was_settled(store: impl Store) {
+pub(super) async fn receipts_show_what_was_settled(store: impl Store) {
     lease(&store, None, 0, 1).await;
     let one = Settlement { units: 3, ..settlement(1, 1) };
     settle(&store, one.clone(), now()).await;

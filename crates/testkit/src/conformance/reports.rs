@@ -1,4 +1,4 @@
-//! What leaves: sealed buckets on their way to Stripe (I7), and alerts, each once.
+//! Meter reports of sealed buckets (I7), and alerts, each raised once.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const TOTAL: SealRule =
     SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS, in_force: None };
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// An organization that is a customer, with a lease.
+/// Creates an organization that is a Stripe customer and has a lease.
 async fn customer(store: &impl Store, cap: Option<u64>) {
     let made = organization(1);
     store.create_organization(&made, audit("organization.create")).await.expect("made");
@@ -57,19 +57,19 @@ async fn reporting(store: &impl Store, at: Timestamp) -> usize {
     store.reporting(at, Page { after: None, limit: 9 }).await.expect("read").len()
 }
 
-/// Takes all that is due and has it acknowledged; the values, in order of their hours.
-async fn tell_all(store: &impl Store, at: Timestamp) -> Vec<i64> {
-    let mut told = Vec::new();
+/// Takes all due reports and marks them as acknowledged; returns their values in order of time.
+async fn report_all(store: &impl Store, at: Timestamp) -> Vec<i64> {
+    let mut reported = Vec::new();
     while let Some(report) = store.take_report(organization_id(1), at).await.expect("taken") {
         let identifier = report.sealed.identifier;
         store
             .answer_report(organization_id(1), &identifier, Next::Done, at)
             .await
             .expect("answered");
-        told.push((report.sealed.timestamp, report.sealed.value));
+        reported.push((report.sealed.timestamp, report.sealed.value));
     }
-    told.sort_unstable();
-    told.into_iter().map(|(_, value)| value).collect()
+    reported.sort_unstable();
+    reported.into_iter().map(|(_, value)| value).collect()
 }
 
 pub(super) async fn buckets_are_sealed_once_and_for_good(store: impl Store) {
@@ -83,25 +83,29 @@ pub(super) async fn buckets_are_sealed_once_and_for_good(store: impl Store) {
     assert_eq!(store.seal(id, TOTAL, later).await.expect("sealed"), 1, "the first hour is over");
     assert_eq!(store.seal(id, TOTAL, later).await.expect("sealed"), 0, "once");
 
-    // A straggler into the sealed hour is told by itself.
+    // A late settlement in the sealed hour gets another report.
     use_units(&store, 3, 5, later).await;
     let end = now().plus(4 * HOUR);
     assert_eq!(store.seal(id, TOTAL, end).await.expect("sealed"), 1);
     let sums = store.report_sums(id, 9).await.expect("read")[0];
     assert_eq!((sums.settled, sums.sealed, sums.open), (12, 12, 0));
     assert_eq!((sums.acknowledged, sums.outstanding, sums.dead), (0, 12, 0));
-    assert_eq!(tell_all(&store, end).await, [3, 9]);
+    assert_eq!(report_all(&store, end).await, [3, 9]);
     let sums = store.report_sums(id, 9).await.expect("read")[0];
-    assert_eq!((sums.acknowledged, sums.outstanding), (12, 0), "what was told is what counts");
+    assert_eq!(
+        (sums.acknowledged, sums.outstanding),
+        (12, 0),
+        "the acknowledged value is the settled units"
+    );
     assert_eq!(reporting(&store, end).await, 0);
 
     use_units(&store, 4, 2, end).await;
     let voided = settlement(1, 3).usage;
-    store.void(id, voided).await.expect_err("what was told cannot be taken back");
+    store.void(id, voided).await.expect_err("reported usage cannot be voided");
     let window = Period { start: now().floor_to(3_600), end };
-    let told = store.reports(id, window).await.expect("read");
-    assert_eq!(told.len(), 2);
-    assert!(told.iter().all(|report| report.state == ReportState::Done));
+    let reports = store.reports(id, window).await.expect("read");
+    assert_eq!(reports.len(), 2);
+    assert!(reports.iter().all(|report| report.state == ReportState::Done));
 }
 
 pub(super) async fn overage_adds_up_whatever_is_raised(store: impl Store) {
@@ -113,15 +117,15 @@ pub(super) async fn overage_adds_up_whatever_is_raised(store: impl Store) {
     let end = now().plus(9 * HOUR);
     let rule = SealRule { mode: ReportMode::Overage, included: 25, ..TOTAL };
     assert_eq!(store.seal(id, rule, end).await.expect("sealed"), 4);
-    assert_eq!(tell_all(&store, end).await, [5, 10], "nothing is told of what is included");
-    // With more included afterwards, nothing more is told until that is used up, too.
+    assert_eq!(report_all(&store, end).await, [5, 10], "included units are not reported");
+    // After more units are included, nothing is reported until these are used up, too.
     let raised = SealRule { included: 35, ..rule };
     use_units(&store, 9, 12, end).await;
     store.seal(id, raised, end.plus(2 * HOUR)).await.expect("sealed");
-    assert_eq!(tell_all(&store, end.plus(2 * HOUR)).await, [2], "52 - 35 = 17 in all");
+    assert_eq!(report_all(&store, end.plus(2 * HOUR)).await, [2], "52 - 35 = 17 in all");
 }
 
-pub(super) async fn overage_told_under_other_terms_is_taken_back(store: impl Store) {
+pub(super) async fn overage_reported_under_other_terms_is_corrected(store: impl Store) {
     let id = organization_id(1);
     customer(&store, None).await;
     use_units(&store, 1, 8, now()).await;
@@ -133,7 +137,7 @@ pub(super) async fn overage_told_under_other_terms_is_taken_back(store: impl Sto
         in_force: Some(period),
     };
     assert_eq!(store.seal(id, before, sealed_at).await.expect("sealed"), 1);
-    assert_eq!(tell_all(&store, sealed_at).await, [3], "8 - 5");
+    assert_eq!(report_all(&store, sealed_at).await, [3], "8 - 5");
     assert_eq!(store.seal(id, before, sealed_at).await.expect("sealed"), 0, "it is right");
 
     let raised = SealRule { included: 20, ..before };
@@ -151,16 +155,16 @@ pub(super) async fn overage_told_under_other_terms_is_taken_back(store: impl Sto
     store.answer_report(id, &identifier, Next::Done, sealed_at).await.expect("answered");
     assert_eq!((sums().await.acknowledged, sums().await.outstanding), (0, 0));
 
-    // What follows is told from there on, and corrected again if terms change again.
+    // Later usage is reported beyond that, and corrected again if the terms change again.
     let later = sealed_at.plus(2 * HOUR);
     use_units(&store, 2, 20, sealed_at).await;
     store.seal(id, raised, later).await.expect("sealed");
-    assert_eq!(tell_all(&store, later).await, [8], "28 - 20");
+    assert_eq!(report_all(&store, later).await, [8], "28 - 20");
     let most = SealRule { included: 26, ..raised };
     assert_eq!(store.seal(id, most, later).await.expect("sealed"), 1);
-    assert_eq!(tell_all(&store, later).await, [-6], "28 - 26 = 2 are overage still");
+    assert_eq!(report_all(&store, later).await, [-6], "28 - 26 = 2 are overage still");
     assert_eq!(sums().await.acknowledged, 2);
-    // A report that Stripe never took is nothing that it has too much of.
+    // A report that Stripe never accepted needs no correction.
     use_units(&store, 3, 10, later).await;
     let last = later.plus(2 * HOUR);
     store.seal(id, most, last).await.expect("sealed");
@@ -169,11 +173,11 @@ pub(super) async fn overage_told_under_other_terms_is_taken_back(store: impl Sto
     let dead = Next::DeadLetter { code: None, message: "no meter".into() };
     store.answer_report(id, &refused.sealed.identifier, dead, last).await.expect("answered");
     let all = SealRule { included: 36, ..most };
-    assert_eq!(store.seal(id, all, last).await.expect("sealed"), 0, "2 are due, and told");
+    assert_eq!(store.seal(id, all, last).await.expect("sealed"), 0, "2 are overage, and reported");
     assert_eq!((sums().await.acknowledged, sums().await.dead), (2, 10));
 }
 
-pub(super) async fn an_attempt_is_entered_before_it_is_made(store: impl Store) {
+pub(super) async fn an_attempt_is_recorded_before_it_is_made(store: impl Store) {
     let id = organization_id(1);
     customer(&store, None).await;
     use_units(&store, 1, 3, now()).await;
@@ -181,8 +185,8 @@ pub(super) async fn an_attempt_is_entered_before_it_is_made(store: impl Store) {
     store.seal(id, TOTAL, end).await.expect("sealed");
     let first = store.take_report(id, end).await.expect("taken").expect("there");
     assert_eq!((first.attempts.count, first.attempts.first_at), (1, Some(end)));
-    assert!(store.take_report(id, end).await.expect("read").is_none(), "somebody has it");
-    // Whoever had it crashed: it comes again, the same to the last byte.
+    assert!(store.take_report(id, end).await.expect("read").is_none(), "the report is taken");
+    // The process that took it crashed: the same report is due again, unchanged.
     let again = store.take_report(id, end.plus(HOUR)).await.expect("taken").expect("there");
     assert_eq!((&again.sealed, again.attempts.count), (&first.sealed, 2));
     // After a day Stripe would not recognize it: it is no longer sent, but compared.
@@ -201,7 +205,7 @@ pub(super) async fn an_attempt_is_entered_before_it_is_made(store: impl Store) {
     assert_eq!((sums.acknowledged, sums.outstanding, sums.dead), (0, 0, 3));
 }
 
-pub(super) async fn one_report_of_an_organization_is_told_at_a_time(store: impl Store) {
+pub(super) async fn one_report_of_an_organization_is_sent_at_a_time(store: impl Store) {
     let id = organization_id(1);
     customer(&store, None).await;
     use_units(&store, 1, 3, now()).await;
@@ -214,19 +218,19 @@ pub(super) async fn one_report_of_an_organization_is_told_at_a_time(store: impl 
     store.answer_report(id, identifier, Next::Done, end).await.expect("answered");
     let second = store.take_report(id, end).await.expect("taken").expect("there");
     assert_ne!(second.sealed.identifier, first.sealed.identifier);
-    // Whoever had it crashed: its claim ends by itself.
+    // The process that took it crashed: the claim expires.
     let again = store.take_report(id, end.plus(HOUR)).await.expect("taken").expect("there");
     assert_eq!(again.sealed, second.sealed);
     let window = Period { start: now().floor_to(3_600), end };
-    let told = store.reports(id, window).await.expect("read");
-    let done = told.iter().find(|report| report.state == ReportState::Done).expect("one is");
+    let reports = store.reports(id, window).await.expect("read");
+    let done = reports.iter().find(|report| report.state == ReportState::Done).expect("one is");
     assert_eq!(done.done_at, Some(end));
 }
 
-pub(super) async fn what_was_used_before_the_service_is_closed_and_never_told(store: impl Store) {
+pub(super) async fn usage_before_the_service_is_closed_and_never_reported(store: impl Store) {
     let id = organization_id(1);
     customer(&store, None).await;
-    // A month of calendar, until a subscription begins in the midst of it.
+    // A calendar month, until a subscription begins within it.
     use_units(&store, 1, 5, now()).await;
     let start = now().plus(HOUR);
     let period = Period { start, end: start.plus(720 * HOUR) };
@@ -239,27 +243,27 @@ pub(super) async fn what_was_used_before_the_service_is_closed_and_never_told(st
         let rule = SealRule { mode, included: 0, service, in_force: None };
         store.seal(id, rule, end).await.expect("sealed");
     }
-    assert_eq!(tell_all(&store, end).await, [7]);
+    assert_eq!(report_all(&store, end).await, [7]);
     let sums = store.report_sums(id, 9).await.expect("read");
     let all = |of: fn(&PeriodSums) -> u64| sums.iter().map(of).sum::<u64>();
     assert_eq!((all(|sums| sums.settled), all(|sums| sums.sealed)), (12, 12), "closed, all of it");
-    let told = |of: fn(&PeriodSums) -> i64| sums.iter().map(of).sum::<i64>();
-    assert_eq!((told(|sums| sums.acknowledged), told(|sums| sums.dead)), (7, 0), "not dead");
+    let values = |of: fn(&PeriodSums) -> i64| sums.iter().map(of).sum::<i64>();
+    assert_eq!((values(|sums| sums.acknowledged), values(|sums| sums.dead)), (7, 0), "not dead");
     assert_eq!(reporting(&store, end).await, 0);
     let window = Period { start: now().floor_to(3_600), end };
-    let told = store.reports(id, window).await.expect("read");
-    let closed = told.iter().find(|report| report.units == 5).expect("it is there");
+    let reports = store.reports(id, window).await.expect("read");
+    let closed = reports.iter().find(|report| report.units == 5).expect("it is there");
     assert_eq!((closed.sealed.value, closed.state), (0, ReportState::Done));
     assert!(closed.error.is_some(), "it says why");
-    // What ended serves no longer.
+    // Usage after the end of the service is not reported.
     use_units(&store, 3, 2, end).await;
     let ended = Period { start, end: end.floor_to(3_600) };
     let rule = SealRule { service: ended, ..TOTAL };
     store.seal(id, rule, end.plus(2 * HOUR)).await.expect("sealed");
-    assert_eq!(tell_all(&store, end.plus(2 * HOUR)).await, [0; 0]);
+    assert_eq!(report_all(&store, end.plus(2 * HOUR)).await, [0; 0]);
 }
 
-pub(super) async fn dead_ones_are_listed_and_told_again(store: impl Store) {
+pub(super) async fn dead_reports_are_listed_and_sent_again(store: impl Store) {
     let id = organization_id(1);
     customer(&store, None).await;
     for hour in 0..3 {
@@ -286,7 +290,7 @@ pub(super) async fn dead_ones_are_listed_and_told_again(store: impl Store) {
 
     let found = store.report(id, name).await.expect("read").expect("there");
     assert_eq!((found.state, found.error.as_deref()), (ReportState::Dead, Some("no such meter")));
-    assert_eq!(store.report(organization_id(2), name).await, Ok(None), "somebody else's");
+    assert_eq!(store.report(organization_id(2), name).await, Ok(None), "another organization's");
     assert_eq!(store.report(id, "dl-1").await, Ok(None));
     let revive = async |organization, name: &str, at| {
         let row = audit("stripe.report_retried");
@@ -300,11 +304,11 @@ pub(super) async fn dead_ones_are_listed_and_told_again(store: impl Store) {
     assert!(revive(id, name, end).await);
     assert!(!revive(id, name, end).await, "once");
     let rows = store.entries(id, 0, 99).await.expect("read");
-    let told = rows.iter().filter(|row| &*row.record.action == "stripe.report_retried").count();
-    assert_eq!(told, 1, "with its audit row");
+    let retries = rows.iter().filter(|row| &*row.record.action == "stripe.report_retried").count();
+    assert_eq!(retries, 1, "with its audit entry");
     let found = store.report(id, name).await.expect("read").expect("there");
     assert_eq!((found.state, found.attempts.count, found.error), (ReportState::Pending, 1, None));
-    assert_eq!(tell_all(&store, end).await.len(), 3, "it is due with the others");
+    assert_eq!(report_all(&store, end).await.len(), 3, "it is due with the others");
     let done = store.report(id, name).await.expect("read").expect("there");
     assert_eq!(
         (done.state, done.attempts.count, done.attempts.first_at),
@@ -332,12 +336,14 @@ pub(super) async fn a_new_period_ends_the_old_ones_last_bucket(store: impl Store
     assert_ne!(old.sealed.identifier, new.sealed.identifier);
 }
 
-pub(super) async fn thresholds_are_told_once_with_the_unit_that_reaches_them(store: impl Store) {
+pub(super) async fn alerts_are_raised_once_with_the_unit_that_reaches_a_threshold(
+    store: impl Store,
+) {
     let id = organization_id(1);
     let ask = LeaseAsk { terms: Terms { included: 10, ..terms(Some(12)) }, ..ask(None, 0, 100) };
     store.lease(id, node(1), &ask, now()).await.expect("leased");
     let kinds = async |store: &_| -> Vec<AlertKind> {
-        let alerts: Vec<Alert> = told(store).await;
+        let alerts: Vec<Alert> = alerts(store).await;
         alerts.iter().map(|alert| alert.kind).collect()
     };
     use_units(&store, 1, 6, now()).await;
@@ -346,17 +352,17 @@ pub(super) async fn thresholds_are_told_once_with_the_unit_that_reaches_them(sto
     assert_eq!(kinds(&store).await, [AlertKind::Usage70Percent]);
     store.void(id, settlement(1, 2).usage).await.expect("voided");
     use_units(&store, 3, 1, now()).await;
-    assert_eq!(kinds(&store).await.len(), 1, "reached again, told once");
+    assert_eq!(kinds(&store).await.len(), 1, "reached again, raised once");
     use_units(&store, 4, 5, now().plus(HOUR)).await;
     let all = kinds(&store).await;
     assert_eq!(all.len(), 5, "{all:?}");
     assert_eq!(all[4], AlertKind::Usage70Percent, "the newest come first");
-    let again = told(&store).await.remove(0);
+    let again = alerts(&store).await.remove(0);
     store.raise(Alert { at: now().plus(9 * HOUR), ..again.clone() }).await.expect("known");
-    assert_eq!(told(&store).await[0], again);
+    assert_eq!(alerts(&store).await[0], again);
 }
 
-pub(super) async fn thresholds_that_new_terms_reach_are_told_once(store: impl Store) {
+pub(super) async fn thresholds_that_new_terms_reach_raise_alerts_once(store: impl Store) {
     let id = organization_id(1);
     let under = |number, included, cap| LeaseAsk {
         number,
@@ -365,16 +371,17 @@ pub(super) async fn thresholds_that_new_terms_reach_are_told_once(store: impl St
     };
     store.lease(id, node(1), &under(1, 10, 12), now()).await.expect("leased");
     store.lease(id, node(1), &under(2, 0, 0), now()).await.expect("leased");
-    assert_eq!(told(&store).await, [], "nothing is used");
+    assert_eq!(alerts(&store).await, [], "nothing is used");
     store.lease(id, node(1), &under(3, 10, 12), now()).await.expect("leased");
     use_units(&store, 1, 8, now()).await;
     let kinds = async || -> Vec<AlertKind> {
-        let mut kinds: Vec<AlertKind> = told(&store).await.iter().map(|alert| alert.kind).collect();
+        let mut kinds: Vec<AlertKind> =
+            alerts(&store).await.iter().map(|alert| alert.kind).collect();
         kinds.sort_unstable();
         kinds
     };
     assert_eq!(kinds().await, [AlertKind::Usage70Percent]);
-    // A smaller plan: all of it is used already, and one unit beyond.
+    // A smaller plan: all included units are used already, and one more.
     let later = now().plus(HOUR);
     store.lease(id, node(1), &under(4, 7, 12), later).await.expect("leased");
     let all = [
@@ -387,18 +394,18 @@ pub(super) async fn thresholds_that_new_terms_reach_are_told_once(store: impl St
     assert_eq!(kinds().await, all[..4]);
     store.lease(id, node(1), &under(5, 7, 8), later).await.expect("leased");
     assert_eq!(kinds().await, all, "the cap is reached at once");
-    let cap = told(&store).await.into_iter().find(|alert| alert.kind == AlertKind::CapReached);
-    let cap = cap.expect("told");
+    let cap = alerts(&store).await.into_iter().find(|alert| alert.kind == AlertKind::CapReached);
+    let cap = cap.expect("raised");
     assert_eq!((cap.at, &cap.details["cap"]), (later, &serde_json::json!(8)));
     assert_eq!(cap.details["threshold_units"], 8);
-    // There and back, and once more.
+    // Change the terms, change them back, and change them again.
     for (number, units) in [(6, 100), (7, 5), (8, 5)] {
         store.lease(id, node(1), &under(number, units, units), later).await.expect("leased");
     }
-    assert_eq!(told(&store).await.len(), 5, "once in the period");
-    assert!(told(&store).await.contains(&cap), "as it was told first");
+    assert_eq!(alerts(&store).await.len(), 5, "once in the period");
+    assert!(alerts(&store).await.contains(&cap), "as it was raised first");
 }
 
-async fn told(store: &impl Store) -> Vec<Alert> {
+async fn alerts(store: &impl Store) -> Vec<Alert> {
     store.alerts(organization_id(1), 9).await.expect("read")
 }

@@ -1,4 +1,4 @@
-//! What really happened to a customer: subscriptions, invoices, contracts, and the events of it.
+//! Random histories of a customer: subscriptions, invoices, contracts, and their events.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::make::now;
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 const DEEDS_MAX: usize = 14;
 
-/// A subscription as it is at the end.
+/// The final state of a subscription.
 #[derive(Debug, Clone)]
 pub(super) struct Sold {
     pub(super) id: String,
@@ -26,7 +26,7 @@ pub(super) struct Sold {
     pub(super) quantity: u64,
     pub(super) months: u32,
     pub(super) currency: &'static str,
-    /// Whether its invoices are sent, and paid by hand.
+    /// Whether its invoices are sent and paid manually.
     pub(super) is_sent: bool,
     pub(super) status: &'static str,
     pub(super) created: Timestamp,
@@ -37,7 +37,7 @@ pub(super) struct Sold {
     pub(super) was_live: bool,
 }
 
-/// An invoice as it is at the end.
+/// The final state of an invoice.
 #[derive(Debug, Clone)]
 pub(super) struct Billed {
     pub(super) id: String,
@@ -234,7 +234,7 @@ impl History {
         }
     }
 
-    /// An attempt fails; or an invoice that was sent is not paid in time.
+    /// A payment attempt fails, or a sent invoice is not paid in time.
     fn fails(&mut self, place: usize, open: usize, random: &mut Entropy) {
         if self.sold[place].is_sent {
             let due = self.billed[open].due.expect("it was sent");
@@ -319,7 +319,7 @@ impl History {
         self.emits(kind, &object);
     }
 
-    /// Each event has a second of its own, so that their order is determined.
+    /// Each event gets a different second, so that the order of events is determined.
     fn emits(&mut self, kind: &str, object: &Value) {
         let number = self.events.len();
         self.events.push(objects::event(self, number, kind, object));

@@ -1,7 +1,7 @@
-//! Who may call, tested against a second reading of the rule: random histories of a customer go through
-//! the whole gateway over a store, and the decision that follows is compared with what the table in
-//! `docs/stripe.md` says of the history itself. The second reading (`oracle.rs`) shares no code with the
-//! decision under test and sees no event: it reads what really happened.
+//! Tests who may call against a second implementation of the rule. Random histories of a customer
+//! go through the whole gateway over a store, and the resulting decision is compared with the table
+//! in `docs/stripe.md`, applied to the history itself. The second implementation (`oracle.rs`)
+//! shares no code with the decision under test and reads no events, only what really happened.
 
 mod history;
 mod objects;
@@ -27,17 +27,17 @@ use oracle::Answer;
 const ASKED_AT_SECS: [u64; 8] =
     [0, 86_400, 7 * 86_400 - 1, 7 * 86_400, 15 * 86_400, 40 * 86_400, 100 * 86_400, 400 * 86_400];
 
-/// How many decisions a history was asked for, and how many of them were refusals.
+/// The number of compared decisions, and of refusals among them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Decisions that were compared.
     pub decisions: u64,
-    /// Those among them that refuse.
+    /// Refusals among them.
     pub refused: u64,
 }
 
-/// The seeds of the histories to be checked: `DRIFTLOCK_HISTORIES` of them, else so many, from
-/// `DRIFTLOCK_SEED` on.
+/// The seeds of the histories to be checked, from `DRIFTLOCK_SEED` on: `DRIFTLOCK_HISTORIES` of
+/// them, or the given number.
 #[must_use]
 pub fn histories(unless_set: u64) -> std::ops::Range<u64> {
     let set = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -45,10 +45,10 @@ pub fn histories(unless_set: u64) -> std::ops::Range<u64> {
     first..first + set("DRIFTLOCK_HISTORIES").unwrap_or(unless_set)
 }
 
-/// Tells the history of a seed to a gateway over a new store, and compares every decision.
+/// Delivers the history of a seed to a gateway over a new store, and compares every decision.
 ///
 /// # Panics
-/// When a decision is not what the table says.
+/// When a decision differs from the table.
 pub fn check<S: SimStore>(store: &S, seed: u64) -> Asked {
     let mut random = Entropy::new(seed);
     let made = Organization {
@@ -72,7 +72,7 @@ pub fn check<S: SimStore>(store: &S, seed: u64) -> Asked {
     asked
 }
 
-/// Delivers a history's events in any order and some twice, while operators change the contract.
+/// Delivers a history's events in random order and some twice, while operators change the contract.
 fn tell<S: SimStore>(
     store: &S,
     made: &Organization,

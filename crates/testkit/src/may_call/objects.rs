@@ -1,4 +1,4 @@
-//! A history's objects and events as Stripe writes them, and no more of them than matters.
+//! A history's objects and events in Stripe's form, with only the members that matter.
 
 use driftlock_domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(super) fn subscription(history: &History, place: usize) -> Value {
         "collection_method": collection(sold.is_sent),
         "metadata": { "organization": history.organization.to_string() },
         "items": { "object": "list", "data": [
-            // Something else is on the same bill, of a price that buys no plan.
+            // Another item of the same subscription, with a price that buys no plan.
             { "id": format!("si_a_{place}"), "quantity": 9, "price": { "id": "price_of_a_seat" },
               "current_period_start": 1, "current_period_end": 2 },
             { "id": format!("si_b_{place}"),

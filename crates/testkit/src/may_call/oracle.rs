@@ -1,5 +1,5 @@
-//! The table "Who may call", read row by row over a history. Slow and obvious on purpose, and without
-//! any code of the decision that it is compared with.
+//! The table "Who may call", applied row by row to a history. It is slow and simple on purpose, and
+//! uses no code of the decision under test.
 
 use driftlock_domain::config::AfterSubscription;
 use driftlock_domain::entitlement::NotEntitled;
@@ -8,7 +8,7 @@ use driftlock_domain::time::Timestamp;
 
 use super::history::{Billed, DAY, History, Sold};
 
-/// What the table says.
+/// The decision by the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) verdict: Result<(), NotEntitled>,
@@ -18,7 +18,7 @@ pub(super) struct Answer {
     pub(super) period: Period,
 }
 
-/// One row's candidate: why it does not entitle, or what it gives.
+/// The result of one row: why it does not entitle, or what it grants.
 struct Row {
     reason: Option<NotEntitled>,
     answer: Answer,
@@ -38,7 +38,7 @@ fn active(history: &History, own_plan: &str, now: Timestamp) -> Answer {
     rows.extend(contract(history, now));
     let mut sold: Vec<(usize, &Sold)> = history.sold.iter().enumerate().collect();
     sold.sort_by_key(|(_, one)| std::cmp::Reverse((one.created, one.id.clone())));
-    // Of several that ended only one is of interest: the last that was in service, if any was.
+    // Of several ended subscriptions only one matters: the last that was in service, if any.
     let ended = |one: &Sold| ["canceled", "incomplete_expired"].contains(&status(history, one));
     let last_end = sold.iter().copied().filter(|(_, one)| ended(one) && plan(one).is_some());
     let last_end = last_end
@@ -153,7 +153,7 @@ fn subscription(history: &History, place: usize, one: &Sold, now: Timestamp) -> 
     })
 }
 
-/// A deleted customer has no subscription that lives.
+/// A deleted customer has no live subscription.
 fn status(history: &History, one: &Sold) -> &'static str {
     match one.status {
         "incomplete" if history.is_deleted => "incomplete_expired",
@@ -203,7 +203,7 @@ fn calendar_month(now: Timestamp) -> Period {
     Period { start: on(year, month, 1, "00:00:00"), end: on(next.0, next.1, 1, "00:00:00") }
 }
 
-/// The month of a longer period: counted one by one from the anchor.
+/// The month within a longer period, counted from the anchor.
 fn month_of(billed: Period, anchor: Timestamp, now: Timestamp) -> Period {
     let date = anchor.date_time();
     let time = format!("{:02}:{:02}:{:02}", date.hour(), date.minute(), date.second());
@@ -219,7 +219,7 @@ fn month_of(billed: Period, anchor: Timestamp, now: Timestamp) -> Period {
     }
 }
 
-/// That day of a month, or its last one.
+/// The given day of a month, or its last day.
 fn on(year: i32, month: u8, day: u8, time: &str) -> Timestamp {
     (1..=day)
         .rev()

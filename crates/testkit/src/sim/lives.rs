@@ -1,6 +1,6 @@
-//! Lives at Stripe in virtual time, as a gateway is told of them: deliveries in any order, doubled,
-//! late and lost in between, with restarts at any step. In the end the gateway's standing is held
-//! against Stripe's own objects.
+//! Random lives of a Stripe customer in virtual time. The gateway gets their events in any order,
+//! doubled, late, and with some deliveries lost in between, and restarts at any step. In the end
+//! the gateway's billing state is compared with Stripe's objects.
 
 use std::time::Duration;
 
@@ -19,39 +19,39 @@ use crate::stripe::{Attempt, Fate, Network, Outcome, StripeDouble};
 use crate::stripe::{something_happens, time_passes, truth};
 
 const GRACE: Duration = Duration::from_secs(7 * 86_400);
-const DEEDS_MAX: usize = 12;
-/// Deliveries that arrive between two deeds.
+const ACTIONS_MAX: usize = 12;
+/// The maximum number of deliveries between two actions.
 const ARRIVALS_MAX: usize = 3;
 
-/// How one life went.
+/// The result of one life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Course {
-    /// The standing is Stripe's.
+    /// The billing state equals Stripe's.
     Right,
-    /// It was not, and a comparison with Stripe repaired it.
+    /// The billing state differed, and a reconciliation with Stripe repaired it.
     Repaired,
 }
 
-/// What events say.
+/// The content of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Telling {
-    /// All that Stripe's do: `created` and `previous_attributes` determine their order.
+pub enum EventContent {
+    /// As Stripe sends them: `created` and `previous_attributes` determine their order.
     Whole,
-    /// Nothing of what was before: of one second's events nothing determines the order.
+    /// Without `previous_attributes`: the order of events of one second is not determined.
     WithoutPrevious,
 }
 
-/// Lives the life of a seed, told in one order of arrival, over a store that is new.
+/// Runs the life of a seed with one order of arrival over a new store.
 ///
 /// # Panics
-/// When the standing is not Stripe's in the end, not even after a comparison with it; and before one,
-/// when Stripe was asked all along.
+/// When the billing state differs from Stripe's even after a reconciliation; with `Asking::Online`,
+/// also when it differs before one.
 pub fn live<S: SimStore>(
     store: &S,
     seed: u64,
     order: u64,
     asking: Asking,
-    telling: Telling,
+    content: EventContent,
 ) -> Course {
     let clock = VirtualClock::at(now());
     let double = StripeDouble::new(seed, {
@@ -65,27 +65,27 @@ pub fn live<S: SimStore>(
         owner: owner.id,
         life: Life::new(params(seed, &owner)),
         network: Network::new(seed.wrapping_mul(17) ^ order, ARRIVALS_MAX),
-        told: 0,
-        // What happens follows from the seed, how it is told from the order.
+        sent: 0,
+        // The seed decides what happens, `order` how its events are delivered.
         entropy: Entropy::new(seed.wrapping_mul(31) ^ order.wrapping_mul(0x9e37_79b9)),
         sim: Sim::start(store, &clock, &double, asking, &config()),
         restart: Box::new(|| Sim::start(store, &clock, &double, asking, &config())),
         clock: &clock,
         double: &double,
-        telling,
+        content,
     };
-    let mut deeds = Entropy::new(seed);
+    let mut actions = Entropy::new(seed);
     let standard = world.life.params().price.clone();
     world.life.subscribe(&standard, Start::Paid);
-    for _ in 0..deeds.below(DEEDS_MAX) {
-        time_passes(&mut world.life, &mut deeds);
-        something_happens(&mut world.life, &mut deeds);
+    for _ in 0..actions.below(ACTIONS_MAX) {
+        time_passes(&mut world.life, &mut actions);
+        something_happens(&mut world.life, &mut actions);
         world.network_delivers();
     }
     world.everything_arrives();
     let truth = truth(&world.life, GRACE);
     let customer = world.life.customer().to_owned();
-    // When something changed last is the gateway's own; Stripe does not know it.
+    // `last_change` is the gateway's own; Stripe has no such value.
     let billing_state = || {
         let found = run(store.customer(&customer)).expect("read").billing_state;
         BillingState { last_change: None, ..found }
@@ -93,7 +93,11 @@ pub fn live<S: SimStore>(
     if billing_state() == truth {
         if (seed + order).is_multiple_of(8) {
             world.old_events_go();
-            assert_eq!(billing_state(), truth, "seed {seed}, order {order}: after old events went");
+            assert_eq!(
+                billing_state(),
+                truth,
+                "seed {seed}, order {order}: after old events were removed"
+            );
         }
         return Course::Right;
     }
@@ -114,24 +118,24 @@ struct World<'a, S: SimStore> {
     owner: OrganizationId,
     life: Life,
     network: Network<Value>,
-    /// How many events were given to the network.
-    told: usize,
+    /// The number of events that were given to the network.
+    sent: usize,
     entropy: Entropy,
     sim: Sim<S>,
     restart: Box<dyn Fn() -> Sim<S> + 'a>,
     clock: &'a VirtualClock,
     double: &'a StripeDouble,
-    telling: Telling,
+    content: EventContent,
 }
 
 impl<S: SimStore> World<'_, S> {
-    /// Stripe knows of it at once; of the deliveries some arrive, some twice, some not yet.
+    /// Stripe has the new state at once; some deliveries arrive, some twice, some not yet.
     fn network_delivers(&mut self) {
         self.clock.advance(self.life.now().since(self.clock.now()));
         self.double.put(&self.life);
         let events = self.life.events();
-        events[self.told..].iter().for_each(|event| self.network.carry(event.clone()));
-        self.told = events.len();
+        events[self.sent..].iter().for_each(|event| self.network.carry(event.clone()));
+        self.sent = events.len();
         self.network_goes_on();
     }
 
@@ -154,7 +158,7 @@ impl<S: SimStore> World<'_, S> {
 
     fn body(&self, event: &Value) -> Vec<u8> {
         let mut event = event.clone();
-        if self.telling == Telling::WithoutPrevious
+        if self.content == EventContent::WithoutPrevious
             && let Some(data) = event["data"].as_object_mut()
         {
             data.remove("previous_attributes");
@@ -166,7 +170,7 @@ impl<S: SimStore> World<'_, S> {
         let status = run(self.sim.deliver(&self.body(event)));
         assert_eq!(status, 200);
         match self.entropy.below(6) {
-            // Whoever processes is slow.
+            // Processing is slow.
             0..=2 => {}
             3 | 4 => self.sim.later.finish(),
             _ => {
@@ -186,31 +190,33 @@ impl<S: SimStore> World<'_, S> {
 
     fn all_is_processed(&mut self) {
         self.sim = (self.restart)();
-        // Whatever was postponed comes round.
+        // Postponed events become due again.
         for _ in 0..3 {
             run(self.sim.gateway.process_due_events());
             self.clock.advance(Duration::from_secs(3_600));
         }
     }
 
-    /// What is old goes, and comes again, as if Stripe still knew of it: nobody is told anything.
+    /// Removes old events and delivers them again, as if Stripe still had them. Nothing changes,
+    /// and no
+    /// audit entry or alert follows.
     fn old_events_go(&mut self) {
         let (store, owner) = (self.store, self.owner);
         let kept = || {
             let page = Page { after: None, limit: 1_000 };
             run(store.events(None, page)).expect("read").len()
         };
-        let told = || run(store.head(owner)).expect("read");
-        let (all, head) = (kept(), told());
+        let audit_head = || run(store.head(owner)).expect("read");
+        let (all, head) = (kept(), audit_head());
         self.clock.advance(Duration::from_secs(100 * 86_400));
         run(self.sim.gateway.forget_old_events(1_000)).expect("forgotten");
         let few = kept();
         assert!(few < all, "{few} of {all} are left");
-        run(self.sim.gateway.forget_old_events(1_000)).expect("looked at already");
+        run(self.sim.gateway.forget_old_events(1_000)).expect("checked already");
         assert_eq!(kept(), few);
-        self.told = 0;
+        self.sent = 0;
         self.everything_arrives();
-        assert_eq!((kept(), told()), (all, head));
+        assert_eq!((kept(), audit_head()), (all, head));
     }
 }
 

@@ -1,5 +1,5 @@
-//! A gateway in virtual time, over any store and the double of Stripe: what it waits for ends when
-//! the test lets it, and a crash is that it never goes on.
+//! A gateway in virtual time, over any store and the double of Stripe. The test decides when a wait
+//! ends; a crash is a future that never continues.
 
 mod lives;
 mod platform;
@@ -14,7 +14,7 @@ use driftlock_gateway::{AdminTokens, Gateway, Listener, LocalCells, Parts, Secre
 use http::{Request, Response};
 use serde_json::Value;
 
-pub use lives::{Course, Telling, live};
+pub use lives::{Course, EventContent, live};
 pub use platform::{Seeded, SimPlatform, SimStore, ToDouble};
 pub use run::{Later, run, run_for};
 pub use upstream::Echo;
@@ -23,18 +23,18 @@ use crate::clock::VirtualClock;
 use crate::make::node;
 use crate::stripe::{SECRET_KEY, StripeDouble};
 
-/// What deliveries are signed with.
+/// The secret that signs deliveries.
 pub const WEBHOOK_SECRET: &str = "whsec_of_the_simulation_0123456789";
 
-/// The token of its admin API.
+/// The token of the gateway's admin API.
 const ADMIN_TOKEN: &str = "admin-token-of-the-simulation-0123456789";
 
-/// Whether the gateway asks Stripe.
+/// Whether the gateway calls Stripe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asking {
-    /// It has a secret key.
+    /// With a secret key: it calls Stripe.
     Online,
-    /// It knows only what events tell.
+    /// Without a secret key: it knows only the events.
     Offline,
 }
 
@@ -42,19 +42,19 @@ pub enum Asking {
 pub struct Sim<S: SimStore> {
     /// The gateway.
     pub gateway: Gateway<SimPlatform<S>>,
-    /// What it left for later.
+    /// The work that the gateway left for later.
     pub later: Later,
     clock: VirtualClock,
 }
 
-/// The process is gone, and with it what it had left for later, which holds on to the gateway.
+/// Ends the process, and drops the work left for later, which keeps the gateway alive.
 impl<S: SimStore> Drop for Sim<S> {
     fn drop(&mut self) {
         self.later.forget();
     }
 }
 
-/// The defaults, with tables of the least size: a test starts many gateways.
+/// The default settings with minimal tables, since a test starts many gateways.
 #[must_use]
 pub fn config() -> Config {
     let mut config = Config::default();
@@ -64,7 +64,7 @@ pub fn config() -> Config {
 }
 
 impl<S: SimStore> Sim<S> {
-    /// Starts one over a store.
+    /// Starts a gateway over a store.
     ///
     /// # Panics
     /// When the configuration is wrong.
@@ -103,7 +103,7 @@ impl<S: SimStore> Sim<S> {
         Self { gateway: Gateway::new(parts), later, clock: clock.clone() }
     }
 
-    /// Delivers an event, signed now by the wall clock; the status of the answer.
+    /// Delivers an event, signed at the wall clock's time; returns the status of the answer.
     pub async fn deliver(&self, event: &[u8]) -> u16 {
         let signed = signature::sign(WEBHOOK_SECRET, self.clock.wall().secs(), event);
         let request = Request::post("/webhooks/stripe")
@@ -115,7 +115,7 @@ impl<S: SimStore> Sim<S> {
         self.handle(request).await.status().as_u16()
     }
 
-    /// A call of the admin API; the status and body of the answer.
+    /// Calls the admin API; returns the status and body of the answer.
     pub async fn admin(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let request = Request::builder()
             .method(method)

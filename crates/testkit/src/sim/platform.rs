@@ -38,8 +38,8 @@ impl<S: SimStore> Platform for SimPlatform<S> {
     type Background = Later;
 }
 
-/// Calls of the double. A call waits once before it has its effect and once after, so that a crash
-/// can come in between.
+/// Calls the double. A call waits once before its effect and once after, so that a crash can come
+/// in between.
 pub struct ToDouble(pub StripeDouble);
 
 impl HttpClient for ToDouble {
@@ -51,7 +51,7 @@ impl HttpClient for ToDouble {
     }
 }
 
-/// Bytes that follow from how many were taken.
+/// Pseudo-random bytes that depend only on how many were taken before.
 #[derive(Debug, Default)]
 pub struct Seeded(Cell<u64>);
 

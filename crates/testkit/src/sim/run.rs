@@ -1,4 +1,4 @@
-//! Running futures by hand: to their end, or only so far.
+//! Runs futures by hand: to their end, or for a number of waits.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use driftlock_gateway::ports::Background;
 use futures_util::future::LocalBoxFuture;
 use futures_util::task::noop_waker_ref;
 
-/// Work that was left for later: it is done when the test lets it, or never.
+/// Work that was left for later. The test decides whether it runs.
 #[derive(Clone, Default)]
 pub struct Later(Rc<RefCell<Vec<LocalBoxFuture<'static, ()>>>>);
 
@@ -20,14 +20,14 @@ impl Background for Later {
         self.0.borrow_mut().push(Box::pin(work));
     }
 
-    /// No time passes: a test moves its own clock.
+    /// No time passes: the test moves the clock.
     async fn wait(&self, _time: Duration) {
         turn().await;
     }
 }
 
 impl Later {
-    /// Does it all, and what it leaves in turn.
+    /// Does all the work, including work that it leaves in turn.
     pub fn finish(&self) {
         loop {
             let work = self.0.borrow_mut().pop();
@@ -38,12 +38,12 @@ impl Later {
         }
     }
 
-    /// Forgets it all.
+    /// Drops all the work.
     pub(super) fn forget(&self) {
         drop(self.0.take());
     }
 
-    /// Does it all, each only so far: the process stops in the midst of it.
+    /// Runs each piece of work for a number of waits: the process stops within it.
     pub fn stop_after(&self, turns: usize) {
         for work in self.0.take() {
             let _ = run_for(turns, work);
@@ -56,7 +56,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
     run_for(usize::MAX, future).expect("it has all the turns there are")
 }
 
-/// Runs a future until it has waited so often; `None` if it has not ended by then.
+/// Runs a future for a number of waits; `None` if it has not ended by then.
 pub fn run_for<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(noop_waker_ref());
@@ -64,7 +64,7 @@ pub fn run_for<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
         if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
             return Some(value);
         }
-        // A store's own threads may be what it waits for.
+        // The future may wait for a store's thread.
         std::thread::yield_now();
     }
     None

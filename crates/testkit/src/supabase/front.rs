@@ -1,4 +1,4 @@
-//! A double of the gateway before a project's PostgREST, as far as clients notice it: paths, and keys.
+//! A double of the gateway in front of a Supabase project's PostgREST: it checks paths and API keys.
 //! <https://supabase.com/docs/guides/api/api-keys>
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +11,9 @@ use super::{PUBLISHABLE_KEY, SECRET_KEY};
 use crate::jwt;
 use crate::serving::{Serving, status};
 
-/// Connections to PostgREST that are kept.
+/// The number of idle connections to PostgREST.
 const IDLE_MAX: usize = 16;
-/// Where tests in other languages ask which requests came.
+/// The path where tests in other languages get the list of received requests.
 const SEEN: &str = "/requests";
 
 pub(super) struct Front {
@@ -56,7 +56,7 @@ impl Front {
         format!("http://{}", self.serving.address())
     }
 
-    /// Where PostgREST itself is.
+    /// The URL of PostgREST itself.
     pub(super) fn postgrest(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -65,7 +65,7 @@ impl Front {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether PostgREST knows its schema.
+    /// Whether PostgREST has loaded its schema.
     pub(super) fn is_ready(&self) -> bool {
         let root = self.agent.get(format!("http://127.0.0.1:{}/", self.port)).call();
         root.is_ok_and(|answer| answer.status() == 200)
@@ -80,13 +80,13 @@ fn pass(request: &Request<Bytes>, agent: &Agent, port: u16) -> Response<Bytes> {
     match authorization(request.headers()) {
         Ok(token) => forward(request, &token, agent, port),
         Err(message) => {
-            let told = serde_json::json!({ "message": message, "hint": null }).to_string();
-            status(401).map(|_| told.into())
+            let body = serde_json::json!({ "message": message, "hint": null }).to_string();
+            status(401).map(|_| body.into())
         }
     }
 }
 
-/// The token that PostgREST is to see: a key of the newer kind stands for its role.
+/// The token for PostgREST: a key of the newer kind is replaced by a token of its role.
 fn authorization(headers: &HeaderMap) -> Result<String, &'static str> {
     let Some(key) = text(headers, "apikey") else { return Err("No API key found in request") };
     let browser = text(headers, "user-agent").is_some_and(|agent| agent.contains("Mozilla"));

