@@ -168,7 +168,7 @@ begin
           and h.atttypid <> a.atttypid
           and not (a.atttypid = 'text'::regtype and h.atttypid = 'varchar'::regtype)
         union all
-        select format('public.%s.%s must be filled and is none of ours: give it a default',
+        select format('public.%s.%s is not ours and NOT NULL: give it a default',
                       c.relname, h.attname)
         from pg_class c
         join pg_attribute h on h.attrelid = to_regclass('public.' || quote_ident(c.relname))
@@ -199,7 +199,7 @@ begin
           and c.relname <> 'organization_members'
           and (n.chars is null or h.atttypmod - 4 < n.chars)
         union all
-        select format('public.%s has the constraint %s %s, which our rows may not meet: drop it',
+        select format('public.%s has the constraint %s %s, which may reject our rows: drop it',
                       c.relname, k.conname, pg_get_constraintdef(k.oid))
         from pg_class c
         join pg_constraint k on k.conrelid = to_regclass('public.' || quote_ident(c.relname))
@@ -210,7 +210,7 @@ begin
               select from pg_attribute h join pg_attribute a on a.attname = h.attname
               where h.attrelid = k.conrelid and h.attnum = any (k.conkey) and a.attrelid = c.oid))
         union all
-        select format('public.%s.%s must be filled; here it may be empty: drop its NOT NULL',
+        select format('public.%s.%s is NOT NULL but may be null here: drop its NOT NULL',
                       c.relname, h.attname)
         from (values ('organizations', 'requests_per_minute'), ('organizations', 'contract'),
                      ('organizations', 'purchases'),
@@ -223,7 +223,7 @@ begin
         join pg_attribute h on h.attrelid = to_regclass('public.' || quote_ident(c.relname))
              and h.attname = c.attname and h.attnotnull
         union all
-        select format('public.%s is no table', c.relname)
+        select format('public.%s is not a table', c.relname)
         from pg_class c join pg_class h on h.oid = to_regclass('public.' || quote_ident(c.relname))
         where c.relnamespace = 'driftlock_wanted'::regnamespace and c.relkind = 'r'
           and h.relkind not in ('r', 'p')

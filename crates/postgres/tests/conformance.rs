@@ -1,4 +1,4 @@
-//! The fleet's store passes the suite, over a real PostgreSQL.
+//! The PostgreSQL store passes the conformance suite, over a real server.
 
 use driftlock_domain::config::Durability;
 use driftlock_postgres::{DatabaseUrl, Timing, migrate, open};

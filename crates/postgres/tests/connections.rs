@@ -1,4 +1,4 @@
-//! Connections: whom they trust, and how long they wait.
+//! Connections: TLS verification and timeouts.
 
 use driftlock_domain::config::Durability;
 use driftlock_domain::key::KeyHash;
@@ -30,7 +30,8 @@ fn a_server_is_trusted_by_a_certificate_that_is_trusted() {
     let (_other, others) = Cluster::start_secure();
     let wrong = format!("sslmode=verify-full&sslrootcert={}", others.display());
     for mode in ["sslmode=require", "sslmode=prefer", &wrong] {
-        let refused = migrate(&url(&cluster, &database, mode)).expect_err("nobody vouches for it");
+        let refused =
+            migrate(&url(&cluster, &database, mode)).expect_err("its certificate is not trusted");
         assert!(matches!(refused, OpenError::Tls(_)), "{mode}: {refused}");
         assert!(refused.to_string().contains("sslrootcert"), "{refused}");
     }
@@ -44,7 +45,7 @@ fn a_server_without_tls_is_refused_where_tls_is_wanted() {
     assert!(matches!(refused, OpenError::Tls(_)), "{refused}");
 }
 
-/// The server itself gives up a statement that waits, so that none is left behind on it.
+/// The server ends a statement that waits too long, so that none keeps running there.
 #[test]
 fn a_statement_is_given_up_by_the_server_in_time() {
     let cluster = Cluster::start();

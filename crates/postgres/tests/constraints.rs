@@ -1,4 +1,4 @@
-//! A project's tables may have unique constraints of their own: what violates one fails, and is not lost.
+//! A project's tables may have unique constraints. A write that violates one fails and is not lost.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use driftlock_postgres::{DatabaseUrl, Timing, migrate, open};
 use driftlock_testkit::conformance::{Constrained, run_constrained};
 use driftlock_testkit::postgres::Cluster;
 
-/// Tables that a project may have had before.
+/// Tables of an existing project.
 const PUBLIC: [&str; 7] = [
     "api_keys",
     "audit_logs",

@@ -1,5 +1,5 @@
-//! A period that is learned late, of an organization that settled very much in it: what turning its
-//! ledger takes does not grow with that, since it happens under the row that everybody waits for.
+//! A period that becomes known late, of an organization with very many settlements. The time of the
+//! period change must not grow with the number of settlements, since it locks the ledger's row.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use futures_executor::block_on;
 
 /// Settlements of one unit, a quarter of them in the hour that the period begins in.
 const EVENTS: u64 = 200_000;
-/// A fifth of what the server allows a statement.
+/// A fifth of the server's statement timeout.
 const WITHIN: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 const ORGANIZATION: &str = "01010101-0101-0101-0101-010101010101";
@@ -30,7 +30,8 @@ struct Ledgers {
 }
 
 impl Ledgers {
-    /// An organization in a calendar month, in the midst of which a subscription began.
+    /// An organization whose ledger is in a calendar month, and the period of a subscription that
+    /// began within that month.
     fn start() -> (Self, Period) {
         let cluster = Cluster::start();
         let database = cluster.database(None);
@@ -40,7 +41,7 @@ impl Ledgers {
         let ledgers = Self { cluster, database, store };
         let began = now().minus(10 * DAY).plus(Duration::from_secs(17 * 60));
         let period = Period { start: began, end: began.plus(30 * DAY) };
-        assert_eq!(ledgers.turn(terms(None).period), 0);
+        assert_eq!(ledgers.change_period(terms(None).period), 0);
         ledgers.fill(period);
         (ledgers, period)
     }
@@ -53,8 +54,8 @@ impl Ledgers {
         self.sql(query).parse().expect("a number")
     }
 
-    /// Turns the ledger to a period; what is used in it.
-    fn turn(&self, period: Period) -> u64 {
+    /// Changes the ledger to a period; returns the units used in it.
+    fn change_period(&self, period: Period) -> u64 {
         let learned = LeaseAsk { terms: Terms { period, ..terms(None) }, ..ask(None, 0, 1) };
         let began = Instant::now();
         let granted = block_on(self.store.lease(organization_id(1), node(1), &learned, now()));
@@ -66,7 +67,7 @@ impl Ledgers {
         granted.expect("leased").used
     }
 
-    /// Settlements of the last fortnight, as the ledger would have entered them.
+    /// Writes settlements of the last fortnight as the ledger would.
     fn fill(&self, period: Period) {
         let (start, end) = (period.start.floor_to(3_600).micros(), now().micros());
         let fortnight = now().minus(14 * DAY).micros();
@@ -109,7 +110,8 @@ impl Ledgers {
         UsageId::from_bytes(number.to_be_bytes())
     }
 
-    /// Hours, keys and routes of which the sums of a period are not those of these settlements.
+    /// The number of hours, keys and routes in which the sums of a period differ from these
+    /// settlements.
     fn differences(&self, period: Period, events: &str) -> String {
         let id = format!(
             "(select id from driftlock.billing_periods where starts_at = {} and ends_at = {})",
@@ -128,13 +130,13 @@ impl Ledgers {
                                from driftlock.counted('{ORGANIZATION}', {id}) \
                                group by 1, 2, 3 having sum(requests) > 0"
         );
-        let told = format!(
+        let in_outbox = format!(
             "select hour, sum(units), sum(units) from driftlock.meter_outbox \
                             where period_id = {id} and units > 0 group by hour"
         );
         self.sql(&format!(
             "with pairs as ((({by_key}) except ({counted})) union all (({counted}) except ({by_key}))),
-                  hours as ((({by_hour}) except ({told})) union all (({told}) except ({by_hour})))
+                  hours as ((({by_hour}) except ({in_outbox})) union all (({in_outbox}) except ({by_hour})))
              select (select count(*) from pairs) || ' ' || (select count(*) from hours)",
             by_key = truth("hour, key_id, route_id"),
             by_hour = truth("hour"),
@@ -147,7 +149,7 @@ fn a_late_period_takes_over_usage_quickly_however_much_was_settled() {
     let (ledgers, period) = Ledgers::start();
     let month = terms(None).period;
     let start = period.start.micros();
-    // An hour that Stripe was told of stays as it is.
+    // An hour that was reported to Stripe does not change.
     let sealed = period.start.plus(2 * DAY).floor_to(3_600);
     let seal = "update driftlock.meter_outbox set sealed_units = units, parts = 1, sealed_at = 1";
     ledgers.sql(&format!("{seal} where hour = {}", sealed.secs()));
@@ -161,20 +163,20 @@ fn a_late_period_takes_over_usage_quickly_however_much_was_settled() {
     assert!(wanted > EVENTS / 2 && wanted < EVENTS, "{wanted}");
 
     let shown = ledgers.usage(period, Grouping::Hour);
-    let used = ledgers.turn(period);
-    assert_eq!(used, wanted, "what leases are given against");
+    let used = ledgers.change_period(period);
+    assert_eq!(used, wanted, "the basis of new leases");
     assert_eq!(ledgers.usage(period, Grouping::Hour), shown, "as it was shown before");
     assert_eq!(shown.iter().map(|(units, _)| units).sum::<u64>(), wanted);
     assert_eq!(ledgers.differences(period, &within), "0 0");
     assert_eq!(ledgers.differences(month, &before), "0 0");
-    let of_cut_hour = format!(
+    let of_split_hour = format!(
         "select count(*) from driftlock.usage_events e join driftlock.usage_ledgers l \
          using (organization_id) where e.at / 3600000000 = {start} / 3600000000 \
          and (driftlock.period_of(e) = l.period_id) <> (e.at >= {start})"
     );
-    assert_eq!(ledgers.count(&of_cut_hour), 0, "each settlement is found where it counts");
+    assert_eq!(ledgers.count(&of_split_hour), 0, "each settlement is found where it counts");
 
-    // Settling, voiding and receipts go on, on either side of the bound.
+    // Settling, voiding and receipts work on both sides of the boundary.
     let one = settlement(1, 1);
     let outcome = block_on(ledgers.store.settle(one.clone(), now())).expect("settled");
     assert!(matches!(outcome, Settled::Committed { .. }), "{outcome:?}");
@@ -184,14 +186,14 @@ fn a_late_period_takes_over_usage_quickly_however_much_was_settled() {
         assert!(block_on(ledgers.store.receipt(usage)).expect("read").is_some());
         block_on(ledgers.store.void(id, usage)).expect("voided");
     }
-    let told = block_on(ledgers.store.void(id, ledgers.settled_at(sealed.micros())));
-    assert_eq!(told.expect_err("Stripe knows of it").kind, FaultKind::Conflict);
-    assert_eq!(ledgers.turn(period), wanted - 1);
+    let refused = block_on(ledgers.store.void(id, ledgers.settled_at(sealed.micros())));
+    assert_eq!(refused.expect_err("it was reported to Stripe").kind, FaultKind::Conflict);
+    assert_eq!(ledgers.change_period(period), wanted - 1);
     assert_eq!(ledgers.differences(period, &within), "0 0");
     assert_eq!(ledgers.differences(month, &before), "0 0");
 
-    // And back: the month has all of it again, in as little time.
-    assert_eq!(ledgers.turn(month), EVENTS - 2);
+    // Change back: the month takes all usage over again, as quickly.
+    assert_eq!(ledgers.change_period(month), EVENTS - 2);
     assert_eq!(ledgers.differences(month, "true"), "0 0");
     let sums = block_on(ledgers.store.report_sums(id, 9)).expect("read");
     let sums = sums.iter().map(|sums| (sums.settled, sums.sealed + sums.open));

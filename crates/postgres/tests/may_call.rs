@@ -1,4 +1,4 @@
-//! Who may call: some of the histories of `crates/testkit/tests/may_call.rs` over a real PostgreSQL.
+//! Who may call: some histories of `crates/testkit/tests/may_call.rs` over a real PostgreSQL.
 //! `DRIFTLOCK_HISTORIES` sets how many.
 
 use driftlock_domain::config::Durability;

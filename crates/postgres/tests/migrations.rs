@@ -1,5 +1,5 @@
-//! Migrations: from nothing, from each version before, twice, two at once, and over the tables of a
-//! Supabase project that lived before, whose rows all stay.
+//! Migrations of an empty database, from each earlier version, twice, several at once, and over the
+//! tables of an existing Supabase project, whose rows all stay.
 
 use driftlock_domain::config::Durability;
 use driftlock_domain::key::KeyHash;
@@ -13,7 +13,7 @@ fn url(cluster: &Cluster, database: &str) -> DatabaseUrl {
     DatabaseUrl::parse(&cluster.url(database)).expect("a URL")
 }
 
-/// Everything that a schema is made of, one line each.
+/// All parts of a schema, one line each.
 fn schema(cluster: &Cluster, database: &str) -> String {
     cluster.sql(
         database,
@@ -52,7 +52,7 @@ fn whatever_the_version_before_the_schema_is_the_same() {
     assert_eq!((again.from, again.applied), (VERSION, Vec::new()));
 }
 
-/// As Supabase's own command does, which knows versions of its own: each file is run again.
+/// Supabase's command keeps its own versions, and may run each file again.
 #[test]
 fn every_file_may_be_run_again() {
     let cluster = Cluster::start();
@@ -67,7 +67,7 @@ fn every_file_may_be_run_again() {
     assert_eq!(cluster.sql(&database, "select count(*) from organizations"), "1");
 }
 
-/// A file that was applied is history: one that was changed afterwards is told, and nothing happens.
+/// A file that was changed after it was applied is reported, and nothing is changed.
 #[test]
 fn a_file_that_was_changed_after_it_was_applied_is_named() {
     let cluster = Cluster::start();
@@ -92,7 +92,7 @@ fn a_file_that_was_changed_after_it_was_applied_is_named() {
             assert!(refused.to_string().contains(name), "{refused}");
         }
     }
-    // Another program notes none, which is no reason to refuse.
+    // Other programs store no checksum: that is no reason to refuse.
     let database = cluster.database(None);
     let at = url(&cluster, &database);
     migrate(&at).expect("migrated");
@@ -101,7 +101,7 @@ fn a_file_that_was_changed_after_it_was_applied_is_named() {
 }
 
 #[test]
-fn two_at_once_come_one_after_the_other() {
+fn concurrent_migrations_run_one_after_the_other() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     let at = url(&cluster, &database);
@@ -148,7 +148,7 @@ const LIVED_IN: &str = "
     insert into audit_logs (organization_id, actor, action) select id, 'x', 'login' from organizations;
     insert into stripe_events (id, type, payload) values ('evt_1', 'invoice.paid', '{}');";
 
-/// Rows as they were, column by column, but for those that were added.
+/// The rows of the original columns.
 fn rows(cluster: &Cluster, database: &str) -> String {
     let tables = [
         "select id, name, slug, plan, created_at from organizations",
@@ -163,15 +163,15 @@ fn rows(cluster: &Cluster, database: &str) -> String {
 }
 
 #[test]
-fn tables_that_lived_before_are_adopted_with_their_rows() {
+fn existing_tables_are_adopted_with_their_rows() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     cluster.sql(&database, LIVED_IN);
     let before = rows(&cluster, &database);
     let at = url(&cluster, &database);
     let done = migrate(&at).expect("adopted");
-    let told = "policy members can do anything on usage_counters is dropped";
-    assert_eq!(done.notices, [told]);
+    let notice = "policy members can do anything on usage_counters is dropped";
+    assert_eq!(done.notices, [notice]);
     assert_eq!(rows(&cluster, &database), before);
     let policies = "select count(*) from pg_policies where policyname not like 'driftlock%'";
     assert_eq!(cluster.sql(&database, policies), "0", "a wider policy would count");
@@ -185,7 +185,7 @@ fn tables_that_lived_before_are_adopted_with_their_rows() {
     let key =
         block_on(store.key_by_hash(&hash)).expect("read").expect("existing keys keep working");
     assert_eq!((key.organization, &*key.prefix), (organizations[0].id, "sk_live_1"));
-    // However old they are, what was there before is not ours to remove.
+    // Rows of the project stay, however old they are.
     let late = Timestamp::parse("2126-01-01T00:00:00Z").expect("RFC 3339");
     assert_eq!(block_on(store.forget_others(late, 9)).expect("answered"), 0);
     drop(store);
@@ -219,18 +219,18 @@ fn what_cannot_be_adopted_is_named_before_anything_changes() {
     let refused = migrate(&url(&cluster, &database)).expect_err("they cannot be adopted");
     let OpenError::Migration { name, message } = refused else { panic!("{refused}") };
     assert_eq!(name, "0001_tables");
-    for told in [
+    for problem in [
         "nothing was changed",
         "public.organizations.id is bigint; uuid is needed",
         "public.api_keys.key_hash is bytea; text is needed",
-        "public.api_keys.tenant must be filled and is none of ours: give it a default",
-        "public.audit_logs is no table",
+        "public.api_keys.tenant is not ours and NOT NULL: give it a default",
+        "public.audit_logs is not a table",
         "public.stripe_events.id is character varying(40); text is needed, or varchar(255)",
         "public.stripe_events.type is character varying(64); text is needed",
-        "public.stripe_events.customer must be filled; here it may be empty: drop its NOT NULL",
+        "public.stripe_events.customer is NOT NULL but may be null here: drop its NOT NULL",
         "public.invoices_mirror has the constraint recent CHECK ((created > '2020-01-01",
     ] {
-        assert!(message.contains(told), "{told}: {message}");
+        assert!(message.contains(problem), "{problem}: {message}");
     }
     assert!(!message.contains("amount"), "a column of the project's own may be checked: {message}");
     assert_eq!(schema(&cluster, &database), before);

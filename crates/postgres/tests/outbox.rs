@@ -1,12 +1,12 @@
-//! Audit rows on their way to an object, which takes only numbers above those it has: within an
-//! organization a number is given only once all lower ones are committed.
+//! The audit outbox. An object ignores ids below its last one. So an organization's record gets an
+//! id only once all records with lower ids are committed.
 
 use driftlock_postgres::{DatabaseUrl, migrate};
 use driftlock_testkit::postgres::Cluster;
 
 const ORGANIZATION: &str = "0a000000-0000-0000-0000-000000000000";
 
-/// Two sessions: the second appends while the first has appended and not yet committed.
+/// Two sessions: the second appends after the first has appended and before the first commits.
 const TWO_SESSIONS: &str = r#"
 psql -X -q -A -t -v ON_ERROR_STOP=1 "$URL" <<'END'
 begin;
@@ -39,5 +39,5 @@ fn appends_wait_for_earlier_appends() {
     std::fs::write(folder.path().join("second.sql"), SECOND).expect("it can be written");
     cluster.shell(folder.path(), TWO_SESSIONS, &[("URL", &url)]);
     let rows = cluster.sql(&name, "select record ->> 'row' from driftlock.audit_outbox");
-    assert_eq!(rows, "1", "the second one waited, in vain");
+    assert_eq!(rows, "1", "the second one waited until its timeout");
 }

@@ -1,5 +1,5 @@
-//! Both dialects keep the same things: every column of `migrations/sqlite` is in PostgreSQL's
-//! schema, under its name or under the one that stands here.
+//! Both dialects have the same columns: every column of `migrations/sqlite` is in PostgreSQL's
+//! schema, under the same name or under the name in [`RENAMED`].
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,17 +7,18 @@ use std::path::Path;
 use driftlock_postgres::{DatabaseUrl, migrate};
 use driftlock_testkit::postgres::Cluster;
 
-/// What only the embedded store or the edge needs, and why PostgreSQL does not.
+/// Tables that only the embedded store or Workers need, and why PostgreSQL does not.
 const NOT_HERE: [(&str, &str); 3] = [
-    ("revoked_keys", "an object's own, which admits without asking the directory"),
-    ("meta", "the file's node; here a node is a process, and names itself"),
+    ("revoked_keys", "of an object, which admits without asking the directory"),
+    ("meta", "the file's node; here each process is a node"),
     (
         "billing_revisions",
         "SQLite's guard of a revision; here the row is compared as it is written",
     ),
 ];
 
-/// Ids are named after what they are of; what is settled is of a tally, and that of a period.
+/// Columns with other names in PostgreSQL. Usage belongs to a usage batch there (`tally_id`), and
+/// the batch to a period.
 const RENAMED: [(&str, &str); 6] = [
     ("organization", "organization_id"),
     ("key", "key_id"),
@@ -28,7 +29,7 @@ const RENAMED: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn what_sqlite_keeps_postgresql_keeps() {
+fn postgresql_has_every_column_of_sqlite() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     migrate(&DatabaseUrl::parse(&cluster.url(&database)).expect("a URL")).expect("migrated");
@@ -64,7 +65,7 @@ fn sqlite_columns() -> Vec<(String, String)> {
     columns
 }
 
-/// The columns that a file's statements make.
+/// The columns that a file's statements create.
 fn columns_of(sql: &str) -> Vec<(String, String)> {
     let mut columns = Vec::new();
     let mut table = None;

@@ -1,5 +1,5 @@
-//! Usage is bounded: events live in partitions by month, which are made ahead and dropped whole, and
-//! closed periods go with their sums.
+//! Retention of usage: events are in monthly partitions, which are created ahead and dropped whole;
+//! closed periods are deleted with their sums.
 
 use driftlock_domain::config::Durability;
 use driftlock_domain::period::Period;
@@ -27,7 +27,7 @@ fn old_usage_is_dropped_by_partition() {
         cluster.sql(&database, query)
     };
     let held = || cluster.sql(&database, "select count(*) from driftlock.usage_events");
-    let in_the_rest = || cluster.sql(&database, "select count(*) from driftlock.usage_events_rest");
+    let in_default = || cluster.sql(&database, "select count(*) from driftlock.usage_events_rest");
 
     block_on(store.purge_kept(now())).expect("upkeep");
     let made = partitions();
@@ -41,16 +41,16 @@ fn old_usage_is_dropped_by_partition() {
     };
     settle(1, now());
     settle(2, now().plus(40 * DAY));
-    assert_eq!((held().as_str(), in_the_rest().as_str()), ("2", "0"), "each has its partition");
+    assert_eq!((held().as_str(), in_default().as_str()), ("2", "0"), "each has its partition");
     let receipt = block_on(store.receipt(usage(now(), 1))).expect("read");
     assert!(receipt.is_some());
 
-    // Nobody made the partition in time: the row is in the rest, and nothing fails.
+    // The partition does not exist: the row is in the default partition, and nothing fails.
     let far = now().plus(3_000 * DAY);
     settle(3, far);
-    assert_eq!(in_the_rest(), "1");
+    assert_eq!(in_default(), "1");
 
-    // 400 days after the first month's end its partition goes whole.
+    // 400 days after the first month's end its partition is dropped.
     block_on(store.purge_kept(now().plus(435 * DAY))).expect("upkeep");
     assert_eq!(held(), "2");
     assert!(!partitions().contains(made.split(' ').next().expect("one")), "{}", partitions());
@@ -58,16 +58,17 @@ fn old_usage_is_dropped_by_partition() {
         block_on(store.usage(organization_id(1), at, Period::calendar_month(at), Grouping::Day))
             .expect("read")
     };
-    assert!(usage_of(now()).is_none(), "closed periods go with their sums");
-    block_on(store.purge_kept(far)).expect("upkeep, although the month's rows are in the rest");
-    assert_eq!((held().as_str(), in_the_rest().as_str()), ("1", "1"));
+    assert!(usage_of(now()).is_none(), "closed periods are deleted with their sums");
+    block_on(store.purge_kept(far))
+        .expect("upkeep, although the month's rows are in the default partition");
+    assert_eq!((held().as_str(), in_default().as_str()), ("1", "1"));
     block_on(store.purge_kept(far.plus(401 * DAY))).expect("upkeep");
-    assert_eq!(held(), "0", "what was in the rest, too");
+    assert_eq!(held(), "0", "also in the default partition");
     assert!(block_on(store.receipt(usage(now(), 1))).expect("read").is_none());
 }
 
-/// More organizations than one portion has periods are not used any more: their last periods stay,
-/// and hold up nobody else's.
+/// More dormant organizations than a portion has periods: their last periods stay, and the periods
+/// of other organizations are deleted all the same.
 #[test]
 fn dormant_organizations_do_not_block_retention() {
     let cluster = Cluster::start();
@@ -88,14 +89,14 @@ fn dormant_organizations_do_not_block_retention() {
     );
     block_on(store.purge_kept(now())).expect("upkeep");
     let kept = "select count(*), sum(ends_at) from driftlock.billing_periods";
-    assert_eq!(cluster.sql(&database, kept), "150|150", "what nobody counts in is gone");
+    assert_eq!(cluster.sql(&database, kept), "150|150", "periods without a ledger are deleted");
     let sums = "select sum(units) from usage_counters";
-    assert_eq!(cluster.sql(&database, sums), "1050", "what is counted in keeps its sums");
+    assert_eq!(cluster.sql(&database, sums), "1050", "current periods keep their sums");
 }
 
-/// The copies of an object's audit chain go when the object says that it removed its entries.
+/// Mirrored audit entries are deleted when the object reports that it removed them.
 #[test]
-fn copies_of_an_objects_chain_go_with_their_retention() {
+fn mirrored_audit_entries_follow_the_objects_retention() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     migrate(&DatabaseUrl::parse(&cluster.url(&database)).expect("a URL")).expect("migrated");

@@ -60,7 +60,7 @@ fn what_is_no_database_is_left_alone() {
     assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
 }
 
-/// The header is sound, and a page within is not: it is found at the start, not by a customer.
+/// The header is intact but a later page is damaged: this is found at the start.
 #[test]
 fn damaged_pages_are_found_at_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -72,19 +72,22 @@ fn damaged_pages_are_found_at_the_start() {
     }
     drop(store);
     let sound = std::fs::read(&path).expect("read");
-    // Whichever page it is that a disk lost, but the first with its header.
+    // Any page may be damaged, except the first one with the header.
     let pages = sound.len() / 4_096;
     for page in 1..pages {
         let mut damaged = sound.clone();
         damaged[page * 4_096..(page + 1) * 4_096].fill(0xa5);
         std::fs::write(&path, &damaged).expect("written");
         let refused = open(&path).expect_err("a page is gone");
-        let (told, name) = (refused.to_string(), path.display().to_string());
+        let (message, name) = (refused.to_string(), path.display().to_string());
         assert!(
             matches!(refused, OpenError::Damaged { .. } | OpenError::Corrupt(_)),
-            "page {page}: {told}"
+            "page {page}: {message}"
         );
-        assert!(told.contains(&name) && told.contains("restore it from a backup"), "{told}");
+        assert!(
+            message.contains(&name) && message.contains("restore it from a backup"),
+            "{message}"
+        );
     }
     std::fs::write(&path, &sound[..sound.len() / 2]).expect("written");
     open(&path).expect_err("half of it is gone");

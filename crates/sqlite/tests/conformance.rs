@@ -1,4 +1,4 @@
-//! The embedded store passes the suite, in both durability modes.
+//! The embedded store passes the conformance suite in both durability modes.
 
 use std::cell::RefCell;
 

@@ -1,4 +1,4 @@
-//! A unique index that somebody added to the file: what violates it fails, and is not lost.
+//! A unique index that somebody added to the file: a write that violates it fails and is not lost.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn a_constraint_that_is_not_ours_loses_nothing() {
     assert_eq!(cases, 12);
 }
 
-/// What the edge reads out of messages is what SQLite says.
+/// The messages that Workers parse are those of SQLite.
 #[test]
 fn sqlite_names_the_columns_of_our_own_constraints() {
     let connection = Connection::open_in_memory().expect("opened");

@@ -1,5 +1,6 @@
-//! Who may call: the histories of `crates/testkit/tests/may_call.rs` over SQLite and over memory, each in
-//! a store of its own. `DRIFTLOCK_HISTORIES` sets how many; `cargo xtask prove may-call` runs 2,000.
+//! Who may call: the histories of `crates/testkit/tests/may_call.rs` over SQLite and over memory,
+//! each in a store of its own. `DRIFTLOCK_HISTORIES` sets how many; `cargo xtask prove may-call`
+//! runs 2,000.
 
 use driftlock_domain::config::Durability;
 use driftlock_domain::lease::Sharing;

@@ -1,4 +1,4 @@
-//! A write-ahead log that is damaged or gone: the start says what is missing, and does not serve.
+//! A damaged or missing write-ahead log: a start reports what is missing, and does not serve.
 
 #[path = "support/process.rs"]
 mod process;

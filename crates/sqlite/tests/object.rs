@@ -1,6 +1,5 @@
-//! What only a ledger that lives apart needs (a Durable Object's) of the shared statements: telling the
-//! book of record, and keeping its storage within bounds. Its own host runs wasm; the statements are
-//! the same here.
+//! The shared statements that only a Durable Object uses: mirroring, and keeping its storage within
+//! bounds. The object's host runs wasm; the statements are the same here.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -78,7 +77,7 @@ impl Columns for PlainRow<'_> {
     }
 }
 
-/// An object's ledger.
+/// The ledger of a Durable Object.
 struct Object<'a> {
     sql: Plain<'a>,
     cache: LedgerCache,
@@ -121,20 +120,20 @@ impl<'a> Object<'a> {
         self.cache.before_commit(&self.sql).expect("counters are written");
     }
 
-    fn tell(&self, copy: &mut Copy, now: Timestamp) -> More {
+    fn mirror(&self, copy: &mut Copy, now: Timestamp) -> More {
         let mut portion = Portion::First;
         loop {
-            let told = shipment::next(&self.sql, organization_id(ORGANIZATION), portion, now);
-            let told = told.expect("SQLite answers");
-            for sum in told.sums {
+            let shipment = shipment::next(&self.sql, organization_id(ORGANIZATION), portion, now);
+            let shipment = shipment.expect("SQLite answers");
+            for sum in shipment.sums {
                 copy.sums.insert((sum.period, sum.hour, sum.key, sum.route), sum.units);
             }
-            for shipped in told.receipts {
+            for shipped in shipment.receipts {
                 copy.receipts.insert(shipped.receipt.id, shipped.period);
             }
-            copy.audit = copy.audit.max(told.cursor.audit);
-            shipment::set_cursor(&self.sql, &told.cursor).expect("SQLite writes");
-            match told.more {
+            copy.audit = copy.audit.max(shipment.cursor.audit);
+            shipment::set_cursor(&self.sql, &shipment.cursor).expect("SQLite writes");
+            match shipment.more {
                 More::Now => portion = Portion::Next,
                 more => return more,
             }
@@ -142,7 +141,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// What a book of record makes of shipments: sums take the place of earlier ones.
+/// A mirror: shipped sums replace earlier sums.
 #[derive(Default)]
 struct Copy {
     sums: BTreeMap<(Period, Timestamp, KeyId, String), u64>,
@@ -164,19 +163,19 @@ fn the_mirror_equals_the_object_even_after_a_late_period() {
     let began = now();
     let ids: Vec<_> =
         (0..6).map(|hour| object.settle(guessed, began.plus(HOUR * hour), hour.into())).collect();
-    let told_at = began.plus(HOUR * 8);
-    assert_eq!(object.tell(&mut copy, told_at), More::Nothing);
+    let mirrored_at = began.plus(HOUR * 8);
+    assert_eq!(object.mirror(&mut copy, mirrored_at), More::Nothing);
     assert_eq!((copy.units(guessed), copy.receipts.len(), copy.audit), (6, 6, 6));
 
-    // From the second hour on it was another period, which is learned now.
+    // From the second hour on another period was in force, which becomes known now.
     let learned = Period { start: began.plus(HOUR), end: began.plus(DAY * 30) };
-    object.learn(learned, told_at);
-    object.tell(&mut copy, told_at);
+    object.learn(learned, mirrored_at);
+    object.mirror(&mut copy, mirrored_at);
     assert_eq!((copy.units(guessed), copy.units(learned)), (1, 5));
     let of = |id: &UsageId| copy.receipts[id];
     assert_eq!(of(&ids[0]), guessed);
     assert!(ids[1..].iter().all(|id| of(id) == learned));
-    // And nothing is told over and over.
+    // Nothing is mirrored again and again.
     assert!(!shipment::is_due(&object.sql).expect("SQLite answers"));
 }
 
@@ -187,13 +186,13 @@ fn receipts_are_mirrored_after_an_hour_and_only_mirrored_ones_are_removed() {
     let month = Period::calendar_month(now());
     let id = object.settle(month, now(), 1);
     let soon = now().plus(HOUR / 2);
-    assert_eq!(object.tell(&mut copy, soon), More::Later);
+    assert_eq!(object.mirror(&mut copy, soon), More::Later);
     assert!(shipment::is_due(&object.sql).expect("SQLite answers"));
     let later = now().plus(HOUR * 48);
     shipment::remove_receipts(&object.sql, later, Mirror::Supabase).expect("SQLite writes");
-    assert!(receipt(&object.sql, id).expect("SQLite reads").is_some(), "it was not told yet");
+    assert!(receipt(&object.sql, id).expect("SQLite reads").is_some(), "it was not mirrored yet");
 
-    assert_eq!(object.tell(&mut copy, later), More::Nothing);
+    assert_eq!(object.mirror(&mut copy, later), More::Nothing);
     let newer = object.settle(month, later, 2);
     shipment::remove_receipts(&object.sql, later, Mirror::Supabase).expect("SQLite writes");
     assert!(receipt(&object.sql, newer).expect("SQLite reads").is_some());
@@ -201,7 +200,7 @@ fn receipts_are_mirrored_after_an_hour_and_only_mirrored_ones_are_removed() {
 }
 
 #[test]
-fn old_receipts_go_in_portions_until_none_is_left() {
+fn old_receipts_are_removed_in_portions() {
     let connection = database();
     let mut object = Object::new(&connection);
     let month = Period::calendar_month(now());
@@ -230,7 +229,7 @@ fn only_mirrored_audit_entries_are_removed_and_the_rest_still_verifies() {
     for number in 0..3 {
         object.settle(month, now(), number);
     }
-    object.tell(&mut copy, now());
+    object.mirror(&mut copy, now());
     object.settle(month, now(), 3);
 
     let later = now().plus(DAY * 2);
@@ -238,11 +237,7 @@ fn only_mirrored_audit_entries_are_removed_and_the_rest_still_verifies() {
     assert_eq!(removed, Ok(copy.audit));
     let kept = entries(&object.sql, organization, 0, 10).expect("SQLite reads");
     let numbers: Vec<_> = kept.iter().map(|entry| entry.seq).collect();
-    assert_eq!(
-        numbers,
-        [4, 5],
-        "what was not told, and the entry that says where the chain begins"
-    );
+    assert_eq!(numbers, [4, 5], "the entry that was not mirrored, and the entry about the removal");
     let begins = checkpoint(&object.sql, organization).expect("SQLite reads");
     assert_eq!((begins.seq, begins.hash), (3, kept[0].prev_hash));
     let again = object.cache.prune_mirrored(&object.sql, organization, later, later);
@@ -250,7 +245,7 @@ fn only_mirrored_audit_entries_are_removed_and_the_rest_still_verifies() {
 }
 
 #[test]
-fn the_oldest_answers_make_room_and_their_keys_stay_charged() {
+fn the_oldest_answers_are_dropped_and_their_keys_stay_charged() {
     let connection = database();
     let mut object = Object::new(&connection);
     let month = Period::calendar_month(now());

@@ -1,4 +1,4 @@
-//! One file has one owner, whatever names lead to it, and an owner that lost its file stops.
+//! A file has one owner under all its names, and an owner that lost its file stops.
 
 #[path = "support/process.rs"]
 mod process;
@@ -51,7 +51,7 @@ fn open_settle_and_die(path: &Path) {
     }
 }
 
-/// What another process is told that opens the file by this name.
+/// The message to another process that opens the file by this name.
 fn refusal(path: &Path) -> String {
     let output = process::run("another_process_is_refused_by_every_name_of_the_file", path);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -82,12 +82,12 @@ fn another_process_is_refused_by_every_name_of_the_file() {
     } else {
         eprintln!("NOT TESTED: bind mounts, which this system refuses; hard links stand for them");
     }
-    let told: Vec<String> = names.into_iter().map(|name| refusal(name)).collect();
+    let refusals: Vec<String> = names.into_iter().map(|name| refusal(name)).collect();
     if is_mounted {
         let done = Command::new("umount").arg(&bound).status().expect("it runs");
         assert!(done.success(), "unmounted");
     }
-    for text in told {
+    for text in refusals {
         let owner = format!("process {}", std::process::id());
         assert!(text.contains(&owner) && text.contains("which opened it as"), "{text}");
         assert!(text.contains(&path.display().to_string()), "{text}");
@@ -179,7 +179,7 @@ fn an_owner_whose_row_another_took_over_stops() {
     stops(&store, "another process has taken the database over");
 }
 
-/// Makes the row another machine's, which renewed it until `until`.
+/// Writes another machine into the row, with a claim until `until`.
 fn claim_elsewhere(path: &Path, until: Timestamp) -> rusqlite::Connection {
     let raw = rusqlite::Connection::open(path).expect("opens");
     let update = "UPDATE store_owner SET machine = 'elsewhere', boot = 'other', renewed_until = ?1";

@@ -1,6 +1,6 @@
-//! I7 over a month in virtual time: three organizations use a million units while the gateway crashes
-//! and Stripe fails, refuses repetitions and is away for 30 hours; in the end Stripe has been told
-//! exactly what was counted.
+//! I7 over a month in virtual time: three organizations use a million units while the gateway
+//! crashes and Stripe fails, refuses repetitions and is away for 30 hours. In the end Stripe has
+//! exactly the units that were counted.
 
 use std::time::Duration;
 
@@ -99,21 +99,21 @@ fn a_million_units_reach_stripe_exactly() {
     double.set_faults(Faults::none());
     check(&store, &double, &customers, period);
     compared_clean(&sim);
-    let told = double.meter_events();
+    let events = double.meter_events();
     let calls = double.calls().iter().filter(|call| call.ends_with("/meter_events")).count();
     let compared = double.calls().iter().filter(|call| call.ends_with("/event_summaries")).count();
     eprintln!(
         "{} units in {} meter events by {calls} calls; {crashes} crashes, {compared} comparisons, \
          done {rounds} h after the end",
-        told.iter().map(|event| event.value).sum::<i64>(),
-        told.len(),
+        events.iter().map(|event| event.value).sum::<i64>(),
+        events.len(),
     );
-    assert!(crashes > 100 && compared > 0 && calls > told.len() + 100, "it was a hard month");
+    assert!(crashes > 100 && compared > 0 && calls > events.len() + 100, "it was a hard month");
 }
 
-/// Stripe finalizes an invoice an hour after its period ended, unless told otherwise: "All invoices have
-/// a default finalization grace period of 1 hour" (docs.stripe.com, "Configure an invoice finalization
-/// grace period").
+/// Stripe finalizes an invoice an hour after its period ended, unless configured otherwise: "All
+/// invoices have a default finalization grace period of 1 hour" (docs.stripe.com, "Configure an
+/// invoice finalization grace period").
 #[test]
 fn the_last_bucket_goes_out_before_the_invoice_is_final() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -140,7 +140,7 @@ fn the_last_bucket_goes_out_before_the_invoice_is_final() {
         assert!(waited < HOUR, "the invoice is final by now");
         run(sim.gateway.report_usage());
     }
-    assert!(waited <= Duration::from_secs(60), "nobody waits for the end of the hour: {waited:?}");
+    assert!(waited <= Duration::from_secs(60), "sent before the end of the hour: {waited:?}");
     let last = double.meter_events().into_iter().map(|event| event.timestamp).max();
     assert!(last < Some(period.end), "stamped inside the period: {last:?}");
     assert_eq!(preview(&double, &customer), 13_650, "and it is on the invoice");
@@ -213,10 +213,10 @@ fn check(store: &SqliteStore, double: &StripeDouble, customers: &[Customer], per
     for (customer, units) in customers.iter().zip(UNITS) {
         let sums = run(store.report_sums(customer.owner.id, 9)).expect("read");
         assert_eq!(sums.len(), 1, "{sums:?}");
-        let told = i64::try_from(units).expect("small");
-        assert_eq!((sums[0].settled, sums[0].acknowledged), (units, told), "{:?}", sums[0]);
+        let value = i64::try_from(units).expect("small");
+        assert_eq!((sums[0].settled, sums[0].acknowledged), (units, value), "{:?}", sums[0]);
         assert_eq!((sums[0].open, sums[0].outstanding, sums[0].dead), (0, 0, 0));
-        assert_eq!(double.metered(customer.life.customer(), period), told, "inside the period");
+        assert_eq!(double.metered(customer.life.customer(), period), value, "inside the period");
         let quota =
             Quota::in_force(config.plan("standard").expect("shipped"), 1, &customer.owner.quota);
         let ours = total_cents(&lines(&quota, units));

@@ -1,4 +1,4 @@
-//! Upkeep of `LocalCells`: what fails, or never can be done, stops nothing else.
+//! Periodic work of `LocalCells`: a failure, even a permanent one, stops no other work.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use futures_executor::block_on;
 
 const TTL: Duration = Duration::from_secs(2);
 
-/// A ledger that commits and does not answer, and that fails where it is told to.
+/// A ledger that commits without an answer, and fails where a test asks it to.
 #[derive(Clone)]
 struct Failing {
     store: MemoryStore,
@@ -71,14 +71,14 @@ fn world() -> (LocalCells<Failing, VirtualClock>, Failing, VirtualClock) {
 }
 
 #[test]
-fn a_settlement_that_cannot_be_voided_is_told_and_stops_no_other() {
+fn a_settlement_that_cannot_be_voided_is_reported_and_stops_no_other() {
     let (cells, ledger, _) = world();
     ledger.manner.borrow_mut().is_mute = true;
     for number in 1..=3 {
         let charge = charge(Some(9), usage(now(), number), None);
         block_on(cells.admit(organization_id(1), &charge)).expect("a unit is there");
         let unknown = block_on(cells.settle(settlement(1, number)));
-        unknown.expect_err("nobody knows what became of it");
+        unknown.expect_err("its outcome is unknown");
     }
     let is_charged =
         |number| block_on(ledger.store.receipt(usage(now(), number))).expect("read").is_some();

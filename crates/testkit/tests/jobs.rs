@@ -1,4 +1,4 @@
-//! The jobs that come round, in virtual time: each has its own rhythm, and none waits for another.
+//! Jobs in virtual time: each has its own interval, and none waits for another.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -77,13 +77,13 @@ impl AuditLog for Gate {
     }
 }
 
-/// Leases whose upkeep is counted.
+/// Cells that count how often their leases are renewed.
 #[derive(Clone, Default)]
 struct Tended(Rc<Cell<u32>>);
 
 impl Admission for Tended {
     async fn admit(&self, _: OrganizationId, _: &Charge) -> Result<Admitted, Refusal> {
-        Err(Refusal::Fault(Fault::store("nobody is admitted here")))
+        Err(Refusal::Fault(Fault::store("no request is admitted here")))
     }
 
     async fn settle(&self, _: Settlement) -> Result<Settled, Fault> {
@@ -104,7 +104,7 @@ impl Admission for Tended {
     }
 }
 
-/// Expired records, of which a portion goes at a time.
+/// Expired records, which are purged in portions.
 #[derive(Clone, Default)]
 struct Expired(Rc<Cell<u64>>);
 
@@ -141,7 +141,7 @@ impl UsageRecords for Expired {
     }
 }
 
-/// Work that goes on a step whenever the test says so.
+/// Work that continues one step when the test says so.
 #[derive(Clone, Default)]
 struct Tasks(Rc<RefCell<Vec<LocalBoxFuture<'static, ()>>>>);
 
@@ -238,7 +238,7 @@ impl World {
         assert_eq!(run(handled).status(), 401);
     }
 
-    /// Lets so much time go by, as a host does.
+    /// Lets time pass, and runs due jobs like a host.
     fn pass(&self, time: Duration) {
         let until = self.clock.now().plus(time);
         while self.clock.now() < until {

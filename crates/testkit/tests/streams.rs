@@ -1,4 +1,4 @@
-//! Open streams are judged again, in virtual time: when they end, and what judging costs.
+//! Periodic checks of open streams, in virtual time: when streams end, and what the checks cost.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -116,7 +116,7 @@ impl Directory for Counted {
     }
 }
 
-/// A backend all of whose answers go on for ever.
+/// A backend with answers that never end.
 struct Endless;
 
 /// An answer: its bytes, or what ends it.
@@ -258,7 +258,7 @@ impl World {
         answer.into_body()
     }
 
-    /// Lets so much time go by, as a host does.
+    /// Lets time pass, and runs due jobs like a host.
     fn pass(&self, time: Duration) {
         let until = self.clock.now().plus(time);
         while self.clock.now() < until {
@@ -286,7 +286,7 @@ fn a_stream_ends_within_ten_seconds_after_its_key_was_revoked_elsewhere() {
         let (mut revoked, mut other) = (world.open(1), world.open(2));
         world.pass(SECOND * secs);
         assert!(!revoked.is_over());
-        // Not through this gateway: another node did, and nobody told this one.
+        // Another node revoked the key, and this one got no notification.
         world.revoke(1);
         world.pass(SECOND * 10);
         assert!(revoked.is_over(), "revoked after {secs} s");

@@ -69,6 +69,6 @@ fn an_identifier_counts_once_and_its_time_is_bounded() {
         let far = meter_form(of, "dl-3", Timestamp::from_secs(at));
         assert_eq!(post(&double, &format!("far{days}"), path, &far).0, 400, "{days} days");
     }
-    let (status, _) = post(&double, "c", path, &meter_form("cus_nobody", "dl-4", life.now()));
+    let (status, _) = post(&double, "c", path, &meter_form("cus_unknown", "dl-4", life.now()));
     assert_eq!(status, 404);
 }

@@ -1,5 +1,5 @@
-//! I6 through the whole way: signed deliveries in any order, doubled, late and lost in between,
-//! with restarts at any step, asking Stripe or not, come to Stripe's own state.
+//! I6 through the whole gateway: signed deliveries in any order, doubled, late or lost, with
+//! restarts at any step, with and without calls to Stripe, result in Stripe's own state.
 //!
 //! `DRIFTLOCK_LIVES` sets how many lives; each is lived in [`ORDERS`] orders of arrival. Over
 //! SQLite: `crates/sqlite/tests/stripe_lives.rs`.
@@ -60,5 +60,5 @@ fn what_nothing_orders_is_counted_and_repaired() {
         &[Asking::Online],
         EventContent::WithoutPrevious,
     );
-    assert_eq!(repaired, 0, "whoever asks Stripe needs no order");
+    assert_eq!(repaired, 0, "a gateway that calls Stripe needs no order");
 }

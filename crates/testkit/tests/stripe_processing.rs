@@ -1,4 +1,4 @@
-//! What processing does with events beside standings: meter errors, the other mode, many at once.
+//! Processing of events: meter errors, the other mode, many events at once.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl World {
         run(self.store.event(id)).expect("read").expect("it is kept").state
     }
 
-    /// The thin event that tells of meter errors, as it is delivered.
+    /// The thin event about meter errors, as delivered.
     fn thin(&self) -> Value {
         let mut life = self.life.clone();
         life.wait(self.clock.now().since(life.now()));
@@ -146,7 +146,7 @@ fn meter_errors_without_a_name_alert_all_that_reported_usage() {
         assert_eq!(alerts.len(), 1, "{asking:?}: {alerts:?}");
         assert_eq!(alerts[0].kind, AlertKind::MeterError);
         assert_eq!(alerts[0].subject, thin["id"].as_str().expect("an id"));
-        assert_eq!(world.alerts(2), [], "it told of nothing");
+        assert_eq!(world.alerts(2), [], "it reported no usage");
         assert_eq!(world.state_of(&thin), DeliveryState::Done);
     }
 }
@@ -203,7 +203,7 @@ fn an_event_of_a_connected_account_has_no_effect_even_replayed() {
 }
 
 #[test]
-fn many_events_of_a_customer_at_once_are_one_reading_after_the_other() {
+fn many_events_of_a_customer_at_once_are_processed_serially() {
     let world = World::new();
     let process = world.start(Asking::Online, &config());
     for event in world.life.events() {

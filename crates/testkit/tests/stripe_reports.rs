@@ -48,7 +48,7 @@ impl World {
     fn new(config: &Config) -> Self {
         let (store, clock) =
             (MemoryStore::new(Sharing::Whole), VirtualClock::at(now().floor_to(3_600)));
-        // Stripe goes by the true time.
+        // Stripe has the correct time.
         let of_double = clock.clone();
         let double = StripeDouble::new(3, move || of_double.wall());
         let process = Sim::start(&store, &clock, &double, Asking::Online, config);
@@ -125,7 +125,7 @@ impl World {
 }
 
 #[test]
-fn an_upgrade_takes_back_what_was_told_of_overage() {
+fn an_upgrade_corrects_the_reported_overage() {
     let mut world = World::new(&terms());
     world.use_units(8);
     world.wait(HOUR + MINUTE);
@@ -134,7 +134,7 @@ fn an_upgrade_takes_back_what_was_told_of_overage() {
     let upgrade = world.life.params().upgrade.clone();
     world.life.change_price(&upgrade);
     world.deliver();
-    // No unit is used any more: the round of reports finds it all the same.
+    // No more units are used: the next run of reports finds the correction all the same.
     world.report();
     assert_eq!(world.reported(), [3, -3], "8 of 20");
     assert_eq!(world.at_stripe(), 0, "the invoice bills nothing of it");
@@ -186,7 +186,7 @@ fn a_correction_whose_answer_was_lost_counts_once() {
     assert_eq!(world.alerts(AlertKind::OverageOverreported).len(), 1);
 }
 
-/// The invoice of a period that ended was made by the terms that it had.
+/// The invoice of an ended period was made with the terms of that period.
 #[test]
 fn an_upgrade_with_the_new_period_leaves_the_old_one_alone() {
     let mut world = World::new(&terms());
@@ -227,14 +227,14 @@ fn usage_before_an_immediate_cancellation_is_on_the_last_bill() {
     assert_eq!(world.double.metered(world.life.customer(), service), 3);
 }
 
-/// Stripe refuses what is stamped more than five minutes ahead of its clock.
+/// Stripe refuses meter events with a time more than five minutes ahead of its clock.
 #[test]
 fn after_a_leap_of_the_clock_usage_is_reported_when_its_hour_is_really_over() {
     let mut world = World::new(&config());
     world.use_units(3);
     world.clock.leap_and_return(2 * HOUR);
     world.report();
-    assert_eq!(world.reported(), [0_i64; 0], "by the wall clock the hour goes on");
+    assert_eq!(world.reported(), [0_i64; 0], "by the wall clock the hour is not over");
     world.clock.advance(HOUR + MINUTE);
     world.report();
     assert_eq!(world.reported(), [3]);

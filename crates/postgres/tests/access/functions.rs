@@ -1,4 +1,4 @@
-//! Functions: the gateway's are the service's alone, what they are made of is nobody's.
+//! Functions: only the service may call those of the gateway; no role may call internal ones.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +80,7 @@ const SERVICE: &[&str] = &[
     "driftlock_voids_due",
 ];
 
-/// Called by policies, on behalf of whoever reads.
+/// Called by policies, with the rights of the reading role.
 const POLICIES: &[&str] = &["memberships"];
 
 /// Called by other functions and by triggers.
@@ -130,7 +130,7 @@ fn names(found: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_function_stands_here() {
+fn every_function_is_listed() {
     let database = Database::new();
     let of = |schema: &str| {
         database.sql(&format!(
@@ -157,7 +157,7 @@ fn functions_with_their_owners_rights_have_a_fixed_path() {
         "select proname from pg_proc where pronamespace = 'public'::regnamespace \
          and proname like 'driftlock\\_%' and not prosecdef",
     );
-    assert_eq!(not_definer, "", "the service needs no rights of its own on what they touch");
+    assert_eq!(not_definer, "", "the service needs no rights on the tables that they use");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn the_gateways_functions_are_the_services_alone() {
     let mut wrong = Vec::new();
     for who in Who::ALL {
         for (call, found) in calls.iter().zip(database.probe(who, &calls)) {
-            // What the service is told of an empty object is not the matter here.
+            // The service's result for an empty object does not matter here.
             if (found == "denied") == (who == Who::Service) {
                 wrong.push(format!("{who:?}: {call}: {found}"));
             }

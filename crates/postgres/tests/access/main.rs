@@ -1,5 +1,5 @@
-//! Who may what in the database, as `anon`, as a member of A, of B, of neither, and as the service:
-//! each table and each function has a row here, and one without fails.
+//! Access rights in the database, for `anon`, a member of A, a member of B, a user without
+//! organization, and the service. Each table and function has a row here; a missing row fails.
 
 mod functions;
 mod neighbours;
@@ -8,21 +8,21 @@ mod tables;
 use driftlock_postgres::{DatabaseUrl, migrate};
 use driftlock_testkit::postgres::Cluster;
 
-/// An organization each, and a member each.
+/// Two organizations, and their members.
 pub(crate) const A: &str = "0a000000-0000-0000-0000-000000000000";
 pub(crate) const B: &str = "0b000000-0000-0000-0000-000000000000";
 const MEMBER_OF_A: &str = "1a000000-0000-0000-0000-000000000000";
 const MEMBER_OF_B: &str = "1b000000-0000-0000-0000-000000000000";
-const NOBODYS: &str = "1c000000-0000-0000-0000-000000000000";
+const NON_MEMBER: &str = "1c000000-0000-0000-0000-000000000000";
 
-/// Whoever asks.
+/// The caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     Anon,
     MemberOfA,
     MemberOfB,
     NonMember,
-    /// `authenticated` without a token's claims: a connection of its own.
+    /// `authenticated` without the claims of a token: a direct connection.
     Unnamed,
     Service,
 }
@@ -45,14 +45,14 @@ impl Who {
         }
     }
 
-    /// As PostgREST sets them for a request.
+    /// The claims that PostgREST sets for a request.
     fn claims(self) -> String {
         let sub = |user: &str| format!(r#"{{"sub":"{user}","role":"authenticated"}}"#);
         match self {
             Self::Anon => r#"{"role":"anon"}"#.to_owned(),
             Self::MemberOfA => sub(MEMBER_OF_A),
             Self::MemberOfB => sub(MEMBER_OF_B),
-            Self::NonMember => sub(NOBODYS),
+            Self::NonMember => sub(NON_MEMBER),
             Self::Unnamed => String::new(),
             Self::Service => r#"{"role":"service_role"}"#.to_owned(),
         }
@@ -70,7 +70,7 @@ impl Database {
         Self::over("select 1")
     }
 
-    /// The same in a database in which something was before.
+    /// As [`Self::new`], in a database in which `before` was run first.
     pub(crate) fn over(before: &str) -> Self {
         let cluster = Cluster::start();
         let name = cluster.database(None);
@@ -88,7 +88,7 @@ impl Database {
         self.cluster.sql(&self.name, statements)
     }
 
-    /// What becomes of each statement, run as `who` and taken back: `denied`, a number of rows, or
+    /// The result of each statement, run as `who` and rolled back: `denied`, a number of rows, or
     /// another error.
     pub(crate) fn probe(&self, who: Who, statements: &[String]) -> Vec<String> {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
@@ -106,7 +106,7 @@ impl Database {
     }
 }
 
-/// The role and whatever the statement did are undone with the subtransaction.
+/// The subtransaction is rolled back, with the role and the effect of the statement.
 const PROBE: &str = "create function probe(who text, claims text, statement text) returns text \
     language plpgsql as $$
 declare seen bigint;
@@ -124,7 +124,7 @@ begin
     end;
 end $$";
 
-/// Every disagreement at once.
+/// Fails with all disagreements.
 pub(crate) fn agree(disagreements: &[String]) {
     assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
 }

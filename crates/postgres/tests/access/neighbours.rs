@@ -1,9 +1,9 @@
-//! Tables of a project's own under names that only the service is to write: they stay with their rows,
-//! and are guarded as the gateway's are.
+//! Tables of the project with names that belong to billing: they keep their rows, and are protected
+//! like the gateway's tables.
 
 use super::{A, B, Database, Who, agree};
 
-/// Open to everybody, as a project's tables are by default.
+/// Tables that are open to everybody, as a project's tables are by default.
 const BEFORE: &str = "
     create role anon nologin; create role authenticated nologin;
     create role service_role nologin bypassrls;

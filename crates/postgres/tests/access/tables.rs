@@ -1,4 +1,4 @@
-//! Tables: what each may read of whose rows, and that nobody but the service writes.
+//! Tables: who may read which rows, and that only the service writes.
 
 use std::collections::BTreeSet;
 
@@ -7,26 +7,26 @@ use super::{A, B, Database, Who, agree};
 /// Who reads a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reads {
-    /// A member its organizations' rows, but for these columns; the service all of it.
+    /// Members read their organizations' rows except these columns; the service reads everything.
     Members { never: &'static [&'static str] },
-    /// The service only.
+    /// Only the service reads.
     Service,
 }
 
-/// Who writes a table otherwise than through a function.
+/// Who writes a table directly, not through a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writes {
     /// The service.
     Service,
-    /// Nobody.
-    Nobody,
+    /// No role.
+    None,
 }
 
 struct Table {
     name: &'static str,
     reads: Reads,
     writes: Writes,
-    /// The column that says whose a row is, if one does.
+    /// The column with the organization's id, if there is one.
     owner: Option<&'static str>,
 }
 
@@ -37,12 +37,12 @@ const fn public(name: &'static str, reads: Reads, owner: &'static str) -> Table 
 }
 
 const fn internal(name: &'static str, owner: Option<&'static str>) -> Table {
-    Table { name, reads: Reads::Service, writes: Writes::Nobody, owner }
+    Table { name, reads: Reads::Service, writes: Writes::None, owner }
 }
 
-/// What is kept of organizations, under the name that it is looked for.
+/// A view of data that is stored in `organizations`.
 const fn view(name: &'static str) -> Table {
-    Table { name, reads: ALL, writes: Writes::Nobody, owner: Some(ORGANIZATION) }
+    Table { name, reads: ALL, writes: Writes::None, owner: Some(ORGANIZATION) }
 }
 
 const ORGANIZATION: &str = "organization_id";
@@ -127,7 +127,7 @@ pub(crate) fn rows_of(organization: &str, member: &str) -> String {
 }
 
 #[test]
-fn every_table_stands_here_and_is_guarded() {
+fn every_table_is_listed_and_protected() {
     let database = Database::new();
     let found = database.sql(
         "select c.oid::regclass from pg_class c join pg_namespace n on n.oid = c.relnamespace \
@@ -150,7 +150,7 @@ fn every_table_stands_here_and_is_guarded() {
 }
 
 #[test]
-fn each_reads_what_is_its_own() {
+fn members_read_only_their_organizations() {
     let database = Database::new();
     let mut wrong = Vec::new();
     for who in Who::ALL {

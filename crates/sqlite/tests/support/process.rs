@@ -1,12 +1,12 @@
-//! Another process that opens a database file: one test of this binary, run anew with another role.
+//! Another process that opens a database file: this test binary, started again with another role.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Names the file that the other process is to open.
+/// The environment variable with the file for the other process.
 const FILE: &str = "DRIFTLOCK_TEST_FILE";
 
-/// The file to open, if this is the other process.
+/// The file to open if this is the other process.
 pub(crate) fn role() -> Option<PathBuf> {
     std::env::var_os(FILE).map(PathBuf::from)
 }
