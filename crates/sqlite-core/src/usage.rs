@@ -130,9 +130,10 @@ fn buckets(
     sums(sql, counted, &[organization.as_bytes().into(), period.into()], grouping)
 }
 
-/// What counts in a period once the book is turned to it: what does already, and what was settled
-/// in it under another one and is not sealed. Hours are whole but for those that the period's
-/// bounds lie in: of these single settlements are looked at, if the other period has any that late.
+/// The sums of a period as they will be after the period change: its own usage, and the unsealed
+/// usage within its bounds that it takes over from other periods. Whole hours come from the
+/// counters. For the hours that contain a boundary, single settlements are read, if the other
+/// period has any that late.
 fn coming(
     sql: &impl Sql,
     organization: OrganizationId,

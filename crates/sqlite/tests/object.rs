@@ -27,7 +27,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const ORGANIZATION: u8 = 1;
 
-/// A connection as the statements see it.
+/// A connection with the interface of the shared statements.
 struct Plain<'a>(&'a Connection);
 
 struct PlainRow<'a>(&'a rusqlite::Row<'a>);

@@ -93,7 +93,7 @@ fn another_process_is_refused_by_every_name_of_the_file() {
         assert!(text.contains(&path.display().to_string()), "{text}");
         assert!(text.contains("stop that process first"), "{text}");
     }
-    block_on(store.settle(settlement(1, 2), now())).expect("the owner goes on");
+    block_on(store.settle(settlement(1, 2), now())).expect("the owner continues");
     assert_eq!(units(&store), 2);
 }
 
@@ -103,7 +103,7 @@ fn no_file_whose_removal_lets_another_process_in() {
     let store = open(&path).expect("opens");
     for entry in fs::read_dir(folder.path()).expect("listed") {
         let name = entry.expect("listed").path();
-        // Without these the owner itself stops; see the tests below.
+        // If these are removed, the owner stops; see the tests below.
         if name != path && !name.ends_with("a.db-wal") {
             fs::remove_file(&name).expect("removed");
         }
@@ -157,7 +157,7 @@ fn an_owner_whose_file_or_log_is_replaced_or_deleted_stops() {
         let store = open(&path).expect("opens");
         lease(&store);
         let name = folder.path().join(name);
-        // The new file first: else it could be given the old one's inode.
+        // Create the new file first; otherwise it could get the old inode.
         let other = folder.path().join("other");
         fs::write(&other, "").expect("written");
         if replaced {
@@ -204,7 +204,7 @@ fn another_machines_claim_is_waited_for_and_respected() {
     let (begin, begun) = std::sync::mpsc::channel();
     let renewing = std::thread::spawn(move || {
         begin.send(()).expect("waited for");
-        // A commit at any time while the other waits: the test depends on no speed.
+        // Commit while the other process waits, at any time: the test does not depend on speed.
         for _ in 0..40 {
             raw.execute("UPDATE store_owner SET commits = commits + 1", ()).expect("renewed");
             std::thread::sleep(Duration::from_millis(25));

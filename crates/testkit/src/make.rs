@@ -107,7 +107,7 @@ pub fn terms(cap: Option<u64>) -> Terms {
     Terms::free(Period::calendar_month(now()), cap.unwrap_or(0), cap)
 }
 
-/// An ask for units under these terms.
+/// A lease request under these terms.
 #[must_use]
 pub fn ask(cap: Option<u64>, keep: u64, want: u64) -> LeaseAsk {
     LeaseAsk { terms: terms(cap), number: 1, keep, want }
@@ -130,7 +130,7 @@ pub fn settlement(organization: u8, number: u64) -> Settlement {
     }
 }
 
-/// What one metered request of an organization would consume.
+/// The charge of one metered request of an organization.
 #[must_use]
 pub fn charge(cap: Option<u64>, usage: UsageId, claim: Option<IdempotencyKey>) -> Charge {
     Charge {

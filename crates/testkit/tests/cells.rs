@@ -91,7 +91,7 @@ fn two_nodes_on_one_ledger_settle_exactly_the_cap_once_their_leases_are_back() {
     let mut settled = run(&nodes);
     assert!(settled <= CAP, "{settled} on the way");
     assert_eq!(units(&store), settled);
-    // What the leases still hold comes back, and is all that is left.
+    // Only units of leases are left; they become free when the leases end.
     let mut number = REQUESTS;
     for cells in nodes.iter().cycle().take(100) {
         clock.advance(TTL);

@@ -1,4 +1,4 @@
-//! `FleetCells`: this node's cells and the fleet's limits, all or nothing.
+//! `FleetCells`: a request passes both this node's cells and the fleet's limits, or takes nothing.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use driftlock_testkit::clock::VirtualClock;
 use driftlock_testkit::make::{charge, node, now, organization_id, usage};
 use futures_executor::block_on;
 
-/// What the fleet's store does with the next question.
+/// The fleet store's behaviour for the next call.
 #[derive(Clone, Copy)]
 enum Manner {
     Tells(Verdict, Duration),
@@ -34,7 +34,7 @@ impl FleetLimits for Fleet {
     async fn take(&self, _: OrganizationId, _: &Share) -> Option<FleetAnswer> {
         self.0.1.set(self.0.1.get() + 1);
         match self.0.0.get() {
-            Manner::Tells(verdict, key_ahead) => {
+            Manner::Answers(verdict, key_ahead) => {
                 Some(FleetAnswer { verdict, key_ahead, organization_ahead: Duration::ZERO })
             }
             Manner::Away => None,
@@ -52,7 +52,7 @@ struct Node {
     number: Cell<u64>,
 }
 
-const FIRST: Manner = Manner::Tells(Verdict::Taken, Duration::from_secs(1));
+const FIRST: Manner = Manner::Answers(Verdict::Taken, Duration::from_secs(1));
 
 impl Node {
     fn new() -> Self {
@@ -71,7 +71,7 @@ impl Node {
         charge
     }
 
-    /// A metered request with so many units in the period, if the fleet does this.
+    /// A metered request under this cap, with this behaviour of the fleet.
     fn admit(&self, manner: Manner, cap: u64) -> Result<Admitted, Refusal> {
         self.fleet.0.0.set(manner);
         block_on(self.cells.admit(organization_id(1), &self.charge(cap, None)))
@@ -90,9 +90,9 @@ fn denial(outcome: Result<Admitted, Refusal>) -> Denial {
 }
 
 #[test]
-fn what_the_fleet_refuses_takes_no_unit_and_is_known_from_then_on() {
+fn a_request_refused_by_the_fleet_takes_no_unit_and_the_refusal_is_remembered() {
     let node = Node::new();
-    let refuses = Manner::Tells(Verdict::KeyUsedUp, Duration::from_secs(60));
+    let refuses = Manner::Answers(Verdict::KeyUsedUp, Duration::from_secs(60));
     let outcome = node.admit(refuses, 1);
     let Err(Refusal::Denied(denied, Some(limits))) = outcome else { panic!("{outcome:?}") };
     let limited =
@@ -103,12 +103,12 @@ fn what_the_fleet_refuses_takes_no_unit_and_is_known_from_then_on() {
     assert_eq!(denial(node.admit(FIRST, 1)), limited(1));
     assert_eq!(node.asked(), 1, "the second was denied here");
     node.clock.advance(Duration::from_secs(1));
-    let used_up = Manner::Tells(Verdict::Taken, Duration::from_secs(60));
+    let used_up = Manner::Answers(Verdict::Taken, Duration::from_secs(60));
     node.admit(used_up, 1).expect("the one unit is there");
 }
 
 #[test]
-fn what_the_quota_denies_is_not_asked_of_the_fleet() {
+fn a_request_over_quota_does_not_call_the_fleet() {
     let node = Node::new();
     node.admit(FIRST, 1).expect("the one unit");
     assert_eq!(denial(node.admit(FIRST, 1)), Denial::QuotaHeld);
@@ -116,7 +116,7 @@ fn what_the_quota_denies_is_not_asked_of_the_fleet() {
 }
 
 #[test]
-fn without_an_answer_the_node_s_own_limits_stand() {
+fn without_an_answer_the_nodes_own_limits_apply() {
     let node = Node::new();
     for _ in 0..60 {
         node.admit(Manner::Away, 1_000).expect("within the node's own limit");
@@ -127,16 +127,16 @@ fn without_an_answer_the_node_s_own_limits_stand() {
 }
 
 #[test]
-fn a_node_goes_on_from_where_the_fleet_was() {
+fn a_node_continues_from_the_fleets_state() {
     let node = Node::new();
-    node.admit(Manner::Tells(Verdict::Taken, Duration::from_secs(58)), 10).expect("taken");
+    node.admit(Manner::Answers(Verdict::Taken, Duration::from_secs(58)), 10).expect("taken");
     node.admit(Manner::Away, 10).expect("59 of 60");
     node.admit(Manner::Away, 10).expect("60 of 60");
     denial(node.admit(Manner::Away, 10));
 }
 
 #[test]
-fn a_client_that_leaves_while_the_fleet_is_asked_gives_its_unit_and_its_idempotency_key_back() {
+fn a_client_that_leaves_during_the_fleets_call_frees_its_unit_and_idempotency_key() {
     let node = Node::new();
     let claim = IdempotencyKey([1; 32]);
     node.fleet.0.0.set(Manner::Silent);

@@ -189,7 +189,7 @@ struct World {
     expired: Expired,
 }
 
-/// A gateway with an organization, whose one key was revoked.
+/// A gateway with one organization and one revoked key.
 fn world(config: &Config) -> World {
     let (clock, store) = (VirtualClock::at(now()), MemoryStore::new(Sharing::Whole));
     run(store.create_organization(&organization(1), audit("organization.create"))).expect("made");
@@ -231,7 +231,7 @@ fn request(path: &str) -> Request<Bytes> {
 }
 
 impl World {
-    /// A request that is refused, and whose row waits to be written.
+    /// A refused request, with an audit record that waits to be written.
     fn denied(&self) {
         let peer = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
         let handled = self.gateway.handle(request("/api/v1/anomalies"), peer, Listener::Public);

@@ -1,5 +1,6 @@
-//! Who may call: random histories against a second reading of the table in `docs/stripe.md`, over
-//! the store in memory. The same over SQLite and PostgreSQL: the tests `may_call` of those crates.
+//! Who may call: random histories against a second implementation of the table in `docs/stripe.md`,
+//! over the store in memory. The same over SQLite and PostgreSQL: the tests `may_call` of those
+//! crates.
 //!
 //! `DRIFTLOCK_HISTORIES` sets how many, `DRIFTLOCK_SEED` where they begin.
 

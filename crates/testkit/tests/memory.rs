@@ -1,4 +1,4 @@
-//! The reference store passes the suite, whichever way it hands units out.
+//! The store in memory passes the conformance suite, with whole leases and with chunks.
 
 use std::time::Duration;
 

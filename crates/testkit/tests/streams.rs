@@ -31,7 +31,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::task::noop_waker_ref;
 use http::{Request, Response};
 
-/// A directory whose reads are counted, and which can be away.
+/// A directory that counts reads and can be made unavailable.
 #[derive(Clone)]
 struct Counted {
     store: MemoryStore,

@@ -1,5 +1,5 @@
-//! An organization's customer at Stripe: made once however Stripe fails, made anew when it was
-//! deleted, and moved only from one that is not living.
+//! An organization's customer at Stripe: created once even if Stripe fails, created again after it
+//! was deleted, and replaced only if it is not active.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl World {
         life
     }
 
-    /// Delivers a life's events from one on, in this order, and lets them be processed.
+    /// Delivers a life's events from an index on, in this order, and processes them.
     fn deliver(&self, process: &Sim<MemoryStore>, life: &Life, from: usize) {
         self.double.put(life);
         for event in &life.events()[from..] {
@@ -94,9 +94,9 @@ fn checkout(process: &Sim<MemoryStore>) -> (u16, Value) {
     run(process.admin("POST", &path, &body))
 }
 
-/// Stripe repeats what it answered to an idempotency key for a day, a failure too.
+/// Stripe repeats its answer to an idempotency key for a day, even a failure.
 #[test]
-fn a_failure_of_stripes_does_not_last_for_a_day() {
+fn a_failure_at_stripe_does_not_last_for_a_day() {
     for status in [500, 502, 503] {
         let world = World::new();
         let process = world.start(Asking::Online);
@@ -104,7 +104,7 @@ fn a_failure_of_stripes_does_not_last_for_a_day() {
         let (failed, _) = checkout(&process);
         assert_eq!(failed, 503, "every call failed with {status}");
         world.double.set_faults(Faults::none());
-        // A restart forgets nothing that matters.
+        // A restart loses nothing that matters.
         let process = world.start(Asking::Online);
         world.clock.advance(Duration::from_secs(60));
         let (made, answer) = checkout(&process);
@@ -116,7 +116,8 @@ fn a_failure_of_stripes_does_not_last_for_a_day() {
     }
 }
 
-/// Whether the customer was made is not known: the same key finds out, for the same parameters.
+/// It is unknown whether the customer was created: repeating the call with the same key and
+/// parameters finds out.
 #[test]
 fn a_customer_whose_answer_was_lost_is_made_once() {
     let world = World::new();
@@ -130,7 +131,7 @@ fn a_customer_whose_answer_was_lost_is_made_once() {
 }
 
 #[test]
-fn a_rename_after_lost_answers_is_in_the_way_of_no_checkout() {
+fn a_rename_after_lost_answers_does_not_prevent_a_checkout() {
     let world = World::new();
     let process = world.start(Asking::Online);
     world.double.set_faults(Faults::of(1, 1_000, vec![Fault::BreakAfter]));
@@ -170,7 +171,7 @@ fn after_its_customer_was_deleted_an_organization_buys_with_a_new_one() {
     let new = world.life(4, Some(customer.clone()));
     world.deliver(&process, &new, 0);
     assert_eq!(world.status(), Some(SubscriptionStatus::Active));
-    // What comes late of the old one changes nothing and does not wait.
+    // Late events of the old customer change nothing and do not wait.
     let paid = |event: &&Value| event["type"] == "invoice.paid";
     let mut late = old.events().iter().find(paid).expect("it paid").clone();
     late["id"] = "evt_late".into();
@@ -184,7 +185,7 @@ fn after_its_customer_was_deleted_an_organization_buys_with_a_new_one() {
     assert_eq!(world.in_state(DeliveryState::Dead), 0);
 }
 
-/// A payment link or a pricing table makes another customer and names the organization.
+/// A payment link or a pricing table creates another customer and names the organization.
 #[test]
 fn a_new_customer_with_the_right_reference_takes_over_from_one_that_is_gone() {
     for asking in BOTH {
@@ -221,7 +222,7 @@ fn a_strangers_checkout_takes_no_organization_from_its_living_customer() {
         world.deliver(&process, &stranger, 0);
         assert_eq!(world.customer().as_deref(), Some(own.customer()), "{asking:?}");
         assert_eq!(world.in_state(DeliveryState::Pending), stranger.events().len());
-        // Not even while a payment of it fails.
+        // Not even while the customer's payment fails.
         let delivered = own.events().len();
         own.wait(Duration::from_secs(31 * 86_400));
         own.renew();

@@ -1,4 +1,4 @@
-//! The double's answers: what Stripe documents of them, in the shapes of three API versions.
+//! The double's answers follow Stripe's documentation, in the shapes of three API versions.
 
 #[path = "support"]
 mod support {

@@ -1,5 +1,6 @@
-//! Mistakes that others shipped in taking Stripe's events, through the whole way: each test fails
-//! when its mistake is made here. (A write that fails is `e2e/tests/stripe_mistakes.rs`.)
+//! Known mistakes of other programs in handling Stripe's events, tested through the whole gateway:
+//! each test fails if the gateway makes the mistake. (For a failing write see
+//! `e2e/tests/stripe_mistakes.rs`.)
 
 use std::time::Duration;
 
@@ -106,7 +107,7 @@ fn newer_state_is_not_overwritten_by_an_older_event_on_its_way_through_the_inbox
 }
 
 #[test]
-fn what_cannot_be_processed_is_not_swallowed_with_its_200() {
+fn an_event_that_cannot_be_processed_is_not_lost_after_its_200() {
     let world = World::new(Scenario::Signup);
     let process = world.start(Asking::Offline);
     for body in world.bodies() {
@@ -130,7 +131,8 @@ fn a_duplicate_after_a_crash_is_neither_lost_nor_done_twice() {
     for body in world.bodies() {
         assert_eq!(run(process.deliver(&body)), 200);
     }
-    // Nothing of it was processed when the process stopped; Stripe, without an answer, comes again.
+    // The process stopped before it processed the event. Stripe got no answer and delivers it
+    // again.
     drop(process);
     let restarted = world.start(Asking::Offline);
     for body in world.bodies() {

@@ -57,7 +57,7 @@ impl World {
         Sim::start(&self.store, &self.clock, &self.double, asking, config)
     }
 
-    /// Organization 1 is a customer that a report of is under way.
+    /// Organization 1 is a customer with a report in progress.
     fn with_report(self) -> Self {
         let id = organization_id(1);
         let patch = OrganizationPatch {

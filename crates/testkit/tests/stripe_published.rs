@@ -1,5 +1,5 @@
-//! The double's answers beside Stripe's published objects, in the folder that
-//! `DRIFTLOCK_STRIPE_FIXTURES` names: `cargo test -p driftlock-testkit --test stripe_published`.
+//! Compares the double's answers with Stripe's published objects in the folder
+//! `DRIFTLOCK_STRIPE_FIXTURES`: `cargo test -p driftlock-testkit --test stripe_published`.
 
 #[path = "support"]
 mod support {
@@ -40,8 +40,8 @@ fn answers_have_the_shapes_of_the_published_objects() {
     compare("billing.meter_event-OBJECT__2026-07-29.dahlia", &event);
 }
 
-/// Every member of the published object is in the answer, down to those of its lists' rows, and
-/// what both share is of the same kind in both.
+/// Checks that the answer has every member of the published object, also in the rows of lists, and
+/// that shared members have the same JSON type.
 fn compare(name: &str, answer: &Value) {
     let folder = std::env::var_os("DRIFTLOCK_STRIPE_FIXTURES").map(PathBuf::from);
     let folder = folder.expect("DRIFTLOCK_STRIPE_FIXTURES is set");
@@ -60,7 +60,7 @@ fn find_missing(at: &str, answer: &Value, original: &Value, missing: &mut Vec<St
             for (member, value) in original {
                 let place = format!("{at}.{member}");
                 match answer.get(member) {
-                    // Free for the account's own use.
+                    // The account's own data.
                     Some(_) if member == "metadata" => {}
                     Some(own) => find_missing(&place, own, value, missing),
                     None => missing.push(place),
@@ -81,7 +81,7 @@ fn assert_same_kinds(name: &str, at: &str, answer: &Value, original: &Value) {
         (Value::Null, _) | (_, Value::Null) => {}
         (Value::Object(answer), Value::Object(original)) => {
             for (member, value) in answer {
-                // Free for the account's own use.
+                // The account's own data.
                 if let Some(original) = original.get(member).filter(|_| member != "metadata") {
                     assert_same_kinds(name, &format!("{at}.{member}"), value, original);
                 }

@@ -1,5 +1,4 @@
-//! What is reported to Stripe when terms change, a subscription is cancelled at once, or a clock
-//! leapt.
+//! Meter reports after changed terms, an immediate cancellation, or a leap of the clock.
 
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ struct World {
     settled: u64,
 }
 
-/// Plans of few units, whose overage is reported.
+/// Plans with few units and reported overage.
 fn terms() -> Config {
     let mut config = config();
     config.stripe.report_usage = ReportMode::Overage;
@@ -149,7 +148,7 @@ fn an_upgrade_corrects_the_reported_overage() {
     assert_eq!(alerts[0].details["amount_micros"], json!(3 * 1_800), "at growth's price of a unit");
     assert_eq!(world.alerts(AlertKind::MeterError), []);
 
-    // Reported once, and nothing is left to be looked at.
+    // Reported once, and nothing is due any more.
     world.wait(3 * HOUR);
     world.report();
     assert_eq!(world.reported().len(), 2);
@@ -157,7 +156,7 @@ fn an_upgrade_corrects_the_reported_overage() {
     assert_eq!((status, &found["ok"]), (200, &json!(true)), "{found}");
     assert_eq!(found["usage"][0]["drift"], json!(0), "{found}");
 
-    // What is used from then on is reported beyond the 20 that are included now.
+    // Later usage is reported beyond the 20 units that are included now.
     world.use_units(15);
     world.wait(HOUR + MINUTE);
     world.report();

@@ -1,4 +1,4 @@
-//! Events that cannot be processed yet wait for days, by time and not by tries.
+//! Events that cannot be processed yet wait for days; the limit is a time, not a number of tries.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl World {
         self.process.later.finish();
     }
 
-    /// Time passes, and what is due is tried every hour.
+    /// Lets time pass, and processes due events every hour.
     fn wait(&self, hours: u32) {
         for _ in 0..hours {
             self.clock.advance(HOUR);
@@ -51,7 +51,8 @@ impl World {
     }
 }
 
-/// A sign-up, and the same event again and again under other ids, as of a customer that pays often.
+/// A sign-up, and one event repeated under other ids, like the events of a customer that pays
+/// often.
 fn events() -> Vec<Value> {
     let price = |plan: &str| SamplePrice { id: format!("price_{plan}"), cents: 4_900 };
     let life: Life = Scenario::Signup.life(LifeParams {
@@ -84,7 +85,7 @@ fn a_burst_of_deliveries_of_an_unlinked_customer_makes_no_dead_letters() {
     assert_eq!((world.count(DeliveryState::Dead), world.count(DeliveryState::Pending)), (0, BURST));
     world.wait(3 * 24 - 1);
     assert_eq!((world.count(DeliveryState::Dead), world.count(DeliveryState::Pending)), (0, BURST));
-    // The organization is made in time.
+    // The organization is created in time.
     let made = organization(1);
     run(world.store.create_organization(&made, audit("organization.create"))).expect("made");
     world.clock.advance(HOUR / 4);

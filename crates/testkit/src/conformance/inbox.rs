@@ -138,7 +138,7 @@ pub(super) async fn of_two_commits_from_one_reading_the_first_counts(store: impl
     assert!(store.commit(commit(0, &["evt_1"])).await.expect("committed"));
     let mut late = commit(0, &[]);
     late.billing_state = BillingState::default();
-    assert!(!store.commit(late).await.expect("answered"), "somebody else came first");
+    assert!(!store.commit(late).await.expect("answered"), "another commit came first");
 
     let file = store.customer(CUSTOMER).await.expect("read");
     assert_eq!((file.revision, file.organization), (1, Some(id)));
@@ -293,7 +293,7 @@ pub(super) async fn invoices_come_in_pages_the_newest_first(store: impl Store) {
     }
     assert_eq!(found, ["in_4", "in_3", "in_2", "in_1", "in_0"]);
     let other = store.invoices(organization_id(2), Page { after: None, limit: 9 }).await;
-    assert!(other.expect("read").is_empty(), "somebody else's");
+    assert!(other.expect("read").is_empty(), "another organization's");
     let unknown = Page { after: Some("in_9".into()), limit: 9 };
     assert!(store.invoices(id, unknown).await.expect("read").is_empty());
 }

@@ -176,7 +176,7 @@ impl History {
         self.sold[place].was_live |= ["trialing", "active", "past_due"].contains(&status);
     }
 
-    /// One thing happens to a subscription that has not ended.
+    /// Changes a subscription that has not ended in one random way.
     fn changes(&mut self, place: usize, random: &mut Entropy) {
         let status = self.sold[place].status;
         let open = (0..self.billed.len()).find(|at| self.is_open(*at, place));

@@ -72,7 +72,7 @@ fn active(history: &History, own_plan: &str, now: Timestamp) -> Answer {
     }
 }
 
-/// The first row with the greatest promise.
+/// The row with the highest rank; of several, the first.
 fn nearest(rows: &[Row]) -> Option<&Row> {
     let order = [
         NotEntitled::GraceOver,

@@ -198,8 +198,7 @@ impl<S: SimStore> World<'_, S> {
     }
 
     /// Removes old events and delivers them again, as if Stripe still had them. Nothing changes,
-    /// and no
-    /// audit entry or alert follows.
+    /// and no audit entry or alert follows.
     fn old_events_go(&mut self) {
         let (store, owner) = (self.store, self.owner);
         let kept = || {

@@ -15,7 +15,7 @@ use crate::clock::VirtualClock;
 use crate::conformance::Store;
 use crate::stripe::StripeDouble;
 
-/// A store that a whole gateway can be made of.
+/// A store with all ports that a gateway needs.
 pub trait SimStore: Store + Ledger + Clone + Send + Sync + 'static {}
 impl<S: Store + Ledger + Clone + Send + Sync + 'static> SimStore for S {}
 

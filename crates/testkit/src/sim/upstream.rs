@@ -1,4 +1,4 @@
-//! A backend that answers 200 and nothing, over bodies that are bytes.
+//! A backend that answers 200 without a body. Bodies are bytes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A double with one customer, and what it is asked.
+//! A double with one customer, and calls to it.
 
 use bytes::Bytes;
 use driftlock_domain::stripe::sample::{ApiShape, Life, LifeParams, SamplePrice, Scenario};
@@ -22,7 +22,7 @@ fn params(shape: ApiShape) -> LifeParams {
     }
 }
 
-/// A double that knows one customer, whose payment failed once.
+/// A double with one customer and one failed payment.
 pub(crate) fn double(shape: ApiShape) -> (StripeDouble, Life) {
     let life = Scenario::PaymentFailure.life(params(shape));
     let at = life.now();
