@@ -22,7 +22,7 @@ use futures_executor::block_on;
 /// The fleet store's behaviour for the next call.
 #[derive(Clone, Copy)]
 enum Manner {
-    Tells(Verdict, Duration),
+    Answers(Verdict, Duration),
     Away,
     Silent,
 }
