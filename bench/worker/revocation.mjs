@@ -1,5 +1,5 @@
-// How soon an isolate refuses a key that another one revoked, though it remembers the key (I5); and how
-// soon one that was changed past the admin API, in the database itself.
+// How soon an isolate refuses a key that another one revoked, though it remembers the key (I5); and
+// how soon one that was changed past the admin API, in the database itself.
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,10 +1,10 @@
-// Throughput, latency and CPU on bare workerd: nothing but an answer, a plain proxy, the gateway, and
-// the TypeScript Worker that one would write instead; rounds of all alternate, medians count.
+// Throughput, latency and CPU on bare workerd: nothing but an answer, a plain proxy, the gateway,
+// and the TypeScript Worker that one would write instead; rounds of all alternate, medians count.
 //
-// Gateway and TypeScript Worker are measured over one real PostgREST and PostgreSQL, as they would stand
-// in production; besides, the gateway over D1, and the TypeScript Worker over fixed answers in the place
-// of its database, which costs it nothing then. Backend and fixed answers are nginx. Run by
-// `cargo xtask worker bench`.
+// Gateway and TypeScript Worker are measured over one real PostgREST and PostgreSQL, as they would
+// stand in production; besides, the gateway over D1, and the TypeScript Worker over fixed answers
+// in the place of its database, which costs it nothing then. Backend and fixed answers are nginx.
+// Run by `cargo xtask worker bench`.
 import { spawn, execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";

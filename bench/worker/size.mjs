@@ -1,7 +1,7 @@
-// The bounds of the deployed Worker but for CPU (`run.mjs`): compressed size, as wrangler uploads it; the
-// time that workerd takes for the start-up phase here (the median of several; the least, which nothing
-// else disturbed, beside it); what a request asks of others; how soon a revoked key is refused. Exits
-// with 1 beyond any of them. Run by `cargo xtask worker size`.
+// The bounds of the deployed Worker but for CPU (`run.mjs`): compressed size, as wrangler uploads
+// it; the time that workerd takes for the start-up phase here (the median of several; the least,
+// which nothing else disturbed, beside it); what a request asks of others; how soon a revoked key
+// is refused. Exits with 1 beyond any of them. Run by `cargo xtask worker size`.
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -27,7 +27,7 @@ const run = promisify(execFile);
 const wrangler = (...arguments_) => run("node_modules/.bin/wrangler", arguments_, { env: OFFLINE });
 
 /** Prints a line; `isWithin` says whether the bound holds. */
-function told(what, value, bound, isWithin) {
+function report(what, value, bound, isWithin) {
   console.log(`${what.padEnd(20)}${value.padEnd(14)}${bound}${isWithin ? "" : "   EXCEEDED"}`);
   if (!isWithin) process.exitCode = 1;
 }
@@ -36,7 +36,7 @@ const { stdout } = await wrangler("deploy", "--dry-run", "--env=");
 const [, raw, compressed] = /Total Upload: ([0-9.]+) KiB \/ gzip: ([0-9.]+) KiB/.exec(stdout);
 const size = Math.round(Number(compressed) * 1_024);
 console.log(`${"upload".padEnd(20)}${Math.round(Number(raw) * 1.024)} kB`);
-told("compressed", `${Math.round(size / 1_000)} kB`, `at most ${SIZE_MAX / 1_000} kB`, size <= SIZE_MAX);
+report("compressed", `${Math.round(size / 1_000)} kB`, `at most ${SIZE_MAX / 1_000} kB`, size <= SIZE_MAX);
 
 await within("startup", async (folder) => {
   const times = [];
@@ -48,23 +48,23 @@ await within("startup", async (folder) => {
   times.sort((one, other) => one - other);
   const [least, median] = [times[0], times[times.length >> 1]];
   const bound = `at most ${STARTUP_MAX_MS} ms; median of ${TRIES}, the least ${least.toFixed(1)} ms`;
-  told("start-up", `${median.toFixed(1)} ms`, bound, median <= STARTUP_MAX_MS);
+  report("start-up", `${median.toFixed(1)} ms`, bound, median <= STARTUP_MAX_MS);
 });
 
 await within("subrequests", async (folder) => {
   for (const [kind, { own, upkeep }] of Object.entries(await subrequests(folder))) {
     const others = upkeep.length > 0 ? `; for many requests at once: ${upkeep.join(", ")}` : "";
     const bound = `at most ${SUBREQUESTS_MAX}; ${kind}: ${own.join(", ")}${others}`;
-    told("subrequests", `${own.length}`, bound, own.length <= SUBREQUESTS_MAX);
+    report("subrequests", `${own.length}`, bound, own.length <= SUBREQUESTS_MAX);
   }
 });
 
 await within("revocation", async (folder) => {
   const { api, database } = await revocation(folder);
   const passed = `${api.passed} passed`;
-  told("revoked by the API", passed, `at most 0; refused elsewhere in ${api.millis.toFixed(0)} ms`, api.passed === 0);
+  report("revoked by the API", passed, `at most 0; refused elsewhere in ${api.millis.toFixed(0)} ms`, api.passed === 0);
   const bound = `at most ${REVOCATION_MAX_MS} ms`;
-  told("revoked in D1", `${database.millis.toFixed(0)} ms`, bound, database.millis <= REVOCATION_MAX_MS);
+  report("revoked in D1", `${database.millis.toFixed(0)} ms`, bound, database.millis <= REVOCATION_MAX_MS);
 });
 
 console.log("CPU of a request is measured by `cargo xtask worker bench`");

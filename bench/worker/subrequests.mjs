@@ -1,5 +1,6 @@
-// What a request asks of others, by name: the backend, its organization's object, the directory. The
-// Worker is the built one; around it stands an entry that notes what passes through its environment.
+// What a request asks of others, by name: the backend, its organization's object, the directory.
+// The Worker is the built one; around it stands an entry that notes what passes through its
+// environment.
 import { once } from "node:events";
 import { cp, rename, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";

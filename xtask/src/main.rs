@@ -96,8 +96,8 @@ struct WorkerArgs {
 enum WorkerMeasure {
     /// Compressed size, start-up, subrequests, revocation; fails when one is beyond its bound
     Size,
-    /// Throughput, latency and CPU on workerd, beside a plain proxy and a TypeScript Worker; fails when one
-    /// is beyond its bound
+    /// Throughput, latency and CPU on workerd, beside a plain proxy and a TypeScript Worker; fails
+    /// when one is beyond its bound
     Bench,
 }
 

@@ -57,8 +57,8 @@ fn build_as(workspace: &Workspace, build: Build) -> Result<()> {
         .args(["--target", WASM])
         .env("CARGO_TARGET_DIR", &target);
     if build == Build::WithPanicTrigger {
-        // The dependencies are those of the Worker as it is deployed; what links them need not take the
-        // minute that making it small does.
+        // The dependencies are those of the Worker as it is deployed; what links them need not take
+        // the minute that making it small does.
         cargo.args(["--features", "panic-trigger", "--", "-Ccodegen-units=16", "-Copt-level=0"]);
     }
     run(&mut cargo)?;
@@ -127,8 +127,8 @@ pub(crate) fn test_prepared(workspace: &Workspace) -> Result<()> {
 
 /// Builds what the Worker's tests and measurements start beside it.
 fn build_programs(workspace: &Workspace) -> Result<()> {
-    // With an example among them they are of the features that tests are built with, so that nothing
-    // they depend on is compiled again.
+    // With an example among them they are of the features that tests are built with, so that
+    // nothing they depend on is compiled again.
     let programs = ["--bin=driftlock", "--bin=driftlock-e2e", "--example=supabase"];
     run(workspace.cargo().args(["build", "--quiet", "--workspace"]).args(programs))
 }

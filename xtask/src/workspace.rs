@@ -50,8 +50,9 @@ impl Workspace {
     /// The cargo that runs this task, starting in the repository's root.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // Set for this task, not for what it builds: a build script that watches them (ring's) would run
-        // again, and all that needs it compile again, whenever a person's own cargo comes in between.
+        // Set for this task, not for what it builds: a build script that watches them (ring's)
+        // would run again, and all that needs it compile again, whenever a person's own cargo comes
+        // in between.
         let of_package =
             |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {

@@ -1,6 +1,7 @@
-// The Worker that one would write by hand for the same job, fairly: supabase-js with three look-ups in
-// a row (key, subscription, usage), a check of the quota, the request passed on, one unit entered.
-// It has no rate limit, audit, receipt or idempotency, and two requests at once can exceed the quota.
+// The Worker that one would write by hand for the same job, fairly: supabase-js with three look-ups
+// in a row (key, subscription, usage), a check of the quota, the request passed on, one unit
+// entered. It has no rate limit, audit, receipt or idempotency, and two requests at once can exceed
+// the quota.
 import { createClient } from "@supabase/supabase-js";
 
 async function sha256(text) {

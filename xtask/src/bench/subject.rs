@@ -45,7 +45,8 @@ impl Subject {
     /// What one connection waits for each answer, for so many seconds.
     pub(super) fn waits(&self, seconds: u32) -> Result<Waits> {
         let said = self.wrk("1", seconds)?;
-        let at = |percentile: &str| percentile_micros(&said, percentile).context("wrk told none");
+        let at =
+            |percentile: &str| percentile_micros(&said, percentile).context("wrk printed none");
         Ok(Waits { p50_micros: at("50%")?, p99_micros: at("99%")? })
     }
 
@@ -54,7 +55,7 @@ impl Subject {
         let before = ticks(self.process)?;
         let said = self.wrk(CONNECTIONS, seconds)?;
         let used = (ticks(self.process)? - before) as f64;
-        let requests = number_before(&said, " requests in").context("wrk told no requests")?;
+        let requests = number_before(&said, " requests in").context("wrk printed no requests")?;
         Ok(Sample {
             cpu_micros: used / TICKS_PER_SECOND * 1e6 / requests,
             requests_per_second: requests / f64::from(seconds),

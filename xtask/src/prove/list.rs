@@ -14,7 +14,8 @@ pub(crate) struct Proof {
     pub(crate) filter: &'static [&'static str],
     /// Environment variables that make the test as large as a proof has to be.
     pub(crate) settings: &'static [(&'static str, &'static str)],
-    /// Programs that it needs beside those of `cargo xtask test`, and the Debian packages with them.
+    /// Programs that it needs beside those of `cargo xtask test`, and the Debian packages with
+    /// them.
     pub(crate) programs: &'static [(&'static str, &'static str)],
     /// The files and folders whose changes make the record old.
     pub(crate) guards: &'static [&'static str],

@@ -4,8 +4,8 @@
 //! `cargo xtask test` runs it, large here. It prints each figure to standard error, as a line
 //! `figure NAME = VALUE`.
 //! This module runs the large one and writes `proofs/NAME.json` (command, commit, time, figures),
-//! which is committed. `cargo xtask test` then prints, for each proof, how many commits have changed
-//! the paths that the proof guards since it ran.
+//! which is committed. `cargo xtask test` then prints, for each proof, how many commits have
+//! changed the paths that the proof guards since it ran.
 //!
 //! Invariant: a record names a commit whose files are exactly those that were measured, so a proof
 //! does not run with uncommitted changes.
@@ -59,7 +59,8 @@ fn age(workspace: &Workspace, proof: &Proof, record: &Record) -> String {
 /// Runs one proof and writes its record.
 ///
 /// # Errors
-/// If there is no such proof, there are uncommitted changes, the test fails, or it prints no figure.
+/// If there is no such proof, there are uncommitted changes, the test fails, or it prints no
+/// figure.
 pub(crate) fn run(workspace: &Workspace, name: &str, seed: u64) -> Result<()> {
     let Some(proof) = PROOFS.iter().find(|proof| proof.name == name) else {
         let names: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();

@@ -1,7 +1,7 @@
 //! `on conflict` names its columns or its constraint.
 //!
-//! Without them any unique constraint is meant, a project's own, too: then a row that was never written
-//! counts as one that is there already, and what it says is lost.
+//! Without them any unique constraint is meant, a project's own, too: then a row that was never
+//! written counts as one that is there already, and what it says is lost.
 
 use std::path::Path;
 
