@@ -1,5 +1,5 @@
-//! Does the detector find a burst of foreign lines in a real log, and is it quiet otherwise?
-//! `support/bursts.rs` says how it is counted.
+//! Counts how often the detector finds a burst of foreign lines in a real log, and how often it has
+//! other findings. `support/bursts.rs` explains the counting.
 //!
 //! ```text
 //! cargo run --release -p driftlock-detector --example logs -- \

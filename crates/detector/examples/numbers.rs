@@ -1,4 +1,5 @@
-//! Does the detector find what happens in series of numbers, and is it quiet where nothing does?
+//! Counts how often the detector finds changes in series of numbers, and how often it has findings
+//! in quiet series.
 //!
 //! ```text
 //! cargo run --release -p driftlock-detector --example numbers -- [SEEDS [FIRST]]

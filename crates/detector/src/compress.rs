@@ -1,7 +1,7 @@
-//! Compressed lengths, and the distances made of them.
+//! Compressed lengths, and the distances computed from them.
 //!
-//! `C` is zstd at level 3. One [`Meter`] keeps its compressor and its output buffer, because a
-//! permutation test asks for thousands of lengths and making a context costs more than using it.
+//! `C` is zstd at level 3. A [`Meter`] keeps its compressor and its output buffer: a permutation
+//! test needs thousands of lengths, and making a compression context costs more than using it.
 
 use zstd::bulk::Compressor;
 
@@ -23,7 +23,7 @@ impl Meter {
         Ok(Self { compressor: Compressor::new(LEVEL)?, output: Vec::new() })
     }
 
-    /// The number of bytes `data` compresses to.
+    /// The compressed length of `data` in bytes.
     pub fn length(&mut self, data: &[u8]) -> usize {
         let bound = zstd::zstd_safe::compress_bound(data.len());
         if self.output.len() < bound {

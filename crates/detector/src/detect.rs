@@ -215,10 +215,10 @@ fn test(
         let adjusted = fdr::adjust(&p_values, family);
         let survivors = p_values.iter().filter(|p| **p < threshold).count();
         // The adjusted threshold if every survivor passed: a p above it cannot pass.
-        let hope = threshold * survivors as f64 / family.max(1) as f64;
+        let threshold_if_all_pass = threshold * survivors as f64 / family.max(1) as f64;
         let open: Vec<usize> = (0..peaks.len())
             .filter(|index| adjusted[*index] >= threshold && p_values[*index] < threshold)
-            .filter(|index| peaks[*index].test.p_floor() < hope)
+            .filter(|index| peaks[*index].test.p_floor() < threshold_if_all_pass)
             .collect();
         if open.is_empty() || bench.work_left == 0 {
             return (adjusted, all_tested);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::settings::Kind;
 use crate::{mask, redact};
 
-/// The longest text of an event that is looked at, in bytes; what follows is cut off.
+/// The most bytes of an event's text that are examined; the rest is cut off.
 pub const EVENT_BYTES_MAX: usize = 4_096;
 
 /// A redacted event and its masked form.
@@ -15,25 +15,25 @@ pub const EVENT_BYTES_MAX: usize = 4_096;
 pub struct Event {
     /// The redacted text, or the canonical JSON of a redacted value.
     pub text: String,
-    /// What is compressed.
+    /// The masked text, which is compressed.
     pub masked: String,
-    /// What the event looks like.
+    /// The kind of the event, by its form.
     pub kind: Kind,
-    /// The numbers of a metric; those of logs and traces name more than they measure.
+    /// The numbers of a metric. Empty for logs and traces, where most numbers are names.
     pub readings: Vec<Reading>,
 }
 
 /// A number of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Where it stands, such as `disk.free[0]`; empty for an event that is a number.
+    /// The path of the field, such as `disk.free[0]`; empty for an event that is a number.
     pub path: String,
     /// The number, which is finite.
     pub value: f64,
 }
 
 impl Event {
-    /// An event of a line of text. A line that is a JSON object or a number is taken as that.
+    /// Makes an event from a line of text. A line that is a JSON object or a number is read as one.
     pub fn from_line(line: &str) -> Self {
         if let Some(value) = number(line) {
             return Self::of_number(line.trim().to_owned(), value);
@@ -106,7 +106,7 @@ pub fn majority<'a>(events: impl ExactSizeIterator<Item = &'a Event> + Clone) ->
         .unwrap_or(Kind::Mixed)
 }
 
-/// The numbers of a value, by the path they stand at: `cpu`, `disk.free[0]`.
+/// Reads the numbers of a value with their paths: `cpu`, `disk.free[0]`.
 fn read(value: &Value, path: &str, readings: &mut Vec<Reading>) {
     match value {
         Value::Number(number) => {

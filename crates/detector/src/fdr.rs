@@ -1,8 +1,8 @@
-//! Benjamini–Hochberg: p-values adjusted for the number of windows that were looked at.
+//! Benjamini–Hochberg: adjusts p-values for the number of windows.
 
-/// Adjusts the p-values of the tested windows. `family` is the number of windows examined; those
-/// that were not worth a test count as p = 1, so leaving them out never makes a finding easier.
-/// Returned in the order given.
+/// Adjusts the p-values of the tested windows, in the given order. `family` is the number of
+/// windows that the false discovery rate is controlled over. Those that were not tested count as
+/// p = 1, so not testing a window never makes another finding easier.
 pub fn adjust(p_values: &[f64], family: usize) -> Vec<f64> {
     let family = family.max(p_values.len()) as f64;
     let mut order: Vec<usize> = (0..p_values.len()).collect();

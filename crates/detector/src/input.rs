@@ -1,14 +1,14 @@
-//! The bodies a detection accepts, parsed once into events and settings.
+//! Parses the body of a detection request into events and settings.
 
 use serde_json::Value;
 
 use crate::event::Event;
 use crate::settings::{Settings, real};
 
-/// A body that is not a detection request.
+/// Why a body is not a valid detection request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The body as a whole is not what the endpoint takes.
+    /// The body as a whole is not valid.
     #[error("{0}")]
     Body(String),
     /// One field is missing, of another type or out of its range.
@@ -16,7 +16,7 @@ pub enum Malformed {
     Field {
         /// The field's path, such as `config_override.hop_size`.
         field: String,
-        /// What it has to be.
+        /// What the field must be.
         problem: String,
     },
 }
@@ -27,7 +27,7 @@ impl Malformed {
     }
 }
 
-/// The most events one request may hold.
+/// The most events of one request.
 pub const EVENTS_MAX: usize = 100_000;
 
 /// A parsed detection request.
@@ -37,7 +37,7 @@ pub struct Input {
     pub events: Vec<Event>,
     /// The settings, all in range.
     pub settings: Settings,
-    /// The stream they belong to, if the request names one.
+    /// The stream that the events belong to, if the request names one.
     pub stream_id: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub fn parse_text(text: &str) -> Result<Input, Malformed> {
 /// Parses a JSON body: `{"data":…}`, `{"stream_id","events"}` or a bare array of events.
 ///
 /// # Errors
-/// What is wrong, with the field's name and its range where there is one.
+/// [`Malformed`] says what is wrong, with the field's name and its range if it has one.
 pub fn parse_json(body: &[u8]) -> Result<Input, Malformed> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| Malformed::Body(format!("the body is not valid JSON: {error}")))?;

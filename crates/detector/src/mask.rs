@@ -1,8 +1,8 @@
-//! Masking: what differs between any two lines of a healthy log is replaced before compressing.
+//! Masking: replaces the parts that differ between any two lines of a healthy log.
 //!
-//! Timestamps, numbers, hex ids and UUIDs become short placeholders. Without that, a window
-//! differs from its baseline by its timestamps alone, whatever it holds. The scanner is one pass
-//! over bytes; it copies everything but ASCII runs it recognizes, so UTF-8 stays whole.
+//! Timestamps, numbers, hex ids and UUIDs become short placeholders before compressing. Otherwise
+//! every window would differ from its baseline by its timestamps alone. The scanner makes one pass
+//! over the bytes. It replaces only ASCII runs that it recognizes, so UTF-8 stays intact.
 
 /// The masked form of one event.
 pub fn mask(text: &str) -> String {
@@ -48,7 +48,7 @@ fn recognize(rest: &[u8], starts_word: bool) -> Option<(usize, &'static str)> {
 const UUID: &str = "<uuid>";
 const TIMESTAMP: &str = "<ts>";
 const HEX: &str = "<hex>";
-/// What stands for a number.
+/// The placeholder for a number.
 pub(crate) const NUMBER: &str = "<n>";
 /// A run of hex digits without `0x` counts as an id from this length on.
 const HEX_RUN_MIN: usize = 8;

@@ -28,10 +28,10 @@ const SURGE_PERCENT: usize = 30;
 /// A word is routine once it was seen in this many blocks of [`BLOCK_EVENTS`] events. A burst
 /// across two blocks that occurs once more does not reach this number.
 const ROUTINE_BLOCKS: u32 = 5;
-/// Events that count as one place for [`ROUTINE_BLOCKS`].
+/// The events of one block, see [`ROUTINE_BLOCKS`].
 const BLOCK_EVENTS: usize = 50;
 
-/// How often words and templates occur in the baseline, as it slides along.
+/// The counts of words and templates in the baseline, which moves forward.
 pub(crate) struct Sliding<'a> {
     vocabulary: &'a Vocabulary,
     words: Vec<u32>,
@@ -60,7 +60,7 @@ impl<'a> Sliding<'a> {
         }
     }
 
-    /// Moves the baseline on to `baseline`. Neither bound ever moves back.
+    /// Moves the baseline forward to `baseline`. Neither bound may move back.
     pub(crate) fn slide(&mut self, baseline: &Range<usize>) {
         for event in self.end..baseline.end {
             self.count(event, |count| *count += 1);
@@ -85,7 +85,7 @@ impl<'a> Sliding<'a> {
         change(&mut self.templates[self.vocabulary.template(event) as usize]);
     }
 
-    /// The events of `window` that the baseline does not account for, in order.
+    /// The foreign and surging events of `window`, in order.
     pub(crate) fn foreign(&self, window: Range<usize>) -> Vec<usize> {
         let surging = self.surging(window.clone());
         window
@@ -96,8 +96,8 @@ impl<'a> Sliding<'a> {
             .collect()
     }
 
-    /// Whether the pool of the baseline and `window` holds rare lines enough, `least`, to make
-    /// some window of it foreign.
+    /// Whether the pool of baseline and `window` contains enough rare lines (`least`) to make a
+    /// window foreign.
     pub(crate) fn pool_is_suspect(&mut self, window: Range<usize>, least: usize) -> bool {
         let size = window.len();
         window.clone().for_each(|event| self.count(event, |count| *count += 1));
@@ -144,7 +144,7 @@ impl<'a> Sliding<'a> {
     }
 }
 
-/// The longest of the runs `lines` falls into where neighbours lie more than `gap` apart.
+/// The length of the longest run of `lines`; lines more than `gap` apart belong to different runs.
 pub(crate) fn longest_run(lines: &[usize], gap: usize) -> usize {
     lines.chunk_by(|a, b| b - a <= gap).map(<[usize]>::len).max().unwrap_or(0)
 }

@@ -1,21 +1,21 @@
 //! The permutation test: is the distance of a window from its baseline larger than chance explains?
 //!
-//! Baseline and window are pooled, shuffled and split again; p is the share of splits whose NCD
-//! is at least the observed one, p = (1 + k) / (1 + n). A test keeps its generator, so that it
-//! can be continued where it stopped and the result is the same as from one go.
+//! Baseline and window are pooled, shuffled and split again. p is the share of splits whose NCD is
+//! at least the observed one, p = (1 + k) / (1 + n). A test keeps its random generator, so that it
+//! can be continued later with the same result as without a pause.
 //!
 //! Both halves are compressed in sorted order, the observed ones too. A log has runs of similar
-//! lines, which compress better than the same lines shuffled; in order of arrival every quiet
-//! window would differ from its shuffles by that alone. Sorted, the distance depends on what the
-//! halves hold and on nothing else.
+//! lines, which compress better than the same lines shuffled. In order of arrival every quiet
+//! window would differ from its shuffles for that reason alone. In sorted order the distance
+//! depends only on which lines the halves contain.
 
 use crate::compress::{Lengths, Meter};
 use crate::prng::Prng;
 
 /// The documented seed: equal input gives equal output.
 const SEED: u64 = 42;
-/// The most bytes of an event that are compressed. What tells lines apart stands in front, and
-/// the time of a test grows with its bytes.
+/// The most bytes of an event that are compressed. The start of a line identifies it best, and the
+/// time of a test grows with its bytes.
 const LINE_BYTES_MAX: usize = 240;
 
 /// Joins a split pool line by line into one reused buffer.
@@ -26,7 +26,7 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// The lines of `pool` outside the window, then those in it, each in the pool's order.
+    /// Writes the lines of `pool` outside the window, then those in it, each in the pool's order.
     fn fill(&mut self, pool: &[&str], in_window: &[bool]) {
         self.bytes.clear();
         self.append(pool, in_window, false);
@@ -45,7 +45,7 @@ impl Joined {
         meter.lengths(&self.bytes, self.split)
     }
 
-    /// What was measured last: the baseline's and the window's bytes.
+    /// The bytes of the baseline and of the window that were measured last.
     pub fn halves(&self) -> (&[u8], &[u8]) {
         self.bytes.split_at(self.split)
     }
@@ -66,8 +66,8 @@ pub struct PermutationTest<'a> {
 }
 
 impl<'a> PermutationTest<'a> {
-    /// Measures `window` against `baseline`, both masked, and readies their test. `stream` keeps
-    /// the shuffles of different windows apart. `joined` holds the halves that were measured.
+    /// Measures `window` against `baseline`, both masked, and prepares the test. `stream` gives
+    /// each window different shuffles. Afterwards `joined` contains the halves that were measured.
     pub fn new(
         baseline: impl Iterator<Item = &'a str>,
         window: impl Iterator<Item = &'a str>,

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-/// What stands in place of a redacted value.
+/// The text that replaces a redacted value.
 pub const REDACTED: &str = "[REDACTED]";
 
 /// Words that make a field name sensitive, in lower case.
@@ -91,7 +91,8 @@ fn redact_where_needed(text: &str) -> Option<String> {
     })
 }
 
-/// Where the value of the sensitive `name` that ends at `end` stands; `None` when there is none.
+/// The range of the value that follows the sensitive `name`, which ends at `end`; `None` when there
+/// is no value.
 fn value_of(bytes: &[u8], name: &str, end: usize) -> Option<(usize, usize)> {
     if !is_sensitive(name) {
         return None;
@@ -122,7 +123,7 @@ fn value_end(bytes: &[u8], at: usize, extent: Extent) -> usize {
         from + bytes[from..].iter().take_while(|byte| !ends(**byte)).count()
     };
     match bytes.get(opened) {
-        // `\"value\"` of JSON within JSON ends at its backslash, which is left in place.
+        // `\"value\"` of JSON within JSON ends before its second backslash.
         Some(&quote @ (b'"' | b'\'')) if opened > at => {
             rest(opened + 1, &|byte| byte == quote || byte == b'\\' || byte == b'\n')
         }
@@ -145,7 +146,7 @@ fn quoted_end(bytes: &[u8], from: usize, quote: u8) -> usize {
     while at < bytes.len() && bytes[at] != quote {
         at += if bytes[at] == b'\\' { 2 } else { 1 };
     }
-    // An escape may end the text, or stand before a multi-byte character whose tail is no quote.
+    // An escape may be the end of the text, or may precede a multi-byte character: skip its rest.
     let mut end = at.min(bytes.len());
     while end < bytes.len() && bytes[end] & 0xC0 == 0x80 {
         end += 1;
@@ -153,7 +154,7 @@ fn quoted_end(bytes: &[u8], from: usize, quote: u8) -> usize {
     end
 }
 
-/// After the bracket that closes the one at `at`, or the end of the text when none does.
+/// The position after the bracket that closes the one at `at`, or the end of the text if none does.
 fn bracket_end(bytes: &[u8], at: usize) -> usize {
     let mut depth = 0_usize;
     for (offset, byte) in bytes[at..].iter().enumerate() {
@@ -178,7 +179,7 @@ fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// Whether a field of this name holds a secret.
+/// Whether a field with this name contains a secret.
 pub fn is_sensitive(name: &str) -> bool {
     words(name).any(|word| SENSITIVE.contains(&word.as_str()))
 }

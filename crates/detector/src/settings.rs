@@ -4,22 +4,22 @@ use serde_json::{Map, Value};
 
 use crate::input::Malformed;
 
-/// The settings of one detection. Every value lies in the range its field states.
+/// The settings of one detection. Every value is in the range that its field states.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Events of the baseline, 50 to 5,000.
+    /// The size of the baseline in events, 50 to 5,000.
     pub baseline: usize,
-    /// Events of the window, 5 to 1,000.
+    /// The size of the window in events, 5 to 1,000.
     pub window: usize,
-    /// Events from one window to the next, 1 to the window's size.
+    /// The distance from one window to the next in events, 1 to the window's size.
     pub hop: usize,
-    /// NCD an anomaly exceeds, 0 to 1. `None`: by the kind of the events, see [`Kind`].
+    /// The NCD of an anomaly is above this, 0 to 1. `None`: by the events' kind, see [`Kind`].
     pub ncd_threshold: Option<f64>,
-    /// Adjusted p an anomaly stays below, 0.0001 to 0.5.
+    /// The adjusted p of an anomaly is below this, 0.0001 to 0.5.
     pub p_value_threshold: f64,
     /// Permutations of the first round, 100 to 10,000.
     pub permutations: usize,
-    /// 0 (only the plainest anomalies) to 1; 0.5 leaves both thresholds as they are.
+    /// 0 (only the clearest anomalies) to 1; 0.5 leaves both thresholds unchanged.
     pub sensitivity: f64,
 }
 
@@ -37,10 +37,10 @@ impl Default for Settings {
     }
 }
 
-/// The least baseline events: with fewer it is not known what is usual.
+/// The minimum number of baseline events: with fewer it is not known what is usual.
 pub const BASELINE_MIN: usize = 50;
 
-/// What the events of a request are, which sets the default NCD threshold.
+/// The kind of a request's events, which decides the default NCD threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Lines of text, or objects with a message.
@@ -54,7 +54,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The NCD an anomaly exceeds unless the request says otherwise.
+    /// The default NCD threshold.
     pub fn ncd_threshold(self) -> f64 {
         match self {
             Self::Logs => 0.25,
@@ -66,7 +66,7 @@ impl Kind {
 
 impl Settings {
     /// The NCD threshold for events of `kind`: from 1.5 times the default at sensitivity 0 down
-    /// to half of it at 1. A threshold the request states is taken as it is.
+    /// to half of it at 1. A threshold that the request states is used unchanged.
     pub fn ncd_threshold_for(&self, kind: Kind) -> f64 {
         self.ncd_threshold.unwrap_or(kind.ncd_threshold() * (1.5 - self.sensitivity))
     }
@@ -76,8 +76,8 @@ impl Settings {
         self.p_value_threshold * (2.0 * self.sensitivity - 1.0).exp2()
     }
 
-    /// Foreign lines a window of this size needs in a row to be worth a test: an eighth of it,
-    /// twice that at sensitivity 0, half of it at 1, three at least.
+    /// How many foreign lines in a row a window of this size needs to be a candidate: an eighth of
+    /// its size, twice that at sensitivity 0, half of that at 1, at least three.
     pub fn foreign_min(&self, window: usize) -> usize {
         let share = window as f64 / 8.0 * (1.0 - 2.0 * self.sensitivity).exp2();
         (share.round() as usize).max(3)
@@ -86,7 +86,7 @@ impl Settings {
     /// Applies `config_override`. Unknown fields are refused, so that a typo is not ignored.
     ///
     /// # Errors
-    /// Names the field and the range it has to lie in.
+    /// [`Malformed`] names the field and its range.
     pub fn apply(&mut self, overrides: &Map<String, Value>) -> Result<(), Malformed> {
         for (name, value) in overrides {
             let field = format!("config_override.{name}");

@@ -1,8 +1,8 @@
 //! The words and templates of a request's events, as numbers.
 //!
-//! A template is an event's masked text. Its words are what tells one program's lines from
-//! another's: runs between white space, quotes, brackets and the like that hold a letter outside
-//! a placeholder. What the numbers of a metric do, [`crate::series`] judges.
+//! A template is an event's masked text. Its words identify the program that wrote the line. Words
+//! are separated by white space, quotes, brackets and similar signs, and have a letter outside a
+//! placeholder. Numbers of metrics are examined by [`crate::series`].
 
 use std::collections::HashMap;
 
@@ -53,18 +53,18 @@ impl Vocabulary {
         self.templates[event]
     }
 
-    /// Words are below this number.
+    /// The number of distinct words; each word is a number below it.
     pub(crate) fn word_count(&self) -> usize {
         self.word_count
     }
 
-    /// Templates are below this number.
+    /// The number of distinct templates; each template is a number below it.
     pub(crate) fn template_count(&self) -> usize {
         self.template_count
     }
 }
 
-/// The words of an event; its whole masked text when there is none.
+/// The words of an event, or its whole masked text if it has no words.
 fn words(event: &Event) -> Vec<&str> {
     let masked = event.masked.as_str();
     let words: Vec<&str> = masked
@@ -75,7 +75,7 @@ fn words(event: &Event) -> Vec<&str> {
     if words.is_empty() { vec![masked] } else { words }
 }
 
-/// Whether a letter stands outside the placeholders.
+/// Whether there is a letter outside the placeholders.
 fn has_letter(word: &str) -> bool {
     let mut within = false;
     word.chars().any(|c| {

@@ -1,10 +1,10 @@
-//! Where the windows of a request lie, and how many of them are examined.
+//! Plans which windows of a request are examined.
 
 use std::ops::Range;
 
 use crate::settings::{BASELINE_MIN, Settings};
 
-/// The most windows one request is examined at.
+/// The most windows of one request.
 pub const WINDOWS_MAX: usize = 1_000;
 /// A short input still gets windows of at least this many events.
 const WINDOW_MIN: usize = 10;
@@ -21,16 +21,16 @@ pub struct Span {
 /// The windows to examine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// In order; empty while there is too little baseline.
+    /// The windows in order; empty while there are too few events for a baseline.
     pub spans: Vec<Span>,
-    /// Whether the cap left windows out or moved them apart.
+    /// Whether the limit left windows out or increased the distance between them.
     pub capped: bool,
 }
 
 /// Plans the windows over `events` events. The first baseline has [`BASELINE_MIN`] events and
-/// grows to its full size; a window is cut down when the input is too short for a full one; the
-/// last window ends with the last event. Beyond [`WINDOWS_MAX`] windows the hop widens up to the
-/// window's size, and then the oldest windows are left out.
+/// grows to its full size; a window is shortened when the input is too short for a full one; the
+/// last window ends with the last event. To stay within [`WINDOWS_MAX`] windows the hop grows up to
+/// the window's size; after that the oldest windows are left out.
 pub fn plan(events: usize, settings: &Settings) -> Plan {
     let room = events.saturating_sub(BASELINE_MIN);
     let window = settings.window.min(room);

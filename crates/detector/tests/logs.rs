@@ -1,5 +1,5 @@
-//! Synthetic logs that look like real ones: twelve bursts each are found, quiet ones are quiet, and
-//! what 10,000 lines take is bounded by work that is counted, not by a clock.
+//! Synthetic logs that look like real ones: twelve bursts in each are found, quiet logs have no
+//! findings, and the work for 10,000 lines is bounded, by counting it and not by a clock.
 
 use std::ops::Range;
 
@@ -53,7 +53,7 @@ fn daemon(index: usize, dice: &mut Dice) -> String {
     )
 }
 
-/// What none of them ever says.
+/// A line that none of these sources writes.
 fn foreign(index: usize) -> String {
     let call = ["do_page_fault", "oops_end", "kmem_cache_alloc", "ext4_writepages"][index % 4];
     format!("kernel: BUG unable to handle paging request: {call}+0x{index:x}/0x{:x}", index * 977)
@@ -95,8 +95,8 @@ fn bursts_are_found_and_quiet_logs_are_quiet() {
     }
 }
 
-/// Ten thousand lines: every window is examined, and only the burst's are worth a permutation test.
-/// Each of those compresses some 25 kB a thousand times, so that their number is the time.
+/// Ten thousand lines: every window is examined, and only those of the burst get a permutation
+/// test. A test compresses some 25 kB a thousand times, so the number of tests decides the time.
 #[test]
 fn ten_thousand_lines_take_few_permutations() {
     let mut lines = log(web, 11, 10_000);

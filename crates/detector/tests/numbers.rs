@@ -23,7 +23,7 @@ fn of_numbers(values: &[f64]) -> Vec<Finding> {
 }
 
 #[test]
-fn quiet_series_have_findings_about_as_often_as_was_chosen() {
+fn quiet_series_have_findings_no_more_often_than_the_threshold_allows() {
     let (mut series, mut loud) = (0, 0);
     // A wave whose period is longer than half a baseline is not recognized as a wave.
     for quiet in Quiet::ALL.into_iter().filter(|quiet| *quiet != Quiet::SlowWave) {
@@ -32,7 +32,7 @@ fn quiet_series_have_findings_about_as_often_as_was_chosen() {
             loud += usize::from(!of_numbers(&quiet.series(seed)).is_empty());
         }
     }
-    // One in twenty was chosen: p < 0.05 over all windows of a series.
+    // The threshold allows one series in twenty: p < 0.05 over all windows of a series.
     assert!(loud * 20 <= series, "{loud} of {series} series");
 }
 
@@ -64,7 +64,7 @@ fn changes_are_found_and_named() {
 }
 
 #[test]
-fn fields_of_objects_are_series_and_what_changes_at_once_is_one_finding() {
+fn fields_of_objects_are_series_and_simultaneous_changes_are_one_finding() {
     let (cpu, place) = Quiet::Noise.with(Change::Burst, 3);
     let (load, other) = (Quiet::Counts.series(1), Quiet::Noise.series(2));
     let object = |at: usize| {

@@ -5,7 +5,7 @@
 //! for the answer. If the outcome of a settlement stays unknown, the client gets an error and the
 //! settlement is queued to be voided by [`Admission::tend`].
 
-mod upkeep;
+mod tend;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -246,7 +246,7 @@ impl<L: Ledger, C: Clock> Admission for LocalCells<L, C> {
     }
 
     async fn tend(&self) -> Result<(), Fault> {
-        self.look_after().await
+        self.tend_once().await
     }
 
     fn unvoided(&self) -> u64 {

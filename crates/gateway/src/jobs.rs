@@ -2,9 +2,9 @@
 //! audit logs.
 //!
 //! The host calls [`Gateway::tick`] on one core, each time after the wait that the last call
-//! returned. It also calls [`Gateway::purge`] and [`Gateway::look_after`] now and then, and
-//! [`Gateway::flush`] once before it stops. No job waits for another: a slow job delays only
-//! itself.
+//! returned. It also calls [`Gateway::purge`] and [`Gateway::maintain_organizations`] from time to
+//! time, and [`Gateway::flush`] once before it stops. No job waits for another: a slow job delays
+//! only itself.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -123,7 +123,7 @@ impl<P: Platform> Gateway<P> {
     ///
     /// # Errors
     /// The faults of the stores.
-    pub async fn look_after(
+    pub async fn maintain_organizations(
         &self,
         after: Option<OrganizationId>,
         limit: usize,

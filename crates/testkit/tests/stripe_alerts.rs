@@ -59,8 +59,11 @@ impl World {
         self.process.later.finish();
     }
 
-    fn look_after(&self) {
-        assert_eq!(run(self.process.gateway.look_after(None, 9)).expect("looked after"), None);
+    fn maintain(&self) {
+        assert_eq!(
+            run(self.process.gateway.maintain_organizations(None, 9)).expect("maintained"),
+            None
+        );
     }
 
     fn count(&self, kind: AlertKind) -> usize {
@@ -90,15 +93,15 @@ fn the_end_of_the_grace_time_raises_one_alert_a_day_before() {
     world.life.fail();
     world.deliver();
     assert_eq!(world.count(AlertKind::PaymentFailed), 1);
-    world.look_after();
+    world.maintain();
     assert_eq!(world.count(AlertKind::GraceEnding), 0, "there are days left");
     world.clock.advance(DAY * 6 + Duration::from_secs(3_600));
     for _ in 0..2 {
-        world.look_after();
+        world.maintain();
         assert_eq!(world.count(AlertKind::GraceEnding), 1);
     }
     world.clock.advance(DAY);
-    world.look_after();
+    world.maintain();
     assert_eq!(world.count(AlertKind::GraceEnding), 1, "it is over");
 }
 
@@ -111,7 +114,7 @@ fn a_payment_before_the_end_prevents_the_alert() {
     world.life.pay();
     world.deliver();
     world.clock.advance(DAY * 5 + Duration::from_secs(3_600));
-    world.look_after();
+    world.maintain();
     assert_eq!(world.count(AlertKind::GraceEnding), 0);
 }
 

@@ -111,7 +111,7 @@ async fn reconcile(
 
 async fn look_after(gateway: &Gateway<Edge>, directory: &EdgeDirectory) -> Result<(), Fault> {
     let after = cursor(directory, LOOKED_AFTER_UP_TO).await?;
-    let last = gateway.look_after(after, LOOKED_AFTER).await?;
+    let last = gateway.maintain_organizations(after, LOOKED_AFTER).await?;
     set_cursor(directory, LOOKED_AFTER_UP_TO, last).await
 }
 

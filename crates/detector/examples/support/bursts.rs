@@ -1,4 +1,4 @@
-//! Real logs with bursts of foreign lines in them, and what of them is found.
+//! Inserts bursts of foreign lines into real logs, and counts which of them are found.
 //!
 //! The last lines of each file are used. One run takes them unchanged: each of its findings is
 //! false. Twelve more runs insert a burst of consecutive lines from one of the other files, at
@@ -19,7 +19,7 @@ pub(crate) struct Log {
     pub(crate) lines: Vec<String>,
 }
 
-/// What was found in one file.
+/// The counts for one file.
 #[derive(Default)]
 pub(crate) struct Counts {
     /// Bursts found.
@@ -58,7 +58,7 @@ fn read_one(file: &str, lines_max: usize) -> io::Result<Log> {
 /// gets the place of the burst, if there is one, and returns the events of each finding.
 ///
 /// # Errors
-/// What `detect` says.
+/// The errors of `detect`.
 pub(crate) fn examine<E>(
     log: &Log,
     all: &[Log],

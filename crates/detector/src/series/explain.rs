@@ -1,4 +1,4 @@
-//! The sentence that says what a series did.
+//! The sentence that says how a series changed.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ struct Summary {
     period: Option<usize>,
 }
 
-/// Names what differs most between the values in `found` and those of the baseline before.
+/// Names the largest difference between the values in `found` and the baseline before them.
 pub(super) fn why(
     series: &Series<'_>,
     baseline: Range<usize>,

@@ -31,8 +31,8 @@ pub(super) struct Test {
 }
 
 impl Test {
-    /// Measures the symbols from `split` on against those before. `stream` keeps the draws of
-    /// different windows apart.
+    /// Measures the symbols from `split` on against those before. `stream` gives each window
+    /// different draws.
     pub(super) fn new(symbols: &[u8], split: usize, stream: u64) -> Self {
         let (baseline, window) = symbols.split_at(split);
         let (in_baseline, in_window) = (counts(baseline), counts(window));
@@ -44,7 +44,7 @@ impl Test {
         let per_value = |bits: f64, values: usize| bits / 8.0 / values.max(1) as f64;
         Self {
             observed: both - b - w,
-            // Nothing to tell apart takes no bits, and is no distance.
+            // If nothing differs, no bits are needed, and there is no distance.
             ncd: if both > 0.0 { ((both - b.min(w)) / b.max(w)).clamp(0.0, 1.0) } else { 0.0 },
             ratio_change: per_value(w, window.len()) - per_value(b, baseline.len()),
             entropy_change: entropy_bits(window) - entropy_bits(baseline),
@@ -118,7 +118,7 @@ impl Test {
     }
 }
 
-/// How far the symbols in `part` lie from those outside it.
+/// The distance of the symbols in `part` from those outside it.
 pub(super) fn distance(symbols: &[u8], part: std::ops::Range<usize>) -> f64 {
     let (all, within) = (counts(symbols), counts(&symbols[part]));
     let rest: Counts = std::array::from_fn(|symbol| all[symbol] - within[symbol]);

@@ -16,7 +16,7 @@ pub(super) fn symbols(values: &[f64]) -> Vec<u8> {
     sorted.sort_unstable_by(f64::total_cmp);
     let cuts = CUTS.map(|share| cut(&sorted, share));
     let symbol = |value: &f64| {
-        // On a cut lie only values that are many times there: a constant, or a most frequent one.
+        // Only values that occur many times are equal to a cut: a constant, or a very frequent one.
         let below = cuts.partition_point(|cut| cut < value);
         let to = cuts.partition_point(|cut| cut <= value);
         u8::try_from(below + to).expect("fewer cuts than that")

@@ -1,11 +1,11 @@
-//! Series of numbers that are quiet, and what is done to them.
+//! Quiet series of numbers, and changes of them.
 
 use std::f64::consts::TAU;
 use std::ops::Range;
 
 use driftlock_detector::prng::Prng;
 
-/// Values of a series.
+/// The number of values of a series.
 pub(crate) const LENGTH: usize = 700;
 /// The period of a wave, in values.
 const PERIOD: f64 = 24.0;
@@ -19,7 +19,7 @@ pub(crate) enum Quiet {
     Sluggish,
     /// Events per interval: small whole numbers.
     Counts,
-    /// Now and then far off, as latencies are.
+    /// Some values are far off, as with latencies.
     HeavyTailed,
     Wave,
     NoisyWave,
@@ -32,7 +32,7 @@ pub(crate) enum Quiet {
     RandomWalk,
 }
 
-/// What is done to one.
+/// A change of a quiet series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Another level, to the end.
@@ -43,7 +43,7 @@ pub(crate) enum Change {
     Spikes,
     /// Three times the noise for 60 values.
     Spread,
-    /// One value for 40.
+    /// The same value 40 times.
     Stuck,
     /// Half the period, for 100 values.
     Period,
@@ -141,7 +141,7 @@ impl Draw for Prng {
         self.below(1 << 30) as f64 / f64::from(1 << 30)
     }
 
-    /// Of mean 0 and deviation 1, near enough: twelve even ones.
+    /// About normal, with mean 0 and deviation 1: the sum of twelve uniform draws.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }

@@ -208,7 +208,7 @@ async fn purge<P: Platform>(gateway: &Gateway<P>) {
 async fn look_after<P: Platform>(gateway: &Gateway<P>) {
     let mut after = None;
     loop {
-        match gateway.look_after(after, RETENTION_PORTION).await {
+        match gateway.maintain_organizations(after, RETENTION_PORTION).await {
             Ok(last) => after = last,
             Err(fault) => {
                 tracing::error!(

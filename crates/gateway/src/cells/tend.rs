@@ -21,7 +21,7 @@ const VOIDED_MAX: usize = 256;
 
 impl<L: Ledger, C: Clock> LocalCells<L, C> {
     /// Runs one round. Returns the first fault, after everything was tried.
-    pub(super) async fn look_after(&self) -> Result<(), Fault> {
+    pub(super) async fn tend_once(&self) -> Result<(), Fault> {
         let due = self.due(self.clock.now());
         let renewed = stream::iter(due).map(|organization| self.renew(organization));
         let renewed = first_fault(renewed.buffer_unordered(AT_ONCE)).await;
