@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: every fuzz target for some minutes, and what was found.
 //!
 //! Sanitizers and coverage are the compiler's unstable options; the stable one takes them when it
-//! is told that it is building itself. What a run finds interesting is kept below `target/fuzz`:
-//! the seeds in the repository stay a handful.
+//! is made to believe that it builds itself (`RUSTC_BOOTSTRAP`). What a run finds interesting is
+//! kept below `target/fuzz`: the seeds in the repository stay a handful.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
