@@ -22,6 +22,9 @@ const MEMBER: &str = "a0000000-0000-4000-8000-000000000001";
 const STRANGER: &str = "c0000000-0000-4000-8000-000000000001";
 /// PostgreSQL's code of "permission denied".
 const DENIED: &str = "42501";
+/// Views over lists in JSON: PostgreSQL refuses to write to them before it looks at rights.
+const COMPUTED_VIEWS: [&str; 2] = ["subscriptions", "dunning_states"];
+const NOT_UPDATABLE: &str = "55000";
 
 /// A row of each table for two organizations.
 fn fill(fleet: &Fleet) {
@@ -115,7 +118,10 @@ fn each_sees_what_is_its_own() {
     for caller in [&member, &stranger, &nobody] {
         let tried = caller["writes"].as_object().expect("writes");
         assert_eq!(tried.len(), 11, "every table: {caller}");
-        assert!(tried.values().all(|steps| *steps == json!([DENIED, DENIED, DENIED])), "{caller}");
+        for (name, steps) in tried {
+            let code = if COMPUTED_VIEWS.contains(&name.as_str()) { NOT_UPDATABLE } else { DENIED };
+            assert_eq!(*steps, json!([code, code, code]), "{name}: {caller}");
+        }
         assert!(caller["calls"].as_object().expect("calls").values().all(denied), "{caller}");
     }
 
