@@ -1,11 +1,11 @@
 //! All live state of one organization on one node: rate buckets, the lease, holds, idempotency
-//! keys in flight.
+//! keys in progress.
 //!
-//! Admission is all or nothing: every limit is looked at before anything is taken, so a denial
-//! consumes nothing. A hold is plain data that the caller gives back by settling or releasing; one
-//! that never comes back lapses. Who hands out the units is `lease.rs`'s matter, and what the cell
-//! knows of them `cell/units.rs`'s; at the edge the cell is the Durable Object, natively it sits
-//! behind a short lock.
+//! Admission is all or nothing: every limit is checked before anything is taken, so a denial
+//! consumes nothing. A hold is plain data; the caller ends it by settling or releasing it, and
+//! otherwise it lapses. `lease.rs` decides how many units a node gets, and `cell/units.rs` keeps
+//! what the cell knows of them. At the edge the cell lives in the Durable Object; a native node keeps
+//! it behind a lock that is held only briefly.
 
 mod fleet;
 #[cfg(test)]
@@ -27,7 +27,7 @@ use crate::limit::{Bucket, Limit, LimitState};
 use crate::time::Timestamp;
 use units::Units;
 
-/// Idle key buckets are swept when a cell has more than this many.
+/// Full key buckets are removed when a cell has more buckets than this.
 const BUCKETS_SWEPT_ABOVE: usize = 256;
 
 /// What one request would consume.
@@ -37,11 +37,11 @@ pub struct Charge {
     pub key: KeyId,
     /// The key's requests per minute.
     pub key_requests_per_minute: NonZeroU32,
-    /// The organization's, if it has such a limit.
+    /// The organization's requests per minute, if they are limited.
     pub organization_requests_per_minute: Option<NonZeroU32>,
     /// The quota's terms in force.
     pub terms: Terms,
-    /// Units to hold; `None` for a free request.
+    /// The units to hold; `None` for a free request.
     pub hold: Option<HoldAsk>,
 }
 
@@ -54,12 +54,12 @@ pub struct HoldAsk {
     pub units: u32,
     /// After how long the hold lapses.
     pub lifetime: Duration,
-    /// The idempotency key that the request runs under. What the request is, its fingerprint, is
-    /// known later: a request is admitted before its body is read.
+    /// The request's idempotency key. The request's fingerprint is computed later, since a request
+    /// is admitted before its body is read.
     pub claim: Option<IdempotencyKey>,
 }
 
-/// Units held for a request under way.
+/// Units held for a request in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// The receipt's number.
@@ -68,21 +68,21 @@ pub struct Hold {
     pub units: u32,
 }
 
-/// A request that may go on, and what the limits look like after it.
+/// An admitted request, and the state of the limits after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admitted {
     /// The units held, for a metered request.
     pub hold: Option<Hold>,
-    /// The limits, for the answer's headers.
+    /// The limits, for the response's headers.
     pub limits: LimitsNow,
 }
 
-/// The limits at one instant, for the answer's headers.
+/// The limits at one instant, for the response's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsNow {
     /// The key's rate limit.
     pub key: LimitState,
-    /// The organization's, if it has one.
+    /// The organization's rate limit, if it has one.
     pub organization: Option<LimitState>,
     /// The quota, as far as this node knows it.
     pub quota: QuotaState,
@@ -93,11 +93,11 @@ pub struct LimitsNow {
 pub struct QuotaState {
     /// Units included in the period.
     pub included: u64,
-    /// Included units not yet used or held; `None` as long as this node was not told.
+    /// Included units not yet used or held; `None` as long as this node does not know.
     pub remaining: Option<u64>,
     /// The period's length, in seconds.
     pub window_secs: u64,
-    /// Until the period ends, in seconds.
+    /// The time until the period ends, in seconds.
     pub reset_secs: u64,
 }
 
@@ -106,25 +106,25 @@ pub struct QuotaState {
 pub enum NotAdmitted {
     /// A limit was hit; nothing was consumed.
     Denied(Denial, Option<LimitsNow>),
-    /// The cell has to ask the authority first; nothing was consumed.
+    /// The cell has to ask the grantor first; nothing was consumed.
     NeedsLease(LeaseAsk),
 }
 
-/// What became of a hold.
+/// How a hold ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldEnd {
-    /// Its units are used from now on.
+    /// It was settled now: its units are used.
     Used {
         /// The number of the lease that they were settled under, unless that had lapsed.
         lease: Option<u64>,
     },
-    /// Its units are used since an earlier try to settle it.
+    /// An earlier attempt to settle it had succeeded already.
     UsedBefore,
-    /// Its units go back.
+    /// It was released: its units are free again.
     Returned,
 }
 
-/// The state itself; see the module's header.
+/// The live state of one organization on one node; see the module's header.
 #[derive(Debug, Default)]
 pub struct Cell {
     buckets: HashMap<KeyId, Bucket>,
@@ -150,7 +150,7 @@ impl Charge {
         Limit::per_minute(self.key_requests_per_minute.get())
     }
 
-    /// The organization's, if it has one.
+    /// The organization's rate limit, if it has one.
     #[must_use]
     pub fn organization_limit(&self) -> Option<Limit> {
         self.organization_requests_per_minute.map(|requests| Limit::per_minute(requests.get()))
@@ -158,10 +158,10 @@ impl Charge {
 }
 
 impl Cell {
-    /// Takes a request's share of every limit, or of none.
+    /// Takes what a request needs from every limit, or from none.
     ///
     /// # Errors
-    /// [`NotAdmitted`]: denied, or the authority has to be asked; nothing was consumed.
+    /// [`NotAdmitted`]: denied, or the grantor has to be asked; nothing was consumed.
     pub fn admit(&mut self, charge: &Charge, now: Timestamp) -> Result<Admitted, NotAdmitted> {
         self.lapse(now);
         let key_limit = charge.key_limit();
@@ -184,14 +184,14 @@ impl Cell {
         Ok(Admitted { hold, limits: self.limits(charge, key_limit, key, now) })
     }
 
-    /// Keeps a hold from lapsing while its settlement is under way.
+    /// Keeps a hold from lapsing before `until`, while its settlement is in progress.
     pub fn settling(&mut self, usage: UsageId, until: Timestamp) {
         if let Some(held) = self.holds.get_mut(&usage) {
             held.expires = held.expires.max(until);
         }
     }
 
-    /// Ends a hold. An idempotency key stays in flight until [`Cell::finish`].
+    /// Ends a hold. Its idempotency key stays in progress until [`Cell::finish`].
     pub fn end(&mut self, hold: &Hold, end: HoldEnd) {
         let held = self.holds.remove(&hold.usage);
         if let Some(held) = &held {
@@ -201,22 +201,23 @@ impl Cell {
             (Some(held), HoldEnd::Used { lease }) => self.used_held(held.units, lease),
             (Some(held), HoldEnd::UsedBefore) => self.used_held(held.units, None),
             (Some(held), HoldEnd::Returned) => self.give_back(held.units),
-            // It had lapsed: its units went back then, and the authority found others for it.
+            // The hold had lapsed and its units were freed; the grantor took other units for it.
             (None, HoldEnd::Used { lease }) => self.used_lapsed(hold.units, lease),
-            // It ended at the earlier try; or it had lapsed before, and only the authority knows.
+            // The earlier attempt ended the hold, or the hold had lapsed before that attempt: the
+            // cell cannot tell which, and only the grantor knows the numbers.
             (None, HoldEnd::UsedBefore) => self.mark_stale(),
             (None, HoldEnd::Returned) => {}
         }
     }
 
-    /// An idempotency key is no longer in flight: its answer is kept, or it was freed.
+    /// Ends the progress of an idempotency key: its answer is stored, or the key was freed.
     pub fn finish(&mut self, key: &IdempotencyKey, usage: UsageId) {
         if self.in_flight.get(key) == Some(&usage) {
             self.in_flight.remove(key);
         }
     }
 
-    /// Whether nothing is left that would be missed: the cell may be dropped.
+    /// Whether the cell may be dropped: no hold, no idempotency key in progress, all buckets full.
     #[must_use]
     pub fn is_idle(&self, now: Timestamp) -> bool {
         self.holds.is_empty()
@@ -272,7 +273,7 @@ impl Cell {
         Hold { usage: ask.usage, units: ask.units }
     }
 
-    /// Holds whose owner vanished go back.
+    /// Frees the units of expired holds, which were neither settled nor released.
     fn lapse(&mut self, now: Timestamp) {
         if self.next_lapse.is_none_or(|next| now < next) {
             return;

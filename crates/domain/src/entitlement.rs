@@ -1,8 +1,10 @@
-//! May this organization call now, and on what terms? Pure; the rule is the table in `docs/stripe.md`.
+//! Decides whether an organization may call now, and on what terms. The rule is the table in
+//! `docs/stripe.md`.
 //!
-//! [`decide`] looks at the candidates in their order: the operator's contract, Stripe's subscriptions
-//! (the one created last first), the organization's own plan. The first that entitles decides. It runs
-//! for every request, so that a grace time or a subscription ends without any event.
+//! [`decide`] checks the candidates in this order: the operator's contract, Stripe's subscriptions
+//! (the one created last comes first), the organization's own plan. The first candidate that
+//! entitles decides. It runs for every request, so that a grace time or a subscription ends without
+//! any event.
 
 mod candidate;
 mod reason;
@@ -31,7 +33,7 @@ pub struct Terms {
     pub period: Period,
     /// Units included in it.
     pub included: u64,
-    /// Units after which requests are denied; `None` when nothing ever is.
+    /// Units after which requests are denied; `None` when none are denied.
     pub cap: Option<u64>,
     /// What the period costs.
     #[serde(default)]
@@ -45,7 +47,7 @@ impl Terms {
         Self { period, included, cap, price: Price::default() }
     }
 
-    /// What a ledger keeps of them with the period: a closed period is shown by it for good.
+    /// The part that a ledger stores with the period: a closed period is shown with these terms.
     #[must_use]
     pub const fn frozen(&self) -> FrozenTerms {
         FrozenTerms { included: self.included, price: self.price }
@@ -77,7 +79,7 @@ impl FrozenTerms {
         used.saturating_sub(self.included)
     }
 
-    /// What so many units cost: base fee and overage, in micro-dollars.
+    /// What `used` units cost: base fee and overage, in micro-dollars.
     #[must_use]
     pub fn amount_micros(&self, used: u64) -> MicroDollars {
         let each = self.price.overage_micros.unwrap_or(0);
@@ -111,23 +113,23 @@ pub enum Source {
 /// The decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision<'a> {
-    /// Whether it may call, and if not, why.
+    /// Whether the organization may call, and if not, why.
     pub verdict: Result<(), NotEntitled>,
-    /// Whose plan and period these are: of the candidate that entitles, else of the one that is
-    /// nearest to it.
+    /// The candidate that gives plan and period: the one that entitles, else the one that is nearest
+    /// to entitling and was in service, else the own plan.
     pub source: Source,
     /// The subscription to show.
     pub shown: Option<ShownSubscription<'a>>,
     /// The plan whose quota counts.
     pub plan: &'a str,
-    /// How many times its included units count.
+    /// How many times the plan's included units count.
     pub quantity: u64,
-    /// The period that they are for.
+    /// The period that the included units are for.
     pub period: Period,
 }
 
-/// Decides who may call: over the contract, all subscriptions at Stripe and the organization's own
-/// plan.
+/// Decides whether an organization may call, by its contract, all its subscriptions at Stripe and
+/// its own plan.
 #[must_use]
 pub fn decide<'a>(organization: &'a Organization, config: &Config, now: Timestamp) -> Decision<'a> {
     let decision = decide_active(organization, config, now);
@@ -163,11 +165,11 @@ fn decide_active<'a>(
     }
     let needs_subscription =
         config.plan(&organization.plan).is_none_or(|plan| plan.needs_subscription);
-    let goes_on = match config.metering.after_subscription {
+    let may_use_own_plan = match config.metering.after_subscription {
         AfterSubscription::OwnPlan => true,
         AfterSubscription::Refuse => !was_live,
     };
-    let verdict = if !needs_subscription && goes_on {
+    let verdict = if !needs_subscription && may_use_own_plan {
         Ok(())
     } else {
         let without =
@@ -175,7 +177,7 @@ fn decide_active<'a>(
         Err(nearest.as_ref().map_or(without, |(reason, ..)| *reason))
     };
     match nearest {
-        // Its terms are what usage is shown by until it is renewed or replaced.
+        // Usage is shown with this candidate's terms until it is renewed or replaced.
         Some((_, source, candidate)) if verdict.is_err() && candidate.has_served => {
             Decision { verdict, ..of(source, candidate) }
         }
@@ -208,7 +210,8 @@ impl Decision<'_> {
         Quota::in_force(plan, self.quantity, &organization.quota)
     }
 
-    /// The terms in force, whether or not it may call; `plan` is the plan that [`Self::plan`] names.
+    /// The terms in force, whether or not the organization may call; `plan` is the plan that
+    /// [`Self::plan`] names.
     #[must_use]
     pub fn entitlement(&self, organization: &Organization, plan: &Plan) -> Entitlement {
         let quota = self.quota(organization, plan);

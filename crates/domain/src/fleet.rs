@@ -1,10 +1,10 @@
-//! Rate limits that the nodes of a fleet share: what a request takes of them, and what the answer
-//! means.
+//! Rate limits that the nodes of a fleet share: what a request takes from them, and what the
+//! store's answer means.
 //!
-//! The fleet's store holds the buckets of `limit.rs` and decides by its rule, over both limits at
-//! once and by its own clock. A bucket therefore crosses as how far its arrival time lies ahead of
-//! the store's now, which is the same on every clock; states and waits are worked out here, so that
-//! headers say the same whoever counted.
+//! The fleet's store holds the buckets of `limit.rs`, applies the same rule to both limits in one
+//! step, and uses its own clock. It therefore reports each bucket as the time by which its arrival
+//! time lies ahead of the store's clock: such a difference means the same on every clock. Limit
+//! states and waits are computed here, so that fleet and node limits yield the same headers.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::id::KeyId;
 use crate::limit::{Bucket, Limit};
 use crate::time::Timestamp;
 
-/// A request's share of the fleet's limits.
+/// What a request takes from the fleet's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// The key.
@@ -28,27 +28,27 @@ pub struct Share {
 /// What the fleet's store did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It took the share of every limit.
+    /// It took the request from every limit.
     Taken,
-    /// The key's limit is used up: it took nothing.
+    /// The key's limit is used up: the store took nothing.
     KeyUsedUp,
-    /// The organization's limit is used up: it took nothing.
+    /// The organization's limit is used up: the store took nothing.
     OrganizationUsedUp,
 }
 
-/// What the fleet's store did, and how its buckets stand afterwards.
+/// What the fleet's store did, and the state of its buckets afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FleetAnswer {
-    /// Taken, or not.
+    /// Whether the store took the request from the limits.
     pub verdict: Verdict,
-    /// How far the key's arrival time lies ahead.
+    /// How far the arrival time of the key's bucket lies ahead.
     pub key_ahead: Duration,
-    /// How far the organization's does; zero without such a limit.
+    /// How far that of the organization's bucket lies ahead; zero without such a limit.
     pub organization_ahead: Duration,
 }
 
 impl Share {
-    /// What a charge takes of the rate limits.
+    /// What a charge takes from the rate limits.
     #[must_use]
     pub fn of(charge: &Charge) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Share {
 }
 
 impl FleetAnswer {
-    /// The limits as the fleet counts them, beside a quota.
+    /// The limits as the fleet counts them, together with this node's quota state.
     #[must_use]
     pub fn limits(&self, share: &Share, quota: QuotaState) -> LimitsNow {
         let state = |ahead, limit| Bucket::ahead(ahead, ANY).state(limit, ANY);
@@ -73,7 +73,7 @@ impl FleetAnswer {
         }
     }
 
-    /// Why the request is denied, if it is.
+    /// The denial, if the store took nothing.
     #[must_use]
     pub fn denial(&self, share: &Share) -> Option<Denial> {
         let (scope, ahead, limit) = match self.verdict {
@@ -89,5 +89,5 @@ impl FleetAnswer {
     }
 }
 
-/// Only what lies between instants counts here.
+/// Any instant serves as "now", since the store reports differences only.
 const ANY: Timestamp = Timestamp::from_secs(0);

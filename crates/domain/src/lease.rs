@@ -1,13 +1,14 @@
-//! Leases: how one authority lets several nodes admit without asking it each time.
+//! Leases: a store grants units to several nodes, so that they need not ask it for every request.
 //!
-//! The book of an organization keeps what was used in the period and what each node has reserved
-//! (units it may still admit, and units it holds for requests under way). Its invariant is I4:
-//! used + all reservations never exceeds the cap that the lease was granted under. A reservation
-//! that a node does not renew lapses; a hold settled after that takes a unit from what is left, or
-//! is refused.
+//! The [`LeaseGrantor`] of an organization counts the units used in the period and the units that
+//! each node has reserved (units it may still admit, and units it holds for requests in progress).
+//! Its invariant is I4: used units plus all reservations never exceed the cap that the lease was
+//! granted under. A reservation that its node does not renew lapses; a hold that is settled after
+//! that takes units from what is left, or is refused.
 //!
-//! A node's asks are numbered, and what settles is told under which of them it did: so the node knows
-//! whether a settlement that was under way while it asked is in the answer already.
+//! A node numbers its lease requests, and each settlement reports the number of the lease that it
+//! was made under. So the node knows whether a grant already includes a settlement that was in
+//! progress while the node asked.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,80 +20,80 @@ use crate::id::NodeId;
 use crate::period::{Period, PeriodId};
 use crate::time::Timestamp;
 
-/// The share of what is left that one renewal hands out: an eighth, and never below one unit.
+/// One renewal grants at most an eighth of the units that are left, and at least one unit.
 const CHUNK_DIVISOR: u64 = 8;
 
-/// How an authority hands units out.
+/// How a grantor divides units among nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// There is one node: it gets all that is left, until the period ends.
+    /// There is one node: it gets all units that are left, until the period ends.
     Whole,
-    /// There are several: chunks that shrink as the rest does, for this long.
+    /// There are several nodes: each gets chunks, which shrink as fewer units are left.
     Chunks {
         /// How long a lease lives.
         ttl: Duration,
     },
 }
 
-/// What a node asks for.
+/// A node's request for a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseAsk {
-    /// The terms that the node's facts give.
+    /// The terms, computed from the node's cached records.
     pub terms: Terms,
-    /// Which of the node's asks it is: greater than those before it.
+    /// The request's number: greater than the numbers of the node's earlier requests.
     pub number: u64,
-    /// Units that the node holds or may still admit, as of asking: they stay reserved.
+    /// Units that the node holds or may still admit at the time of asking: they stay reserved.
     pub keep: u64,
-    /// Further units wanted; zero gives back what `keep` leaves out.
+    /// Further units wanted; with zero, the node returns all units beyond `keep`.
     pub want: u64,
 }
 
-/// What a node gets.
+/// A grantor's answer to a [`LeaseAsk`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseGrant {
     /// The period's number in the store.
     pub period: PeriodId,
-    /// The terms that it was granted for.
+    /// The terms that the lease was granted for.
     pub terms: Terms,
-    /// Units reserved for the node in all; `None` when there is no cap.
+    /// Units reserved for the node in total; `None` when there is no cap.
     pub reserved: Option<u64>,
-    /// Units settled in the period, by every node.
+    /// Units settled in the period, by all nodes.
     pub used: u64,
-    /// How long it lives, from before the node asked.
+    /// How long the lease is valid, counted from before the node asked.
     pub ttl: Duration,
-    /// When asking for more may help; zero means at once.
+    /// After how long asking for more may help; zero means immediately.
     pub retry_after: Duration,
 }
 
-/// The units were neither reserved nor left over: nothing was settled.
+/// The reservation lapsed and too few units are left: nothing was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the reservation lapsed and no unit is left")]
 pub struct Lapsed;
 
-/// The authority's book of one organization.
+/// Grants the leases of one organization, and counts what its nodes reserved and used.
 #[derive(Debug, Clone)]
 pub struct LeaseGrantor {
     period: PeriodId,
     terms: Terms,
     used: u64,
     reservations: HashMap<NodeId, Reservation>,
-    /// The terms that it is known which thresholds are reached under.
-    told: Option<Terms>,
+    /// The terms under which alerts of reached thresholds were last raised.
+    alerted_terms: Option<Terms>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Reservation {
     units: u64,
-    /// The ask that it answers.
+    /// The number of the lease request that it answers.
     number: u64,
     until: Timestamp,
 }
 
 impl LeaseGrantor {
-    /// A book for a period of which `used` units are settled.
+    /// A grantor for a period in which `used` units are settled already.
     #[must_use]
     pub fn open(period: PeriodId, terms: Terms, used: u64) -> Self {
-        Self { period, terms, used, reservations: HashMap::new(), told: None }
+        Self { period, terms, used, reservations: HashMap::new(), alerted_terms: None }
     }
 
     /// The period's number in the store.
@@ -107,7 +108,7 @@ impl LeaseGrantor {
         self.terms.period
     }
 
-    /// The terms that units were leased under last.
+    /// The terms under which units were last leased.
     #[must_use]
     pub const fn terms(&self) -> Terms {
         self.terms
@@ -119,14 +120,15 @@ impl LeaseGrantor {
         self.used
     }
 
-    /// Units that were used when these terms came, if they are new and any were: thresholds that they
-    /// reach are to be told ([`crate::alert::reached`]).
+    /// Notes the terms in force. If they are new and units are used already, returns the used
+    /// units: the caller must raise the alerts of the thresholds that these units reach under the
+    /// new terms ([`crate::alert::reached`]).
     pub fn apply_terms(&mut self, terms: Terms) -> Option<u64> {
-        let is_new = self.told.replace(terms) != Some(terms);
+        let is_new = self.alerted_terms.replace(terms) != Some(terms);
         (is_new && self.used > 0).then_some(self.used)
     }
 
-    /// Renews, extends or gives back a node's lease.
+    /// Renews or extends a node's lease, or takes back its units.
     pub fn lease(
         &mut self,
         node: NodeId,
@@ -162,11 +164,11 @@ impl LeaseGrantor {
         }
     }
 
-    /// Turns what a node had reserved into use, or takes it from what is left; the number of the
-    /// node's lease, unless that lapsed.
+    /// Counts units as used. Takes them from the node's reservation, and any missing ones from what
+    /// is left. Returns the number of the node's lease, or `None` if the lease lapsed.
     ///
     /// # Errors
-    /// [`Lapsed`] when the reservation is gone and nothing is left; nothing changed then.
+    /// [`Lapsed`] when the reservation and what is left are too small; nothing changes then.
     pub fn settle(
         &mut self,
         node: NodeId,
@@ -192,17 +194,17 @@ impl LeaseGrantor {
         Ok(lease)
     }
 
-    /// Takes back units whose settlement did not commit, or was voided.
+    /// Uncounts units whose settlement did not commit, or was voided.
     pub fn unsettle(&mut self, units: u64) {
         self.used = self.used.saturating_sub(units);
     }
 
-    /// Goes on to another period: what was reserved in the old one lapses.
-    pub fn turn(&mut self, period: PeriodId, bounds: Period, used: u64) {
+    /// Switches to another period: all reservations of the old one lapse.
+    pub fn change_period(&mut self, period: PeriodId, bounds: Period, used: u64) {
         self.period = period;
         self.terms.period = bounds;
         self.used = used;
-        self.told = None;
+        self.alerted_terms = None;
         self.reservations.clear();
     }
 
@@ -249,65 +251,65 @@ mod tests {
 
     #[test]
     fn one_node_gets_all_that_is_left() {
-        let mut book = LeaseGrantor::open(PeriodId(1), terms(100), 40);
-        let grant = book.lease(node(1), &ask(100, 0, 1), Sharing::Whole, at(0));
+        let mut grantor = LeaseGrantor::open(PeriodId(1), terms(100), 40);
+        let grant = grantor.lease(node(1), &ask(100, 0, 1), Sharing::Whole, at(0));
         assert_eq!(grant.reserved, Some(60));
         assert_eq!(grant.ttl, Duration::from_secs(1_000));
     }
 
     #[test]
     fn chunks_shrink_and_never_exceed_the_cap() {
-        let mut book = LeaseGrantor::open(PeriodId(1), terms(16), 0);
-        assert_eq!(book.lease(node(1), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(2));
-        assert_eq!(book.lease(node(2), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(1));
-        assert_eq!(book.lease(node(1), &ask(16, 2, 100), CHUNKS, at(1)).reserved, Some(3));
-        let other = book.lease(node(2), &ask(16, 13, 0), CHUNKS, at(1));
-        assert_eq!(other.reserved, Some(13), "kept as asked, since it is free");
-        assert_eq!(book.lease(node(1), &ask(16, 3, 100), CHUNKS, at(1)).reserved, Some(3));
+        let mut grantor = LeaseGrantor::open(PeriodId(1), terms(16), 0);
+        assert_eq!(grantor.lease(node(1), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(2));
+        assert_eq!(grantor.lease(node(2), &ask(16, 0, 100), CHUNKS, at(0)).reserved, Some(1));
+        assert_eq!(grantor.lease(node(1), &ask(16, 2, 100), CHUNKS, at(1)).reserved, Some(3));
+        let other = grantor.lease(node(2), &ask(16, 13, 0), CHUNKS, at(1));
+        assert_eq!(other.reserved, Some(13), "all of `keep`, since that much is free");
+        assert_eq!(grantor.lease(node(1), &ask(16, 3, 100), CHUNKS, at(1)).reserved, Some(3));
     }
 
     #[test]
-    fn a_lapsed_hold_takes_what_is_left_or_is_refused() {
-        let mut book = LeaseGrantor::open(PeriodId(1), terms(1), 0);
-        book.lease(node(1), &ask(1, 0, 1), CHUNKS, at(0));
-        assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(1)).reserved, Some(0));
-        assert_eq!(book.lease(node(2), &ask(1, 0, 1), CHUNKS, at(2)).reserved, Some(1));
-        assert_eq!(book.settle(node(1), 1, at(2)), Err(Lapsed));
-        assert_eq!(book.settle(node(2), 1, at(3)), Ok(Some(1)));
-        assert_eq!(book.used(), 1);
+    fn settling_after_the_lease_lapsed_takes_what_is_left_or_fails() {
+        let mut grantor = LeaseGrantor::open(PeriodId(1), terms(1), 0);
+        grantor.lease(node(1), &ask(1, 0, 1), CHUNKS, at(0));
+        assert_eq!(grantor.lease(node(2), &ask(1, 0, 1), CHUNKS, at(1)).reserved, Some(0));
+        assert_eq!(grantor.lease(node(2), &ask(1, 0, 1), CHUNKS, at(2)).reserved, Some(1));
+        assert_eq!(grantor.settle(node(1), 1, at(2)), Err(Lapsed));
+        assert_eq!(grantor.settle(node(2), 1, at(3)), Ok(Some(1)));
+        assert_eq!(grantor.used(), 1);
     }
 
     #[test]
     fn without_a_cap_everything_settles() {
         let open = Terms { cap: None, ..terms(1) };
-        let mut book = LeaseGrantor::open(PeriodId(1), open, 0);
+        let mut grantor = LeaseGrantor::open(PeriodId(1), open, 0);
         let ask = LeaseAsk { terms: open, number: 7, keep: 0, want: 1 };
-        let grant = book.lease(node(1), &ask, CHUNKS, at(0));
+        let grant = grantor.lease(node(1), &ask, CHUNKS, at(0));
         assert_eq!(grant.reserved, None);
-        assert_eq!(book.settle(node(1), 2, at(1)), Ok(Some(7)));
-        assert_eq!(book.settle(node(1), 3, at(9)), Ok(None), "the lease lapsed");
-        assert_eq!(book.used(), 5);
+        assert_eq!(grantor.settle(node(1), 2, at(1)), Ok(Some(7)));
+        assert_eq!(grantor.settle(node(1), 3, at(9)), Ok(None), "the lease lapsed");
+        assert_eq!(grantor.used(), 5);
     }
 
     #[test]
     fn terms_are_new_once() {
-        let mut book = LeaseGrantor::open(PeriodId(1), terms(10), 0);
-        assert_eq!(book.apply_terms(terms(10)), None, "nothing is used");
-        book.lease(node(1), &ask(10, 0, 4), CHUNKS, at(0));
-        assert_eq!(book.settle(node(1), 1, at(0)), Ok(Some(1)));
-        assert_eq!(book.apply_terms(terms(10)), None, "they were known while it was used");
-        assert_eq!(book.apply_terms(terms(1)), Some(1));
-        assert_eq!(book.apply_terms(terms(1)), None);
-        book.turn(PeriodId(2), Period { start: at(0), end: at(2_000) }, 5);
-        assert_eq!(book.apply_terms(terms(1)), Some(5), "learned late");
+        let mut grantor = LeaseGrantor::open(PeriodId(1), terms(10), 0);
+        assert_eq!(grantor.apply_terms(terms(10)), None, "nothing is used");
+        grantor.lease(node(1), &ask(10, 0, 4), CHUNKS, at(0));
+        assert_eq!(grantor.settle(node(1), 1, at(0)), Ok(Some(1)));
+        assert_eq!(grantor.apply_terms(terms(10)), None, "these terms were applied before the use");
+        assert_eq!(grantor.apply_terms(terms(1)), Some(1));
+        assert_eq!(grantor.apply_terms(terms(1)), None);
+        grantor.change_period(PeriodId(2), Period { start: at(0), end: at(2_000) }, 5);
+        assert_eq!(grantor.apply_terms(terms(1)), Some(5), "units were used before the change");
         assert_eq!(LeaseGrantor::open(PeriodId(1), terms(1), 7).apply_terms(terms(1)), Some(7));
     }
 
     #[test]
-    fn a_turned_book_starts_from_what_the_new_period_has() {
-        let mut book = LeaseGrantor::open(PeriodId(1), terms(10), 10);
-        book.turn(PeriodId(2), Period { start: at(1_000), end: at(2_000) }, 0);
-        assert_eq!(book.settle(node(1), 1, at(1_000)), Ok(None));
-        assert_eq!((book.used(), book.period_id()), (1, PeriodId(2)));
+    fn a_period_change_starts_from_what_the_new_period_has() {
+        let mut grantor = LeaseGrantor::open(PeriodId(1), terms(10), 10);
+        grantor.change_period(PeriodId(2), Period { start: at(1_000), end: at(2_000) }, 0);
+        assert_eq!(grantor.settle(node(1), 1, at(1_000)), Ok(None));
+        assert_eq!((grantor.used(), grantor.period_id()), (1, PeriodId(2)));
     }
 }

@@ -1,8 +1,10 @@
-//! Which kind of ledger counts an organization's units, where a store knows two: leases of native
-//! nodes, or the organization's Durable Object. One at a time, so that no cap is granted twice.
+//! Which kind of ledger counts an organization's units, where one directory serves two kinds:
+//! leases of native nodes, or the organization's Durable Object. Only one kind counts at a time, so
+//! that no cap is granted twice.
 //!
-//! A handover is agreed on beforehand and happens at an instant, mostly the end of a billing period,
-//! so that no period is counted by two. Both sides read it from the directory and need no other word.
+//! A handover is planned in advance and happens at one instant, normally the end of a billing
+//! period, so that no period is counted by two ledgers. Both hosts read the handover from the
+//! directory; no other coordination is needed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// How long before it happens a handover is known at least.
+/// The least time between planning a handover and the handover itself.
 pub const NOTICE: Duration = Duration::from_secs(60);
 
-/// How long before it happens a handover is known where hosts serve what they remember of an
-/// organization for so long (`keys.max_stale_secs`): nobody may act on what was true before it.
+/// The time between planning a handover and the handover itself, where hosts use cached records for
+/// up to `max_stale` (`keys.max_stale_secs`): every host has read the plan before it takes effect.
 #[must_use]
 pub fn notice(max_stale: Duration) -> Duration {
     NOTICE.max(max_stale)
@@ -26,45 +28,45 @@ pub fn notice(max_stale: Duration) -> Duration {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerKind {
-    /// Native nodes, by leases of their store.
+    /// Native nodes meter, under leases of their store.
     #[default]
     Leases,
-    /// Cloudflare Workers, by the organization's Durable Object.
+    /// Cloudflare Workers meter, in the organization's Durable Object.
     Objects,
 }
 
 /// Text that names no kind of ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no kind of ledger; there are leases (native nodes) and objects (Workers)")]
+#[error("not a kind of ledger; the kinds are `leases` (native nodes) and `objects` (Workers)")]
 pub struct UnknownLedgerKind;
 
-/// Who counts, and who will.
+/// The kind of ledger that counts, and the planned handover to the other kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerHost {
-    /// Who counts until the handover.
+    /// The kind that counts until the handover.
     pub kind: LedgerKind,
-    /// The handover that was agreed on.
+    /// The planned handover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Handover>,
 }
 
-/// From when on somebody else counts.
+/// A planned change of the kind of ledger that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {
-    /// Who.
+    /// The kind that counts afterwards.
     pub kind: LedgerKind,
-    /// From when on.
+    /// The instant from which it counts.
     pub from: Timestamp,
 }
 
 impl LedgerHost {
-    /// One kind, for good.
+    /// One kind, without a planned handover.
     #[must_use]
     pub const fn of(kind: LedgerKind) -> Self {
         Self { kind, next: None }
     }
 
-    /// Who counts at an instant.
+    /// The kind that counts at an instant.
     #[must_use]
     pub fn at(self, now: Timestamp) -> LedgerKind {
         match self.next {
@@ -73,8 +75,8 @@ impl LedgerHost {
         }
     }
 
-    /// What it is once `to` is to count from the end of the period on, and not before the notice is
-    /// over. Whoever counts already goes on, and a handover that was agreed on otherwise is off.
+    /// Plans a handover to `to` at the period's end, but not before `notice` has passed. If `to`
+    /// counts already, there is no handover, and one that was planned to the other kind is cancelled.
     #[must_use]
     pub fn handed_to(
         self,
@@ -133,16 +135,16 @@ mod tests {
         assert_eq!(agreed.at(at(8_999)), LedgerKind::Leases);
         assert_eq!(agreed.at(at(9_000)), LedgerKind::Objects);
         let off = agreed.handed_to(LedgerKind::Leases, at(2_000), at(9_000), NOTICE);
-        assert_eq!(off, before, "it is off");
+        assert_eq!(off, before, "the handover is cancelled");
         let after = agreed.handed_to(LedgerKind::Objects, at(9_500), at(20_000), NOTICE);
-        assert_eq!(after, LedgerHost::of(LedgerKind::Objects), "it is done");
+        assert_eq!(after, LedgerHost::of(LedgerKind::Objects), "the handover has happened");
         let soon = before.handed_to(LedgerKind::Objects, at(8_990), at(9_000), NOTICE);
-        assert_eq!(soon.at(at(9_049)), LedgerKind::Leases, "everybody must know first");
+        assert_eq!(soon.at(at(9_049)), LedgerKind::Leases, "every host must have read it first");
         assert_eq!(soon.at(at(9_050)), LedgerKind::Objects);
     }
 
     #[test]
-    fn nobody_acts_on_what_was_true_before_the_handover() {
+    fn no_cached_record_from_before_the_plan_is_used_after_the_handover() {
         let at = Timestamp::from_secs;
         for stale_secs in [10, 60, 3_600] {
             let max_stale = Duration::from_secs(stale_secs);
@@ -152,9 +154,9 @@ mod tests {
                 at(9_000),
                 notice(max_stale),
             );
-            // A host that read the organization just before it was agreed on.
+            // A host that read the organization just before the handover was planned.
             let serves_until = at(8_990).plus(max_stale);
-            let from = agreed.next.expect("agreed on").from;
+            let from = agreed.next.expect("a handover is planned").from;
             assert!(from >= serves_until, "{stale_secs} s");
             assert!(from >= at(8_990).plus(NOTICE));
         }

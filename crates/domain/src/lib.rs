@@ -1,8 +1,8 @@
 //! Everything the gateway decides, as plain functions over plain data.
 //!
 //! No async, no clock, no randomness, no I/O: time and entropy are arguments, so that one set of
-//! tests covers the native server and the Worker alike. Effects belong to the hosts; how they are
-//! strung together belongs to `driftlock-gateway`.
+//! tests covers the native server and the Worker alike. The hosts perform the effects, and
+//! `driftlock-gateway` decides in which order.
 
 pub mod address;
 pub mod alert;

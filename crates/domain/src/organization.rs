@@ -1,4 +1,4 @@
-//! What the directory knows of an organization, and what a request needs of it.
+//! An organization's record in the directory, and what a request needs from it.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,33 +14,34 @@ use crate::time::Timestamp;
 pub struct Organization {
     /// Its id.
     pub id: OrganizationId,
-    /// What people call it; 1 to 200 characters.
+    /// A name for people; 1 to 200 characters.
     pub name: String,
     /// Its own plan, by its name in the configuration. No purchase changes it.
     pub plan: String,
     /// Whether it may use the gateway at all.
     pub status: OrganizationStatus,
-    /// What it changed of its plan's quota.
+    /// Settings that replace those of its plan's quota.
     pub quota: QuotaOverride,
     /// Requests per minute over all its keys; no limit unless set.
     pub requests_per_minute: Option<u32>,
     /// Its customer at Stripe.
     pub stripe_customer_id: Option<String>,
-    /// The subscription that an operator set. Nothing that Stripe says changes it.
+    /// The subscription that an operator set. No event of Stripe changes it.
     #[serde(default)]
     pub contract: Option<Contract>,
-    /// What its customer bought at Stripe; `None` until Stripe said anything of that customer.
+    /// What its customer bought at Stripe; `None` until Stripe reported anything about that
+    /// customer.
     #[serde(default)]
     pub purchases: Option<Purchases>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// Who counts its units.
-    #[serde(default, deserialize_with = "stated")]
+    /// Which kind of ledger counts its units.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub ledger: LedgerHost,
 }
 
-/// What a store does not state is the default.
-fn stated<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LedgerHost, D::Error> {
+/// A store may return NULL, which stands for the default.
+fn null_as_default<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LedgerHost, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -55,7 +56,7 @@ pub enum OrganizationStatus {
 }
 
 impl Organization {
-    /// The subscriptions of the customer that it has; those of a customer that it had before decide
+    /// The subscriptions of its present customer at Stripe; those of an earlier customer entitle to
     /// nothing.
     #[must_use]
     pub fn bought(&self) -> &[PurchasedSubscription] {
@@ -64,8 +65,8 @@ impl Organization {
         self.purchases.as_ref().filter(is_its).map_or(&[], |bought| &bought.subscriptions)
     }
 
-    /// From when to when its usage is on a bill of Stripe's; `None` before anything was bought. A
-    /// contract serves from its period's start on.
+    /// The time for which its usage is billed by Stripe; `None` before anything was bought. A
+    /// contract counts from its first period's start, without an end.
     #[must_use]
     pub fn service(&self) -> Option<Period> {
         let bought = self.purchases.as_ref().and_then(Purchases::service);
@@ -84,24 +85,24 @@ impl Organization {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contract {
-    /// What it is called, such as a contract's number or `sub_…`.
+    /// A name for it, such as a contract's number or `sub_…`.
     pub id: String,
-    /// Its status; `active` unless the operator says otherwise.
+    /// Its status; `active` unless the operator sets another.
     #[serde(default)]
     pub status: SubscriptionStatus,
     /// The plan whose quota counts.
     pub plan: String,
     /// Its first billing period; periods of the same length follow.
     pub period: Period,
-    /// When it ends; without it, it is for ever.
+    /// When it ends; `None` means never.
     #[serde(default)]
     pub cancel_at: Option<Timestamp>,
-    /// Until when requests pass although a payment failed.
+    /// Until when requests are allowed although a payment failed.
     #[serde(default)]
     pub grace_until: Option<Timestamp>,
 }
 
-/// Stripe's subscription statuses; the enum is open, since Stripe adds to it.
+/// Stripe's subscription statuses; the enum is open, since Stripe may add statuses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionStatus {
@@ -110,25 +111,26 @@ pub enum SubscriptionStatus {
     Active,
     /// In its trial.
     Trialing,
-    /// A payment failed; passes until `grace_until`.
+    /// A payment failed; requests are allowed until the grace time ends.
     PastDue,
     /// Ended.
     Canceled,
-    /// Given up on.
+    /// Invoices were not paid and Stripe stopped collecting them.
     Unpaid,
     /// The first payment is outstanding.
     Incomplete,
-    /// The first payment never came.
+    /// The first payment was never made.
     IncompleteExpired,
     /// Its trial ended without a payment method.
     Paused,
-    /// A status that Stripe added later; treated as not in good standing.
+    /// A status that this gateway does not know; it does not entitle.
     #[serde(untagged)]
     Other(String),
 }
 
 impl SubscriptionStatus {
-    /// Whether it is paid for, or is to be: not ended, and not waiting for its first payment.
+    /// Whether the subscription has begun and not ended, paid or not. An unknown status counts as
+    /// live.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         match self {
@@ -148,14 +150,13 @@ impl SubscriptionStatus {
         matches!(self, Self::Canceled | Self::IncompleteExpired)
     }
 
-    /// Whether only a subscription that was in service comes to this status.
+    /// Whether only a subscription that was in service can have this status.
     #[must_use]
     pub const fn has_served(&self) -> bool {
         !matches!(self, Self::Incomplete | Self::IncompleteExpired | Self::Other(_))
     }
 
-    /// How near it is to being in good standing: of two subscriptions the one of the higher rank
-    /// counts.
+    /// A rank by which subscriptions are preferred: the higher, the closer it is to entitling.
     #[must_use]
     pub const fn rank(&self) -> u8 {
         match self {
@@ -168,7 +169,7 @@ impl SubscriptionStatus {
     }
 }
 
-/// What an operator changes of an organization; an absent field stays, `null` clears.
+/// An operator's change to an organization: an absent field stays as it is, `null` clears it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OrganizationPatch {
@@ -176,7 +177,7 @@ pub struct OrganizationPatch {
     pub name: Option<String>,
     /// Another plan, by its name in the configuration.
     pub plan: Option<String>,
-    /// Suspend it, or let it go on.
+    /// Suspends the organization, or activates it again.
     pub status: Option<OrganizationStatus>,
     /// Its own quota settings.
     pub quota: Option<QuotaPatch>,

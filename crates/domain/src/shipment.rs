@@ -1,5 +1,5 @@
-//! What a ledger that lives apart (a Durable Object) tells the book of record: sums, receipts, audit
-//! entries, in portions that may be told again.
+//! What a Durable Object's ledger sends to the mirror in Supabase: hourly sums, receipts and audit
+//! entries. They are sent in portions; sending a portion again changes nothing.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::period::Period;
 use crate::receipt::Receipt;
 use crate::time::Timestamp;
 
-/// Receipts are told once no request that began before them can still be under way: their numbers are
-/// given when a request is admitted.
+/// The age at which a receipt is sent. A receipt gets its number when its request is admitted, and
+/// receipts are sent in order of number: no request with a lower number may still be in progress.
 pub const RECEIPTS_AFTER: Duration = Duration::from_secs(3_600);
-/// Sums of this long before the last hour that was told are told again: a settlement may be taken back.
+/// Sums of this long before the last sent hour are sent again, since a settlement may be voided.
 pub const SUMS_AGAIN: Duration = Duration::from_secs(7_200);
 
-/// How far it was told.
+/// What was mirrored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShipCursor {
-    /// The last hour whose sums were told.
+    /// The last hour whose sums were mirrored.
     pub hour: Timestamp,
-    /// The last receipt.
+    /// The last mirrored receipt.
     pub usage: UsageId,
-    /// The last audit entry.
+    /// The sequence number of the last mirrored audit entry.
     pub audit: u64,
 }
 
-/// An hour's sum of one key and route; it takes the place of what was told of them before.
+/// An hour's sum of one key and route; it replaces the sum that was mirrored before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShippedSum {
     /// The billing period.
@@ -52,11 +52,11 @@ pub struct ShippedReceipt {
     pub receipt: Receipt,
     /// The billing period.
     pub period: Period,
-    /// Whether it was taken back.
+    /// Whether its settlement was voided.
     pub voided: bool,
 }
 
-/// A portion, and where the next begins once this one is told.
+/// One portion, and the cursor to keep once the portion is mirrored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shipment {
     /// Sums of whole hours.
@@ -65,25 +65,25 @@ pub struct Shipment {
     pub receipts: Vec<ShippedReceipt>,
     /// Audit entries.
     pub audit: Vec<AuditEntry>,
-    /// Where the next one begins.
+    /// Where the next portion begins.
     pub cursor: ShipCursor,
-    /// When there is more to tell.
+    /// When the next portion can be sent.
     pub more: More,
 }
 
-/// When there is more to tell.
+/// When the next portion can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum More {
-    /// When something happens.
+    /// After new usage or a new audit entry: everything is mirrored.
     Nothing,
-    /// When the receipts that there are may be told.
+    /// When the remaining receipts are [`RECEIPTS_AFTER`] old.
     Later,
-    /// At once.
+    /// Immediately.
     Now,
 }
 
 impl Default for ShipCursor {
-    /// Nothing was told.
+    /// Nothing is mirrored yet.
     fn default() -> Self {
         Self { hour: Timestamp::default(), usage: UsageId::from_bytes([0; 16]), audit: 0 }
     }

@@ -97,7 +97,7 @@ impl LedgerCache {
             self.ledgers.clear();
         }
         match self.ledgers.get_mut(&organization) {
-            Some(ledger) => ledger.lease.turn(id, terms.period, used),
+            Some(ledger) => ledger.lease.change_period(id, terms.period, used),
             None => {
                 let lease = LeaseGrantor::open(id, terms, used);
                 self.ledgers.insert(organization, CachedLedger { lease, last_at });

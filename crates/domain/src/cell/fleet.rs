@@ -1,10 +1,10 @@
-//! What a cell learns of the limits that its fleet shares.
+//! How a cell applies an answer about the rate limits that its fleet shares.
 //!
-//! The fleet's buckets have at least as much used up as this node's, which counts only its own
-//! requests. Taking over what the fleet tells makes the cell deny what the fleet would deny, without
-//! asking; and when the fleet's store is away, the cell goes on from where the fleet was. What was
-//! told counts from before it was asked for, so that the cell never denies what the fleet would let
-//! pass.
+//! The fleet's buckets have at least as much used up as this node's buckets, which count only the
+//! node's own requests. By copying the fleet's state, the cell denies what the fleet would deny
+//! without asking it; and when the fleet's store is unavailable, the cell continues from the fleet's
+//! last state. The state is dated at the time before the store was asked, so that the cell never
+//! denies a request that the fleet would allow.
 
 use super::{Cell, Charge, LimitsNow};
 use crate::fleet::{FleetAnswer, Share, Verdict};
@@ -12,8 +12,9 @@ use crate::limit::Bucket;
 use crate::time::Timestamp;
 
 impl Cell {
-    /// Takes over what the fleet told of a request that this cell had admitted; a share that the
-    /// fleet refused goes back. The limits afterwards. Ending the hold is the caller's matter.
+    /// Applies the fleet's answer about a request that this cell had admitted: copies the state of
+    /// the fleet's buckets, and if the fleet took nothing, gives back what the cell took from its
+    /// own. Returns the limits afterwards. The caller must end the hold.
     pub fn apply_fleet_answer(
         &mut self,
         charge: &Charge,
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_share_goes_back() {
+    fn what_the_fleet_refused_is_given_back() {
         let (mut cell, charge) = (Cell::default(), charge());
         for _ in 0..3 {
             cell.admit(&charge, at(0)).expect("within the burst");

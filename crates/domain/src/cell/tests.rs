@@ -37,7 +37,7 @@ fn asked(cell: &mut Cell, charge: &Charge) -> LeaseAsk {
     ask
 }
 
-/// The whole of a cap of which so much is used, and no more before the period's end.
+/// Grants all units of the cap that are not used; asking again before the period's end is useless.
 fn grant(cell: &mut Cell, ask: &LeaseAsk, used: u64) {
     let reserved = ask.terms.cap.map(|cap| cap - used);
     let ttl = Duration::from_secs(1_000);
@@ -60,8 +60,8 @@ fn left(cell: &mut Cell, cap: u64) -> u64 {
     count
 }
 
-/// A cell that held one unit of ten as its included units became twenty; the ask for them is under
-/// way.
+/// A cell that held one of ten units when its included units became twenty, and whose request for
+/// the new lease is in progress.
 fn asking_with_one_held() -> (Cell, Hold, LeaseAsk, LeaseAsk) {
     let mut cell = Cell::default();
     let first = asked(&mut cell, &charge(10, 1));
@@ -73,7 +73,7 @@ fn asking_with_one_held() -> (Cell, Hold, LeaseAsk, LeaseAsk) {
 }
 
 #[test]
-fn what_settled_before_the_grant_is_not_taken_twice() {
+fn what_settled_before_the_grant_and_is_reported_after_it_is_not_taken_twice() {
     let (mut cell, hold, first, second) = asking_with_one_held();
     grant(&mut cell, &second, 1);
     cell.end(&hold, HoldEnd::Used { lease: Some(first.number) });
@@ -82,7 +82,7 @@ fn what_settled_before_the_grant_is_not_taken_twice() {
 }
 
 #[test]
-fn what_settled_before_the_grant_and_was_heard_of_before_it_is_not_taken_twice() {
+fn what_settled_and_was_reported_before_the_grant_is_not_taken_twice() {
     let (mut cell, hold, first, second) = asking_with_one_held();
     cell.end(&hold, HoldEnd::Used { lease: Some(first.number) });
     grant(&mut cell, &second, 1);
@@ -91,7 +91,7 @@ fn what_settled_before_the_grant_and_was_heard_of_before_it_is_not_taken_twice()
 }
 
 #[test]
-fn what_settled_after_the_grant_and_was_heard_of_before_it_is_taken() {
+fn what_settled_after_the_grant_and_was_reported_before_it_is_taken() {
     let (mut cell, hold, _, second) = asking_with_one_held();
     cell.end(&hold, HoldEnd::Used { lease: Some(second.number) });
     grant(&mut cell, &second, 0);
@@ -112,7 +112,7 @@ fn a_settlement_that_is_tried_twice_counts_once_in_the_cell() {
 }
 
 #[test]
-fn an_unsure_cell_asks_before_it_denies() {
+fn a_stale_cell_asks_before_it_denies() {
     let mut cell = Cell::default();
     let ask = asked(&mut cell, &charge(1, 1));
     grant(&mut cell, &ask, 0);
@@ -127,7 +127,7 @@ fn an_unsure_cell_asks_before_it_denies() {
 }
 
 #[test]
-fn a_cell_says_what_is_left_only_if_it_was_told() {
+fn a_cell_reports_what_is_left_only_if_it_knows() {
     let mut cell = Cell::default();
     let free = Charge { hold: None, ..charge(10, 1) };
     let admitted = cell.admit(&free, at(0)).expect("free");
@@ -140,7 +140,7 @@ fn a_cell_says_what_is_left_only_if_it_was_told() {
     let ask = cell.quota_snapshot_ask(free.terms, at(10)).expect("but again after a while");
     cell.asking(&ask);
     grant(&mut cell, &ask, 9);
-    let told = cell.admit(&free, at(10)).expect("free").limits.quota.remaining;
-    assert_eq!(told, Some(1));
+    let remaining = cell.admit(&free, at(10)).expect("free").limits.quota.remaining;
+    assert_eq!(remaining, Some(1));
     assert_eq!(cell.quota_snapshot_ask(free.terms, at(10)), None);
 }

@@ -1,12 +1,13 @@
 //! What a cell knows of its organization's units: the lease, what is used, what may still be held.
 //!
-//! The authority's book goes on while an answer is on its way, and a settlement may be in the answer
-//! or come after it. Both are numbered: a settlement that was made under an earlier lease than the
-//! one at hand is in its `used` already, and what was kept for it is free. So after each grant
-//! `available` is what the authority reserves for this node, less what is held and what was settled
-//! since, and never more than that (I4). Where a number is missing (the lease had lapsed, a
-//! settlement was tried twice, an answer did not come) the cell counts the units as taken, and is
-//! mark_stale: it asks again before it denies for want of units, and at its next upkeep.
+//! While a grant is on its way to the node, the grantor may count further settlements, so that the
+//! grant includes some settlements and not others. Lease requests and settlements are therefore
+//! numbered: a settlement under an earlier lease than the present one is included in the present
+//! lease's `used`, and the units kept for it are free. So after each grant, `available` is what the
+//! grantor reserves for this node, less what is held and what was settled since, and never more than
+//! that (I4). Where a number is missing (the lease had lapsed, a settlement was attempted twice, no
+//! grant arrived), the cell counts the units as taken and marks itself stale: it asks again before
+//! it denies for lack of units, and at its next renewal.
 
 use std::time::Duration;
 
@@ -16,29 +17,29 @@ use crate::entitlement::Terms;
 use crate::lease::{LeaseAsk, LeaseGrant};
 use crate::time::{Timestamp, secs_ceil};
 
-/// Units wanted beyond the one needed, when leases are chunks.
+/// The units that a node asks for at least, so that it need not ask for each request.
 const WANT: u64 = 1_024;
-/// For so long after an answer a node says what is left, although its lease ended: others may have
-/// used some since.
+/// How long after it asked for its last lease a node reports the units left, although the lease
+/// ended. The number may be too high: other nodes may have used units since.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
-/// After how long the authority is asked again for what is only to be told, when it did not answer.
+/// How long a cell waits after an unanswered request before it asks for numbers only to report them.
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Units {
     lease: Option<Lease>,
-    /// Settled in the lease's period.
+    /// Units settled in the lease's period.
     used: u64,
-    /// The number of the last ask.
+    /// The number of the last lease request.
     asked: u64,
-    /// Units settled since it that its answer cannot tell of.
+    /// Units settled since that request, which its grant does not include.
     after: u64,
-    /// Whether asking again may find other numbers.
+    /// Whether the grantor may have other numbers than the cell.
     is_stale: bool,
-    /// Under which terms a free request came whose answer could not say what is left, or said what
-    /// is old.
+    /// The terms of a free request whose response could not report the units left, or reported an
+    /// old number.
     wanted: Option<Terms>,
-    /// What is only to be told is not asked for before this.
+    /// Before this time, the cell does not ask for numbers only to report them.
     asked_again: Timestamp,
 }
 
@@ -47,7 +48,7 @@ struct Lease {
     terms: Terms,
     number: u64,
     /// Units that may still be held; `None` without a cap. Below zero when a lowered cap or a
-    /// lapsed lease left holds without units: what comes back fills that first.
+    /// lapsed lease left holds without units: returned units fill that gap first.
     available: Option<i64>,
     asked: Timestamp,
     until: Timestamp,
@@ -55,8 +56,9 @@ struct Lease {
 }
 
 impl Cell {
-    /// What upkeep asks the authority: `Some` when the lease ends before `before`, when idle units
-    /// are to be given back, when the cell is mark_stale, or when nobody told it what is left.
+    /// The request that the renewal job sends to the grantor: `Some` when the lease ends before
+    /// `before` and units are held or left, when the cell is stale, or when it could not report the
+    /// units left. A renewal keeps what is held and gives back idle units, unless the cell is stale.
     #[must_use]
     pub fn renewal(&self, before: Timestamp, now: Timestamp) -> Option<LeaseAsk> {
         let is_due = now >= self.units.asked_again;
@@ -65,7 +67,7 @@ impl Cell {
             return Some(self.ask(terms, 0, 0, now));
         }
         let lease = self.units.lease.as_ref()?;
-        // At the period's end a lease ends for good: what is held settles in the next one.
+        // A lease is not renewed beyond its period: held units are settled in the next period.
         if lease.terms.period.end <= before {
             return None;
         }
@@ -79,7 +81,8 @@ impl Cell {
         Some(self.ask(lease.terms, 0, 0, now))
     }
 
-    /// What a free request asks the authority, once, when the cell does not know what is left.
+    /// The request for the quota's numbers that a free request causes when the cell does not know
+    /// the units left.
     #[must_use]
     pub fn quota_snapshot_ask(&self, terms: Terms, now: Timestamp) -> Option<LeaseAsk> {
         let is_unknown = self.quota(&terms, now).remaining.is_none();
@@ -87,7 +90,8 @@ impl Cell {
         is_due.then(|| self.ask(terms, 0, 0, now))
     }
 
-    /// Prepares the cell for an ask: what it will not keep may not be admitted meanwhile.
+    /// Prepares the cell for a lease request: units that it gives back must not be admitted
+    /// meanwhile.
     pub fn asking(&mut self, ask: &LeaseAsk) {
         if let Some(lease) = &mut self.units.lease
             && ask.keep <= self.held
@@ -100,7 +104,7 @@ impl Cell {
         self.units.wanted = None;
     }
 
-    /// Takes over what the authority granted to an ask made at `asked`.
+    /// Applies the grant of a lease request that was made at `asked`.
     pub fn granted(&mut self, ask: &LeaseAsk, grant: &LeaseGrant, asked: Timestamp) {
         let taken = signed(self.held).saturating_add(signed(self.units.after));
         let available = grant.reserved.map(|reserved| signed(reserved).saturating_sub(taken));
@@ -115,18 +119,19 @@ impl Cell {
         });
     }
 
-    /// No answer came to an ask: the authority may have changed what it reserves all the same.
+    /// Notes that no grant arrived: the grantor may have changed the reservation nevertheless.
     pub fn not_granted(&mut self, now: Timestamp) {
         self.units.is_stale = true;
         self.units.asked_again = now.plus(ASKED_AGAIN);
     }
 
-    /// The authority may know of other numbers than this cell.
+    /// Notes that the grantor may have other numbers than this cell.
     pub fn mark_stale(&mut self) {
         self.units.is_stale = true;
     }
 
-    /// The authority has no more: are the units used up, or only held?
+    /// The denial when the grantor has no more units: the quota is used up, or its last units are
+    /// held.
     #[must_use]
     pub fn no_units(&self, charge: &Charge, units: u64, now: Timestamp) -> NotAdmitted {
         let Units { lease, used, is_stale, .. } = &self.units;
@@ -151,7 +156,8 @@ impl Cell {
     ) -> Result<(), NotAdmitted> {
         let (units, terms) = (u64::from(ask.units), charge.terms);
         if terms.period.end <= now {
-            // It came before the period's end: its like is admitted under the next one's terms.
+            // The charge was computed before the period's end. The next request gets the terms of
+            // the next period.
             return Err(self.no_units(charge, units, now));
         }
         let want = units.max(WANT);
@@ -168,10 +174,10 @@ impl Cell {
         Err(self.no_units(charge, units, now))
     }
 
-    /// Notes that a free request came: if what it is told of the quota is old or missing, upkeep asks.
+    /// Notes a free request: if its quota headers are outdated or missing, the renewal job asks.
     pub(super) fn free(&mut self, terms: Terms, now: Timestamp) {
-        let is_told = |lease: &Lease| lease.terms.period == terms.period && now < lease.until;
-        if !self.units.lease.as_ref().is_some_and(is_told) {
+        let is_current = |lease: &Lease| lease.terms.period == terms.period && now < lease.until;
+        if !self.units.lease.as_ref().is_some_and(is_current) {
             self.units.wanted = Some(terms);
         }
     }
@@ -191,7 +197,7 @@ impl Cell {
         }
     }
 
-    /// Units that were held are used, settled under this lease.
+    /// Counts held units as used; they were settled under this lease.
     pub(super) fn used_held(&mut self, units: u32, lease: Option<u64>) {
         if self.is_granted_since(lease) {
             self.give_back(units);
@@ -200,7 +206,7 @@ impl Cell {
         }
     }
 
-    /// Units whose hold had lapsed are used, settled under this lease.
+    /// Counts units whose hold had lapsed as used; they were settled under this lease.
     pub(super) fn used_lapsed(&mut self, units: u32, lease: Option<u64>) {
         if !self.is_granted_since(lease) {
             self.used(units, lease);
@@ -220,10 +226,10 @@ impl Cell {
         }
     }
 
-    /// Whether the lease at hand was granted after what was settled under this one.
+    /// Whether the present lease was granted after a settlement under the lease `settled`.
     fn is_granted_since(&self, settled: Option<u64>) -> bool {
-        let at_hand = self.units.lease.as_ref().map(|lease| lease.number);
-        settled.is_some_and(|settled| at_hand.is_some_and(|at_hand| settled < at_hand))
+        let present = self.units.lease.as_ref().map(|lease| lease.number);
+        settled.is_some_and(|settled| present.is_some_and(|present| settled < present))
     }
 
     fn used(&mut self, units: u32, lease: Option<u64>) {
@@ -241,7 +247,7 @@ impl Cell {
     }
 
     fn ask(&self, terms: Terms, available: u64, want: u64, now: Timestamp) -> LeaseAsk {
-        // Greater than those of this node's earlier cells, too.
+        // By the clock, the number is also greater than those of this node's earlier cells.
         let by_time = u64::try_from(now.micros()).unwrap_or(0);
         let number = by_time.max(self.units.asked.saturating_add(1));
         LeaseAsk { terms, number, keep: self.held.saturating_add(available), want }

@@ -1,4 +1,4 @@
-//! One subscription, a contract or one of Stripe's, as a candidate for the decision.
+//! A contract or a subscription at Stripe as a candidate for the decision.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub struct ShownSubscription<'a> {
     pub plan: &'a str,
     /// Its billing period.
     pub period: Period,
-    /// When it ends, if it is to end.
+    /// When it ends, if an end is set.
     pub cancel_at: Option<Timestamp>,
-    /// Until when requests pass although a payment failed.
+    /// Until when requests are allowed although a payment failed.
     pub grace_until: Option<Timestamp>,
 }
 
@@ -75,7 +75,7 @@ impl<'a> Candidate<'a> {
         now: Timestamp,
     ) -> Self {
         let PurchasedSubscription { id, status, plan, quantity, cancel_at, .. } = bought;
-        // An invoice that was sent is not due yet: nothing has failed.
+        // An invoice that was sent and is not due yet counts as nothing unpaid.
         let unpaid_since = bought.unpaid_since.filter(|since| *since <= now);
         let grace_until = unpaid_since.map(|since| since.plus(grace));
         let verdict = match NotEntitled::of(status) {
@@ -102,8 +102,8 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// The period that included units are for: Stripe's or, within one of more than a month, the month of
-/// it that holds `now`, counted from the billing anchor.
+/// The period that included units are for: Stripe's billing period. Where that is longer than a
+/// month, it is the month within it that contains `now`, counted from the billing anchor.
 fn allowance_period(bought: &PurchasedSubscription, now: Timestamp) -> Period {
     let billed = bought.period.provisional(now);
     match bought.interval_months {

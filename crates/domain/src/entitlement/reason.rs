@@ -60,7 +60,7 @@ impl NotEntitled {
         }
     }
 
-    /// How near the candidate is to entitling: the nearest of all says why requests are refused.
+    /// How near the candidate is to entitling. The reason of the nearest candidate is reported.
     pub(super) const fn nearness(self) -> u8 {
         match self {
             Self::GraceOver => 8,

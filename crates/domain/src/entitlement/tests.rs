@@ -88,7 +88,7 @@ fn every_status_of_a_subscription_has_its_verdict() {
         let organization = bought(vec![sold("sub_1", "growth", status.clone(), 5)]);
         assert_eq!(found(&organization), (verdict, "growth", Some("sub_1")), "{status:?}");
     }
-    // These take nothing away: the own plan goes on.
+    // These statuses take nothing away: the own plan still counts.
     for status in [Status::Incomplete, Status::IncompleteExpired, Status::Other("new".into())] {
         let organization = bought(vec![sold("sub_1", "growth", status.clone(), 5)]);
         assert_eq!(found(&organization), (Ok(()), "developer", Some("sub_1")), "{status:?}");
@@ -96,7 +96,7 @@ fn every_status_of_a_subscription_has_its_verdict() {
 }
 
 #[test]
-fn an_own_plan_that_needs_a_subscription_does_not_go_on() {
+fn an_own_plan_that_needs_a_subscription_does_not_entitle_without_one() {
     let standard = Organization { plan: "standard".into(), ..free() };
     assert_eq!(found(&standard), (Err(NotEntitled::NoSubscription), "standard", None));
     let waiting = bought(vec![sold("sub_1", "standard", Status::Incomplete, 0)]);
@@ -125,14 +125,14 @@ fn a_contract_counts_before_everything_else_until_it_ends() {
     let ends = Contract { cancel_at: Some(now().plus(DAY)), ..contract(Status::Active) };
     organization.contract = Some(ends);
     assert_eq!(found(&organization).1, "enterprise");
-    // One that ended in the past and nothing else: the organization was served and is no more.
+    // Only a contract that ended: the organization was served before and is not entitled any more.
     let organization = Organization { contract: Some(ended), ..free() };
     let reason = Err(NotEntitled::ContractEnded);
     assert_eq!(found(&organization), (reason, "enterprise", Some("contract-1")));
 }
 
 #[test]
-fn a_contract_goes_on_in_periods_of_its_length() {
+fn a_contract_continues_in_periods_of_its_length() {
     let period = Period { start: now().minus(DAY * 50), end: now().minus(DAY * 20) };
     let set = Contract { period, ..contract(Status::Active) };
     let organization = Organization { contract: Some(set), ..free() };
@@ -218,7 +218,7 @@ fn within_a_yearly_subscription_the_allowance_is_for_a_month() {
     let decision = decide(&organization, &Config::default(), at("2027-02-28T08:00:00Z"));
     let month = Period { start: at("2027-02-28T08:00:00Z"), end: at("2027-03-31T08:00:00Z") };
     assert_eq!(decision.period, month);
-    // The renewal's event is late: the next year has begun all the same.
+    // The renewal's event is late: the next year has begun nevertheless.
     let decision = decide(&organization, &Config::default(), at("2027-11-02T00:00:00Z"));
     let month = Period { start: at("2027-10-31T08:00:00Z"), end: at("2027-11-30T08:00:00Z") };
     assert_eq!(decision.period, month);
@@ -243,7 +243,7 @@ fn after_a_subscription_the_own_plan_counts_only_where_the_setting_says_so() {
 }
 
 #[test]
-fn the_reason_is_of_the_candidate_that_is_nearest() {
+fn the_reason_of_the_nearest_candidate_is_reported() {
     let mut late = sold("sub_late", "standard", Status::PastDue, 90);
     late.unpaid_since = Some(now().minus(DAY * 30));
     let mut organization = bought(vec![

@@ -191,7 +191,7 @@ impl State {
             let period = known.lease.period().provisional(now);
             let (id, used) = self.period(organization, period);
             let ledger = self.ledgers.get_mut(&organization).expect("it was there");
-            ledger.lease.turn(id, period, used);
+            ledger.lease.change_period(id, period, used);
             self.frozen.insert(id, ledger.lease.terms().frozen());
         }
         let ledger = self.ledgers.get_mut(&organization).expect("it was there");
@@ -232,7 +232,7 @@ impl State {
         if known.is_none_or(|ledger| ledger.lease.period() != terms.period) {
             let (id, used) = self.period(organization, terms.period);
             match self.ledgers.get_mut(&organization) {
-                Some(ledger) => ledger.lease.turn(id, terms.period, used),
+                Some(ledger) => ledger.lease.change_period(id, terms.period, used),
                 None => {
                     let lease = LeaseGrantor::open(id, terms, used);
                     self.ledgers
