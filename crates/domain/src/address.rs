@@ -1,4 +1,4 @@
-//! Whose address a request comes from, and what an abuse limit counts by.
+//! The client address of a request, and the source that abuse limits count by.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -6,31 +6,31 @@ use http::HeaderMap;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-/// Entries of `X-Forwarded-For` that are looked at: no chain of proxies is longer.
+/// The most entries of `X-Forwarded-For` that are read: no chain of proxies is longer.
 const HOPS_MAX: usize = 32;
 
-/// The header that names the client, where no other is configured.
+/// The header that names the client, unless another one is configured.
 pub const FORWARDED_FOR: &str = "X-Forwarded-For";
 
-/// The client's address: the peer's, unless the peer is a trusted proxy. Then it is what the header
-/// `told_in` says: of `X-Forwarded-For` the last entry that is no trusted proxy itself, of another
-/// one (`CF-Connecting-IP`) the one address in it. No header but that counts: what a proxy does not
-/// write itself it passes on as the client wrote it.
+/// The client's address: the peer's, unless the peer is a trusted proxy. Then it comes from the
+/// header `header`: from `X-Forwarded-For` the last entry that is not a trusted proxy, from any
+/// other header (`CF-Connecting-IP`) its single address. No other header is read, since a proxy
+/// passes on unchanged the headers that it does not write itself.
 #[must_use]
-pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &Networks, told_in: &str) -> IpAddr {
+pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &Networks, header: &str) -> IpAddr {
     let peer = peer.to_canonical();
     if !trusted.contains(peer) {
         return peer;
     }
-    if !told_in.eq_ignore_ascii_case(FORWARDED_FOR) {
-        let mut lines = headers.get_all(told_in).iter();
-        let told = lines.next().and_then(|line| address(line.as_bytes()));
-        return told.filter(|_| lines.next().is_none()).unwrap_or(peer);
+    if !header.eq_ignore_ascii_case(FORWARDED_FOR) {
+        let mut lines = headers.get_all(header).iter();
+        let named = lines.next().and_then(|line| address(line.as_bytes()));
+        return named.filter(|_| lines.next().is_none()).unwrap_or(peer);
     }
     let mut nearest = peer;
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     for hop in lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b',')).take(HOPS_MAX) {
-        // Whatever stands before an unreadable entry was not written by a proxy of ours.
+        // No trusted proxy wrote the unreadable entry, nor the entries before it.
         let Some(ip) = address(hop) else { break };
         nearest = ip;
         if !trusted.contains(ip) {
@@ -40,14 +40,14 @@ pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &Networks, told_in:
     nearest
 }
 
-/// The one address that Cloudflare gives to all Workers of zones that are not the gateway's own:
+/// The one address that Cloudflare gives to all Workers of other zones than the gateway's:
 /// <https://developers.cloudflare.com/fundamentals/reference/http-headers/#cf-connecting-ip-in-worker-subrequests>.
 pub const OTHER_ZONES_WORKERS: IpAddr =
     IpAddr::V6(Ipv6Addr::new(0x2a06, 0x98c0, 0x3600, 0, 0, 0, 0, 0x103));
 /// The header in which Cloudflare names the zone of such a Worker. A Worker cannot change it.
 const WORKER_ZONE: &str = "cf-worker";
 
-/// Who an abuse limit counts requests of.
+/// The sender by which an abuse limit counts requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A client address; see [`abuse_key`].
@@ -57,8 +57,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// The source of a request of this client address. All foreign Workers share one address, so
-    /// they are counted by their zone: one zone that misbehaves must not use up the others' limit.
+    /// The source of a request from this client address. The Workers of all other zones share one
+    /// address, so they are counted by zone: one zone must not use up the limit of the others.
     #[must_use]
     pub fn of(ip: IpAddr, headers: &HeaderMap) -> Self {
         if ip != OTHER_ZONES_WORKERS {
@@ -72,8 +72,8 @@ impl Source {
     }
 }
 
-/// What abuse is counted by: an IPv4 address, or an IPv6 network of 64 bits, which is the least
-/// that one subscriber gets.
+/// The address that abuse is counted by: an IPv4 address, or a /64 network of IPv6, the smallest
+/// network that a subscriber gets.
 #[must_use]
 pub fn abuse_key(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
@@ -82,13 +82,13 @@ pub fn abuse_key(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether a network holds an address, however each of the two is written.
+/// Whether a network contains an address; IPv4 addresses mapped to IPv6 count as IPv4.
 #[must_use]
 pub fn holds(network: &IpNet, ip: IpAddr) -> bool {
     canonical(network).contains(&ip.to_canonical())
 }
 
-/// A set of networks that is asked often: one search, however many there are.
+/// A set of networks with a fast look-up: one binary search, however many networks there are.
 #[derive(Debug, Clone, Default)]
 pub struct Networks(Vec<IpNet>);
 
@@ -110,7 +110,7 @@ impl Networks {
     }
 }
 
-/// A network of IPv4 addresses written as IPv6 ones, `::ffff:10.0.0.0/104`, is the one of IPv4:
+/// Converts a network of IPv4 addresses in IPv6 form, `::ffff:10.0.0.0/104`, to IPv4, since
 /// addresses are looked up in that form.
 fn canonical(network: &IpNet) -> IpNet {
     let mapped = match network {
@@ -156,26 +156,26 @@ mod tests {
         found_in(FORWARDED_FOR, peer, pairs)
     }
 
-    fn found_in(told_in: &str, peer: &str, pairs: &[(&'static str, &'static str)]) -> IpAddr {
+    fn found_in(header: &str, peer: &str, pairs: &[(&'static str, &'static str)]) -> IpAddr {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let trusted = ["::ffff:10.0.0.0/104".parse().expect("a network")];
-        client_ip(&headers, ip(peer), &Networks::new(&trusted), told_in)
+        client_ip(&headers, ip(peer), &Networks::new(&trusted), header)
     }
 
     #[test]
-    fn strangers_say_nothing_about_themselves() {
+    fn headers_of_an_untrusted_peer_are_ignored() {
         let forged = [("x-forwarded-for", "1.1.1.1"), ("cf-connecting-ip", "1.1.1.1")];
         assert_eq!(found("192.0.2.1", &forged), ip("192.0.2.1"));
     }
 
     #[test]
-    fn a_trusted_proxy_is_believed_as_far_as_it_can_know() {
+    fn the_last_untrusted_entry_of_a_trusted_proxy_counts() {
         assert_eq!(found("10.0.0.1", &[]), ip("10.0.0.1"));
         let chain = [("x-forwarded-for", "6.6.6.6, 192.0.2.9, 10.1.1.1")];
-        assert_eq!(found("10.0.0.1", &chain), ip("192.0.2.9"), "6.6.6.6 is the client's own word");
+        assert_eq!(found("10.0.0.1", &chain), ip("192.0.2.9"), "the client sent 6.6.6.6");
         let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.9")];
         assert_eq!(found("10.0.0.1", &lines), ip("192.0.2.9"));
         assert_eq!(found("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, x")]), ip("10.0.0.1"));
@@ -183,15 +183,15 @@ mod tests {
 
     #[test]
     fn only_the_header_that_is_configured_counts() {
-        let told = [("cf-connecting-ip", "2001:db8::5"), ("x-forwarded-for", "192.0.2.9")];
+        let both = [("cf-connecting-ip", "2001:db8::5"), ("x-forwarded-for", "192.0.2.9")];
         assert_eq!(
-            found("10.0.0.1", &told),
+            found("10.0.0.1", &both),
             ip("192.0.2.9"),
             "a client may have written the other"
         );
         let named = |peer, pairs: &_| found_in("CF-Connecting-IP", peer, pairs);
-        assert_eq!(named("10.0.0.1", &told), ip("2001:db8::5"));
-        assert_eq!(named("192.0.2.1", &told), ip("192.0.2.1"), "a stranger says nothing");
+        assert_eq!(named("10.0.0.1", &both), ip("2001:db8::5"));
+        assert_eq!(named("192.0.2.1", &both), ip("192.0.2.1"), "the peer is not trusted");
         assert_eq!(named("10.0.0.1", &[("x-forwarded-for", "192.0.2.9")]), ip("10.0.0.1"));
         let twice = [("cf-connecting-ip", "192.0.2.7"), ("cf-connecting-ip", "192.0.2.8")];
         assert_eq!(named("10.0.0.1", &twice), ip("10.0.0.1"));
@@ -210,13 +210,13 @@ mod tests {
         assert_ne!(
             of(shared, ""),
             of("2a06:98c0:3600::104", ""),
-            "it counts apart from its network"
+            "the shared address is not counted by its network"
         );
         assert_eq!(of("192.0.2.1", "a.example"), Source::Address(ip("192.0.2.1")));
         assert_eq!(
             of("192.0.2.1", "b.example"),
             of("192.0.2.1", "a.example"),
-            "a client's own word"
+            "from any other address the header is ignored"
         );
     }
 

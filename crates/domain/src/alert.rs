@@ -1,8 +1,7 @@
-//! What people are to be told, each once: thresholds of usage, failing payments, reports that
-//! Stripe does not take.
+//! Alerts for people: usage thresholds, failed payments, usage reports that Stripe rejects.
 //!
-//! An alert is kept with the commit that it follows from, so that none is lost in a crash; its kind
-//! and subject make it one, however often the cause is seen.
+//! An alert is stored in the commit that causes it, so that none is lost in a crash. Kind and
+//! subject identify it: a cause that is seen again raises no second alert.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,11 +25,11 @@ pub enum AlertKind {
     Usage100Percent,
     /// The first unit beyond them.
     OverageStarted,
-    /// The last unit before requests are denied.
+    /// The cap: later requests are denied.
     CapReached,
-    /// A payment failed; requests pass until the grace time is over.
+    /// A payment failed; requests are allowed until the grace time ends.
     PaymentFailed,
-    /// The grace time is over within a day.
+    /// The grace time ends within a day.
     GraceEnding,
     /// The trial is about to end.
     TrialEnding,
@@ -38,27 +37,27 @@ pub enum AlertKind {
     ChargeDisputed,
     /// A customer has more than one live subscription.
     SeveralSubscriptions,
-    /// Stripe refuses a usage report for good, or found an accepted one wrong.
+    /// Stripe rejected a usage report permanently, or found an error in one that it had accepted.
     MeterError,
     /// Stripe's sums and the ledger differ.
     UsageDrift,
-    /// Stripe was told of overage that is none any more, since more units are included: it is told a
-    /// negative quantity.
+    /// More units are included now, so overage that was reported to Stripe is none any more: a
+    /// negative quantity is reported.
     OverageOverreported,
 }
 
 /// One alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
-    /// Whom it is about.
+    /// The organization that it is about.
     pub organization: OrganizationId,
     /// What happened.
     pub kind: AlertKind,
-    /// What makes it one of its kind: a period's start, an invoice, a bucket.
+    /// Distinguishes alerts of one kind: a period's start, an invoice, a bucket.
     pub subject: String,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// More, by kind.
+    /// Further data, which depend on the kind.
     pub details: Value,
 }
 
@@ -96,27 +95,28 @@ pub fn crossed(
     alerts(organization, terms, at, move |units| before < units && units <= after)
 }
 
-/// The alerts of all thresholds that the units used so far reach under terms that are new: a change of
-/// plan crosses them at once. Those that were told in this period are told already.
+/// The alerts of all thresholds that the used units reach under new terms: a change of plan can
+/// reach several of them at once. Alerts that were raised in this period are not raised again,
+/// since kind and subject are the same.
 pub fn reached(
     organization: OrganizationId,
     terms: Terms,
     used: u64,
     at: Timestamp,
 ) -> impl Iterator<Item = Alert> {
-    // Nothing used reaches nothing, not even a cap of nothing.
+    // Without use no threshold is reached, not even a cap of 0.
     alerts(organization, terms, at, move |units| units.max(1) <= used)
 }
 
-/// The alerts of the thresholds that are to be told, by their units.
+/// The alerts of the thresholds whose units `is_reached` accepts.
 fn alerts(
     organization: OrganizationId,
     terms: Terms,
     at: Timestamp,
-    is_told: impl Fn(u64) -> bool,
+    is_reached: impl Fn(u64) -> bool,
 ) -> impl Iterator<Item = Alert> {
     thresholds(terms).into_iter().filter_map(move |(kind, units)| {
-        let units = units.filter(|units| is_told(*units))?;
+        let units = units.filter(|units| is_reached(*units))?;
         let subject = terms.period.start.secs().to_string();
         let details = json!({
             "threshold_units": units,
@@ -128,7 +128,7 @@ fn alerts(
     })
 }
 
-/// How many units reach each threshold; nothing is a share of no included units.
+/// The units that reach each threshold. Without included units there are no percentages of them.
 fn thresholds(terms: Terms) -> [(AlertKind, Option<u64>); 5] {
     let Terms { included, cap, .. } = terms;
     let share = |percent: u128| {
@@ -157,7 +157,7 @@ mod tests {
         Terms::free(period, included, cap)
     }
 
-    fn told(included: u64, cap: Option<u64>, before: u64, after: u64) -> Vec<AlertKind> {
+    fn raised(included: u64, cap: Option<u64>, before: u64, after: u64) -> Vec<AlertKind> {
         let alerts = crossed(ID, terms(included, cap), before, after, Timestamp::default());
         alerts.map(|alert| alert.kind).collect()
     }
@@ -168,7 +168,7 @@ mod tests {
             CapReached, OverageStarted, Usage70Percent, Usage90Percent, Usage100Percent,
         };
         let steps = |included, cap, until: u64| -> Vec<(u64, AlertKind)> {
-            let step = |unit| told(included, cap, unit - 1, unit).into_iter();
+            let step = |unit| raised(included, cap, unit - 1, unit).into_iter();
             (1..=until).flat_map(|unit| step(unit).map(move |kind| (unit, kind))).collect()
         };
         let soft = [
@@ -179,12 +179,12 @@ mod tests {
             (12, CapReached),
         ];
         assert_eq!(steps(10, Some(12), 20), soft);
-        assert_eq!(told(10, Some(12), 0, 12), soft.map(|(_, kind)| kind), "all at once, too");
+        assert_eq!(raised(10, Some(12), 0, 12), soft.map(|(_, kind)| kind), "all at once, too");
         let block =
             [(3, Usage70Percent), (3, Usage90Percent), (3, Usage100Percent), (3, CapReached)];
         assert_eq!(steps(3, Some(3), 5), block, "shares are rounded up");
-        assert_eq!(steps(0, None, 3), [(1, OverageStarted)], "nothing is a share of nothing");
-        assert_eq!(told(u64::MAX, None, 0, u64::MAX).len(), 3);
+        assert_eq!(steps(0, None, 3), [(1, OverageStarted)], "no percentages of 0 units");
+        assert_eq!(raised(u64::MAX, None, 0, u64::MAX).len(), 3);
     }
 
     #[test]
@@ -203,9 +203,9 @@ mod tests {
         assert_eq!(kinds(10, Some(12), 6), []);
         assert_eq!(kinds(0, Some(0), 1), [CapReached]);
         assert_eq!(kinds(0, Some(0), 0), [], "nothing is used");
-        // What use crosses step by step is what a change finds reached.
+        // The same thresholds are reached by use, step by step, and by a change of terms.
         for used in 0..20 {
-            assert_eq!(kinds(10, Some(12), used), told(10, Some(12), 0, used), "{used} units");
+            assert_eq!(kinds(10, Some(12), used), raised(10, Some(12), 0, used), "{used} units");
         }
         let same = reached(ID, terms(10, None), 7, Timestamp::default()).next();
         assert_eq!(same, crossed(ID, terms(10, None), 6, 7, Timestamp::default()).next());

@@ -4,8 +4,8 @@
 //! Admission is all or nothing: every limit is checked before anything is taken, so a denial
 //! consumes nothing. A hold is plain data; the caller ends it by settling or releasing it, and
 //! otherwise it lapses. `lease.rs` decides how many units a node gets, and `cell/units.rs` keeps
-//! what the cell knows of them. At the edge the cell lives in the Durable Object; a native node keeps
-//! it behind a lock that is held only briefly.
+//! what the cell knows of them. At the edge the cell lives in the Durable Object; a native node
+//! keeps it behind a lock that is held only briefly.
 
 mod fleet;
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Two kinds of "no": a [`Denial`] is the caller's doing, a [`Fault`] is ours or the backend's.
+//! Two kinds of failure: a [`Denial`] is the caller's error, a [`Fault`] is the gateway's or the
+//! backend's.
 //!
-//! Both carry what an operator needs; what a caller reads, and with which status, is decided in
-//! `problem.rs` alone.
+//! Both carry what an operator needs. `problem.rs` alone decides what the caller reads, and the
+//! HTTP status.
 
 use std::time::Duration;
 
@@ -27,17 +28,17 @@ pub enum LimitScope {
     Address,
 }
 
-/// Why a request is not let through, when that is the caller's doing.
+/// Why a request is refused because of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// The head breaks HTTP or one of our bounds.
+    /// The head violates HTTP or one of the gateway's bounds.
     #[error("malformed request: {0}")]
     Malformed(#[from] Malformed),
     /// The path cannot be routed safely.
     #[error("malformed path: {0}")]
     Path(#[from] MalformedPath),
-    /// This listener does not answer under this name.
-    #[error("this listener does not answer under this name")]
+    /// The `Host` header is not a name of this listener.
+    #[error("the Host header is not a name of this listener")]
     HostUnknown,
     /// No such route.
     #[error("no such route")]
@@ -57,49 +58,49 @@ pub enum Denial {
     /// The key is known and may not do this.
     #[error("{0}")]
     Key(#[from] KeyDenial),
-    /// The organization is not in good standing.
+    /// The organization is not entitled to call.
     #[error("{0}")]
     NotEntitled(#[from] NotEntitled),
     /// Too many requests.
     #[error("rate limit of the {scope:?}")]
     RateLimited {
-        /// Whose limit.
+        /// Which limit.
         scope: LimitScope,
-        /// When the next request would pass.
+        /// The time until the next request would be allowed.
         wait: Duration,
     },
     /// The period's units are used up.
     #[error("quota used up")]
     QuotaExceeded {
-        /// Until the period ends.
+        /// The time until the period ends.
         wait: Duration,
     },
-    /// The last units are held by requests under way, here or on another node.
-    #[error("the last units are held by requests under way")]
+    /// The last units are held by requests in progress, on this node or another one.
+    #[error("the last units are held by requests in progress")]
     QuotaHeld,
-    /// The idempotency key is no such thing.
+    /// The `Idempotency-Key` header is malformed.
     #[error("{0}")]
     IdempotencyMalformed(#[from] MalformedIdempotencyKey),
-    /// A request with this idempotency key is under way.
-    #[error("a request with this idempotency key is under way")]
+    /// A request with this idempotency key is in progress.
+    #[error("a request with this idempotency key is in progress")]
     IdempotencyInFlight(UsageId),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyMismatch,
-    /// The request was charged before, and its answer was not kept.
-    #[error("the answer of {0} was not kept")]
+    /// The request was charged before, and its response was not stored.
+    #[error("the response with receipt {0} was not stored")]
     IdempotencyAnswerNotKept(UsageId),
-    /// The address is on the operator's list of those refused.
+    /// The address is on the operator's list of refused addresses.
     #[error("the address is refused")]
     AddressRefused,
-    /// The user agent is on the operator's list of those refused.
+    /// The user agent is on the operator's list of refused user agents.
     #[error("the user agent is refused")]
     UserAgentRefused,
-    /// A web page of this origin may not call.
+    /// Web pages of this origin may not call.
     #[error("the origin is not allowed")]
     OriginNotAllowed,
-    /// The body is of none of these types.
-    #[error("the body is of none of the types {0:?}")]
+    /// The body has none of these content types.
+    #[error("the body has none of the content types {0:?}")]
     ContentType(Vec<String>),
     /// The body exceeds this many bytes.
     #[error("the body exceeds {0} bytes")]
@@ -107,8 +108,8 @@ pub enum Denial {
     /// The client did not finish sending in time.
     #[error("the client did not finish sending in time")]
     ClientTimeout,
-    /// The client's body broke off.
-    #[error("the client's body broke off")]
+    /// The client's body ended before it was complete.
+    #[error("the client's body ended before it was complete")]
     ClientAborted,
 }
 
@@ -141,27 +142,27 @@ impl Denial {
     }
 }
 
-/// Whose failure it is.
+/// What failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// The store did not answer, or answered nonsense: 503.
+    /// The store did not respond, or its response is invalid: 503.
     Store,
-    /// The store refuses these values, and would again: 500.
+    /// The store refuses these values, and would refuse them again: 500.
     StoreRefused,
-    /// The store holds what was to be made, or what forbids what was to be done: 409.
+    /// The resource exists already, or stored data forbid the operation: 409.
     Conflict,
-    /// The backend cannot be reached, or broke off: 502.
+    /// The backend cannot be reached, or closed the connection: 502.
     BackendUnreachable,
-    /// The backend answered something that is not HTTP: 502.
+    /// The backend's response is not valid HTTP: 502.
     BackendBroken,
     /// The backend took too long: 504.
     BackendTimeout,
-    /// The units are counted elsewhere: 503.
+    /// Another kind of host meters this organization: 503.
     WrongLedgerHost,
-    /// Too much at once: 503.
+    /// Too many requests or bytes at once: 503.
     Overloaded,
-    /// A mistake of ours: 500.
+    /// An error in the gateway: 500.
     Internal,
 }
 
@@ -169,9 +170,9 @@ pub enum FaultKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{kind:?}: {cause}")]
 pub struct Fault {
-    /// Whose failure.
+    /// What failed.
     pub kind: FaultKind,
-    /// The cause, for the log; never shown to a caller, never with a secret in it.
+    /// The cause, for the log; it is never shown to a caller and never contains a secret.
     pub cause: String,
 }
 

@@ -115,8 +115,8 @@ pub enum Source {
 pub struct Decision<'a> {
     /// Whether the organization may call, and if not, why.
     pub verdict: Result<(), NotEntitled>,
-    /// The candidate that gives plan and period: the one that entitles, else the one that is nearest
-    /// to entitling and was in service, else the own plan.
+    /// The candidate that gives plan and period: the one that entitles, else the one that is
+    /// nearest to entitling and was in service, else the own plan.
     pub source: Source,
     /// The subscription to show.
     pub shown: Option<ShownSubscription<'a>>,

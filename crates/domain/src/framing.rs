@@ -1,7 +1,7 @@
-//! Follows the requests of one HTTP/1.1 connection through its bytes, before the host's HTTP library
-//! mends them: a second header line that frames the body (`Content-Length`, `Transfer-Encoding`) is
-//! what request smuggling is made of (RFC 9112, section 6.3), and the library takes one and drops
-//! the other without a word.
+//! Follows the requests of one HTTP/1.1 connection through its bytes, before the host's HTTP
+//! library mends them: a second header line that frames the body (`Content-Length`,
+//! `Transfer-Encoding`) is what request smuggling is made of (RFC 9112, section 6.3), and the
+//! library takes one and drops the other without a word.
 //!
 //! Bodies are followed by the one framing that they have, so that every head is looked at, whatever
 //! it came in one piece with. Invariant: a head is only passed while the library and this agree
@@ -18,8 +18,8 @@ pub enum RefusedHead {
     Fragment,
 }
 
-/// As much of a request that is answered already is read and dropped, in bytes, so that the client gets
-/// to read the answer.
+/// As much of a request that is answered already is read and dropped, in bytes, so that the client
+/// gets to read the answer.
 pub const UNWANTED_BYTES_MAX: u64 = 256 << 10;
 
 /// What becomes of a connection whose request is answered before all of its body came.
@@ -31,8 +31,8 @@ pub enum AfterAnswer {
     Closes,
 }
 
-/// What becomes of a connection whose request is answered before its body came, of which at least so
-/// many bytes are to come.
+/// What becomes of a connection whose request is answered before its body came, of which at least
+/// so many bytes are to come.
 #[must_use]
 pub const fn after_answer(to_come: u64) -> AfterAnswer {
     if to_come > UNWANTED_BYTES_MAX { AfterAnswer::Closes } else { AfterAnswer::GoesOn }
@@ -176,7 +176,8 @@ impl Framing {
         )
     }
 
-    /// Whether the bytes so far end where a request ends, and the host's library knows of all of them.
+    /// Whether the bytes so far end where a request ends, and the host's library knows of all of
+    /// them.
     #[must_use]
     pub const fn is_between_requests(&self) -> bool {
         matches!(self.place, Place::Between) && self.complete == self.told

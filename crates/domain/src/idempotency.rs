@@ -1,8 +1,8 @@
 //! Idempotency-Key: one key is charged at most once (I3).
 //!
-//! A key is scoped to organization and route. What is stored is a digest of the three, so that the
-//! customer's own text is never in the database, and a fingerprint of everything in the request that
-//! its answer may depend on, so that a key that is used again for another request is found out.
+//! A key is scoped to organization and route. The store keeps a digest of the three, so that the
+//! customer's text is never in the database, and a fingerprint of everything in the request that
+//! the response may depend on, so that the reuse of a key for another request is detected.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use sha2::{Digest, Sha256};
 use crate::headers::HeaderNames;
 use crate::id::{OrganizationId, UsageId};
 
-/// The longest key taken, in characters.
+/// The longest key that is accepted, in characters.
 pub const KEY_CHARS_MAX: usize = 255;
-/// The greatest payload that a request with a key may have, in bytes.
+/// The largest body that a request with a key may have, in bytes.
 pub const PAYLOAD_BYTES_MAX: u64 = 1 << 20;
-/// The greatest answer that is kept, in bytes.
+/// The largest response body that is stored, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 256 << 10;
-/// How long an answer's body may take to be kept, from its head on.
+/// A response is stored only if its body arrives within this time after its head.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a key is kept, in seconds.
 pub const KEPT_SECS: u64 = 24 * 3_600;
@@ -32,46 +32,46 @@ pub struct IdempotencyKey(pub [u8; 32]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
 
-/// What a request with a key claims while it runs.
+/// The claim that a request with a key has while it is in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The scoped key.
     pub key: IdempotencyKey,
-    /// What it stands for.
+    /// The fingerprint of the request.
     pub fingerprint: Fingerprint,
 }
 
-/// What the store keeps of a settled request with a key.
+/// The stored record of a settled request with a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// What the key stands for.
+    /// The fingerprint of the request.
     pub fingerprint: Fingerprint,
-    /// Its receipt.
+    /// The request's receipt.
     pub usage: UsageId,
-    /// The answer; absent when it was too great, took too long or was a stream. Then a repetition is
-    /// refused, and told the receipt.
+    /// The response; absent when it was too large, took too long or was a stream. A repetition is
+    /// then refused, and the refusal names the receipt.
     pub answer: Option<KeptAnswer>,
 }
 
-/// What claiming a key finds.
+/// The result of claiming a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// The key is the claimant's.
+    /// The request has claimed the key.
     Own,
-    /// It was settled before.
+    /// A request with this key was settled before.
     Kept(Kept),
-    /// Another request holds it.
+    /// Another request in progress has claimed the key.
     InFlight(UsageId, Fingerprint),
 }
 
-/// Where nobody else's claim is in the way.
+/// The result where no other request in progress has claimed the key.
 impl From<Option<Kept>> for Claimed {
     fn from(kept: Option<Kept>) -> Self {
         kept.map_or(Self::Own, Self::Kept)
     }
 }
 
-/// An answer that is replayed.
+/// A stored response, to be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptAnswer {
     /// The HTTP status.
@@ -83,9 +83,11 @@ pub struct KeptAnswer {
     pub body: Vec<u8>,
 }
 
-/// A header that is no usable key.
+/// A malformed `Idempotency-Key` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("Idempotency-Key is one quoted string or bare token of 1 to 255 visible ASCII characters")]
+#[error(
+    "Idempotency-Key has to be a quoted string or a token of 1 to 255 visible ASCII characters"
+)]
 pub struct MalformedIdempotencyKey;
 
 /// Reads the header: a quoted structured string (RFC 9651, section 3.3.3) or a bare token.
@@ -135,8 +137,8 @@ pub fn scoped(organization: OrganizationId, route: &str, key: &str) -> Idempoten
     IdempotencyKey(digest(&[organization.as_bytes(), route.as_bytes(), key.as_bytes()]))
 }
 
-/// What the key stands for. `target` is path and query, `headers` are those of the client that reach
-/// the backend, and a repetition may differ in the `ignored` ones.
+/// The fingerprint of a request. `target` is path and query, `headers` are the client's headers
+/// that reach the backend; a repetition may differ in the `ignored` ones.
 #[must_use]
 pub fn fingerprint(
     method: &Method,
@@ -147,7 +149,7 @@ pub fn fingerprint(
 ) -> Fingerprint {
     let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
     names.retain(|name| !is_of_the_key_or_framing(name) && !ignored.contains(name));
-    // Lines of different names may come in any order; those of one name stay in theirs.
+    // The order of lines with different names does not matter; that of lines with one name does.
     names.sort_unstable();
     let mut parts = vec![method.as_str().as_bytes(), target.as_bytes()];
     for name in names {
@@ -159,12 +161,13 @@ pub fn fingerprint(
     Fingerprint(digest(&parts))
 }
 
-/// The key itself may be quoted or not, and a body may come in chunks or with a length.
+/// A repetition may quote the key or not, and send its body in chunks or with a length.
 fn is_of_the_key_or_framing(name: &str) -> bool {
     matches!(name, "idempotency-key" | "content-length" | "transfer-encoding")
 }
 
-/// Each part goes in with its length, so that no two lists of parts run into one another.
+/// Hashes each part after its length, so that two different lists of parts never hash the same
+/// bytes.
 fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_answer_may_depend_on_counts() {
+    fn everything_that_the_response_may_depend_on_counts() {
         let one = [("content-type", "text/plain"), ("x-question", "a"), ("x-question", "b")];
         let first = request("/a?b", &one, "c");
         assert_eq!(first, request("/a?b", &one, "c"));
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_it_and_by_which_way_does_not_count() {
+    fn the_client_and_the_path_through_proxies_do_not_count() {
         let first = request("/a", &[("accept", "*/*")], "");
         for other in [
             ("user-agent", "x/2"),
@@ -256,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_into_one_another() {
+    fn parts_are_kept_apart() {
         type Sent = (&'static str, &'static [(&'static str, &'static str)], &'static str);
         let pairs: [Sent; 6] = [
             ("/a", &[("ab", "c")], "d"),

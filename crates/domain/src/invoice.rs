@@ -1,7 +1,7 @@
-//! What a period will cost, line by line, rounded as Stripe rounds.
+//! The expected cost of a period, line by line, rounded as Stripe rounds.
 //!
-//! Amounts are exact in micro-dollars; each line of an invoice is rounded by itself to whole cents,
-//! half a cent up, and the invoice is the sum of its rounded lines.
+//! Amounts are exact in micro-dollars; each line of an invoice is rounded separately to whole
+//! cents, half a cent up, and the invoice is the sum of its rounded lines.
 //! <https://docs.stripe.com/products-prices/pricing-models#decimal-amounts>
 
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct InvoiceLine {
     pub amount_cents: u64,
 }
 
-/// The lines of a period of so many units: base fee, included units, units beyond them.
+/// The lines for a period with this many units: base fee, included units, units beyond them.
 #[must_use]
 pub fn lines(quota: &Quota, units: u64) -> Vec<InvoiceLine> {
     let overage = quota.overage_units(units);
@@ -38,7 +38,7 @@ pub fn lines(quota: &Quota, units: u64) -> Vec<InvoiceLine> {
     lines
 }
 
-/// What the lines come to, in whole cents.
+/// The sum of the lines, in whole cents.
 #[must_use]
 pub fn total_cents(lines: &[InvoiceLine]) -> u64 {
     lines.iter().fold(0, |sum, line| sum.saturating_add(line.amount_cents))

@@ -76,7 +76,8 @@ impl LedgerHost {
     }
 
     /// Plans a handover to `to` at the period's end, but not before `notice` has passed. If `to`
-    /// counts already, there is no handover, and one that was planned to the other kind is cancelled.
+    /// counts already, there is no handover, and one that was planned to the other kind is
+    /// cancelled.
     #[must_use]
     pub fn handed_to(
         self,

@@ -1,7 +1,8 @@
 //! Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371): one instant per limit.
 //!
-//! A bucket holds the theoretical arrival time: when it would be full again if nothing more came.
-//! Checking is pure; whoever holds the bucket stores what comes out, or does not.
+//! A bucket holds the theoretical arrival time: the instant at which it would be full again if no
+//! further request came. Checking is pure: it returns the new bucket, and the caller stores it if
+//! the request is admitted.
 
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{Timestamp, secs_ceil};
 
-/// Every limit is one per minute.
+/// All limits are per minute.
 pub const WINDOW_SECS: u64 = 60;
 const WINDOW_MICROS: u64 = WINDOW_SECS * 1_000_000;
 
-/// So many requests per minute, which is also the burst.
+/// A number of requests per minute, which is also the burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     requests: u32,
@@ -26,41 +27,41 @@ impl Limit {
         Self { requests: if requests == 0 { 1 } else { requests } }
     }
 
-    /// What one request moves the arrival time by, in microseconds, rounded up: a limit is never
-    /// exceeded by rounding.
+    /// By how much one request moves the arrival time, in microseconds. It is rounded up, so that
+    /// rounding never lets requests exceed the limit.
     #[must_use]
     pub fn request_micros(self) -> u64 {
         WINDOW_MICROS.div_ceil(u64::from(self.requests))
     }
 
-    /// How far ahead the arrival time may lie, in microseconds: the cost of a whole burst, rounded
-    /// as each request of it is, so that rounding takes none away either.
+    /// How far ahead the arrival time may lie, in microseconds: the rounded cost of a request times
+    /// the requests of a burst, so that rounding takes no request from a burst either.
     #[must_use]
     pub fn burst_micros(self) -> u64 {
         self.request_micros() * u64::from(self.requests)
     }
 }
 
-/// The state of one limit; the default one is full.
+/// The state of one limit; the default bucket is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bucket {
     arrival: Timestamp,
 }
 
-/// The limit is used up for this long.
+/// The limit is used up; the next request is allowed after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait(pub Duration);
 
 /// A limit at one instant, as the headers state it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitState {
-    /// Requests in a window.
+    /// Requests per window.
     pub limit: u32,
     /// The window, in seconds.
     pub window_secs: u64,
-    /// Requests that would pass now.
+    /// Requests that are allowed now.
     pub remaining: u32,
-    /// Until one more request would pass, in seconds; 0 when none is used up.
+    /// The time until one more request is allowed, in seconds; 0 when the bucket is full.
     pub reset_secs: u64,
 }
 
@@ -71,13 +72,13 @@ impl Bucket {
         Self { arrival: now.plus(ahead) }
     }
 
-    /// The bucket that has more used up.
+    /// Of the two buckets, the one that has more used up.
     #[must_use]
     pub fn or_emptier(self, other: Self) -> Self {
         Self { arrival: self.arrival.max(other.arrival) }
     }
 
-    /// The bucket without one request that [`Bucket::check`] had let pass.
+    /// The bucket without one request that [`Bucket::check`] had admitted.
     #[must_use]
     pub fn give_back(self, limit: Limit) -> Self {
         Self { arrival: self.arrival.minus(Duration::from_micros(limit.request_micros())) }
@@ -94,14 +95,14 @@ impl Bucket {
         if ahead > burst { Err(Wait(ahead - burst)) } else { Ok(Self { arrival }) }
     }
 
-    /// What the limit looks like now.
+    /// The limit's state at `now`.
     #[must_use]
     pub fn state(self, limit: Limit, now: Timestamp) -> LimitState {
         let cost = limit.request_micros();
         let burst = limit.burst_micros();
         let ahead = micros(self.arrival.since(now));
         let remaining = burst.saturating_sub(ahead) / cost;
-        // One more is there once the arrival time is a whole cost nearer than it has to be.
+        // `remaining` grows by one when `ahead` falls to the next lower multiple of the cost.
         let until_next = if ahead == 0 { 0 } else { ahead - (ahead - 1) / cost * cost };
         LimitState {
             limit: limit.requests,
@@ -111,7 +112,7 @@ impl Bucket {
         }
     }
 
-    /// Whether nothing is used up, so that forgetting the bucket changes nothing.
+    /// Whether nothing is used up, so that the bucket may be dropped.
     #[must_use]
     pub fn is_full(self, now: Timestamp) -> bool {
         self.arrival <= now

@@ -1,16 +1,16 @@
 //! Masks secrets in text that is about to be logged or shown.
 //!
-//! Text of other services (a backend's, Stripe's, a store's) may repeat what it was sent, so it is
-//! masked where it leaves: every exact secret that the host knows, and everything that has the form
-//! of a key, whoever it belongs to.
+//! Text of other services (a backend, Stripe, a store) may repeat what was sent to them. It is
+//! therefore masked before it leaves the gateway: every secret that the host knows, and everything
+//! that has the form of a key.
 
 use std::borrow::Cow;
 
-/// How a masked secret shows.
+/// The text that replaces a secret.
 pub const MASK: &str = "***";
-/// Shorter secrets are not looked for: masking them would make ordinary words unreadable.
+/// Shorter secrets are not masked, since that would make ordinary words unreadable.
 const EXACT_CHARS_MIN: usize = 8;
-/// What keys begin with: ours, Stripe's, Supabase's, and JSON Web Tokens.
+/// How keys begin: the gateway's, Stripe's, Supabase's, and JSON Web Tokens.
 const PREFIXES: [&str; 9] = [
     "dlk_",
     "whsec_",
@@ -22,10 +22,11 @@ const PREFIXES: [&str; 9] = [
     "eyJ",
     "Bearer ",
 ];
-/// So many more characters make it a key. A key's recognizable prefix, which we show, has 8.
+/// A text counts as a key if this many characters follow the prefix. After `dlk_`, the part of a
+/// key that the gateway shows has 8 more characters, so it is not masked.
 const REST_CHARS_MIN: usize = 16;
 
-/// The text without any of `secrets`, and without anything of a key's form.
+/// The text with all of `secrets`, and everything that has the form of a key, masked.
 #[must_use]
 pub fn masked<'a>(text: &'a str, secrets: &[String]) -> Cow<'a, str> {
     let mut text = Cow::Borrowed(text);
@@ -42,7 +43,7 @@ pub fn masked<'a>(text: &'a str, secrets: &[String]) -> Cow<'a, str> {
     text
 }
 
-/// Text of another service, of which no exact secret is known.
+/// The text with everything masked that has the form of a key; for callers that know no secrets.
 #[must_use]
 pub fn masked_forms(text: &str) -> String {
     masked(text, &[]).into_owned()
@@ -77,7 +78,7 @@ mod tests {
     use crate::key::ApiKeySecret;
 
     #[test]
-    fn exact_secrets_are_masked_wherever_they_stand() {
+    fn exact_secrets_are_masked_everywhere() {
         let secrets = ["hunter2-and-more".to_owned(), "short".to_owned()];
         let text = "error: key hunter2-and-more, again:hunter2-and-more; short is a word";
         assert_eq!(masked(text, &secrets), "error: key ***, again:***; short is a word");

@@ -1,8 +1,8 @@
-//! Amounts as people write them.
+//! Amounts of money as text for people.
 
 /// Currencies whose amounts Stripe states without decimals.
-/// <https://docs.stripe.com/currencies#zero-decimal>; UGX and ISK are not among them: their amounts are
-/// stated with two decimals, which are always zero.
+/// <https://docs.stripe.com/currencies#zero-decimal>; UGX and ISK are not among them: their amounts
+/// are stated with two decimals, which are always zero.
 const WITHOUT_DECIMALS: [&str; 15] = [
     "bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf",
     "xof", "xpf",

@@ -41,7 +41,9 @@ pub struct Organization {
 }
 
 /// A store may return NULL, which stands for the default.
-fn null_as_default<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LedgerHost, D::Error> {
+fn null_as_default<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<LedgerHost, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 

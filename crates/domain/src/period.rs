@@ -1,9 +1,9 @@
 //! Billing periods.
 //!
-//! An organization without a subscription has calendar months in UTC; a subscribed one has what
-//! Stripe says. When a period ends before the next is known, a provisional one of the same kind
-//! follows, which a later event corrects: after a calendar month the next ones, after any other
-//! period one as long.
+//! An organization without a subscription has calendar months in UTC as its periods; one with a
+//! subscription has Stripe's periods. When a period ends before the next one is known, a
+//! provisional period follows: after a calendar month the next calendar month, after any other
+//! period one of the same length. A later event corrects it.
 
 use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime, Time};
@@ -19,7 +19,7 @@ pub struct Period {
     pub end: Timestamp,
 }
 
-/// A period's number in the store, unique in it.
+/// A period's number, unique in its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PeriodId(pub i64);
 
@@ -37,7 +37,7 @@ impl Period {
         self.start <= now && now < self.end
     }
 
-    /// The period that holds `now`: this one, or a provisional later one of the same kind.
+    /// The period that contains `now`: this one, or a provisional later one of the same kind.
     #[must_use]
     pub fn provisional(self, now: Timestamp) -> Self {
         let length = self.end.micros().saturating_sub(self.start.micros());
@@ -47,17 +47,17 @@ impl Period {
         if self == Self::calendar_month(self.start) {
             return Self::calendar_month(now);
         }
-        let turns = (now.micros() - self.end.micros()) / length + 1;
-        let shift = length.saturating_mul(turns);
+        let periods = (now.micros() - self.end.micros()) / length + 1;
+        let shift = length.saturating_mul(periods);
         Self {
             start: Timestamp::from_micros(self.start.micros().saturating_add(shift)),
             end: Timestamp::from_micros(self.end.micros().saturating_add(shift)),
         }
     }
 
-    /// The month of this period that holds `now`. Months are counted from `anchor`, which is the
-    /// first instant of one: each begins on the anchor's day and time or, where a month is shorter,
-    /// on its last day. The first and the last are cut to this period.
+    /// The month within this period that contains `now`. Months are counted from `anchor`, the
+    /// first instant of one of them: each begins at the anchor's day and time or, where a month is
+    /// shorter, on that month's last day. The first and the last month are cut to this period.
     #[must_use]
     pub fn month_within(self, anchor: Timestamp, now: Timestamp) -> Self {
         let last = Timestamp::from_micros(self.end.micros().saturating_sub(1));
@@ -81,8 +81,8 @@ impl Period {
     }
 }
 
-/// So many months later (or earlier): the same day and time, or the month's last day where it has no
-/// such day.
+/// The instant `months` later (or earlier): the same day and time, or the month's last day where it
+/// has no such day.
 #[must_use]
 fn add_months(instant: Timestamp, months: i32) -> Timestamp {
     let from = instant.date_time();
@@ -141,11 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn a_provisional_period_holds_the_instant() {
+    fn a_provisional_period_contains_the_instant() {
         let period = Period { start: at("2026-01-15T00:00:00Z"), end: at("2026-02-15T00:00:00Z") };
         assert_eq!(period.provisional(at("2026-02-01T00:00:00Z")), period);
-        let turned = period.provisional(at("2026-02-15T00:00:00Z"));
-        assert_eq!(turned.start, period.end);
+        let next = period.provisional(at("2026-02-15T00:00:00Z"));
+        assert_eq!(next.start, period.end);
         assert!(
             period.provisional(at("2026-09-01T00:00:00Z")).contains(at("2026-09-01T00:00:00Z"))
         );
@@ -178,7 +178,7 @@ mod tests {
         // A trial of some days before the first year.
         let trial = Period { start: at("2026-03-10T00:00:00Z"), end: at("2026-03-24T00:00:00Z") };
         assert_eq!(trial.month_within(trial.end, at("2026-03-11T00:00:00Z")), trial);
-        // What lies ahead is shown by its first month.
+        // Before the period begins, its first month is used.
         let ahead = year.month_within(anchor, at("2026-01-01T00:00:00Z"));
         assert_eq!(ahead.start, year.start);
     }

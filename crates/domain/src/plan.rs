@@ -7,7 +7,7 @@ use crate::quota::QuotaPolicy;
 /// One micro-dollar is 10⁻⁶ US dollars; money is never a float.
 pub type MicroDollars = u64;
 
-/// What a plan includes, and what exceeding it costs.
+/// What a plan includes, and what further units cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The name that the configuration, the API and `[stripe.prices]` use.
@@ -16,7 +16,7 @@ pub struct Plan {
     pub base_micros: MicroDollars,
     /// Units included per billing period.
     pub included: u64,
-    /// What a unit beyond `included` costs; `None` means that there is no overage to buy.
+    /// What a unit beyond `included` costs; `None` means that overage cannot be bought.
     pub overage_micros: Option<MicroDollars>,
     /// What happens when `included` is used up.
     pub policy: QuotaPolicy,

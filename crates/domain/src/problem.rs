@@ -1,7 +1,7 @@
-//! What a caller reads of a denial or a fault: RFC 9457 problem details, and the one place where
-//! either is given an HTTP status.
+//! RFC 9457 problem details for denials and faults. This module alone decides the HTTP status of
+//! each.
 //!
-//! Public text and internal cause are two things: nothing here prints a fault's cause.
+//! A problem shows public text only; it never contains a fault's internal cause.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::time::secs_ceil;
 /// The base of every problem's type.
 pub const TYPE_BASE: &str = "https://driftlock.net/problems/";
 
-/// A problem as a caller gets to see it.
+/// A problem as the caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
@@ -30,13 +30,13 @@ pub struct Problem {
     pub code: Cow<'static, str>,
     /// A short summary, the same for every occurrence.
     pub title: &'static str,
-    /// What is wrong here, and what would be right.
+    /// What is wrong with this request, and what would be right.
     pub detail: Cow<'static, str>,
-    /// When trying again may help.
+    /// After how long trying again may help.
     pub retry_after: Option<Duration>,
     /// The methods of a 405.
     pub allow: Option<String>,
-    /// The receipt of the request that this one repeats.
+    /// The receipt of the earlier request that this one repeats.
     pub receipt: Option<UsageId>,
 }
 
@@ -52,7 +52,7 @@ impl Problem {
         Self { status, code, title, detail, retry_after: None, allow: None, receipt: None }
     }
 
-    /// With a time after which trying again may help.
+    /// The same problem with a `Retry-After` of `wait`.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -85,7 +85,7 @@ impl Problem {
             headers.insert(ALLOW, allow);
         }
         if self.code == "malformed-request" {
-            // What follows on the connection may be what somebody made of the malformed part.
+            // The bytes after a malformed request may be part of a request smuggling attack.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -115,13 +115,14 @@ impl From<&Denial> for Problem {
                 StatusCode::BAD_REQUEST,
                 code,
                 "The request is malformed",
-                "The request's body broke off before it was complete.",
+                "The request's body ended before it was complete.",
             ),
             Denial::HostUnknown => Self::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 code,
-                "This listener has another name",
-                "Ask by the listener's IP address, as localhost, or by a name in `admin.hosts`.",
+                "The Host is not a name of this listener",
+                "Send a Host header with the listener's IP address, localhost, or a name in \
+                 `admin.hosts`.",
             ),
             Denial::NotFound => Self::new(
                 StatusCode::NOT_FOUND,
@@ -135,7 +136,7 @@ impl From<&Denial> for Problem {
                     StatusCode::METHOD_NOT_ALLOWED,
                     code,
                     "The method is not allowed here",
-                    format!("This path takes {allow}."),
+                    format!("This path supports {allow}."),
                 );
                 problem.allow = Some(allow);
                 problem
@@ -144,7 +145,7 @@ impl From<&Denial> for Problem {
                 StatusCode::UNAUTHORIZED,
                 code,
                 "A valid API key is needed",
-                "Send your API key as `Authorization: Bearer dlk_…`. What was sent is no valid key.",
+                "Send your API key as `Authorization: Bearer dlk_…`. No valid key was sent.",
             ),
             Denial::AdminToken => Self::new(
                 StatusCode::UNAUTHORIZED,
@@ -156,8 +157,8 @@ impl From<&Denial> for Problem {
             Denial::NotEntitled(reason) => Self::new(
                 StatusCode::PAYMENT_REQUIRED,
                 code,
-                "The subscription is not in good standing",
-                format!("Requests are paused: {reason}. They resume once billing is settled."),
+                "The subscription is inactive",
+                format!("Requests are refused: {reason}. They are accepted once this is resolved."),
             ),
             Denial::RateLimited { .. } | Denial::QuotaExceeded { .. } | Denial::QuotaHeld => {
                 too_many(denial)
@@ -176,7 +177,7 @@ impl From<&Denial> for Problem {
                 StatusCode::FORBIDDEN,
                 code,
                 "The origin is not allowed",
-                "Pages of this origin may not call this API.",
+                "Web pages of this origin may not call this API.",
             ),
             Denial::ContentType(kinds) => Self::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -188,7 +189,7 @@ impl From<&Denial> for Problem {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 code,
                 "The body is too large",
-                format!("A body may have {max} bytes at most here."),
+                format!("This route accepts a body of at most {max} bytes."),
             ),
             Denial::ClientTimeout => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
@@ -213,13 +214,13 @@ fn key_problem(denial: KeyDenial) -> Problem {
             StatusCode::FORBIDDEN,
             code,
             "The key may not be used from this address",
-            "This API key has a list of addresses, and yours is not on it.",
+            "This API key may only be used from certain addresses; yours is not one of them.",
         ),
         KeyDenial::ScopeMissing => Problem::new(
             StatusCode::FORBIDDEN,
             code,
             "The key's scopes do not allow this",
-            "This API key lacks the scope that the route wants.",
+            "This API key lacks the scope that the route requires.",
         ),
     }
 }
@@ -232,8 +233,8 @@ fn too_many(denial: &Denial) -> Problem {
             status,
             code,
             "The quota is used up",
-            "The units of this billing period are used up. The quota starts anew with the next \
-             period; a greater plan or cap lifts it at once.",
+            "The units of this billing period are used up. The quota resets when the next period \
+             begins; a larger plan or cap takes effect sooner.",
         )
         .after(*wait),
         Denial::RateLimited { scope, wait } => Problem::new(
@@ -250,9 +251,9 @@ fn too_many(denial: &Denial) -> Problem {
         _ => Problem::new(
             status,
             code,
-            "The last units are held",
-            "The last units of this billing period are held by requests under way; one that \
-             fails gives its unit back.",
+            "Remaining quota is reserved by other requests",
+            "Requests in progress hold the last units of this billing period. A request that fails \
+             returns its units, so trying again may succeed.",
         )
         .after(Duration::from_secs(1)),
     }
@@ -264,26 +265,26 @@ fn idempotency(denial: &Denial) -> Problem {
         Denial::IdempotencyInFlight(_) => Problem::new(
             StatusCode::CONFLICT,
             code,
-            "A request with this idempotency key is under way",
-            "Wait for the first request with this Idempotency-Key, then repeat this one: its \
-             answer will be replayed.",
+            "A request with this idempotency key is in progress",
+            "Wait until the first request with this Idempotency-Key has finished, then repeat this \
+             one: the first response will be replayed.",
         )
         .after(Duration::from_secs(1)),
         Denial::IdempotencyMismatch => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             code,
             "The idempotency key was used for another request",
-            "This Idempotency-Key belongs to a request with another target, body or header. Use a new \
-             one, or repeat the first request as it was.",
+            "This Idempotency-Key belongs to a request with another target, body or header. Use a \
+             new key, or repeat the first request unchanged.",
         ),
         Denial::IdempotencyAnswerNotKept(usage) => {
             let detail = format!(
                 "The first request with this Idempotency-Key succeeded and was charged once, under \
-                 the receipt {usage}. Its answer was too large to keep, or a stream, so it cannot be \
-                 replayed. Nothing was sent to the backend, and nothing was charged. To ask again, \
-                 use a new Idempotency-Key."
+                 the receipt {usage}. Its response was too large to store, took too long or was a \
+                 stream, so it cannot be replayed. This time nothing was sent to the backend and \
+                 nothing was charged. To send the request again, use a new Idempotency-Key."
             );
-            let title = "The answer was not kept";
+            let title = "The first response was not stored";
             Problem {
                 receipt: Some(*usage),
                 ..Problem::new(StatusCode::CONFLICT, code, title, detail)
@@ -323,8 +324,9 @@ impl From<&Fault> for Problem {
             FaultKind::Conflict => Self::new(
                 StatusCode::CONFLICT,
                 code,
-                "It exists already, or changed meanwhile",
-                "What was to be made exists already, or changed meanwhile.",
+                "Conflict with stored data",
+                "The resource exists already, or another request changed it meanwhile. Read it \
+                 again before you repeat the request.",
             ),
             FaultKind::WrongLedgerHost => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -345,13 +347,13 @@ impl From<&Fault> for Problem {
                 StatusCode::BAD_GATEWAY,
                 code,
                 "The backend is unreachable",
-                "The backend could not be reached, or broke the connection. Nothing was charged.",
+                "The backend could not be reached, or closed the connection. Nothing was charged.",
             ),
             FaultKind::BackendBroken => Self::new(
                 StatusCode::BAD_GATEWAY,
                 code,
-                "The backend's answer is broken",
-                "The backend's answer could not be read. Nothing was charged.",
+                "The backend's response is invalid",
+                "The backend's response is not valid HTTP. Nothing was charged.",
             ),
             FaultKind::BackendTimeout => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
@@ -362,8 +364,9 @@ impl From<&Fault> for Problem {
             FaultKind::StoreRefused | FaultKind::Internal => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 code,
-                "The gateway failed",
-                "This is our fault; the request id helps to find out why.",
+                "Internal error of the gateway",
+                "The error is in the gateway, not in the request. Report the id in `instance` to the \
+                 operator of this API.",
             ),
         }
     }
@@ -374,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quota_denial_reads_well() {
+    fn a_quota_denial_has_its_status_type_and_retry_after() {
         let problem = Problem::from(&Denial::QuotaExceeded { wait: Duration::from_millis(1_500) });
         let response = problem.response("req-1");
         assert_eq!(response.status(), 429);
@@ -386,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_was_not_kept_is_named_by_its_receipt() {
+    fn a_response_that_was_not_stored_is_named_by_its_receipt() {
         let usage = UsageId::from_bytes([1; 16]);
         let response = Problem::from(&Denial::IdempotencyAnswerNotKept(usage)).response("r");
         assert_eq!(response.status(), 409);

@@ -1,8 +1,8 @@
-//! What an organization's customer bought at Stripe, as far as it decides whether requests pass.
+//! What an organization's customer bought at Stripe, as far as it decides the entitlement.
 //!
-//! It is computed from all events and invoices of the customer and kept with the organization, so that
-//! the decision ([`crate::entitlement`]) needs no other data. Everything that depends on the time is an
-//! instant in here: no event has to arrive for a grace time or a subscription to end.
+//! It is computed from all events and invoices of the customer and stored with the organization, so
+//! that the decision ([`crate::entitlement`]) needs no other data. Everything that depends on the
+//! time is stored as an instant: a grace time or a subscription ends without any event.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::organization::SubscriptionStatus;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// The most subscriptions that are kept; a customer has one or two.
+/// The most subscriptions that are kept; a customer usually has one or two.
 pub const SUBSCRIPTIONS_MAX: usize = 20;
 
 /// What the customer of an organization bought.
@@ -18,12 +18,12 @@ pub const SUBSCRIPTIONS_MAX: usize = 20;
 pub struct Purchases {
     /// The customer at Stripe, `cus_…`.
     pub customer: String,
-    /// The subscriptions, the one created last first: all that have not ended, and of the ended ones
-    /// the one that says best why requests are refused.
+    /// The subscriptions, the one created last comes first: all that have not ended, and one ended
+    /// subscription, whose status best explains why requests are refused.
     pub subscriptions: Vec<PurchasedSubscription>,
     /// Whether a subscription of this customer was ever live.
     pub was_live: bool,
-    /// The same of the customers that the organization had before.
+    /// Whether a subscription of an earlier customer of the organization was ever live.
     #[serde(default)]
     pub was_live_before: bool,
 }
@@ -33,7 +33,7 @@ pub struct Purchases {
 pub struct PurchasedSubscription {
     /// `sub_…`.
     pub id: String,
-    /// Its status, as Stripe said last.
+    /// Its status, as last reported by Stripe.
     pub status: SubscriptionStatus,
     /// The plan that its price buys.
     pub plan: String,
@@ -41,20 +41,20 @@ pub struct PurchasedSubscription {
     pub quantity: u64,
     /// Its billing period.
     pub period: Period,
-    /// The months between two bills; `None` where it is billed by the day or week.
+    /// The months between two invoices; `None` where it is billed by the day or week.
     pub interval_months: Option<u32>,
     /// The instant that its billing periods are counted from.
     pub anchor: Option<Timestamp>,
     /// When it was created.
     pub created: Timestamp,
-    /// When it ends, if it is to end.
+    /// When it ends, if an end is set.
     pub cancel_at: Option<Timestamp>,
-    /// Since when its oldest open invoice is unpaid: its first failed attempt or, of an invoice that
-    /// was sent, its due date (which may lie ahead). The grace time starts here.
+    /// Since when its oldest open invoice is unpaid: the first failed payment or, for an invoice
+    /// that was sent, the due date (which may lie in the future). The grace time starts here.
     pub unpaid_since: Option<Timestamp>,
-    /// When the service began that it continues.
+    /// When the service that it continues began.
     pub started_at: Option<Timestamp>,
-    /// When it ended for good.
+    /// When it finally ended.
     pub ended_at: Option<Timestamp>,
 }
 
@@ -67,7 +67,7 @@ impl PurchasedSubscription {
 }
 
 impl Purchases {
-    /// From when to when usage is on the customer's bill, if anything was ever bought.
+    /// The time for which usage is on the customer's invoices, if anything was ever bought.
     #[must_use]
     pub fn service(&self) -> Option<Period> {
         let served = self.subscriptions.iter().filter(|bought| bought.has_served());
@@ -78,10 +78,10 @@ impl Purchases {
         })
     }
 
-    /// Puts them in order, and leaves out what decides nothing.
+    /// Sorts the subscriptions, and drops those that do not affect the entitlement.
     #[must_use]
     pub fn relevant(mut subscriptions: Vec<PurchasedSubscription>) -> Vec<PurchasedSubscription> {
-        // What may entitle comes before what cannot, so that the bound never drops it.
+        // Subscriptions that may entitle come first, so that the bound never drops one of them.
         subscriptions.sort_by(|a, b| {
             let place = |bought: &PurchasedSubscription| (bought.status.rank(), bought.created);
             place(b).cmp(&place(a)).then_with(|| b.id.cmp(&a.id))

@@ -15,11 +15,11 @@ pub enum QuotaPolicy {
     Block,
     /// Bill overage up to `cap_percent`, then deny.
     SoftCap,
-    /// Never deny, but for a spend cap.
+    /// Deny only at a spend cap.
     Allow,
 }
 
-/// What an organization changed of its plan's quota; `None` leaves the plan's.
+/// An organization's own quota settings; where one is `None`, the plan's setting applies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotaOverride {
@@ -37,8 +37,8 @@ pub struct QuotaOverride {
     pub spend_cap_micros: Option<MicroDollars>,
 }
 
-/// What an operator changes of a [`QuotaOverride`]; an absent field stays, `null` goes back to the
-/// plan's.
+/// An operator's change to a [`QuotaOverride`]: an absent field stays as it is, `null` restores the
+/// plan's setting.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotaPatch {
@@ -66,7 +66,7 @@ impl QuotaPatch {
     }
 }
 
-/// Tells an explicit `null` (clear) from an absent field (leave).
+/// Distinguishes an explicit `null` (clear) from an absent field (leave).
 pub(crate) fn explicit<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -93,7 +93,7 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// The plan's quota, bought `quantity` times, with the organization's own settings over it.
+    /// The plan's quota, bought `quantity` times; the organization's own settings override it.
     #[must_use]
     pub fn in_force(plan: &Plan, quantity: u64, own: &QuotaOverride) -> Self {
         let policy = match plan.overage_micros {
@@ -110,7 +110,7 @@ impl Quota {
         }
     }
 
-    /// Units after which requests are denied; `None` when nothing ever is.
+    /// Units after which requests are denied; `None` when none are denied.
     #[must_use]
     pub fn cap(&self) -> Option<u64> {
         let by_policy = match self.policy {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearer_of_two_caps_counts() {
+    fn the_lower_of_two_caps_counts() {
         assert_eq!(standard().cap(), Some(300_000));
         let spending = Quota { spend_cap_micros: Some(35_000_000), ..standard() };
         assert_eq!(spending.cap(), Some(260_000));

@@ -1,4 +1,4 @@
-//! Receipts: what a customer can look up of each metered answer.
+//! Receipts: the record of a charge that a customer can look up.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 pub struct Receipt {
     /// The number that `X-Usage-Receipt` carried.
     pub id: UsageId,
-    /// Who paid.
+    /// The organization that paid.
     pub organization_id: OrganizationId,
     /// Which key was used.
     pub key_id: KeyId,

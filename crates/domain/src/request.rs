@@ -4,11 +4,11 @@
 //! segments, backslashes, path parameters, encoded slashes and control characters. What remains is
 //! normalised once. A character that may stand in a path segment as it is (RFC 3986, section 3.3)
 //! stands there as it is: `%41` becomes `A`, and `%3A` becomes `:`. Every other one is encoded, in
-//! capitals. That text is what is matched and what is forwarded, so that two spellings of a path never
-//! lead to two routes.
+//! capitals. That text is what is matched and what is forwarded, so that two spellings of a path
+//! never lead to two routes.
 //!
-//! A plus sign is always encoded: some backends read a plain one as a space, and all of them read `%2B`
-//! as a plus sign.
+//! A plus sign is always encoded: some backends read a plain one as a space, and all of them read
+//! `%2B` as a plus sign.
 
 use std::borrow::Cow;
 

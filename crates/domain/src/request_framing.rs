@@ -1,7 +1,8 @@
-//! How the body of a request to a backend is delimited: stated anew from the body that is really sent.
+//! How the body of a request to a backend is delimited: stated anew from the body that is really
+//! sent.
 //!
-//! The length that a client stated does not describe the body any more once the gateway has read it into
-//! memory, limited it, or sends it in chunks.
+//! The length that a client stated does not describe the body any more once the gateway has read it
+//! into memory, limited it, or sends it in chunks.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};

@@ -1,4 +1,4 @@
-//! Usage: what was settled, and what the usage API shows of it.
+//! Usage: settlements, and the sums that the usage API shows.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::idempotency::{Claim, KeptAnswer};
 use crate::period::{Period, PeriodId};
 use crate::time::Timestamp;
 
-/// The width of a metering bucket: what is sealed, reported to Stripe and shown, in seconds.
+/// The width of a metering bucket in seconds: usage is sealed, reported to Stripe and shown by it.
 pub const BUCKET_SECS: i64 = 3_600;
 
-/// One metered request to be made durable: usage, audit row, idempotency record and outbox in one
-/// commit.
+/// The durable charge of one metered request. One commit writes usage, audit row, idempotency
+/// record and outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
     /// Its number; settling it again changes nothing.
     pub usage: UsageId,
-    /// Who pays.
+    /// The organization that pays.
     pub organization: OrganizationId,
     /// Which key was used.
     pub key: KeyId,
@@ -32,20 +32,20 @@ pub struct Settlement {
     pub node: NodeId,
     /// The request's id.
     pub request_id: Arc<str>,
-    /// The idempotency key that it ran under.
+    /// The claim of the request's idempotency key.
     pub claim: Option<Claim>,
-    /// The answer, to be kept with the claim; absent when it is too great or took too long.
+    /// The response, to be stored with the claim; absent when it is too large or took too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Arc<KeptAnswer>>,
     /// Its audit row.
     pub audit: AuditRecord,
 }
 
-/// What became of one settlement.
+/// The result of one settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settled {
-    /// It is in the ledger now; at this time, in this period.
+    /// It was committed to the ledger, at this time and in this period.
     Committed {
         /// The commit's time, monotone per organization.
         at: Timestamp,
@@ -54,26 +54,26 @@ pub enum Settled {
         /// The number of its node's lease, unless that had lapsed.
         lease: Option<u64>,
     },
-    /// It has been in the ledger since an earlier try, and this one changed nothing.
+    /// An earlier attempt had committed it; this attempt changed nothing.
     Repeated {
         /// The commit's time.
         at: Timestamp,
         /// The period it counts in.
         period: PeriodId,
     },
-    /// The reservation had lapsed and nothing was left: nothing was charged.
+    /// The reservation had lapsed and too few units were left: nothing was charged.
     Refused,
 }
 
 impl Settled {
-    /// Whether it is in the ledger, since now or before.
+    /// Whether the settlement is in the ledger, by this attempt or an earlier one.
     #[must_use]
     pub const fn counts(self) -> bool {
         matches!(self, Self::Committed { .. } | Self::Repeated { .. })
     }
 }
 
-/// How usage is summed up.
+/// How usage is grouped into sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grouping {
@@ -106,12 +106,12 @@ pub struct UsageBucket {
     pub requests: u64,
 }
 
-/// What a ledger answers about one period.
+/// A ledger's usage in one period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageSummary {
     /// The period.
     pub period: Period,
-    /// The terms that it had when units were last leased in it.
+    /// The terms under which units were last leased in it.
     #[serde(default)]
     pub terms: Option<FrozenTerms>,
     /// Units settled in it.

@@ -19,8 +19,8 @@ const KEY_CHARS: usize = 24;
 /// What a client's head asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// No WebSocket. A server may ignore every other `Upgrade` (RFC 9110, section 7.8), and the gateway
-    /// does: HTTP clients offer `h2c` or `TLS/1.2` with ordinary requests.
+    /// No WebSocket. A server may ignore every other `Upgrade` (RFC 9110, section 7.8), and the
+    /// gateway does: HTTP clients offer `h2c` or `TLS/1.2` with ordinary requests.
     Nothing,
     /// A WebSocket, by a whole handshake.
     WebSocket,
@@ -46,8 +46,8 @@ pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
-/// Whether a head that asks for a WebSocket is a whole handshake (RFC 6455, section 4.2.1) without a
-/// body: anything less could be read in two ways.
+/// Whether a head that asks for a WebSocket is a whole handshake (RFC 6455, section 4.2.1) without
+/// a body: anything less could be read in two ways.
 fn is_handshake(head: &Parts) -> bool {
     let only = |name: &HeaderName| {
         let mut values = head.headers.get_all(name).iter();

@@ -1,5 +1,6 @@
-//! The follower of a connection's requests, against the parser that the HTTP library uses: every head
-//! begins where that says, one whose body is framed twice is never passed, an ordinary one always.
+//! The follower of a connection's requests, against the parser that the HTTP library uses: every
+//! head begins where that says, one whose body is framed twice is never passed, an ordinary one
+//! always.
 //!
 //! The input's first byte is the size of the pieces that the others come in.
 

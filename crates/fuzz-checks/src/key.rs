@@ -49,7 +49,8 @@ fn token(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether a token is worth a look-up: visible, bounded, and with its checksum if it is one of ours.
+/// Whether a token is worth a look-up: visible, bounded, and with its checksum if it is one of
+/// ours.
 fn is_well_formed(token: &[u8]) -> bool {
     let visible = (1..=512).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
     visible

@@ -1,7 +1,7 @@
 //! What must hold for any bytes from outside, one module per parser.
 //!
-//! Each `check` panics when it does not. The fuzzer calls them (`fuzz/fuzz_targets`), and so does an
-//! ordinary test over the corpora, the findings of the past and thousands of mutations of both.
+//! Each `check` panics when it does not. The fuzzer calls them (`fuzz/fuzz_targets`), and so does
+//! an ordinary test over the corpora, the findings of the past and thousands of mutations of both.
 
 pub mod addresses;
 pub mod audit_head;

@@ -1,4 +1,5 @@
-//! `RateLimit` and `RateLimit-Policy`: whatever the numbers, RFC 9651 lists that read back the same.
+//! `RateLimit` and `RateLimit-Policy`: whatever the numbers, RFC 9651 lists that read back the
+//! same.
 
 use driftlock_domain::cell::{LimitsNow, QuotaState};
 use driftlock_domain::headers::write_limits;

@@ -12,7 +12,8 @@ pub fn check(bytes: &[u8]) {
     }
     let mut eight = [0; 8];
     bytes.iter().zip(&mut eight).for_each(|(from, to)| *to = *from);
-    // Stores and Stripe keep numbers, which may be any: those out of range are shown as the nearest.
+    // Stores and Stripe keep numbers, which may be any: those out of range are shown as the
+    // nearest.
     let at = Timestamp::from_micros(i64::from_le_bytes(eight));
     let shown = Timestamp::parse(&at.to_string()).expect("every instant has a text");
     same(shown);

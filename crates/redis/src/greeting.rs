@@ -48,8 +48,8 @@ impl fmt::Display for Greeting {
     }
 }
 
-/// Asks it: by `HELLO`, which needs no permission. Servers from before Redis 6 do not know that, and
-/// have no permissions.
+/// Asks it: by `HELLO`, which needs no permission. Servers from before Redis 6 do not know that,
+/// and have no permissions.
 pub(crate) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> {
     let answer = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
     match answer {

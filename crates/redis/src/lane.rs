@@ -1,8 +1,8 @@
 //! One core's connection: what requests ask over it, and what keeps it.
 //!
-//! Requests share it (their commands are pipelined), and wait a bounded time. The first that
-//! fails or waits longer gives the connection up for all: from then on nobody waits, until a new one
-//! has run the script within the same bound. An idle connection is probed, so that the gauge is right
+//! Requests share it (their commands are pipelined), and wait a bounded time. The first that fails
+//! or waits longer gives the connection up for all: from then on nobody waits, until a new one has
+//! run the script within the same bound. An idle connection is probed, so that the gauge is right
 //! without traffic. Only a core's very first requests wait for its first connection, so that a
 //! gateway that says it is ready counts with the fleet.
 
@@ -146,7 +146,8 @@ struct Signs {
     outages: watch::Receiver<u64>,
 }
 
-/// Connects, and connects again whenever the connection was given up, for as long as the lane lives.
+/// Connects, and connects again whenever the connection was given up, for as long as the lane
+/// lives.
 async fn keep(fleet: FleetRedis, lane: Weak<Inner>, mut signs: Signs) {
     let mut pause = RETRY_FIRST;
     while lane.strong_count() > 0 {

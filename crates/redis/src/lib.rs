@@ -1,9 +1,9 @@
 //! Rate limits of a fleet: Redis, or Valkey.
 //!
-//! A request's share of the key's and the organization's limit is taken by one script, of both or of
-//! neither, by Redis's clock and by the rule of `domain`'s buckets. Every wait is bounded, and when
-//! there is no answer the node's own limits stand alone ([`FleetLimits::take`] is `None`): a fleet
-//! without its Redis is limited by node, never not at all and never shut. Each core has one
+//! A request's share of the key's and the organization's limit is taken by one script, of both or
+//! of neither, by Redis's clock and by the rule of `domain`'s buckets. Every wait is bounded, and
+//! when there is no answer the node's own limits stand alone ([`FleetLimits::take`] is `None`): a
+//! fleet without its Redis is limited by node, never not at all and never shut. Each core has one
 //! connection, over which its requests are pipelined.
 //!
 //! [`FleetLimits::take`]: driftlock_gateway::ports::FleetLimits::take
@@ -46,7 +46,8 @@ pub struct Refused {
 
 impl FleetRedis {
     /// Connects once, to find out whether that is of any use. A server that is away is no error: it
-    /// is told in the log, and tried again for as long as the process lives. A request waits `answer_max` for an answer.
+    /// is told in the log, and tried again for as long as the process lives. A request waits
+    /// `answer_max` for an answer.
     ///
     /// # Errors
     /// [`Refused`]: wrong credentials, a user who may not run the script, a bare cluster's node, a

@@ -1,7 +1,7 @@
 //! The one script: both limits looked at, then taken from or not, in one round trip.
 //!
-//! Both names of a request carry the organization as their hash tag, so that a cluster keeps them in
-//! one slot.
+//! Both names of a request carry the organization as their hash tag, so that a cluster keeps them
+//! in one slot.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! Whether the server answers, as the whole process sees it: one gauge, and one line in the log when
-//! that changes.
+//! Whether the server answers, as the whole process sees it: one gauge, and one line in the log
+//! when that changes.
 //!
 //! Each core has a connection of its own. The first that fails says that the server is away, upon
-//! which every core makes a new one: an old one may be dead without having noticed. When all of them
-//! work again, the last one says that the server is back.
+//! which every core makes a new one: an old one may be dead without having noticed. When all of
+//! them work again, the last one says that the server is back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,7 +1,7 @@
 //! Where a project is, and the service's key to it.
 //!
-//! Two kinds of key exist: `sb_secret_…`, which goes into `apikey` alone, and the older service-role
-//! JWT, which goes into `Authorization` as well.
+//! Two kinds of key exist: `sb_secret_…`, which goes into `apikey` alone, and the older
+//! service-role JWT, which goes into `Authorization` as well.
 //! <https://supabase.com/docs/guides/api/api-keys>
 
 use std::fmt;

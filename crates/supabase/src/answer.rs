@@ -25,7 +25,8 @@ impl Failed {
     }
 }
 
-/// PostgREST's own form of an error. Its `details` and `hint` may quote values, so they are not read.
+/// PostgREST's own form of an error. Its `details` and `hint` may quote values, so they are not
+/// read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ErrorBody {

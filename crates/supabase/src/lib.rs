@@ -1,8 +1,9 @@
 //! A Supabase project as the store, by its REST API: every port is a function of
-//! `migrations/postgres`, called as `POST /rest/v1/rpc/<function>` over whatever client the host has.
+//! `migrations/postgres`, called as `POST /rest/v1/rpc/<function>` over whatever client the host
+//! has.
 //!
-//! The same functions serve a connection to the database (`driftlock-postgres`); which way was taken
-//! makes no difference to what is kept. It compiles to wasm.
+//! The same functions serve a connection to the database (`driftlock-postgres`); which way was
+//! taken makes no difference to what is kept. It compiles to wasm.
 
 mod access;
 mod answer;

@@ -1,5 +1,6 @@
-//! Which key an audit record revokes: whoever keeps a chain apart from the directory (a Durable Object)
-//! learns of it from the very row that was committed with the revocation, and refuses the key itself.
+//! Which key an audit record revokes: whoever keeps a chain apart from the directory (a Durable
+//! Object) learns of it from the very row that was committed with the revocation, and refuses the
+//! key itself.
 
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 //!
 //! The fleet's buckets have at least as much used up as this node's buckets, which count only the
 //! node's own requests. By copying the fleet's state, the cell denies what the fleet would deny
-//! without asking it; and when the fleet's store is unavailable, the cell continues from the fleet's
-//! last state. The state is dated at the time before the store was asked, so that the cell never
-//! denies a request that the fleet would allow.
+//! without asking it; and when the fleet's store is unavailable, the cell continues from the
+//! fleet's last state. The state is dated at the time before the store was asked, so that the cell
+//! never denies a request that the fleet would allow.
 
 use super::{Cell, Charge, LimitsNow};
 use crate::fleet::{FleetAnswer, Share, Verdict};

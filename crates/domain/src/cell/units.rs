@@ -4,10 +4,10 @@
 //! grant includes some settlements and not others. Lease requests and settlements are therefore
 //! numbered: a settlement under an earlier lease than the present one is included in the present
 //! lease's `used`, and the units kept for it are free. So after each grant, `available` is what the
-//! grantor reserves for this node, less what is held and what was settled since, and never more than
-//! that (I4). Where a number is missing (the lease had lapsed, a settlement was attempted twice, no
-//! grant arrived), the cell counts the units as taken and marks itself stale: it asks again before
-//! it denies for lack of units, and at its next renewal.
+//! grantor reserves for this node, less what is held and what was settled since, and never more
+//! than that (I4). Where a number is missing (the lease had lapsed, a settlement was attempted
+//! twice, no grant arrived), the cell counts the units as taken and marks itself stale: it asks
+//! again before it denies for lack of units, and at its next renewal.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ const WANT: u64 = 1_024;
 /// How long after it asked for its last lease a node reports the units left, although the lease
 /// ended. The number may be too high: other nodes may have used units since.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
-/// How long a cell waits after an unanswered request before it asks for numbers only to report them.
+/// How long a cell waits after an unanswered request before it asks for numbers only to report
+/// them.
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -58,7 +59,8 @@ struct Lease {
 impl Cell {
     /// The request that the renewal job sends to the grantor: `Some` when the lease ends before
     /// `before` and units are held or left, when the cell is stale, or when it could not report the
-    /// units left. A renewal keeps what is held and gives back idle units, unless the cell is stale.
+    /// units left. A renewal keeps what is held and gives back idle units, unless the cell is
+    /// stale.
     #[must_use]
     pub fn renewal(&self, before: Timestamp, now: Timestamp) -> Option<LeaseAsk> {
         let is_due = now >= self.units.asked_again;

@@ -32,8 +32,8 @@ impl Default for Cors {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Idempotency {
-    /// Headers in which a repetition may differ from the first request: they say who sends it and by
-    /// which way, not what is asked for. `x-forwarded-*` is every name that begins so.
+    /// Headers in which a repetition may differ from the first request: they say who sends it and
+    /// by which way, not what is asked for. `x-forwarded-*` is every name that begins so.
     pub ignored_headers: Vec<String>,
 }
 

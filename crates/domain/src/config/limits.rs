@@ -89,7 +89,8 @@ pub struct Limits {
     pub address_connections_max: u32,
     /// Addresses remembered; the least recent are forgotten beyond.
     pub addresses_max: usize,
-    /// Bytes of requests and answers that a process holds in memory until they are whole; beyond, 503.
+    /// Bytes of requests and answers that a process holds in memory until they are whole; beyond,
+    /// 503.
     pub buffered_bytes_max: u64,
     /// The same for an isolate of the Worker.
     pub isolate_buffered_bytes_max: u64,

@@ -32,9 +32,9 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Headers that are never about one connection, so that no `Connection` line may take them away: the
-/// gateway decides by them, and the other side has to see what the gateway decided by (RFC 9110,
-/// section 7.6.1).
+/// Headers that are never about one connection, so that no `Connection` line may take them away:
+/// the gateway decides by them, and the other side has to see what the gateway decided by (RFC
+/// 9110, section 7.6.1).
 const END_TO_END: [&str; 11] = [
     "authorization",
     "content-encoding",

@@ -63,8 +63,8 @@ pub struct Shown(String);
 impl ResponseFraming {
     /// Reads the head of an answer to a request with this method.
     ///
-    /// With `Transfer-Encoding` a `Content-Length` does not count. A length that is repeated, in one
-    /// line or several, is one length; different lengths are an error.
+    /// With `Transfer-Encoding` a `Content-Length` does not count. A length that is repeated, in
+    /// one line or several, is one length; different lengths are an error.
     ///
     /// # Errors
     /// [`MalformedResponse`]: the answer must not be passed on, nor be charged.
@@ -107,8 +107,8 @@ impl ResponseFraming {
     }
 }
 
-/// Whether a header delimits a message or steers its connection. Such a header is never kept with an
-/// answer, and no configuration may set it.
+/// Whether a header delimits a message or steers its connection. Such a header is never kept with
+/// an answer, and no configuration may set it.
 #[must_use]
 pub fn is_framing(name: &HeaderName) -> bool {
     matches!(

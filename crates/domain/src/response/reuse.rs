@@ -1,15 +1,14 @@
 //! Whether a backend's connection may carry another request after an answer.
 //!
-//! HTTP/1.1 matches answers to requests by their order alone. A byte that the backend sends beyond the
-//! end of an answer therefore becomes the start of the next answer on that connection, which may be
-//! another customer's.
-//! So a connection is used again only if the end of the answer was certain, nothing follows it, and no
-//! side said that it closes. After an answer that has no body whatever its head says (HEAD, 204, 304),
-//! some programs write one, in a second write. Such a connection rests first, and
-//! what arrives meanwhile ends it.
+//! HTTP/1.1 matches answers to requests by their order alone. A byte that the backend sends beyond
+//! the end of an answer therefore becomes the start of the next answer on that connection, which
+//! may be another customer's. So a connection is used again only if the end of the answer was
+//! certain, nothing follows it, and no side said that it closes. After an answer that has no body
+//! whatever its head says (HEAD, 204, 304), some programs write one, in a second write. Such a
+//! connection rests first, and what arrives meanwhile ends it.
 //!
-//! What no client of HTTP/1.1 can exclude: a byte that arrives later than [`REST`] after the answer's
-//! end, and after the next request was sent.
+//! What no client of HTTP/1.1 can exclude: a byte that arrives later than [`REST`] after the
+//! answer's end, and after the next request was sent.
 
 use std::time::Duration;
 
@@ -19,11 +18,12 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use super::framing::{BodyFraming, Clarity, ResponseFraming};
 
 /// How long a connection rests after an answer that may have something behind it. A second write of
-/// the same program follows the first within microseconds; this covers the network and a busy machine.
+/// the same program follows the first within microseconds; this covers the network and a busy
+/// machine.
 pub const REST: Duration = Duration::from_millis(10);
 
-/// How long every connection to a backend rests after each answer once the backend has sent bytes that
-/// belong to no answer.
+/// How long every connection to a backend rests after each answer once the backend has sent bytes
+/// that belong to no answer.
 pub const UNTRUSTED_FOR: Duration = Duration::from_secs(600);
 
 /// The longest start of stray bytes that [`is_stray`] looks at.
@@ -40,8 +40,8 @@ pub enum Reuse {
     Never,
 }
 
-/// What the head of an answer allows. That the answer ended exactly, that the request was sent whole
-/// and that nothing follows, the host knows by then.
+/// What the head of an answer allows. That the answer ended exactly, that the request was sent
+/// whole and that nothing follows, the host knows by then.
 #[must_use]
 pub fn reuse(method: &Method, version: Version, status: StatusCode, headers: &HeaderMap) -> Reuse {
     let Ok(framing) = ResponseFraming::of(method, status, headers) else { return Reuse::Never };
@@ -63,7 +63,8 @@ pub fn is_stray(bytes: &[u8]) -> bool {
     !start.is_empty() && start != b"HTTP/1.1 408" && start != b"HTTP/1.0 408"
 }
 
-/// RFC 9112, section 9.3: HTTP/1.1 stays open unless one says `close`, HTTP/1.0 closes unless one says
+/// RFC 9112, section 9.3: HTTP/1.1 stays open unless one says `close`, HTTP/1.0 closes unless one
+/// says
 /// `keep-alive`.
 fn stays_open(version: Version, headers: &HeaderMap) -> bool {
     let says = |option: &[u8]| {

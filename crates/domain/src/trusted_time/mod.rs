@@ -106,7 +106,8 @@ pub const fn confirmed_after(leap_micros: i64) -> Duration {
 }
 
 impl TrustedTime {
-    /// Begins at the wall clock's time. `last_commit` is the store's last commit, where it is known.
+    /// Begins at the wall clock's time. `last_commit` is the store's last commit, where it is
+    /// known.
     #[must_use]
     pub fn start(reading: Reading, last_commit: Option<Timestamp>) -> Self {
         let mut time = Self {
