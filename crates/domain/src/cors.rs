@@ -1,8 +1,9 @@
 //! Which web pages may call: the Fetch standard's CORS protocol
 //! (<https://fetch.spec.whatwg.org/#http-cors-protocol>), for an API whose callers present a key.
 //!
-//! Without allowed origins the gateway says nothing of CORS, and browsers let no page read an
-//! answer. Credentials in the standard's sense (cookies) are never allowed: keys are headers.
+//! Without allowed origins the gateway sends no CORS headers, and browsers let no page read a
+//! response. Credentials in the standard's sense (cookies) are never allowed: keys are sent in a
+//! header.
 
 use std::time::Duration;
 
@@ -15,14 +16,14 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::config;
 
-/// What pages may read of an answer beyond the few headers that they always may.
+/// Response headers that pages may read in addition to the few that they always may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, \
      Retry-After, X-Request-ID, X-Usage-Receipt, Idempotency-Replayed",
 );
 const VARIES: HeaderValue = HeaderValue::from_static("Origin");
 
-/// The rules, ready for use.
+/// The rules of the configuration, parsed.
 #[derive(Debug, Clone)]
 pub struct Cors {
     origins: Origins,
@@ -41,7 +42,7 @@ enum Origins {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OriginNotAllowed;
 
-/// What a page asks before it sends the request itself.
+/// A preflight: the browser asks whether the page may send a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preflight;
 
@@ -62,7 +63,8 @@ impl Cors {
         Self { origins, headers, max_age: Duration::from_secs(config.max_age_secs) }
     }
 
-    /// The origin to be answered, if the request names one and there are rules.
+    /// The value of `Access-Control-Allow-Origin`, if the request names an origin and there are
+    /// rules.
     ///
     /// # Errors
     /// [`OriginNotAllowed`].
@@ -76,7 +78,7 @@ impl Cors {
         }
     }
 
-    /// Whether a request is a preflight of a page whose origin is known.
+    /// Whether a request is a preflight of a page with an allowed origin.
     #[must_use]
     pub fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<Preflight> {
         let asks = method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
@@ -84,7 +86,7 @@ impl Cors {
         known.then_some(Preflight)
     }
 
-    /// The answer to a preflight, for a path that takes these methods.
+    /// Writes the response headers of a preflight, for a path that supports these methods.
     pub fn answer_preflight(&self, headers: &mut HeaderMap, methods: &[Method]) {
         let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         if let Ok(names) = HeaderValue::try_from(names) {
@@ -94,10 +96,10 @@ impl Cors {
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(self.max_age.as_secs()));
     }
 
-    /// Lets the page of this origin read the answer.
+    /// Lets the page of this origin read the response.
     pub fn allow(&self, headers: &mut HeaderMap, origin: HeaderValue) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        // A backend may have listed more.
+        // Appended, since the backend may have listed its own headers.
         headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         if matches!(self.origins, Origins::Listed(_)) {
             headers.append(VARY, VARIES);
@@ -105,7 +107,7 @@ impl Cors {
     }
 }
 
-/// Whether a text is an origin: scheme, host, and a port that is not the scheme's own.
+/// Whether a text is an origin: scheme, host, and optionally a port; or `*`.
 #[must_use]
 pub fn is_origin(text: &str) -> bool {
     if text == "*" {
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn without_rules_nothing_is_said() {
+    fn without_rules_there_are_no_cors_headers() {
         assert_eq!(rules(&[]).origin(&from("https://a.example")), Ok(None));
         let mut preflight = from("https://a.example");
         preflight.insert(ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("POST"));

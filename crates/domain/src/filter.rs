@@ -1,7 +1,7 @@
-//! What is refused before anything else: heads that HTTP parsers could read differently, and heads
-//! beyond our bounds. No I/O, and nothing is remembered.
+//! The request filter, which runs before everything else: it refuses heads that HTTP parsers could
+//! read differently, and heads beyond the configured bounds. It has no I/O and no state.
 //!
-//! The host's own parser has seen the bytes before; these rules hold for what it lets through.
+//! The host's parser reads the bytes first; these rules apply to the heads that it accepts.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::request::Parts;
@@ -29,34 +29,34 @@ pub enum Malformed {
     /// Not HTTP/1.1, as far as the host's parser is concerned.
     #[error("the head is not well-formed HTTP/1.1 (RFC 9112)")]
     Syntax,
-    /// A character that has no place in a target.
+    /// A character that is not allowed in a target.
     #[error("the target has a character that is not allowed there")]
     TargetCharacter,
-    /// A `#` in the target: what follows it is never sent, so that readers of it disagree.
-    #[error("the target has a #; a fragment is not sent, and a literal # is %23")]
+    /// A `#` in the target: clients must not send a fragment, and parsers read one differently.
+    #[error("the target has a #; a client does not send a fragment, and a literal # is %23")]
     Fragment,
-    /// `Connection` names a header that is meant for the whole way.
+    /// `Connection` names an end-to-end header.
     #[error("Connection names {0}, which is meant for the backend and not for this connection")]
     Connection(&'static str),
     /// CONNECT or TRACE.
-    #[error("this gateway neither tunnels nor traces")]
+    #[error("the methods CONNECT and TRACE are not supported")]
     Method,
     /// No `Host`, or several.
-    #[error("there has to be exactly one Host header")]
+    #[error("exactly one Host header is needed")]
     Host,
-    /// Anything but one `chunked`, or beside `Content-Length`, or on HTTP/1.0.
-    #[error("Transfer-Encoding has to be `chunked`, alone, on HTTP/1.1")]
+    /// Other than one `chunked`, or together with `Content-Length`, or on HTTP/1.0.
+    #[error("Transfer-Encoding has to be `chunked`, without Content-Length, on HTTP/1.1")]
     TransferEncoding,
-    /// Several header lines say how long the body is.
-    #[error("there has to be one Content-Length or one Transfer-Encoding, not both, and not twice")]
+    /// Several header lines state the body's length.
+    #[error("one Content-Length or one Transfer-Encoding is allowed, not both, and not twice")]
     Ambiguous,
     /// Not one decimal number.
     #[error("Content-Length has to be one decimal number")]
     ContentLength,
-    /// A WebSocket is asked for by something less than a handshake, on a route that has them.
+    /// An incomplete WebSocket handshake, on a route that allows WebSockets.
     #[error(
-        "this is no whole WebSocket handshake (RFC 6455, section 4.2.1): GET, without a body, with \
-         Connection: Upgrade, Upgrade: websocket, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key"
+        "the WebSocket handshake is incomplete (RFC 6455, section 4.2.1): it needs GET, no body, \
+         Connection: Upgrade, Upgrade: websocket, Sec-WebSocket-Version: 13 and Sec-WebSocket-Key"
     )]
     Handshake,
 }
@@ -64,7 +64,7 @@ pub enum Malformed {
 /// Checks a request's head.
 ///
 /// # Errors
-/// [`Malformed`] names the first rule broken.
+/// [`Malformed`] names the first rule that is violated.
 pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
     check_bounds(head, filter)?;
     check_target(head)?;
@@ -73,7 +73,7 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
         return Err(Malformed::Host);
     }
     check_framing(&head.headers, head.version)?;
-    // What it decides by here, the backend has to see.
+    // The backend has to see every header that the gateway decides by.
     if let Some(name) = misnamed_by_connection(&head.headers) {
         return Err(Malformed::Connection(name));
     }
@@ -84,7 +84,7 @@ pub fn check_head(head: &Parts, filter: &Filter) -> Result<(), Malformed> {
     }
 }
 
-/// Whether any `User-Agent` line holds one of these texts, which are in small letters.
+/// Whether any `User-Agent` line contains one of these texts, which are in lower case.
 #[must_use]
 pub fn is_refused_agent(headers: &HeaderMap, refused: &[String]) -> bool {
     if refused.is_empty() {
@@ -96,8 +96,8 @@ pub fn is_refused_agent(headers: &HeaderMap, refused: &[String]) -> bool {
     })
 }
 
-/// Whether a request's body, if it has one, is of one of these types: `application/json` or
-/// `text/*`, in small letters. Parameters such as `charset` do not count.
+/// Whether a request's body, if it has one, has one of these content types, such as
+/// `application/json` or `text/*`, in lower case. Parameters such as `charset` are ignored.
 #[must_use]
 pub fn is_accepted_type(headers: &HeaderMap, accepted: &[String]) -> bool {
     let bodiless = !headers.contains_key(TRANSFER_ENCODING)
@@ -115,7 +115,7 @@ pub fn is_accepted_type(headers: &HeaderMap, accepted: &[String]) -> bool {
     })
 }
 
-/// Whether a text is a content type, or all of one kind.
+/// Whether a text is a content type, or a range such as `text/*`.
 #[must_use]
 pub fn is_media_range(text: &str) -> bool {
     let token = |part: &str| {
@@ -232,12 +232,12 @@ mod tests {
         assert_eq!(verdict(|b| b.method("TRACE")), Err(Malformed::Method));
         assert_eq!(verdict(|b| b.method("CONNECT").uri("a:80")), Err(Malformed::Method));
         for other in ["h2c", "TLS/1.2", "websocket"] {
-            assert_eq!(verdict(|b| b.header("upgrade", other)), Ok(()), "{other}: a route decides");
+            assert_eq!(verdict(|b| b.header("upgrade", other)), Ok(()), "{other}: allowed here");
         }
     }
 
     #[test]
-    fn connection_names_nothing_that_is_decided_by() {
+    fn connection_may_not_name_a_header_that_the_gateway_decides_by() {
         for named in
             ["content-type", "close, Authorization", "keep-alive,\tHOST", "Idempotency-Key"]
         {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn user_agents_by_what_they_hold() {
+    fn user_agents_are_refused_by_a_text_that_they_contain() {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, http::HeaderValue::from_static("SQLMap/1.7"));
         assert!(is_refused_agent(&headers, &["sqlmap".to_owned()]));

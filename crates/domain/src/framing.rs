@@ -1,59 +1,59 @@
-//! Follows the requests of one HTTP/1.1 connection through its bytes, before the host's HTTP
-//! library mends them: a second header line that frames the body (`Content-Length`,
-//! `Transfer-Encoding`) is what request smuggling is made of (RFC 9112, section 6.3), and the
-//! library takes one and drops the other without a word.
+//! Parses the framing of all requests of one HTTP/1.1 connection from its bytes, before the host's
+//! HTTP library repairs them. A second header line that frames the body (`Content-Length`,
+//! `Transfer-Encoding`) allows request smuggling (RFC 9112, section 6.3), and the library uses one
+//! line and silently drops the other.
 //!
-//! Bodies are followed by the one framing that they have, so that every head is looked at, whatever
-//! it came in one piece with. Invariant: a head is only passed while the library and this agree
-//! where it begins; what cannot be followed ends the connection's requests. Of the bytes it keeps
-//! nothing but the start of a line that came in pieces.
+//! The parser skips each body by its framing, so that it finds every head, wherever one begins in
+//! the received pieces. Invariant: a head is only accepted while the library and this parser agree
+//! where it begins; after bytes that cannot be parsed, no request of the connection is accepted.
+//! The parser buffers only the start of a line that arrived in pieces.
 
-/// Why a head is refused by its bytes. As an extension of a request's head it tells the filter what
-/// the HTTP library does not.
+/// Why a head is refused by its bytes. It is set as an extension of the request, since the HTTP
+/// library does not report it to the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedHead {
     /// The body is framed more than once, or the head is not where it has to be.
     Ambiguous,
-    /// There is a `#` in the request line: the library drops the rest of the target.
+    /// The request line contains a `#`: the library drops the rest of the target.
     Fragment,
 }
 
-/// As much of a request that is answered already is read and dropped, in bytes, so that the client
-/// gets to read the answer.
+/// The most bytes of a request that are read and dropped after its response was sent, so that the
+/// client can read the response.
 pub const UNWANTED_BYTES_MAX: u64 = 256 << 10;
 
-/// What becomes of a connection whose request is answered before all of its body came.
+/// What happens to a connection whose request was answered before all of its body arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterAnswer {
-    /// The rest of the body is read and dropped, then the next request.
-    GoesOn,
-    /// The answer is the last one, and says so (RFC 9112, section 9.6).
+    /// The gateway reads and drops the rest of the body, then reads the next request.
+    Continues,
+    /// The gateway closes the connection, and the response says so (RFC 9112, section 9.6).
     Closes,
 }
 
-/// What becomes of a connection whose request is answered before its body came, of which at least
-/// so many bytes are to come.
+/// What happens to a connection whose request was answered while at least `to_come` bytes of its
+/// body are missing.
 #[must_use]
 pub const fn after_answer(to_come: u64) -> AfterAnswer {
-    if to_come > UNWANTED_BYTES_MAX { AfterAnswer::Closes } else { AfterAnswer::GoesOn }
+    if to_come > UNWANTED_BYTES_MAX { AfterAnswer::Closes } else { AfterAnswer::Continues }
 }
 
-/// The longest name looked for, and its colon; a length and some space fits, too.
+/// Room for the longest name that is searched, with its colon, and for a length with some spaces.
 const TEXT_MAX: usize = 24;
 
 /// The state between two pieces of a connection.
 #[derive(Debug, Clone)]
 pub struct Framing {
     place: Place,
-    /// The start of the line or value that `place` is about.
+    /// The start of the line or value that is being read at `place`.
     text: [u8; TEXT_MAX],
     held: usize,
     body: Body,
     framings: u8,
-    /// Heads that came to their end.
+    /// Heads that are complete in the bytes so far.
     complete: u64,
-    /// Heads that the host's library has told of.
-    told: u64,
+    /// Heads that the host's library has reported.
+    reported: u64,
     /// Whether the request line of this head has a `#`.
     has_fragment: bool,
     /// Why the last head is refused.
@@ -62,11 +62,11 @@ pub struct Framing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Before a head's first line; empty lines there count for nothing.
+    /// Before a head's first line; empty lines are ignored there.
     Between,
     /// In a head's first line.
     RequestLine,
-    /// In a line of the head that may be one of those looked for.
+    /// In a line of the head that may have one of the searched names.
     Name,
     /// In the value of `Content-Length`.
     Length,
@@ -74,19 +74,19 @@ enum Place {
     Coding,
     /// In another line of the head.
     Line,
-    /// In a body, with so many bytes left.
+    /// In a body, with this many bytes left.
     Body(u64),
-    /// In a chunk's size: what it is so far, if it has begun.
+    /// In a chunk's size: its value so far, if it has begun.
     Size(Option<u64>),
-    /// After a chunk's size, before its line's end.
+    /// After a chunk's size, before the end of its line.
     SizeRest(u64),
-    /// In a chunk.
+    /// In a chunk, with this many bytes left.
     Chunk(u64),
-    /// Between a chunk and the next one's size.
+    /// Between a chunk and the next chunk's size.
     ChunkEnd,
     /// In a line of the trailer: whether it is empty so far.
     Trailer(Empty),
-    /// Where nothing is known any more.
+    /// The framing is unknown: the rest of the connection cannot be parsed.
     Lost,
 }
 
@@ -101,7 +101,7 @@ enum Body {
     None,
     Sized(u64),
     Chunked,
-    /// Framed by something that is neither.
+    /// Framed by an invalid length or an unknown coding.
     Odd,
 }
 
@@ -114,7 +114,7 @@ impl Default for Framing {
             body: Body::None,
             framings: 0,
             complete: 0,
-            told: 0,
+            reported: 0,
             has_fragment: false,
             refused: None,
         }
@@ -154,15 +154,15 @@ impl Framing {
         }
     }
 
-    /// The host's library has read another head.
+    /// Notes that the host's library has reported another head.
     ///
     /// # Errors
-    /// [`RefusedHead`], after which the connection has to end.
+    /// [`RefusedHead`], after which the connection has to be closed.
     pub fn head_read(&mut self) -> Result<(), RefusedHead> {
-        self.told += 1;
+        self.reported += 1;
         match self.refused {
-            Some(refused) if self.told == self.complete => Err(refused),
-            _ if self.told > self.complete => Err(RefusedHead::Ambiguous),
+            Some(refused) if self.reported == self.complete => Err(refused),
+            _ if self.reported > self.complete => Err(RefusedHead::Ambiguous),
             Some(_) | None => Ok(()),
         }
     }
@@ -176,14 +176,14 @@ impl Framing {
         )
     }
 
-    /// Whether the bytes so far end where a request ends, and the host's library knows of all of
-    /// them.
+    /// Whether the bytes so far end where a request ends, and the host's library has reported all
+    /// requests.
     #[must_use]
     pub const fn is_between_requests(&self) -> bool {
-        matches!(self.place, Place::Between) && self.complete == self.told
+        matches!(self.place, Place::Between) && self.complete == self.reported
     }
 
-    /// Whether a head has begun that the host's library has not told of.
+    /// Whether a head has begun that the host's library has not reported yet.
     #[must_use]
     pub const fn is_head_under_way(&self) -> bool {
         match self.place {
@@ -195,11 +195,12 @@ impl Framing {
             | Place::Chunk(_)
             | Place::ChunkEnd
             | Place::Trailer(_)
-            | Place::Lost => self.complete > self.told,
+            | Place::Lost => self.complete > self.reported,
         }
     }
 
-    /// Takes as much as there is of `left` bytes; `then` comes after the last of them.
+    /// Skips up to `left` bytes of the `there` bytes that arrived; after the last one, the place is
+    /// `then`.
     fn skip(&mut self, left: u64, there: usize, on: fn(u64) -> Place, then: Place) -> usize {
         let taken = usize::try_from(left).unwrap_or(there).min(there);
         let left = left - taken as u64;
@@ -220,14 +221,14 @@ impl Framing {
             (Place::Length | Place::Coding, b'\n') => self.end_of_value(),
             (Place::Length | Place::Coding, _) => self.value(byte),
             (Place::Size(size), _) => self.size(size, byte),
-            // The empty line that ends a trailer, a chunk's end, or what counts for nothing.
+            // The CR of an empty line: the end of a trailer or chunk, or an ignored line.
             (_, b'\r') if self.held == 0 => self.held = 1,
             (Place::Between | Place::Trailer(_), b'\n') => {
                 (self.place, self.held) = (Place::Between, 0);
             }
             (Place::ChunkEnd, b'\n') => (self.place, self.held) = (Place::Size(None), 0),
             (Place::Between, _) if self.held == 0 => {
-                // Its first byte belongs to a method, or the head is none.
+                // The first byte of a request line.
                 (self.place, self.body, self.framings) = (Place::RequestLine, Body::None, 0);
                 self.has_fragment = byte == b'#';
             }
@@ -277,7 +278,7 @@ impl Framing {
         (self.place, self.held) = (Place::Name, 0);
     }
 
-    /// A line's end where a name may begin: the head's end, if there is nothing else in the line.
+    /// Handles the end of a line in which no searched name was found: an empty line ends the head.
     fn end_of_line(&mut self) {
         let is_empty = matches!(self.text[..self.held], [] | [b'\r']);
         self.held = 0;
@@ -317,7 +318,7 @@ fn after_size(size: u64) -> Place {
     if size == 0 { Place::Trailer(Empty::Yes) } else { Place::Chunk(size) }
 }
 
-/// A number of nothing but digits.
+/// A number that consists of digits only.
 fn decimal(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -327,7 +328,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// What becomes of so many heads, in pieces of this size.
+    /// Whether each of N heads is accepted, when the bytes arrive in pieces of this size.
     fn verdicts<const N: usize>(bytes: &str, piece: usize) -> [bool; N] {
         let mut framing = Framing::default();
         bytes.as_bytes().chunks(piece).for_each(|bytes| framing.feed(bytes));
@@ -337,7 +338,7 @@ mod tests {
     const PIECES: [usize; 5] = [1, 2, 3, 7, 4_096];
 
     #[test]
-    fn a_second_framing_is_found_however_it_comes() {
+    fn a_second_framing_is_found_in_pieces_of_any_size() {
         for lines in [
             "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
             "transfer-encoding: chunked\r\nX: y\r\nCONTENT-LENGTH:4\r\n",
@@ -355,17 +356,17 @@ mod tests {
     }
 
     #[test]
-    fn one_framing_is_none_too_many() {
+    fn a_single_framing_is_accepted() {
         let head = "POST /content-length: HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n\
                     X-Content-Length: 3\r\nContent-Length-Hint: 4\r\nTE: trailers\r\n\
                     Content-Length: 38\r\n\r\nContent-Length: 4\r\nContent-Length: 4\r\n";
         for piece in PIECES {
-            assert_eq!(verdicts(head, piece), [true, false], "what stands in a body is no header");
+            assert_eq!(verdicts(head, piece), [true, false], "a line of a body is not a header");
         }
     }
 
     #[test]
-    fn heads_are_looked_at_wherever_they_begin() {
+    fn heads_are_found_wherever_they_begin() {
         let twice = "POST /b HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx";
         for first in [
             "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_the_last() {
+    fn after_a_framing_that_cannot_be_parsed_no_head_is_accepted() {
         for lines in [
             "Content-Length: +4\r\n",
             "Content-Length: \r\n",
@@ -402,9 +403,9 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_goes_on_after_a_body_that_is_soon_read() {
-        assert_eq!(after_answer(0), AfterAnswer::GoesOn);
-        assert_eq!(after_answer(UNWANTED_BYTES_MAX), AfterAnswer::GoesOn);
+    fn a_connection_continues_after_a_short_rest_of_a_body() {
+        assert_eq!(after_answer(0), AfterAnswer::Continues);
+        assert_eq!(after_answer(UNWANTED_BYTES_MAX), AfterAnswer::Continues);
         assert_eq!(after_answer(UNWANTED_BYTES_MAX + 1), AfterAnswer::Closes);
     }
 
@@ -416,15 +417,15 @@ mod tests {
                 let mut framing = Framing::default();
                 let bytes = format!("{first}\r\n{line}\r\nHost: a\r\n\r\n{first}");
                 bytes.as_bytes().chunks(piece).for_each(|bytes| framing.feed(bytes));
-                assert_eq!(framing.head_read(), Ok(()), "a # elsewhere is none of a target");
+                assert_eq!(framing.head_read(), Ok(()), "the # is not in the target");
                 assert_eq!(framing.head_read(), Err(RefusedHead::Fragment), "{line}, {piece}");
-                assert_eq!(framing.head_read(), Err(RefusedHead::Ambiguous), "what follows it");
+                assert_eq!(framing.head_read(), Err(RefusedHead::Ambiguous), "the next head");
             }
         }
     }
 
     #[test]
-    fn a_body_is_no_head_under_way() {
+    fn a_body_is_not_a_head_in_progress() {
         let mut framing = Framing::default();
         for (bytes, under_way) in
             [("\r\n", false), ("POST / HT", true), ("TP/1.1\r\nContent-Length: 4\r\n\r\n", true)]

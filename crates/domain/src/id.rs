@@ -1,7 +1,7 @@
-//! Typed identifiers: a prefix that names the kind, a UUIDv7 inside.
+//! Typed identifiers: a UUIDv7 with a prefix that names the kind.
 //!
-//! An id is 16 bytes and `Copy`; text is made only at the edge. Parsing also takes a plain UUID,
-//! since rows that a Supabase project already has carry those.
+//! An id is 16 bytes and `Copy`; text is made only for input and output. Parsing also accepts a
+//! plain UUID, since the existing rows of a Supabase project have those.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::text::Text;
 use crate::time::Timestamp;
 
-/// As long as an id's text gets.
+/// The greatest length of an id's text.
 pub const ID_CHARS_MAX: usize = 40;
 
 /// Text that is no id of the wanted kind.
@@ -22,7 +22,7 @@ pub struct MalformedId {
     prefix: &'static str,
 }
 
-/// A UUIDv7 (RFC 9562, section 5.7) of this instant and this entropy.
+/// A UUIDv7 (RFC 9562, section 5.7) from this instant and this entropy.
 #[must_use]
 pub fn uuid_v7(now: Timestamp, entropy: [u8; 10]) -> Uuid {
     let millis = u64::try_from(now.micros() / 1_000).unwrap_or(0);
@@ -45,7 +45,7 @@ macro_rules! typed_id {
                 Self(uuid)
             }
 
-            /// A new id of this instant and this entropy.
+            /// A new id from this instant and this entropy.
             #[must_use]
             pub fn make(now: Timestamp, entropy: [u8; 10]) -> Self {
                 Self(uuid_v7(now, entropy))
@@ -72,7 +72,7 @@ macro_rules! typed_id {
                 self.0.as_bytes()
             }
 
-            /// Reads the 16 bytes that stores keep.
+            /// An id from the 16 bytes that stores keep.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
@@ -116,7 +116,7 @@ macro_rules! typed_id {
 }
 
 typed_id!(
-    /// An organization: who pays, whose quota is pooled.
+    /// An organization, which pays and owns the quota.
     OrganizationId, "org_"
 );
 typed_id!(
@@ -124,7 +124,7 @@ typed_id!(
     KeyId, "key_"
 );
 typed_id!(
-    /// One metered unit of work: the receipt's number, and what makes a settlement idempotent.
+    /// A metered request: the number of its receipt, by which its settlement is idempotent.
     UsageId, "use_"
 );
 typed_id!(

@@ -1,8 +1,8 @@
 //! API keys: their form, their hash, and what a key's record allows.
 //!
-//! A key is `dlk_`, 30 base62 characters of entropy, and 6 of CRC-32 over those 30: a mistyped one
-//! is refused without a look-up. Keys of any other form are looked up too, so that those an
-//! operator already issued keep working. Stores know the SHA-256 alone; the secret is shown once.
+//! A key is `dlk_`, 30 base62 characters of entropy, and 6 of CRC-32 over those 30: a mistyped key
+//! is refused without a look-up. Keys of any other form are looked up, too, so that keys issued
+//! before this gateway keep working. Stores keep only the SHA-256; the secret is shown once.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,16 +17,16 @@ use crate::address;
 use crate::id::{KeyId, OrganizationId};
 use crate::time::Timestamp;
 
-/// What every key made here begins with.
+/// The beginning of every key that the gateway creates.
 pub const KEY_PREFIX: &str = "dlk_";
-/// How much of a key is kept to recognize it by, in characters.
+/// How many characters of a key are stored, so that people can recognize it.
 pub const SHOWN_CHARS: usize = 12;
 const RANDOM_CHARS: usize = 30;
 const CHECKSUM_CHARS: usize = 6;
 const PRESENTED_CHARS_MAX: usize = 512;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// SHA-256 of a key: all that a store knows of it.
+/// SHA-256 of a key. Stores keep it instead of the key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(pub [u8; 32]);
 
@@ -37,7 +37,7 @@ impl KeyHash {
         hex::encode(self.0)
     }
 
-    /// Reads 64 hex digits.
+    /// Parses 64 hex digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
@@ -52,7 +52,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// A key as its owner has it. It has no `Display`, and its `Debug` tells nothing.
+/// A key in full, as its owner has it. It has no `Display`, and its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeySecret(String);
 
@@ -71,19 +71,19 @@ impl ApiKeySecret {
         Self(text)
     }
 
-    /// The key itself, for the one answer that shows it.
+    /// The key itself, for the one response that shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What stores keep.
+    /// The hash that stores keep.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash(Sha256::digest(self.0.as_bytes()).into())
     }
 
-    /// The first characters, by which its owner recognizes it.
+    /// The first characters, by which people recognize the key.
     #[must_use]
     pub fn shown(&self) -> &str {
         self.0.get(..SHOWN_CHARS).unwrap_or_default()
@@ -108,22 +108,22 @@ pub enum MalformedKey {
     /// Not a token, or longer than any key.
     #[error("the key is not a token of 1 to 512 visible characters")]
     Form,
-    /// A key of ours with a wrong checksum: mistyped, or cut off.
+    /// A key that begins with `dlk_` and has a wrong checksum: mistyped, or cut off.
     #[error("the key's checksum is wrong")]
     Checksum,
 }
 
-/// A key as a request presented it: only its hash is kept.
+/// A key that a request presented: only its hash is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PresentedKey {
     hash: KeyHash,
 }
 
 impl PresentedKey {
-    /// Reads `Authorization: Bearer KEY` (RFC 6750, section 2.1).
+    /// Parses `Authorization: Bearer KEY` (RFC 6750, section 2.1).
     ///
     /// # Errors
-    /// [`MalformedKey`] when there is none that could be valid.
+    /// [`MalformedKey`] when there is no key that could be valid.
     pub fn parse(headers: &HeaderMap) -> Result<Self, MalformedKey> {
         let token = bearer(headers)?;
         if let Some(body) = token.strip_prefix(KEY_PREFIX.as_bytes()) {
@@ -136,7 +136,7 @@ impl PresentedKey {
         Ok(Self { hash: KeyHash(Sha256::digest(token).into()) })
     }
 
-    /// What to look up.
+    /// The hash to look up.
     #[must_use]
     pub const fn hash(&self) -> KeyHash {
         self.hash
@@ -172,26 +172,26 @@ pub fn bearer(headers: &HeaderMap) -> Result<&[u8], MalformedKey> {
 pub struct KeyRecord {
     /// Its id.
     pub id: KeyId,
-    /// Whose it is.
+    /// The organization that owns it.
     #[serde(rename = "organization_id")]
     pub organization: OrganizationId,
-    /// What people call it; 1 to 200 characters.
+    /// A name for people; 1 to 200 characters.
     pub name: String,
     /// The first characters of the secret.
     pub prefix: String,
-    /// What it may do; `*` is everything.
+    /// The scopes that it has; `*` stands for all.
     pub scopes: Vec<String>,
-    /// Its own limit; else its plan's.
+    /// Its requests per minute; without a value, its plan's limit applies.
     pub requests_per_minute: Option<u32>,
-    /// Addresses that it may be used from; any, when empty.
+    /// Addresses from which it may be used; any, when empty.
     pub ip_allow: Vec<IpNet>,
-    /// From when on it is refused.
+    /// When it expires: from then on it is refused.
     pub expires_at: Option<Timestamp>,
-    /// From when on it is refused, by an operator's will; a rotation sets it in the future.
+    /// When it is revoked: from then on it is refused. A rotation sets a time in the future.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last used, give or take a minute.
+    /// When it was last used, to about a minute.
     pub last_used_at: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
@@ -226,10 +226,10 @@ impl KeyDenial {
 }
 
 impl KeyRecord {
-    /// Whether the key may be used now, from there, for that.
+    /// Whether the key may be used now, from this address, for this scope.
     ///
     /// # Errors
-    /// [`KeyDenial`], the gravest first.
+    /// [`KeyDenial`]: revocation before expiry, then the address, then the scope.
     pub fn check(&self, now: Timestamp, ip: IpAddr, scope: Option<&str>) -> Result<(), KeyDenial> {
         if self.revoked_at.is_some_and(|at| at <= now) {
             return Err(KeyDenial::Revoked);
@@ -250,7 +250,7 @@ impl KeyRecord {
     }
 }
 
-/// Divides a big-endian number by 62 in place; the remainder.
+/// Divides a big-endian number by 62 in place and returns the remainder.
 fn divide_by_62(digits: &mut [u8; 32]) -> u8 {
     let mut rest = 0_u16;
     for digit in digits {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn checksums_keep_their_places() {
+    fn checksums_have_leading_zeros() {
         assert_eq!(checksum(b"000000000000000000000000000000").len(), 6);
         assert_eq!(&checksum(b""), b"000000", "CRC-32 of nothing is 0");
         // The check value of CRC-32 is 0xCBF43926 (3421780262).
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_apart() {
+    fn each_malformed_key_has_its_error() {
         let key = ApiKeySecret::mint([7; 32]);
         let mut mistyped = key.expose().to_owned();
         mistyped.replace_range(10..11, if &mistyped[10..11] == "a" { "b" } else { "a" });

@@ -1,5 +1,5 @@
-//! How many log lines of one kind are written: a few in a window of time, and then how many more
-//! there were. A store that is away must not write a line for every request.
+//! Limits the log lines of one kind: a few per window of time, then one line with the number of
+//! suppressed ones. Otherwise an unavailable store would cause a line for every request.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,28 +7,29 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Lines of one kind that are written in a window.
+/// The most lines of one kind that are written in a window.
 pub const LINES_MAX: u32 = 10;
 /// A window's length.
 pub const WINDOW: Duration = Duration::from_secs(10);
-/// Kinds that are known at once; beyond, those whose window is over are forgotten.
+/// The most kinds that are counted; beyond, kinds are dropped whose window is over and had no
+/// suppressed lines. If none can be dropped, lines of further kinds are not limited.
 const KINDS_MAX: usize = 1_024;
 
-/// What becomes of a line.
+/// Whether a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is written.
+    /// Write it.
     Write,
-    /// It is counted only.
+    /// Only count it.
     Suppress,
 }
 
-/// Lines that were counted only.
+/// The suppressed lines of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suppressed {
-    /// The message of the first of them.
+    /// The message of the first suppressed line.
     pub message: String,
-    /// How many there were.
+    /// How many lines were suppressed.
     pub lines: u64,
 }
 
@@ -47,8 +48,8 @@ struct Window {
 }
 
 impl LogLimiter {
-    /// Decides over a line of this kind; `message` is asked for when it is the first one that is
-    /// suppressed.
+    /// Decides whether a line of this kind is written. `message` is called only for the first
+    /// suppressed line of a window.
     pub fn admit(
         &mut self,
         kind: u64,
@@ -56,7 +57,7 @@ impl LogLimiter {
         message: impl FnOnce() -> String,
     ) -> Verdict {
         if self.kinds.len() >= KINDS_MAX {
-            // Only what has nothing left to report may be forgotten.
+            // A window with suppressed lines is kept until they are reported.
             self.kinds.retain(|_, window| !window.is_over(now) || window.suppressed > 0);
         }
         let is_full = self.kinds.len() >= KINDS_MAX;
@@ -75,7 +76,7 @@ impl LogLimiter {
         }
     }
 
-    /// What was suppressed in windows that are over, once.
+    /// Takes the suppressed lines of all windows that are over.
     pub fn take_suppressed(&mut self, now: Timestamp) -> Vec<Suppressed> {
         let mut taken = Vec::new();
         self.kinds.retain(|_, window| {
@@ -98,7 +99,7 @@ impl Window {
     }
 
     fn admit(&mut self, now: Timestamp, message: impl FnOnce() -> String) -> Verdict {
-        // A window that suppressed anything lasts until that was reported.
+        // A window with suppressed lines continues until they are reported.
         if self.is_over(now) && self.suppressed == 0 {
             (self.since, self.written) = (now, 0);
         }
@@ -133,7 +134,7 @@ mod tests {
     fn a_flood_of_one_kind_is_a_few_lines_and_a_count() {
         let mut limiter = LogLimiter::default();
         assert_eq!(written(&mut limiter, 1, 0, 10_000), 10);
-        assert_eq!(written(&mut limiter, 2, 0, 3), 3, "another kind has lines of its own");
+        assert_eq!(written(&mut limiter, 2, 0, 3), 3, "another kind is counted separately");
         assert!(limiter.take_suppressed(at(9)).is_empty());
         let message = "a request failed".to_owned();
         assert_eq!(limiter.take_suppressed(at(10)), [Suppressed { message, lines: 9_990 }]);
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_rhythm_is_written_line_by_line() {
+    fn lines_at_a_low_rate_are_all_written() {
         let mut limiter = LogLimiter::default();
         for secs in 0..1_000 {
             assert_eq!(written(&mut limiter, 1, 2 * secs, 1), 1);

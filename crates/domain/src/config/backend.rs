@@ -1,4 +1,4 @@
-//! Where requests go, and how long anything may take.
+//! The backend's address and headers, and the timeouts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,31 +7,31 @@ use http::{HeaderName, HeaderValue};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// The backend, or several that are alike.
+/// The backend, or several equal ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Backend {
-    /// Base URLs, `http://HOST:PORT` or `https://HOST`; in the file one text or a list.
-    /// `ENV_GO_BACKEND_URL` wins over them.
+    /// Base URLs, `http://HOST:PORT` or `https://HOST`; in the file one string or a list.
+    /// The environment variable `ENV_GO_BACKEND_URL` takes precedence.
     #[serde(skip_serializing_if = "Urls::is_empty")]
     pub url: Urls,
-    /// A file of certificates (PEM) that HTTPS backends are trusted by; else the system's.
+    /// A file of CA certificates (PEM) for HTTPS backends; without it, the system's are used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// Headers that every forwarded request gets; `env:NAME` is the environment's value.
+    /// Headers that every forwarded request gets; `env:NAME` stands for an environment variable.
     pub headers: BTreeMap<String, String>,
     /// Idle connections kept per core and backend.
     pub idle_connections_max: usize,
-    /// Connections per core and backend, busy ones included; more wait, then get 503.
+    /// Connections per core and backend, busy ones included; further requests wait, then get 503.
     pub connections_max: usize,
-    /// The path that tells whether a backend is well (any 2xx); without one, none is asked.
+    /// The path of the health check (any 2xx is healthy); without it, no health checks are made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
-    /// How often it is asked, in milliseconds.
+    /// The interval of health checks, in milliseconds.
     pub health_every_ms: u64,
-    /// So many failures in a row take one of several backends out.
+    /// After this many failures in a row, one of several backends gets no requests for a while.
     pub eject_after_failures: u32,
-    /// For so long, in milliseconds.
+    /// For how long it gets none, in milliseconds.
     pub eject_ms: u64,
 }
 
@@ -51,9 +51,9 @@ impl Default for Backend {
     }
 }
 
-/// A header for the backend whose value cannot be had.
+/// A header for the backend without a usable value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{variable}: {problem}; backend.headers asks for it")]
+#[error("{variable}: {problem}; `backend.headers` needs it")]
 pub struct BackendHeaderError {
     /// The environment variable.
     pub variable: String,
@@ -62,11 +62,11 @@ pub struct BackendHeaderError {
 }
 
 impl Backend {
-    /// The headers that every forwarded request gets; `environment` gives the values of variables.
-    /// They never show in a debug print, since they may be secrets.
+    /// The headers that every forwarded request gets; `environment` looks up a variable. `Debug`
+    /// never shows the values, since they may be secrets.
     ///
     /// # Errors
-    /// [`BackendHeaderError`] names the variable that is not set, or no header's value.
+    /// [`BackendHeaderError`] names the variable that is not set, or cannot be a header value.
     pub fn resolved_headers(
         &self,
         environment: impl Fn(&str) -> Option<String>,
@@ -79,7 +79,7 @@ impl Backend {
                 Some(variable) => environment(variable).ok_or_else(|| failed("not set"))?,
                 None => value.clone(),
             };
-            let name = HeaderName::try_from(name).map_err(|_| failed("no header name"))?;
+            let name = HeaderName::try_from(name).map_err(|_| failed("not a header name"))?;
             let value = HeaderValue::try_from(value.trim());
             let mut value = value.map_err(|_| failed("not one line of visible characters"))?;
             value.set_sensitive(true);
@@ -101,7 +101,7 @@ impl Urls {
         self.0.is_empty()
     }
 
-    /// The URLs of a text that separates them by commas, as environment variables do.
+    /// The URLs of a comma-separated list, as in environment variables.
     #[must_use]
     pub fn of_list(text: &str) -> Self {
         let urls = text.split(',').map(str::trim).filter(|url| !url.is_empty());
@@ -135,29 +135,29 @@ impl<'de> Deserialize<'de> for Urls {
     }
 }
 
-/// How long anything may take, in milliseconds.
+/// Timeouts, in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// Until a client's request head is complete.
     pub client_head_ms: u64,
-    /// Between two pieces of a body, either way.
+    /// Between two pieces of a body, in either direction.
     pub body_idle_ms: u64,
-    /// Bytes per second that a client's body comes with on average; 0 is any.
+    /// The least average rate of a client's body, in bytes per second; 0 means no limit.
     pub body_bytes_per_sec_min: u64,
-    /// From a request's head to the end of its answer, event streams excepted.
+    /// From a request's head to the end of its response, except for event streams.
     pub request_ms: u64,
     /// Until an idle client connection is closed.
     pub client_idle_ms: u64,
-    /// Until a WebSocket over which nothing comes either way is closed.
+    /// Until a WebSocket without traffic in either direction is closed.
     pub websocket_idle_ms: u64,
-    /// Until a connection to the backend stands.
+    /// Until a connection to the backend is established.
     pub backend_connect_ms: u64,
-    /// Until the backend's response head, where a route sets nothing else.
+    /// Until the backend's response head, unless the route sets another timeout.
     pub backend_head_ms: u64,
     /// Until an idle backend connection is closed.
     pub backend_idle_ms: u64,
-    /// How long requests under way may go on after a stop is asked for.
+    /// How long requests in progress may continue during shutdown.
     pub drain_ms: u64,
 }
 
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(found[1].1, "driftlock");
         assert!(!format!("{found:?}").contains("hunter2"));
         let missing = backend.resolved_headers(|_| None).expect_err("not set");
-        assert_eq!(missing.to_string(), "BACKEND_KEY: not set; backend.headers asks for it");
+        assert_eq!(missing.to_string(), "BACKEND_KEY: not set; `backend.headers` needs it");
     }
 
     #[test]

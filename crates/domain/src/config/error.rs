@@ -1,4 +1,4 @@
-//! A mistake in the configuration: where it stands, and what would be right.
+//! A mistake in the configuration: its line and key, and what would be right.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use toml::de::{DeTable, DeValue};
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The line, from 1; `None` when the value is a default that another value clashes with.
+    /// The line, from 1; `None` when the value is a default that conflicts with another value.
     pub line: Option<usize>,
-    /// The key, as `limits.address_requests_per_minute`.
+    /// The key, such as `limits.address_requests_per_minute`.
     pub key: String,
     /// What is wrong, and what would be right.
     pub message: String,
@@ -43,7 +43,7 @@ pub(super) struct Mistake {
     pub(super) message: String,
 }
 
-/// One step down the document.
+/// One step of a path into the document.
 pub(super) enum Step {
     Key(String),
     Index(usize),
@@ -56,7 +56,7 @@ impl Mistake {
     }
 }
 
-/// The start of the deepest part of the path that the text has.
+/// Where the deepest part of the path that exists in the text begins.
 fn span_of(text: &str, path: &[Step]) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut value: Option<&Spanned<DeValue<'_>>> = None;

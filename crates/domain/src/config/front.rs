@@ -1,4 +1,4 @@
-//! Web pages that may call, and headers that every answer has.
+//! Settings that concern clients: cross-origin requests, idempotency keys, response headers.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
-    /// Origins of pages that may call, `https://app.example.com`; `*` is any. With some listed,
-    /// requests of others are refused; with none, browsers keep answers from every page.
+    /// Origins of web pages that may call, such as `https://app.example.com`; `*` allows any. With
+    /// a list, requests from other origins are refused. With an empty list, the gateway sends no
+    /// CORS headers, so browsers hide responses from all pages.
     pub allowed_origins: Vec<String>,
     /// Request headers that pages may send.
     pub allowed_headers: Vec<String>,
-    /// How long a browser remembers a preflight, in seconds.
+    /// How long a browser may cache a preflight, in seconds.
     pub max_age_secs: u64,
 }
 
@@ -32,8 +33,8 @@ impl Default for Cors {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Idempotency {
-    /// Headers in which a repetition may differ from the first request: they say who sends it and
-    /// by which way, not what is asked for. `x-forwarded-*` is every name that begins so.
+    /// Headers in which a repetition may differ from the first request: they describe the client
+    /// and the proxies, not the request. `x-forwarded-*` stands for all names with this beginning.
     pub ignored_headers: Vec<String>,
 }
 
@@ -57,11 +58,11 @@ impl Default for Idempotency {
     }
 }
 
-/// What every answer carries.
+/// Headers of every response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Responses {
-    /// Headers that are added where the backend has not set them.
+    /// Headers that the gateway adds where the backend has not set them.
     pub headers: BTreeMap<String, String>,
 }
 

@@ -1,34 +1,35 @@
-//! Bounds: what is refused, how often, how much is remembered.
+//! Bounds: request filter, abuse limits, caches, metering, audit log, admin API.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::address::FORWARDED_FOR;
 
-/// What is refused before anything else.
+/// The request filter, which runs before everything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// Header lines of a request.
+    /// The most header lines of a request.
     pub headers_max: usize,
-    /// Bytes of all header lines of a request.
+    /// The most bytes of all header lines of a request.
     pub header_bytes_max: usize,
-    /// Bytes of a request's target.
+    /// The most bytes of a request's target.
     pub target_bytes_max: usize,
-    /// Proxies whose word on the client's address is believed (CIDR).
+    /// Proxies that are trusted to state the client's address (CIDR).
     pub trusted_proxies: Vec<IpNet>,
-    /// The header that they say it in.
+    /// The header in which they state it.
     pub client_ip_header: String,
     /// Client addresses that are refused (CIDR).
     pub denied_addresses: Vec<IpNet>,
-    /// Texts that a refused `User-Agent` holds, in any case.
+    /// Texts; a `User-Agent` that contains one of them, in any case, is refused.
     pub denied_user_agents: Vec<String>,
-    /// Headers that a backend could take for the word of a proxy: from anybody but a trusted proxy
-    /// they are dropped. `x-forwarded-*` is every name that begins so; `_` and `.` count as `-`.
+    /// Headers that a backend could mistake for those of a proxy: they are dropped unless a trusted
+    /// proxy sends them. `x-forwarded-*` stands for all names with this beginning; `_` and `.`
+    /// count as `-`.
     pub untrusted_headers: Vec<String>,
 }
 
-/// What proxies, and the access controls in front of a service, are known to write.
+/// Headers that proxies, and access controls in front of a service, are known to write.
 const UNTRUSTED_HEADERS: [&str; 30] = [
     "forwarded",
     "x-forwarded-*",
@@ -77,24 +78,23 @@ impl Default for Filter {
     }
 }
 
-/// Abuse limits, per client address (IPv6 by /64), and the wait for a fleet's limits.
+/// Abuse limits per client address (IPv6: per /64), memory budgets, and the wait for fleet limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Keyless and failed requests per minute of an address.
+    /// Requests per minute of an address that have no key or fail.
     pub address_requests_per_minute: u32,
-    /// Requests per minute of an address, keyed ones included: a high ceiling.
+    /// All requests per minute of an address, with and without a key: a high ceiling.
     pub address_ceiling_per_minute: u32,
-    /// Connections that an address has at once; one that is no trusted proxy.
+    /// Concurrent connections of an address; trusted proxies are not limited.
     pub address_connections_max: u32,
-    /// Addresses remembered; the least recent are forgotten beyond.
+    /// Addresses that are remembered; beyond, the least recent ones are forgotten.
     pub addresses_max: usize,
-    /// Bytes of requests and answers that a process holds in memory until they are whole; beyond,
-    /// 503.
+    /// The most bytes of requests and responses that a process buffers in memory; beyond, 503.
     pub buffered_bytes_max: u64,
     /// The same for an isolate of the Worker.
     pub isolate_buffered_bytes_max: u64,
-    /// How long a request waits for its fleet's rate limits; then its node's own stand alone.
+    /// How long a request waits for its fleet's rate limits; then only its node's limits apply.
     pub fleet_answer_ms: u64,
 }
 
@@ -112,17 +112,17 @@ impl Default for Limits {
     }
 }
 
-/// What a node remembers of keys and organizations.
+/// A node's cache of keys and organizations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
-    /// After how long a fact is read again.
+    /// After this time a cached record is read again.
     pub fresh_secs: u64,
-    /// How long a fact is served while the store is away.
+    /// How long a cached record is used while the store is unavailable.
     pub max_stale_secs: u64,
-    /// How often open event streams and WebSockets are judged again.
+    /// How often the keys of open event streams and WebSockets are checked again.
     pub stream_check_ms: u64,
-    /// Facts remembered, unknown keys included.
+    /// The most cached records, unknown keys included.
     pub cache_entries_max: usize,
 }
 
@@ -137,25 +137,25 @@ impl Default for Keys {
     }
 }
 
-/// Counting.
+/// Metering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metering {
-    /// What a settled request survives.
+    /// What a settlement survives.
     pub durability: Durability,
-    /// The plan of an organization that is made without one.
+    /// The plan of an organization that is created without one.
     pub default_plan: String,
-    /// What follows for an organization whose subscription ended or was not paid.
+    /// What happens to an organization whose subscription ended or was not paid.
     pub after_subscription: AfterSubscription,
-    /// What becomes of metered requests while the store that gateways share is away.
+    /// What happens to metered requests while the shared store is unavailable.
     pub on_outage: OnOutage,
-    /// The file that keeps them until it is back.
+    /// The file that keeps their settlements until the store is available again.
     pub journal_file: String,
-    /// Its greatest size; beyond, metered requests are refused.
+    /// The file's greatest size; beyond, metered requests are refused.
     pub journal_bytes_max: u64,
 }
 
-/// What follows for an organization whose subscription ended or was not paid.
+/// What happens to an organization whose subscription ended or was not paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterSubscription {
@@ -165,17 +165,18 @@ pub enum AfterSubscription {
     OwnPlan,
 }
 
-/// What becomes of metered requests while the store that gateways share is away.
+/// What happens to metered requests while the shared store is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnOutage {
-    /// They are told to come again.
+    /// They get 503 with `Retry-After`.
     Refuse,
-    /// Those of organizations without any cap go on, into a file, and are settled afterwards.
+    /// Requests of organizations without a cap are served; a file keeps their settlements, which
+    /// are sent to the store afterwards.
     Journal,
 }
 
-/// What a settled request survives.
+/// What a settlement survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
@@ -202,13 +203,13 @@ impl Default for Metering {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Denials of one key, route and reason become one row in this time.
+    /// Denials of one key, route and reason within this time become one row.
     pub coalesce_secs: u64,
     /// After how long the rows of free requests are written.
     pub flush_ms: u64,
-    /// Days that entries are kept; 0 is for ever.
+    /// Days that entries are kept; 0 keeps them forever.
     pub retention_days: u32,
-    /// Rows that may wait to be written; more are dropped and counted.
+    /// The most rows that wait to be written; more are dropped and counted.
     pub queue_max: usize,
 }
 
@@ -222,11 +223,12 @@ impl Default for Audit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Whether `/admin` is served on the public listener; else on the admin listener alone.
+    /// Whether the public listener serves `/admin`, too; otherwise only the admin listener does.
     pub public: bool,
     /// Failed attempts per minute of an address.
     pub failures_per_minute: u32,
-    /// Names that the admin listener answers `/metrics` under, beside addresses and localhost.
+    /// Host names under which the admin listener serves `/metrics`, besides addresses and
+    /// localhost.
     pub hosts: Vec<String>,
 }
 

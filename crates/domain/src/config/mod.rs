@@ -1,8 +1,8 @@
 //! `gateway.toml`: routes, plans, limits, filter, timeouts; one file for both hosts.
 //!
-//! Every field has a default, and the documented `gateway.toml` at the project's root is tested to
-//! equal them. Secrets are not configuration: they come through the environment. An unknown key
-//! is an error, since a misspelt limit is no limit.
+//! Every field has a default, and a test checks that the documented `gateway.toml` at the project's
+//! root equals the defaults. Secrets do not belong in the file: they come from the environment. An
+//! unknown key is an error, since a misspelt limit would not limit anything.
 
 mod backend;
 mod error;
@@ -32,23 +32,23 @@ use crate::route::{RouteError, RouteTable};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where requests go.
+    /// The backend.
     pub backend: Backend,
-    /// How long anything may take.
+    /// Timeouts.
     pub timeouts: Timeouts,
-    /// What is refused before anything else.
+    /// The request filter.
     pub filter: Filter,
-    /// Web pages that may call.
+    /// Cross-origin requests.
     pub cors: Cors,
-    /// What every answer carries.
+    /// Headers of every response.
     pub responses: Responses,
     /// Requests with an `Idempotency-Key`.
     pub idempotency: Idempotency,
-    /// Abuse limits.
+    /// Abuse limits and memory budgets.
     pub limits: Limits,
-    /// Facts about keys and organizations.
+    /// The cache of keys and organizations.
     pub keys: Keys,
-    /// Counting.
+    /// Metering.
     pub metering: Metering,
     /// The audit log.
     pub audit: Audit,
@@ -58,7 +58,7 @@ pub struct Config {
     pub stripe: Stripe,
     /// The plans, by name.
     pub plans: Plans,
-    /// The routes; listing any replaces them all.
+    /// The routes; listing any replaces all default routes.
     pub routes: Vec<RouteConfig>,
 }
 
@@ -84,10 +84,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads and validates a configuration.
+    /// Parses and validates a configuration.
     ///
     /// # Errors
-    /// Every mistake found, each with its line and what would be right.
+    /// All mistakes that were found, each with its line and what would be right.
     pub fn parse(text: &str) -> Result<Self, Vec<ConfigError>> {
         let config: Self =
             toml::from_str(text).map_err(|error| vec![ConfigError::syntax(text, &error)])?;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_holds_a_greatest_body() {
+    fn a_budget_has_room_for_a_body_of_the_greatest_size() {
         for name in ["buffered_bytes_max", "isolate_buffered_bytes_max"] {
             let small = mistakes(&format!("[limits]\n{name} = 1048576\n"));
             assert!(small[0].contains("line 2") && small[0].contains("4194304"), "{small:?}");
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_at_once() {
+    fn all_mistakes_are_reported_together() {
         let text = "[metering]\ndefault_plan = \"gold\"\n\n[plans.tiny]\nbase_micros = 0\n\
                     included = 1\npolicy = \"allow\"\ncap_percent = 90\nrequests_per_minute = 0\n\
                     needs_subscription = false\n";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::plan::{MicroDollars, Plan};
 use crate::quota::QuotaPolicy;
 
-/// A table of plans; listing any replaces the default ones.
+/// The plans; listing any replaces all default plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plans(BTreeMap<String, Plan>);
 

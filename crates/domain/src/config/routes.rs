@@ -1,4 +1,4 @@
-//! The routes: data, so that an operator adds, meters or removes one without code.
+//! The routes. They are data, so that an operator can add, meter or remove one without code.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -11,35 +11,36 @@ use crate::route::Route;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
-    /// The method, in capitals.
+    /// The method, in upper case.
     pub method: String,
-    /// The path below `/api/`; `{name}` stands for one segment.
+    /// The path, which begins with `/api/`; `{name}` stands for one segment.
     pub path: String,
-    /// The backend's path, if it is another one; `{name}` is the segment of that name.
+    /// The backend's path, if it differs; `{name}` is replaced by the segment of that name.
     #[serde(default)]
     pub rewrite: Option<String>,
-    /// The scope that a key needs; none means that any key will do.
+    /// The scope that a key needs; without it, any key is accepted.
     #[serde(default)]
     pub scope: Option<String>,
-    /// Units charged for a 2xx answer; 0 is free.
+    /// Units charged for a 2xx response; 0 is free.
     #[serde(default)]
     pub units: u32,
-    /// Whether the organization has to be in good standing.
+    /// Whether the organization has to be entitled to call.
     #[serde(default = "yes")]
     pub needs_subscription: bool,
-    /// The greatest body, in bytes.
+    /// The greatest size of a body, in bytes.
     #[serde(default = "default_body_bytes_max")]
     pub body_bytes_max: u64,
     /// Content types that a body may have, `application/json` or `text/*`; any if none is listed.
     #[serde(default)]
     pub content_types: Vec<String>,
-    /// Until the backend's response head, in milliseconds; else `timeouts.backend_head_ms`.
+    /// The timeout for the backend's response head, in milliseconds; without it,
+    /// `timeouts.backend_head_ms` applies.
     #[serde(default)]
     pub head_timeout_ms: Option<u64>,
-    /// Whether the answer is an event stream: no limit on how long its body may be silent.
+    /// Whether the response is an event stream, whose body may pause for any time.
     #[serde(default)]
     pub stream: bool,
-    /// Whether a handshake may turn the connection into a WebSocket; GET routes only.
+    /// Whether a WebSocket handshake is allowed; for GET routes only.
     #[serde(default)]
     pub websocket: bool,
 }

@@ -11,26 +11,27 @@ use crate::stripe::prices::PriceMap;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stripe {
-    /// Which plan a price buys.
+    /// The plan that each price buys.
     pub prices: PriceMap,
-    /// The price that a plan's usage is billed by, where that is one of its own: a checkout gets it
-    /// as a second line.
+    /// The price by which a plan's usage is billed, where it is a separate price: a checkout gets
+    /// it as a second line item.
     pub metered_prices: BTreeMap<String, String>,
-    /// Days that requests pass after a failed payment.
+    /// Days for which requests are allowed after a failed payment.
     pub grace_days: u32,
-    /// Only events of this mode have an effect; unset, of both.
+    /// Only events of this mode have an effect; unset, events of both modes have.
     pub livemode: Option<bool>,
-    /// The `event_name` of the meter that usage is told to.
+    /// The `event_name` of the meter to which usage is reported.
     pub meter_event_name: String,
-    /// What Stripe is told of usage.
+    /// Which usage is reported to Stripe.
     pub report_usage: ReportMode,
-    /// Hours between two comparisons of everything with Stripe's lists and sums.
+    /// Hours between two reconciliations with Stripe's lists and sums.
     pub reconcile_hours: u32,
-    /// Days that Stripe's events are kept which nothing hangs on any more; 0 keeps them for good.
+    /// Days that Stripe's events are kept once they no longer affect a billing state; 0 keeps them
+    /// forever.
     pub events_retention_days: u32,
 }
 
-/// Stripe can be asked to deliver an event again for so many days.
+/// Stripe can deliver an event again, on request, for this many days.
 pub(super) const EVENTS_RETENTION_DAYS_MIN: u32 = 30;
 
 impl Default for Stripe {

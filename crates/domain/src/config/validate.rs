@@ -1,4 +1,4 @@
-//! What a well-formed configuration may still get wrong.
+//! Validation of a well-formed configuration.
 
 use super::error::{Mistake, Step};
 use super::stripe::EVENTS_RETENTION_DAYS_MIN;
@@ -17,10 +17,10 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const UNITS_MAX: u32 = 1_000_000;
 const BACKENDS_MAX: usize = 256;
 const HOUR_MS: u64 = 3_600_000;
-/// The greatest body that is read into memory, under an Idempotency-Key, four times: with its kept
-/// answer, its connection and other requests beside it.
+/// Four times the greatest body that is read into memory (that of a request with an
+/// Idempotency-Key): room for the body, its stored response, its connection and other requests.
 const BUFFERED_BYTES_LEAST: u64 = 4 * PAYLOAD_BYTES_MAX;
-/// An isolate has 128 MB, which its code and what it remembers need, too.
+/// An isolate has 128 MB, of which its code and its caches need a part.
 const ISOLATE_BYTES_MAX: u64 = 96 << 20;
 
 pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
@@ -53,12 +53,12 @@ impl Found {
 
     fn within(&mut self, path: &[&str], value: u64, least: u64, most: u64) {
         if !(least..=most).contains(&value) {
-            self.add(keys(path), format!("{value} is out of range; {least} to {most} is right"));
+            self.add(keys(path), format!("{value} is out of range; allowed: {least} to {most}"));
         }
     }
 
     fn bounds(&mut self, config: &Config) {
-        let Config { backend, timeouts, filter, limits, keys: facts, audit, admin, .. } = config;
+        let Config { backend, timeouts, filter, limits, keys: cache, audit, admin, .. } = config;
         let wide = |size: usize| size as u64;
         self.within(
             &["limits", "address_requests_per_minute"],
@@ -86,11 +86,11 @@ impl Found {
         self.within(&["filter", "headers_max"], wide(filter.headers_max), 16, 1_000);
         self.within(&["filter", "header_bytes_max"], wide(filter.header_bytes_max), 8_192, 1 << 20);
         self.within(&["filter", "target_bytes_max"], wide(filter.target_bytes_max), 256, 64 << 10);
-        self.within(&["keys", "fresh_secs"], facts.fresh_secs, 1, 3_600);
-        self.within(&["keys", "max_stale_secs"], facts.max_stale_secs, facts.fresh_secs, 3_600);
-        // Twice this is the longest that a stream outlives its key: 10 s are promised.
-        self.within(&["keys", "stream_check_ms"], facts.stream_check_ms, 10, 5_000);
-        self.within(&["keys", "cache_entries_max"], wide(facts.cache_entries_max), 1_024, 64 << 20);
+        self.within(&["keys", "fresh_secs"], cache.fresh_secs, 1, 3_600);
+        self.within(&["keys", "max_stale_secs"], cache.max_stale_secs, cache.fresh_secs, 3_600);
+        // A stream outlives its key by at most twice this time; the documented bound is 10 s.
+        self.within(&["keys", "stream_check_ms"], cache.stream_check_ms, 10, 5_000);
+        self.within(&["keys", "cache_entries_max"], wide(cache.cache_entries_max), 1_024, 64 << 20);
         let journal = config.metering.journal_bytes_max;
         self.within(&["metering", "journal_bytes_max"], journal, 64 << 10, 1 << 40);
         self.within(&["audit", "coalesce_secs"], audit.coalesce_secs, 1, 3_600);
@@ -136,18 +136,18 @@ impl Found {
         if plan.requests_per_minute == 0 {
             self.add(
                 path("requests_per_minute"),
-                "0 would let nothing through; at least 1 is right",
+                "0 would deny all requests; it has to be at least 1",
             );
         }
         if plan.cap_percent < 100 {
             self.add(
                 path("cap_percent"),
-                "a cap below 100 % of what is included; 100 or more is right",
+                format!("{} % is below the included units; at least 100", plan.cap_percent),
             );
         }
         if plan.policy != QuotaPolicy::Block && plan.overage_micros.is_none() {
-            let message = "missing: without a price for overage only policy = \"block\" exists; set \
-                           overage_micros (micro-dollars a unit)";
+            let message = "missing: without a price for overage, the policy has to be \"block\"; set \
+                           overage_micros (micro-dollars per unit)";
             self.add(path("overage_micros"), message);
         }
     }
@@ -162,32 +162,35 @@ impl Found {
             self.add(path("rewrite"), error.to_string());
         }
         if !METHODS.contains(&route.method.as_str()) {
-            let message = format!("`{}` is none of {}", route.method, METHODS.join(", "));
+            let message = format!("`{}` is not one of {}", route.method, METHODS.join(", "));
             self.add(path("method"), message);
         }
         if route.websocket && route.method != "GET" {
-            self.add(path("websocket"), "a WebSocket begins with a GET; another method has none");
+            let message = format!("a WebSocket begins with GET, not {}", route.method);
+            self.add(path("websocket"), message);
         }
         if !route.path.starts_with("/api/") {
-            self.add(path("path"), "a route's path starts with /api/");
+            self.add(path("path"), format!("`{}` does not start with /api/", route.path));
         }
         if route.units > UNITS_MAX {
-            self.add(path("units"), format!("{UNITS_MAX} units a request at most"));
+            let message = format!("{} is too many; at most {UNITS_MAX} units", route.units);
+            self.add(path("units"), message);
         }
         if route.scope.as_deref().is_some_and(|scope| scope.trim().is_empty()) {
-            self.add(path("scope"), "an empty scope; leave the line out where any key will do");
+            self.add(path("scope"), "the scope is empty; to accept any key, remove the line");
         }
         for kind in &route.content_types {
             if !is_media_range(kind) {
                 let message =
-                    format!("`{kind}` is no content type; `application/json` would be right");
+                    format!("`{kind}` is not a content type; `application/json` would be right");
                 self.add(path("content_types"), message);
             }
         }
         if let Some(timeout) = route.head_timeout_ms
             && !(1..=HOUR_MS).contains(&timeout)
         {
-            self.add(path("head_timeout_ms"), format!("{timeout} is out of range; 1 to {HOUR_MS}"));
+            let message = format!("{timeout} is out of range; allowed: 1 to {HOUR_MS}");
+            self.add(path("head_timeout_ms"), message);
         }
     }
 
@@ -195,24 +198,25 @@ impl Found {
         for url in &backend.url.0 {
             if !is_http_url(url) {
                 let path = keys(&["backend", "url"]);
-                self.add(path, "no URL; `http://127.0.0.1:8081` would be right");
+                self.add(path, "not an HTTP URL; `http://127.0.0.1:8081` would be right");
             }
         }
         if backend.url.0.len() > BACKENDS_MAX {
-            self.add(keys(&["backend", "url"]), format!("{BACKENDS_MAX} backends at most"));
+            let message = format!("{} URLs; at most {BACKENDS_MAX}", backend.url.0.len());
+            self.add(keys(&["backend", "url"]), message);
         }
         if backend.health_path.as_deref().is_some_and(|path| !path.starts_with('/')) {
-            self.add(keys(&["backend", "health_path"]), "no path; `/healthz` would be right");
+            self.add(keys(&["backend", "health_path"]), "not a path; `/healthz` would be right");
         }
         for (name, value) in &backend.headers {
             let path = keys(&["backend", "headers", name]);
             let parsed = http::HeaderName::try_from(name);
             if parsed.is_err() {
-                self.add(path, format!("`{name}` is no header name"));
+                self.add(path, format!("`{name}` is not a header name"));
             } else if parsed.is_ok_and(|name| is_framing(&name)) {
-                self.add(path, format!("`{name}` is stated by the gateway itself; leave it out"));
+                self.add(path, format!("`{name}` is set by the gateway; remove it"));
             } else if http::HeaderValue::try_from(value).is_err() {
-                self.add(path, "a header's value is one line of visible characters");
+                self.add(path, "not a header value: one line of visible characters is needed");
             }
         }
     }
@@ -222,7 +226,7 @@ impl Found {
         self.within(&["stripe", "grace_days"], u64::from(stripe.grace_days), 0, 365);
         self.within(&["stripe", "reconcile_hours"], u64::from(stripe.reconcile_hours), 1, 24 * 30);
         if stripe.meter_event_name.is_empty() || stripe.meter_event_name.len() > 100 {
-            let message = "1 to 100 characters: the event_name of a meter at Stripe";
+            let message = "the event_name of a meter at Stripe has 1 to 100 characters";
             self.add(keys(&["stripe", "meter_event_name"]), message);
         }
         for plan in stripe.metered_prices.keys() {
@@ -231,7 +235,7 @@ impl Found {
                 self.add(keys(&["stripe", "metered_prices", plan]), message);
             }
         }
-        // The shipped prices are of the shipped plans, which a configuration may have replaced.
+        // The default prices belong to the default plans, which a configuration may have replaced.
         if stripe.prices == PriceMap::default() {
             return;
         }
@@ -252,14 +256,15 @@ impl Found {
         };
         for (index, origin) in cors.allowed_origins.iter().enumerate() {
             if !is_origin(origin) {
-                let message =
-                    format!("`{origin}` is no origin; `https://app.example.com` would be right");
+                let message = format!(
+                    "`{origin}` is not an origin; `https://app.example.com` would be right"
+                );
                 self.add(item("cors", "allowed_origins", index), message);
             }
         }
         for (index, name) in cors.allowed_headers.iter().enumerate() {
             if http::HeaderName::try_from(name).is_err() {
-                let message = format!("`{name}` is no header name");
+                let message = format!("`{name}` is not a header name");
                 self.add(item("cors", "allowed_headers", index), message);
             }
         }
@@ -268,11 +273,11 @@ impl Found {
             let path = keys(&["responses", "headers", name]);
             let parsed = http::HeaderName::try_from(name);
             if parsed.is_err() {
-                self.add(path, format!("`{name}` is no header name"));
+                self.add(path, format!("`{name}` is not a header name"));
             } else if parsed.is_ok_and(|name| is_framing(&name)) {
-                self.add(path, format!("`{name}` is stated by the gateway itself; leave it out"));
+                self.add(path, format!("`{name}` is set by the gateway; remove it"));
             } else if http::HeaderValue::try_from(value).is_err() {
-                self.add(path, "a header's value is one line of visible characters");
+                self.add(path, "not a header value: one line of visible characters is needed");
             }
         }
         self.name_patterns(&["filter", "untrusted_headers"], &filter.untrusted_headers);
@@ -280,19 +285,20 @@ impl Found {
         self.name_patterns(&["idempotency", "ignored_headers"], ignored);
         for (index, pattern) in filter.untrusted_headers.iter().enumerate() {
             if let Some(name) = needed_by_backends(pattern) {
-                let message = format!("`{pattern}` would drop {name} of every request");
+                let message = format!("`{pattern}` would drop {name} from every request");
                 self.add(item("filter", "untrusted_headers", index), message);
             }
         }
-        let told_in = &filter.client_ip_header;
-        if http::HeaderName::try_from(told_in).is_err() {
-            let message = format!("`{told_in}` is no header name; CF-Connecting-IP would be one");
+        let header = &filter.client_ip_header;
+        if http::HeaderName::try_from(header).is_err() {
+            let message =
+                format!("`{header}` is not a header name; CF-Connecting-IP would be right");
             self.add(keys(&["filter", "client_ip_header"]), message);
         }
         for (index, text) in filter.denied_user_agents.iter().enumerate() {
             if text.trim().is_empty() {
                 let path = item("filter", "denied_user_agents", index);
-                self.add(path, "an empty text is part of every user agent; leave it out");
+                self.add(path, "an empty text is part of every user agent; remove it");
             }
         }
     }
@@ -301,7 +307,7 @@ impl Found {
         for (index, pattern) in patterns.iter().enumerate() {
             if !is_name_pattern(pattern) {
                 let message = format!(
-                    "`{pattern}` is no header name; `forwarded` or `x-forwarded-*` would be right"
+                    "`{pattern}` is not a header name; `forwarded` or `x-forwarded-*` would be right"
                 );
                 let mut path = keys(path);
                 path.push(Step::Index(index));
@@ -312,7 +318,7 @@ impl Found {
 
     fn table(&mut self, config: &Config) {
         if config.routes.is_empty() {
-            self.add(keys(&["routes"]), "no route is left: every request would be 404");
+            self.add(keys(&["routes"]), "there are no routes: every request would get 404");
         }
         if let Err(error) = config.route_table() {
             self.add(keys(&["routes"]), error.to_string());
@@ -320,7 +326,7 @@ impl Found {
     }
 }
 
-/// Without these a backend cannot read a body.
+/// A header that backends need to read a body, if the pattern would drop it.
 fn needed_by_backends(pattern: &str) -> Option<&'static str> {
     if !is_name_pattern(pattern) {
         return None;

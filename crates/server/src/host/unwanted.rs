@@ -80,7 +80,7 @@ impl Unwanted {
     pub(super) fn answered(&self, headers: &mut HeaderMap) {
         let closes = headers.get(CONNECTION).is_some_and(|value| value == "close");
         let declared = self.body.borrow().as_ref().map(|rest| rest.incoming.size_hint().lower());
-        let after = declared.map_or(AfterAnswer::GoesOn, after_answer);
+        let after = declared.map_or(AfterAnswer::Continues, after_answer);
         if self.closes.get() || after == AfterAnswer::Closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         } else if !closes {
