@@ -1,14 +1,14 @@
-//! A request's path in the one form that router and backend both see.
+//! A request's path in the one normal form that both router and backend see.
 //!
-//! What two parsers could read differently is refused rather than repaired: dot segments, empty
-//! segments, backslashes, path parameters, encoded slashes and control characters. What remains is
-//! normalised once. A character that may stand in a path segment as it is (RFC 3986, section 3.3)
-//! stands there as it is: `%41` becomes `A`, and `%3A` becomes `:`. Every other one is encoded, in
-//! capitals. That text is what is matched and what is forwarded, so that two spellings of a path
-//! never lead to two routes.
+//! Paths that two parsers could read differently are refused, not repaired: dot segments, empty
+//! segments, backslashes, path parameters, encoded slashes and control characters. Other paths are
+//! normalised once. A character that a path segment may contain unencoded (RFC 3986, section 3.3)
+//! is not encoded: `%41` becomes `A`, and `%3A` becomes `:`. All other characters are encoded, in
+//! upper case. The normal form is matched and forwarded, so that two spellings of a path never lead
+//! to two routes.
 //!
-//! A plus sign is always encoded: some backends read a plain one as a space, and all of them read
-//! `%2B` as a plus sign.
+//! A plus sign is always encoded: some backends read an unencoded one as a space, and all of them
+//! read `%2B` as a plus sign.
 
 use std::borrow::Cow;
 
@@ -35,14 +35,14 @@ pub enum MalformedPath {
     EncodedDelimiter,
 }
 
-/// How a byte stands in a normal path.
+/// How a byte is written in a normal path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// As it is.
+    /// Unencoded.
     Plain,
-    /// Percent-encoded; unencoded it is taken, too.
+    /// Percent-encoded; a request may have it unencoded, too.
     Encoded,
-    /// Percent-encoded; unencoded it is refused.
+    /// Percent-encoded; an unencoded one is refused.
     EncodedOnly,
     /// Not at all: parsers disagree about it, encoded or not.
     Refused,
@@ -78,7 +78,7 @@ const FORMS: [Form; 256] = {
     forms
 };
 
-/// The path in its one form; borrowed when it was in it already.
+/// The path in normal form; borrowed when it is normal already.
 ///
 /// # Errors
 /// [`MalformedPath`] says why it is refused.
@@ -106,7 +106,7 @@ fn check_segments(path: &str) -> Result<(), MalformedPath> {
     while let Some(segment) = segments.next() {
         match segment {
             "." | ".." => return Err(MalformedPath::DotSegment),
-            // A slash at the very end is a path of its own, not an empty segment between two.
+            // A trailing slash is allowed: it makes another path.
             "" if segments.peek().is_some() => return Err(MalformedPath::EmptySegment),
             _ => {}
         }
@@ -137,7 +137,7 @@ fn normalized(path: &str) -> Result<String, MalformedPath> {
     Ok(normal)
 }
 
-/// Adds a byte of a path in its one form; a slash of the path itself stays one.
+/// Appends a byte in its normal form; a slash between segments is appended unencoded.
 fn push(normal: &mut String, byte: u8) {
     match FORMS[usize::from(byte)] {
         Form::Plain | Form::Refused => normal.push(char::from(byte)),
@@ -157,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_form() {
+    fn paths_are_normalised() {
         for (path, wanted) in [
             ("/api/v1/anomalies", "/api/v1/anomalies"),
             ("/api/v1/anomalies/", "/api/v1/anomalies/"),

@@ -1,16 +1,15 @@
-//! How the body of a request to a backend is delimited: stated anew from the body that is really
-//! sent.
+//! How the body of a request to a backend is delimited: by the body that the gateway sends.
 //!
-//! The length that a client stated does not describe the body any more once the gateway has read it
-//! into memory, limited it, or sends it in chunks.
+//! The length that the client stated may be wrong for that body, since the gateway may have read it
+//! into memory, limited it, or may send it in chunks.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 
-/// Writes the framing of a body with this length; without a known length it is sent in chunks.
+/// Writes the framing of a body with this length; a body of unknown length is sent in chunks.
 ///
-/// An empty body has a length where the method expects a body (RFC 9110, section 8.6), or where the
-/// client stated one.
+/// For an empty body, `Content-Length` is written only where the method expects a body (RFC 9110,
+/// section 8.6), or where the client stated a length.
 pub fn frame_request(method: &Method, headers: &mut HeaderMap, length: Option<u64>) {
     headers.remove(TRANSFER_ENCODING);
     let was_stated = headers.remove(CONTENT_LENGTH).is_some();

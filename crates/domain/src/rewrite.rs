@@ -1,11 +1,11 @@
-//! A route's path as the backend knows it: `/api/v1/anomalies/{id}` as `/v1/anomaly/{id}`.
+//! Rewrites a route's path to the backend's path: `/api/v1/anomalies/{id}` to `/v1/anomaly/{id}`.
 //!
-//! Segments are carried over whole, as they came in normal form: nothing is decoded or encoded, so
-//! that router and backend see the same.
+//! Segments are copied in normal form. Nothing is decoded or encoded, so that router and backend
+//! see the same segments.
 
 use std::borrow::Cow;
 
-/// A parsed rewriting.
+/// A parsed rewrite rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrite(Vec<Part>);
 
@@ -13,23 +13,23 @@ pub struct Rewrite(Vec<Part>);
 enum Part {
     /// Text, with its slashes.
     Text(String),
-    /// The segment of this number in the client's path.
+    /// The segment with this number in the client's path.
     Segment(usize),
 }
 
-/// Why a text is no rewriting.
+/// Why a text is not a rewrite rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RewriteError {
-    /// It is no path.
-    #[error("`{0}` is no path; `/v1/detect` would be right")]
+    /// It is not a path.
+    #[error("`{0}` is not a path; `/v1/detect` would be right")]
     NoPath(String),
     /// It names a segment that the route's path does not have.
-    #[error("`{{{0}}}` is no segment of the route's path")]
+    #[error("`{{{0}}}` is not a segment of the route's path")]
     Unknown(String),
 }
 
 impl Rewrite {
-    /// Reads a backend's path with the segments of a route's template.
+    /// Parses a backend's path with the segments of a route's template.
     ///
     /// # Errors
     /// [`RewriteError`].
@@ -40,7 +40,7 @@ impl Rewrite {
         let mut segments = inner.split('/').peekable();
         while let Some(segment) = segments.next() {
             literal.push('/');
-            // As in a client's path: a slash at the very end, but no empty segment between two.
+            // As in a client's path, a trailing slash is allowed, an empty segment is not.
             if segment.is_empty() && segments.peek().is_some() {
                 return Err(RewriteError::NoPath(text.to_owned()));
             }

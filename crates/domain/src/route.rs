@@ -1,9 +1,9 @@
-//! The table of routes: which template a path matches, and what the route wants.
+//! The table of routes: which template a path matches, and what the route requires.
 //!
-//! Templates are literal segments and `{name}` for one segment; a literal template wins over one
-//! with names. Literal segments are compared in the form that paths are normalised to
-//! (`request.rs`), however the template spells them. Anything not in the table is 404, a known path
-//! with another method 405.
+//! A template consists of literal segments and `{name}` for any one segment; a fully literal
+//! template takes precedence over one with names. Literal segments are compared in normal form
+//! (`request.rs`), however the template spells them. An unknown path gets 404, a known path with
+//! another method 405.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,41 +20,41 @@ pub struct Route {
     pub template: String,
     /// The method.
     pub method: Method,
-    /// The backend's path, if it is another one.
+    /// The backend's path, if it differs.
     pub rewrite: Option<Rewrite>,
     /// The scope that a key needs.
     pub scope: Option<String>,
-    /// Units charged for a 2xx answer; 0 is free.
+    /// Units charged for a 2xx response; 0 is free.
     pub units: u32,
-    /// Whether the organization has to be in good standing.
+    /// Whether the organization has to be entitled to call.
     pub needs_subscription: bool,
-    /// The greatest body, in bytes.
+    /// The greatest size of a body, in bytes.
     pub body_bytes_max: u64,
-    /// Content types that a body may have, in small letters; any if none is listed.
+    /// Content types that a body may have, in lower case; any if none is listed.
     pub content_types: Vec<String>,
-    /// Until the backend's response head, in milliseconds.
+    /// The timeout for the backend's response head, in milliseconds.
     pub head_timeout_ms: u64,
-    /// Whether the answer is an event stream.
+    /// Whether the response is an event stream.
     pub stream: bool,
-    /// Whether a handshake may turn the connection into a WebSocket.
+    /// Whether a WebSocket handshake is allowed.
     pub websocket: bool,
-    /// Its place in the table.
+    /// Its index in the table.
     pub index: u16,
-    /// `METHOD /template`: its name in usage, audit and metrics.
+    /// `METHOD /template`: the route's name in usage, audit log and metrics.
     pub label: Arc<str>,
 }
 
-/// Why a list of routes is no table.
+/// Why a list of routes is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// A template that is no path.
-    #[error("`{0}` is no path template; `/api/v1/things/{{id}}` would be right")]
+    /// A malformed template.
+    #[error("`{0}` is not a path template; `/api/v1/things/{{id}}` would be right")]
     Template(String),
     /// Two routes match the same requests.
     #[error("`{0}` and `{1}` match the same requests; keep one of them")]
     Conflict(String, String),
     /// More routes than a table holds.
-    #[error("more than 65,535 routes")]
+    #[error("there are more than 65,535 routes")]
     TooMany,
 }
 
@@ -63,7 +63,7 @@ pub enum RouteError {
 pub enum NoRoute {
     /// No template matches.
     NotFound,
-    /// One does, with these methods.
+    /// A template matches, but only with these methods.
     MethodNotAllowed(Vec<Method>),
 }
 
@@ -81,10 +81,10 @@ struct Named {
 }
 
 impl RouteTable {
-    /// A table of these routes; sets their place and label.
+    /// A table of these routes; sets the index and label of each.
     ///
     /// # Errors
-    /// [`RouteError`] names what conflicts.
+    /// [`RouteError`] names the routes that conflict.
     pub fn new(routes: Vec<Route>) -> Result<Self, RouteError> {
         let mut table = Self::default();
         for (index, mut route) in routes.into_iter().enumerate() {
@@ -95,10 +95,10 @@ impl RouteTable {
         Ok(table)
     }
 
-    /// The route of a normalised path. HEAD goes where GET does.
+    /// The route of a normalised path. HEAD uses the route of GET, unless it has its own.
     ///
     /// # Errors
-    /// [`NoRoute`], with the methods that the path does take.
+    /// [`NoRoute`], with the methods that the path supports.
     pub fn find(&self, method: &Method, path: &str) -> Result<&Arc<Route>, NoRoute> {
         let routes = match self.literal.get(path) {
             Some(routes) => routes,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_six_and_two() {
+    fn each_default_route_is_found() {
         for (method, path, label) in [
             ("GET", "/api/v1/anomalies", "GET /api/v1/anomalies"),
             ("HEAD", "/api/v1/anomalies", "GET /api/v1/anomalies"),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else() {
+    fn other_paths_and_methods_are_refused() {
         for path in ["/api/v1/anomalies/", "/api/v1", "/api/v1/anomalies/a/b", "/api/v1/Health"] {
             assert_eq!(found("GET", path), Err(NoRoute::NotFound), "{path}");
         }
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(
             found("GET", "/api/v1/anomalies/detect"),
             Err(NoRoute::MethodNotAllowed(vec![Method::POST])),
-            "a literal template wins over a name"
+            "a literal template takes precedence"
         );
     }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_character_leads_past_no_literal_template() {
+    fn an_encoded_path_matches_the_same_literal_template() {
         let table = table(&["/{x}", "/run:now", "/caf%c3%a9", "/a+b/{x}"]).expect("a table");
         for (path, wanted) in [
             ("/run:now", "GET /run:now"),

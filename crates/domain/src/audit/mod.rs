@@ -1,9 +1,9 @@
 //! The audit log of an organization: a hash chain (I9).
 //!
-//! Each entry's hash covers its number, all its fields and the hash before it, so that changing,
-//! dropping or reordering a row is found by walking the chain; cutting the tail off is found
-//! against a head that an export stated. The hash before the first entry is computed from the
-//! organization's id, so that no chain can be passed off as another organization's.
+//! Each entry's hash covers its number, all its fields and the previous entry's hash, so that
+//! verifying the chain detects a changed, dropped or moved row. A log whose end was cut off is
+//! detected by comparison with the head that an export stated. The hash before the first entry is
+//! computed from the organization's id, so that the chain of another organization is detected.
 
 mod retention;
 mod revocation;
@@ -21,25 +21,25 @@ pub use retention::{Pruned, Retention};
 pub use revocation::{KEY_REVOKE, KEY_ROTATE};
 pub use verify::{Problem, Verdict, Verifier};
 
-/// What the hash before the first entry covers beside the organization's id.
+/// The text that the hash before the first entry covers, together with the organization's id.
 const GENESIS: &[u8] = b"driftlock audit chain ";
 
 /// SHA-256 of an entry; 64 hex digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AuditHash(pub [u8; 32]);
 
-/// What is to be entered, before it has a place in the chain.
+/// The content of an entry, before it has a place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     /// When it happened.
     pub at: Timestamp,
-    /// Who did it: a key's id, `admin`, or `system`.
+    /// The actor: a key's id, `admin`, or `system`.
     pub actor: Arc<str>,
-    /// What was done: `request`, `key.create`, ….
+    /// The action: `request`, `key.create`, ….
     pub action: Arc<str>,
-    /// To what: a route, a key's id, ….
+    /// The resource that the action concerns: a route, a key's id, ….
     pub resource: Arc<str>,
-    /// What came of it: a status, `ok`, or a denial's code.
+    /// The outcome: a status, `ok`, or a denial's code.
     pub outcome: Arc<str>,
     /// The request's id.
     pub request_id: Arc<str>,
@@ -55,12 +55,12 @@ pub struct AuditRecord {
 pub struct AuditEntry {
     /// Its number, from 1, without gaps.
     pub seq: u64,
-    /// What was entered.
+    /// Its content.
     #[serde(flatten)]
     pub record: AuditRecord,
-    /// The hash of the entry before it.
+    /// The hash of the previous entry.
     pub prev_hash: AuditHash,
-    /// Its own.
+    /// Its own hash.
     pub hash: AuditHash,
 }
 
@@ -94,7 +94,7 @@ impl AuditHead {
     }
 }
 
-/// The hash of all of a record but its time.
+/// The hash of all fields of a record except its time.
 fn content_hash(record: &AuditRecord) -> AuditHash {
     let mut hasher = Sha256::new();
     let AuditRecord { at: _, actor, action, resource, outcome, request_id, ip, details } = record;
@@ -105,8 +105,8 @@ fn content_hash(record: &AuditRecord) -> AuditHash {
     AuditHash(hasher.finalize().into())
 }
 
-/// The content goes in as its hash: so the time of an entry that was removed can be proven by its
-/// hashes alone.
+/// The hash of an entry. It covers the hash of the content, not the content itself, so that the
+/// time of a removed entry can be proven by hashes alone.
 fn entry_hash(seq: u64, at: Timestamp, content: &AuditHash, prev: &AuditHash) -> AuditHash {
     let mut hasher = Sha256::new();
     hasher.update(prev.0);
@@ -116,7 +116,7 @@ fn entry_hash(seq: u64, at: Timestamp, content: &AuditHash, prev: &AuditHash) ->
     AuditHash(hasher.finalize().into())
 }
 
-/// Details are kept as text, since the hash covers every byte, and shown as the object they are.
+/// Details are stored as text, since the hash covers every byte, and serialized as a JSON object.
 mod details {
     use std::sync::Arc;
 
@@ -184,7 +184,7 @@ mod text {
         fn from_str(text: &str) -> Result<Self, MalformedHead> {
             let (seq, hash) = text.split_once(':').ok_or(MalformedHead)?;
             let seq = seq.parse().map_err(|_| MalformedHead)?;
-            // No store numbers entries beyond.
+            // No store can have an entry with a greater number.
             if seq > SEQ_MAX { Err(MalformedHead) } else { Ok(Self { seq, hash: hash.parse()? }) }
         }
     }

@@ -1,9 +1,10 @@
-//! Retention: old entries go, and the chain still holds.
+//! Retention: old entries are removed, and the rest of the chain can still be verified.
 //!
-//! What is removed is always the chain's oldest part. Its last entry's number and hash stay behind
-//! as a *checkpoint*, from which the rest is verified. An entry in the rest names the checkpoint,
-//! how many entries went, and the time of the last of them with the hashes that prove this time:
-//! so a removal of entries that were too young is found, whoever wrote the entry about it.
+//! Retention always removes the oldest part of the chain. The number and hash of its last entry are
+//! kept as a *checkpoint*, from which the rest is verified. An entry in the rest names the
+//! checkpoint, the number of removed entries, and the time of the last removed one with the hashes
+//! that prove this time. So the removal of entries that were too young is detected, even if the
+//! entry about it was forged.
 
 use std::time::Duration;
 
@@ -20,12 +21,12 @@ const ACTION: &str = "audit.prune";
 const PORTION: Duration = Duration::from_secs(86_400);
 const DAY_SECS: u64 = 86_400;
 
-/// How old an entry must be to be removed, as it is verified.
+/// The retention rule by which a removal is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Days; 0: nothing is ever removed.
+    /// Days that entries are kept; 0 means that none may be removed.
     pub days: u32,
-    /// When it is verified: a removal that is later was not made by retention.
+    /// The time of the verification: a removal with a later time was not made by retention.
     pub now: Timestamp,
 }
 
@@ -54,7 +55,7 @@ struct Last {
     prev_hash: AuditHash,
 }
 
-/// What the entry about a removal says; members sorted by name.
+/// The details of the entry about a removal; members sorted by name.
 #[derive(Serialize, Deserialize)]
 struct Details {
     checkpoint: AuditHead,
@@ -62,17 +63,17 @@ struct Details {
     last: Last,
 }
 
-/// A removal, as an entry names it.
+/// A removal that an entry of the chain states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Named {
     checkpoint: AuditHead,
     last: Last,
-    /// When it was.
+    /// The time of that entry.
     pub(super) at: Timestamp,
 }
 
 impl Named {
-    /// Whether it is of this checkpoint, and states its time truly.
+    /// Whether it names this checkpoint, and its hashes prove the stated time.
     pub(super) fn proves(&self, checkpoint: AuditHead) -> bool {
         let Last { content, prev_hash, .. } = self.last;
         let hash = entry_hash(checkpoint.seq, self.last_at(), &content, &prev_hash);
@@ -86,8 +87,8 @@ impl Named {
 }
 
 impl Pruned {
-    /// What goes of these entries, the chain's oldest, once nothing from before `before` is to be
-    /// kept; `None` while that is less than a day's.
+    /// The part of these oldest entries of a chain that is from before `before` and may be removed;
+    /// `None` while it spans less than a day.
     #[must_use]
     pub fn of(oldest: &[AuditEntry], before: Timestamp) -> Option<Self> {
         let first = oldest.first()?;
@@ -127,7 +128,7 @@ impl Pruned {
     }
 }
 
-/// The removal that a record names, if it is of that kind, and of this organization.
+/// The removal that a record states, if it is such a record and of this organization.
 pub(super) fn named(record: &AuditRecord, organization: OrganizationId) -> Option<Named> {
     if &*record.action != ACTION || record.resource.parse() != Ok(organization) {
         return None;
@@ -167,7 +168,7 @@ mod tests {
         (head, entries)
     }
 
-    /// What is left on day 10 once all from before a day is removed.
+    /// What is left on day 10 after everything from before a day was removed.
     fn pruned(organization: OrganizationId, before: i64) -> (Pruned, Vec<AuditEntry>) {
         let (mut head, mut entries) = chain(organization);
         let pruned = Pruned::of(&entries, day(before)).expect("old enough");
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_part_goes_in_portions_of_days() {
+    fn the_oldest_part_is_removed_in_portions_of_days() {
         let (pruned, _) = pruned(ORGANIZATION, 4);
         assert_eq!((pruned.checkpoint.seq, pruned.entries), (4, 4));
         let (_, entries) = chain(ORGANIZATION);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_holds_from_its_checkpoint_and_from_no_other() {
+    fn the_rest_is_valid_from_its_checkpoint_and_from_no_other() {
         let (pruned, rest) = pruned(ORGANIZATION, 4);
         let found = verdict(pruned.checkpoint, &rest, None);
         assert!(found.ok && found.entries == 7, "{found:?}");
@@ -201,7 +202,7 @@ mod tests {
         assert!(!verdict(empty, &rest, None).ok, "the removed part is missed");
         let moved = AuditHead { seq: 5, hash: rest[0].hash };
         let found = verdict(moved, &rest[1..], None);
-        assert_eq!(found.first_bad_seq, Some(5), "more was removed than was entered");
+        assert_eq!(found.first_bad_seq, Some(5), "more was removed than is stated");
         assert_eq!(found.problem, Some(Problem::BeginningMissing));
         assert!(verdict(pruned.checkpoint, &rest, Some(pruned.checkpoint)).ok);
     }
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn without_retention_nothing_may_go() {
+    fn without_retention_nothing_may_be_removed() {
         let (pruned, rest) = pruned(ORGANIZATION, 4);
         let never = Retention { days: 0, now: day(11) };
         let mut verifier = Verifier::new(ORGANIZATION, pruned.checkpoint, None, Some(never));

@@ -1,6 +1,5 @@
-//! Which key an audit record revokes: whoever keeps a chain apart from the directory (a Durable
-//! Object) learns of it from the very row that was committed with the revocation, and refuses the
-//! key itself.
+//! Which key an audit record revokes. A Durable Object keeps the chain, but not the directory. It
+//! reads from the audit record of a revocation which key it has to refuse.
 
 use std::time::Duration;
 
@@ -9,19 +8,19 @@ use serde::Deserialize;
 use super::AuditRecord;
 use crate::id::KeyId;
 
-/// A key is revoked.
+/// The action of revoking a key.
 pub const KEY_REVOKE: &str = "key.revoke";
-/// A key is replaced, and is revoked once the grace time named in the details is over.
+/// The action of replacing a key, which is revoked after the grace time in the details.
 pub const KEY_ROTATE: &str = "key.rotate";
 
-/// What [`KEY_ROTATE`] says in its details, as far as it matters here.
+/// The needed part of the details of [`KEY_ROTATE`].
 #[derive(Deserialize)]
 struct Rotation {
     grace_seconds: u64,
 }
 
 impl AuditRecord {
-    /// The key that it revokes, and how long after the record's time.
+    /// The key that the record revokes, and how long after the record's time.
     #[must_use]
     pub fn revokes(&self) -> Option<(KeyId, Duration)> {
         let grace = match &*self.action {

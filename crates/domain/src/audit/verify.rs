@@ -1,4 +1,5 @@
-//! Walking a chain: whether every link holds, and whether retention alone removed its beginning.
+//! Verification of a chain: whether every link is valid, and whether a missing beginning was
+//! removed by retention.
 
 use std::time::Duration;
 
@@ -8,19 +9,19 @@ use super::retention::{self, Named, Retention};
 use super::{AuditEntry, AuditHead, content_hash, entry_hash};
 use crate::id::OrganizationId;
 
-/// Clocks of those who write and who verify differ by less.
+/// The clocks of the writer and the verifier differ by less than this.
 const SKEW: Duration = Duration::from_secs(86_400);
 
-/// What walking a chain found.
+/// The result of the verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Whether every link holds.
+    /// Whether the chain is valid.
     pub ok: bool,
-    /// Entries walked.
+    /// The number of verified entries.
     pub entries: u64,
-    /// The end that was reached.
+    /// The last entry.
     pub head: AuditHead,
-    /// Where the walk began: what retention removed last, or before the first entry.
+    /// Where the verification began: after the last removed entry, or before the first entry.
     pub checkpoint: AuditHead,
     /// The first entry that does not follow from the one before it.
     pub first_bad_seq: Option<u64>,
@@ -34,20 +35,20 @@ pub struct Verdict {
 pub enum Problem {
     /// An entry was changed, dropped or moved, or is another organization's.
     BrokenLink,
-    /// The beginning is missing, and no entry of this organization says that it was removed.
+    /// The beginning is missing, and no entry of this organization proves that it was removed.
     BeginningMissing,
-    /// The beginning was removed before it was as old as retention demands.
+    /// The beginning was removed before it was as old as retention requires.
     RemovedTooEarly,
     /// The stated head is not in the chain.
     HeadNotFound,
 }
 
-/// Walks a chain, entry by entry, so that a log of any length is verified in constant memory.
+/// Verifies a chain entry by entry, so that a log of any length needs constant memory.
 #[derive(Debug)]
 pub struct Verifier {
     organization: OrganizationId,
     checkpoint: AuditHead,
-    /// The removal that the entries name last.
+    /// The removal that the entries stated last.
     named: Option<Named>,
     head: AuditHead,
     entries: u64,
@@ -58,8 +59,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Starts after `from` ([`AuditHead::empty`], or a retention checkpoint); a `stated` head must
-    /// be met on the way. Without a `retention` its age is not judged.
+    /// Starts after `from` ([`AuditHead::empty`], or a retention checkpoint). A `stated` head must
+    /// be in the chain. Without `retention`, the age of removed entries is not checked.
     #[must_use]
     pub fn new(
         organization: OrganizationId,
@@ -81,7 +82,7 @@ impl Verifier {
         }
     }
 
-    /// Takes the next entry in order of number.
+    /// Verifies the next entry, in order of number.
     pub fn step(&mut self, entry: &AuditEntry) {
         self.entries += 1;
         let (at, content) = (entry.record.at, content_hash(&entry.record));
@@ -98,7 +99,7 @@ impl Verifier {
         }
     }
 
-    /// The verdict at the end of the walk.
+    /// The verdict after the last entry.
     #[must_use]
     pub fn finish(self) -> Verdict {
         let broken = self.first_bad_seq.map(|seq| (seq, Problem::BrokenLink));
@@ -111,7 +112,7 @@ impl Verifier {
         Verdict { ok, entries, head, checkpoint, first_bad_seq, problem }
     }
 
-    /// What is wrong with where the walk began.
+    /// What is wrong with the place where the verification began.
     fn beginning(&self) -> Option<Problem> {
         if self.checkpoint == AuditHead::empty(self.organization) {
             return None;
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_untouched_chain_holds() {
+    fn an_unchanged_chain_is_valid() {
         let entries = chain(ORGANIZATION, 5);
         let verdict = verify(&entries, None);
         assert!(verdict.ok && verdict.problem.is_none());

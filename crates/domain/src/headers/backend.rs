@@ -1,11 +1,12 @@
-//! From the backend: what is the gateway's to say is dropped, in any spelling.
+//! Response headers from the backend: names that only the gateway sets are dropped, in any
+//! spelling.
 
 use http::HeaderMap;
 
 use super::names::canonical;
 use super::{is_end_to_end, is_hop_by_hop, remove_named_by_connection, remove_where};
 
-/// Cleans a backend's headers before they are answered.
+/// Cleans a backend's headers before they are sent to the client.
 pub fn from_backend(headers: &mut HeaderMap) {
     remove_named_by_connection(headers);
     remove_where(headers, |name| {
@@ -17,10 +18,10 @@ pub fn from_backend(headers: &mut HeaderMap) {
     });
 }
 
-/// Which of its headers pages may read, a backend alone knows.
+/// Passed on, since only the backend knows which of its headers pages may read.
 const EXPOSED: &str = "access-control-expose-headers";
 
-/// Names that only the gateway speaks with, and what tells too much of the backend.
+/// Names that only the gateway sets, and names that reveal too much about the backend.
 fn is_ours(name: &str) -> bool {
     name.starts_with("ratelimit")
         || name.starts_with("x-ratelimit-")
@@ -41,7 +42,7 @@ mod tests {
     use http::HeaderValue;
 
     #[test]
-    fn a_backend_cannot_speak_for_the_gateway() {
+    fn a_backend_cannot_set_the_gateways_headers() {
         let mut headers = HeaderMap::new();
         for name in [
             "x-usage-receipt",
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn another_spelling_is_no_way_round() {
+    fn other_spellings_are_dropped_too() {
         let mut headers = HeaderMap::new();
         for name in [
             "x_usage_receipt",
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_takes_away_nothing_that_is_meant_for_the_client() {
+    fn connection_does_not_remove_end_to_end_headers() {
         let mut headers = HeaderMap::new();
         headers.insert("connection", HeaderValue::from_static("content-type, x-hop, close"));
         headers.insert("content-type", HeaderValue::from_static("text/plain"));

@@ -1,8 +1,7 @@
-//! To the backend: who asks, from where, under which id.
+//! Request headers to the backend: caller, client address, request id.
 //!
-//! Whatever a client sent under the names that the gateway speaks with is removed first; so are
-//! its credentials, which are the gateway's business alone, and what a backend could take for the
-//! word of a proxy.
+//! First, the client's own headers with these names are removed. So are the client's credentials,
+//! which only the gateway needs, and headers that a backend could mistake for those of a proxy.
 
 use std::net::IpAddr;
 
@@ -14,22 +13,22 @@ use super::{is_end_to_end, is_hop_by_hop, remove_named_by_connection, remove_whe
 use crate::id::{KeyId, OrganizationId};
 use crate::text;
 
-/// What the gateway tells the backend of a request.
+/// What the gateway states to the backend about a request.
 #[derive(Debug)]
 pub struct Forward<'a> {
-    /// Which of the client's headers stop here.
+    /// The client's headers that are not forwarded.
     pub client: &'a ClientHeaders,
-    /// Who calls.
+    /// The caller.
     pub caller: &'a CallerHeaders,
     /// The request's id.
     pub request_id: &'a HeaderValue,
     /// The client's address.
     pub ip: IpAddr,
-    /// Of the peer, if it is a trusted proxy, what it said of the way so far.
+    /// Whether the peer is a trusted proxy, whose forwarding headers are used.
     pub trusted: TrustedWay,
 }
 
-/// A key and its organization as the backend is told of them: made once per key, not per request.
+/// The headers that name a key and its organization. They are made once per key, not per request.
 #[derive(Debug, Clone)]
 pub struct CallerHeaders {
     organization: HeaderValue,
@@ -37,23 +36,23 @@ pub struct CallerHeaders {
 }
 
 impl CallerHeaders {
-    /// Of this organization, by this key.
+    /// The headers for this organization and this key.
     #[must_use]
     pub fn of(organization: OrganizationId, key: KeyId) -> Self {
         Self { organization: value(organization.text().as_str()), key: value(key.text().as_str()) }
     }
 }
 
-/// Whether what a proxy said of the way so far is believed.
+/// Whether the peer's forwarding headers (`X-Forwarded-Proto` and others) are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrustedWay {
-    /// The peer is the client: the way begins here.
+    /// The peer counts as the client: its forwarding headers are dropped.
     Direct,
-    /// The peer is a trusted proxy: what it says of the client and of the way is passed on.
+    /// The peer is a trusted proxy: its forwarding headers are passed on.
     Proxied,
 }
 
-/// Which headers of clients stop at the gateway.
+/// The client's headers that are not forwarded.
 #[derive(Debug, Clone, Default)]
 pub struct ClientHeaders {
     untrusted: HeaderNames,
@@ -70,7 +69,7 @@ impl ClientHeaders {
         Self { untrusted: HeaderNames::new(untrusted), configured: HeaderNames::new(configured) }
     }
 
-    /// Removes them: what is left is the client's own, and reaches the backend.
+    /// Removes them. The remaining headers are forwarded to the backend.
     pub fn remove_from(&self, headers: &mut HeaderMap, trusted: TrustedWay) {
         remove_named_by_connection(headers);
         remove_where(headers, |name| self.stops(name, trusted));
@@ -78,7 +77,7 @@ impl ClientHeaders {
 
     fn stops(&self, name: &str, trusted: TrustedWay) -> bool {
         let canonical = canonical(name);
-        // A proxy writes a header as it is usually written; another spelling is the client's.
+        // Proxies use the usual spelling of a header; another spelling comes from the client.
         let is_misspelt = canonical != name;
         is_hop_by_hop(&canonical)
             || is_met_here(&canonical)
@@ -92,7 +91,7 @@ impl ClientHeaders {
 
 /// Rewrites a client's headers for the backend.
 pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
-    // Before anything is removed: a client cannot take away what a proxy said of it.
+    // Read before anything is removed: the client's `Connection` may name these headers.
     let last = |name| headers.get_all(name).iter().next_back().cloned();
     let (proto, forwarded_host) = match forward.trusted {
         TrustedWay::Proxied => (last(FORWARDED_PROTO), last(FORWARDED_HOST)),
@@ -114,12 +113,13 @@ pub fn to_backend(headers: &mut HeaderMap, forward: &Forward<'_>) {
     }
 }
 
-/// What is meant for the gateway alone. It sends `100 Continue` itself, once a request may go on.
+/// Headers that are meant for the gateway only. The gateway itself sends `100 Continue`, after it
+/// has admitted a request.
 fn is_met_here(name: &str) -> bool {
     matches!(name, "authorization" | "cookie" | "expect" | "host")
 }
 
-/// Names that the gateway speaks with, to the backend or to the client.
+/// Names that the gateway sets, towards the backend or the client.
 fn is_ours(name: &str) -> bool {
     matches!(
         name,
@@ -145,7 +145,7 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_BY: HeaderName = HeaderName::from_static("x-forwarded-by");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Ids and addresses are ASCII, so that they always make a header.
+/// Ids and addresses are ASCII, so this always succeeds.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_take_ours_away() {
+    fn connection_cannot_remove_the_gateways_headers() {
         let named = [
             ("connection", "x-organization-id, x-secret, content-type, close"),
             ("x-secret", "1"),
@@ -213,7 +213,7 @@ mod tests {
         ];
         let found = rewritten(&named, TrustedWay::Direct);
         assert!(found.contains_key("x-organization-id"));
-        assert!(found.contains_key("content-type"), "a rule was applied to it");
+        assert!(found.contains_key("content-type"), "an end-to-end header");
         assert!(!found.contains_key("x-secret"));
         assert!(!found.contains_key("connection"));
         let named = [
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(rewritten(&named, TrustedWay::Direct)["x-forwarded-host"], "b");
     }
 
-    /// Headers that some backend takes for a proxy's word, and other spellings of them.
+    /// Headers that backends could mistake for those of a proxy.
     const UNTRUSTED: [&str; 18] = [
         "forwarded",
         "x-forwarded-port",
@@ -251,18 +251,18 @@ mod tests {
     ];
 
     #[test]
-    fn a_stranger_does_not_speak_as_a_proxy() {
+    fn a_clients_forwarding_headers_are_dropped() {
         let sent = UNTRUSTED.map(|name| (name, "forged"));
         let direct = rewritten(&sent, TrustedWay::Direct);
         let proxied = rewritten(&sent, TrustedWay::Proxied);
         for name in UNTRUSTED {
-            assert!(!direct.contains_key(name), "{name} of a stranger");
-            assert_eq!(proxied[name], "forged", "{name} of a trusted proxy");
+            assert!(!direct.contains_key(name), "{name} from a client");
+            assert_eq!(proxied[name], "forged", "{name} from a trusted proxy");
         }
     }
 
     #[test]
-    fn other_spellings_are_dropped_whoever_sent_them() {
+    fn other_spellings_are_dropped_even_from_a_trusted_proxy() {
         let sent = [
             ("x.organization.id", "org_evil"),
             ("x_forwarded_user", "root"),
@@ -283,9 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_tells_the_scheme() {
-        let told = [("x-forwarded-proto", "https"), ("x-forwarded-host", "a"), ("host", "b")];
-        let found = rewritten(&told, TrustedWay::Proxied);
+    fn scheme_and_host_come_from_a_trusted_proxy() {
+        let sent = [("x-forwarded-proto", "https"), ("x-forwarded-host", "a"), ("host", "b")];
+        let found = rewritten(&sent, TrustedWay::Proxied);
         assert_eq!(found["x-forwarded-proto"], "https");
         assert_eq!(found["x-forwarded-host"], "a");
     }

@@ -2,8 +2,8 @@
 //! quoted strings with integer parameters), and the older `X-RateLimit-*` of the key's limit.
 //!
 //! `q` is the quota of a window of `w` seconds, `r` what is left, `t` the seconds until one more
-//! request would pass (for the quota: until the period ends). What is left of the quota is left out
-//! where this node does not know it.
+//! request is allowed (for the quota: until the period ends). `RateLimit` omits the quota where
+//! this node does not know what is left.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -17,14 +17,14 @@ const OLD_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const OLD_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const OLD_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The greatest integer of RFC 9651 (section 3.3.1): with a greater one the whole field would be
-/// void, so that more than this is stated as this.
+/// The greatest integer of RFC 9651 (section 3.3.1). A greater one would make the whole field
+/// invalid, so this is written instead.
 const INTEGER_MAX: u64 = 999_999_999_999_999;
 
-/// Longer than the three limits get with every number at its greatest.
+/// Room for the three limits with the greatest numbers.
 const CHARS_MAX: usize = 192;
 
-/// States the limits as they are after this request.
+/// Writes the state of the limits after this request.
 pub fn write_limits(headers: &mut HeaderMap, limits: &LimitsNow) {
     let LimitsNow { key, organization, quota } = limits;
     let (mut policy, mut current) = (Text::<CHARS_MAX>::new(), Text::<CHARS_MAX>::new());
@@ -93,7 +93,7 @@ mod tests {
         let unknown = QuotaState { remaining: None, ..quota };
         write_limits(&mut headers, &LimitsNow { key, organization: None, quota: unknown });
         assert_eq!(headers["ratelimit-policy"], r#""key";q=300;w=60, "quota";q=250000;w=2592000"#);
-        assert_eq!(headers["ratelimit"], r#""key";r=299;t=1"#, "nothing is made up");
+        assert_eq!(headers["ratelimit"], r#""key";r=299;t=1"#, "an unknown number is omitted");
     }
 
     #[test]

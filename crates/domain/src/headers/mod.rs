@@ -1,4 +1,4 @@
-//! Headers on their way to the backend, on their way back, and those that the gateway adds.
+//! Headers to the backend, headers from the backend, and those that the gateway adds.
 
 mod backend;
 mod forward;
@@ -15,7 +15,7 @@ pub use trace::{request_id, trace_context};
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName};
 
-/// Whether a header concerns one connection only (RFC 9110, section 7.6.1).
+/// Whether a header is hop-by-hop (RFC 9110, section 7.6.1).
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -32,9 +32,8 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Headers that are never about one connection, so that no `Connection` line may take them away:
-/// the gateway decides by them, and the other side has to see what the gateway decided by (RFC
-/// 9110, section 7.6.1).
+/// Headers that are always end-to-end, so that `Connection` may not remove them: the gateway
+/// decides by them, and the other side has to see the same headers (RFC 9110, section 7.6.1).
 const END_TO_END: [&str; 11] = [
     "authorization",
     "content-encoding",
@@ -54,14 +53,14 @@ pub(crate) fn is_end_to_end(name: &str) -> bool {
     END_TO_END.contains(&name)
 }
 
-/// The first header that `Connection` names although it is meant for the whole way.
+/// The first end-to-end header that `Connection` names.
 #[must_use]
 pub fn misnamed_by_connection(headers: &HeaderMap) -> Option<&'static str> {
     named_by_connection(headers)
         .find_map(|name| END_TO_END.into_iter().find(|known| name.as_str() == *known))
 }
 
-/// Removes whatever `Connection` names, except what is meant for the whole way.
+/// Removes the headers that `Connection` names, except end-to-end ones.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> =
@@ -78,8 +77,8 @@ fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> 
     names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
-/// Removes headers by name, in one walk over the few that there are rather than a search for each
-/// of the many that there might be.
+/// Removes headers by name. It checks each of the few headers that exist, instead of searching for
+/// each of the many names.
 fn remove_where(headers: &mut HeaderMap, which: impl Fn(&str) -> bool) {
     let found: Vec<HeaderName> =
         headers.keys().filter(|name| which(name.as_str())).cloned().collect();

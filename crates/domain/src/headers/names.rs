@@ -1,8 +1,9 @@
 //! Sets of header names, as `gateway.toml` lists them.
 //!
-//! Backends read header names in several spellings: CGI, WSGI and PHP turn `X-User`, `X_User` and
-//! `X.User` into one variable. So names are compared in one spelling: lower case, and `-` in the
-//! place of every character that is neither a letter nor a digit.
+//! Backends accept several spellings of a header name: CGI, WSGI and PHP turn `X-User`, `X_User`
+//! and
+//! `X.User` into the same variable. So names are compared in one spelling: lower case, with `-`
+//! instead of every character that is neither a letter nor a digit.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,7 @@ pub(crate) fn canonical(name: &str) -> Cow<'_, str> {
     Cow::Owned(name.chars().map(one).collect())
 }
 
-/// Header names, some of them as beginnings (`x-forwarded-*`).
+/// A set of header names and of beginnings of names (`x-forwarded-*`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderNames {
     /// Sorted.
@@ -26,7 +27,7 @@ pub struct HeaderNames {
 }
 
 impl HeaderNames {
-    /// The set of these patterns: a name, or the beginning of names and `*`.
+    /// The set of these patterns; each is a name, or the beginning of names followed by `*`.
     pub fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Self {
         let mut names = Self::default();
         for pattern in patterns {
@@ -51,7 +52,7 @@ impl HeaderNames {
     }
 }
 
-/// Whether a text is a header's name, or the beginning of names and `*`. A `*` alone is none.
+/// Whether a text is a header name, or the beginning of names followed by `*`. A `*` alone is not.
 #[must_use]
 pub fn is_name_pattern(text: &str) -> bool {
     http::HeaderName::try_from(text.strip_suffix('*').unwrap_or(text)).is_ok()

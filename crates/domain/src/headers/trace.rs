@@ -1,4 +1,4 @@
-//! Ids that tie a request's traces together: `X-Request-ID` and W3C `traceparent`.
+//! Ids that connect the traces of a request: `X-Request-ID` and W3C `traceparent`.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,7 +11,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The client's request id, if it is 1 to 128 of `[A-Za-z0-9._-]` and the only one.
+/// The client's request id, if there is exactly one, of 1 to 128 characters of `[A-Za-z0-9._-]`.
 #[must_use]
 pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut values = headers.get_all(REQUEST_ID).iter();
@@ -21,8 +21,9 @@ pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     (fits && value.as_bytes().iter().all(plain) && values.next().is_none()).then_some(value)
 }
 
-/// Continues a valid `traceparent`; restarts with 24 unpredictable bytes where there is none, or a
-/// malformed one, whose `tracestate` then means nothing (W3C Trace Context, section 3.2).
+/// Keeps a valid `traceparent`. If it is missing or malformed, writes a new one from 24
+/// unpredictable bytes and removes `tracestate`, which is then invalid (W3C Trace Context, section
+/// 3.2).
 pub fn trace_context(headers: &mut HeaderMap, entropy: impl FnOnce() -> [u8; 24]) {
     let mut values = headers.get_all(PARENT).iter();
     let valid = values.next().is_some_and(|value| is_traceparent(value.as_bytes()));
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn request_ids_are_taken_over_when_harmless() {
+    fn harmless_request_ids_are_used() {
         let mut headers = HeaderMap::new();
         assert_eq!(request_id(&headers), None);
         headers.insert("x-request-id", HeaderValue::from_static("A-1_b.c"));

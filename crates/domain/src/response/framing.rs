@@ -1,34 +1,34 @@
-//! How the body of a backend's answer is delimited (RFC 9112, section 6.3).
+//! How the body of a backend's response is delimited (RFC 9112, section 6.3).
 
 use std::fmt;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-/// As much of a header's value as an error repeats, in characters.
+/// The most characters of a header's value that an error shows.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// Where the body of an answer ends.
+/// Where the body of a response ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFraming {
-    /// There is no body: the answer is one to HEAD, or its status is 101, 204 or 304.
+    /// There is no body: it is a response to HEAD, or its status is 101, 204 or 304.
     None,
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
     /// With the last chunk and its trailer.
     Chunked,
-    /// With the connection.
+    /// When the connection is closed.
     UntilClose,
 }
 
-/// What the head of an answer says about its body.
+/// What the head of a response states about its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseFraming {
     /// Where the body ends.
     pub body: BodyFraming,
-    /// The value of `Content-Length`, if there is one; for HEAD the length that GET would have.
+    /// The value of `Content-Length`, if there is one; for HEAD the length of the body for GET.
     pub stated_length: Option<u64>,
-    /// Whether the head says it in more than one way.
+    /// Whether the head states the body's end clearly.
     pub clarity: Clarity,
     is_head: bool,
 }
@@ -36,38 +36,38 @@ pub struct ResponseFraming {
 /// Whether every reader of a head finds the same end of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clarity {
-    /// One framing, said once.
+    /// One framing, stated once.
     Clear,
-    /// Two framings, one framing said twice, or a body announced where there can be none.
+    /// Two framings, one framing stated twice, or a body announced where there can be none.
     Doubtful,
 }
 
-/// An answer that cannot be passed on.
+/// A response that cannot be passed on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedResponse {
-    /// The status is not that of a final answer.
-    #[error("the backend answered with status {0}; a final status is 200 to 599")]
+    /// The status is not final.
+    #[error("the backend's status is {0}; a final status is 200 to 599")]
     Status(u16),
-    /// `Content-Length` is no number, or several different ones.
-    #[error("the backend's Content-Length is {0}; one decimal number is right")]
+    /// `Content-Length` is not a number, or several different ones.
+    #[error("the backend's Content-Length is {0}; it has to be one decimal number")]
     ContentLength(Shown),
     /// `Transfer-Encoding` is not `chunked`. The gateway asks for no other coding.
-    #[error("the backend's Transfer-Encoding is {0}; `chunked`, or none, is right")]
+    #[error("the backend's Transfer-Encoding is {0}; only `chunked`, or none, is supported")]
     TransferEncoding(Shown),
 }
 
-/// The start of a header's values, as an error repeats them.
+/// The beginning of a header's values, as an error shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown(String);
 
 impl ResponseFraming {
-    /// Reads the head of an answer to a request with this method.
+    /// Reads the head of a response to a request with this method.
     ///
-    /// With `Transfer-Encoding` a `Content-Length` does not count. A length that is repeated, in
-    /// one line or several, is one length; different lengths are an error.
+    /// With `Transfer-Encoding`, a `Content-Length` is ignored. A length that is repeated, in one
+    /// line or several, is one length; different lengths are an error.
     ///
     /// # Errors
-    /// [`MalformedResponse`]: the answer must not be passed on, nor be charged.
+    /// [`MalformedResponse`]: the response must not be passed on, nor be charged.
     pub fn of(
         method: &Method,
         status: StatusCode,
@@ -86,7 +86,7 @@ impl ResponseFraming {
             Some(length) => BodyFraming::Length(length),
             None => BodyFraming::UntilClose,
         };
-        // A length is right in an answer to HEAD and in a 304: it is that of the answer to GET.
+        // A response to HEAD and a 304 may have a length: that of the response to GET.
         let announces_nothing = matches!(status.as_u16(), 101 | 204)
             && (is_chunked || stated_length.is_some_and(|length| length > 0));
         let is_doubtful = times > 1 || (is_chunked && stated_length.is_some()) || announces_nothing;
@@ -94,8 +94,8 @@ impl ResponseFraming {
         Ok(Self { body, stated_length, clarity, is_head })
     }
 
-    /// Removes the backend's framing. What remains is the length in an answer to HEAD, where it
-    /// delimits nothing. The host states the framing of the body that it sends.
+    /// Removes the backend's framing. Only a response to HEAD keeps its length, which delimits
+    /// nothing there. The host states the framing of the body that it sends.
     pub fn strip(&self, headers: &mut HeaderMap) {
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
@@ -107,8 +107,8 @@ impl ResponseFraming {
     }
 }
 
-/// Whether a header delimits a message or steers its connection. Such a header is never kept with
-/// an answer, and no configuration may set it.
+/// Whether a header delimits a message or controls its connection. Such a header is never stored
+/// with a response, and no configuration may set it.
 #[must_use]
 pub fn is_framing(name: &HeaderName) -> bool {
     matches!(
@@ -148,7 +148,7 @@ fn content_length(headers: &HeaderMap) -> Result<(Option<u64>, usize), Malformed
     Ok((found, times))
 }
 
-/// A number of nothing but digits.
+/// A number that consists of digits only.
 fn decimal(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -247,7 +247,7 @@ mod tests {
     fn an_error_shows_the_values_up_to_a_bound() {
         let error =
             of(&Method::GET, 200, &[(LENGTH, "2"), (LENGTH, "3")]).expect_err("two lengths");
-        let right = "one decimal number is right";
+        let right = "it has to be one decimal number";
         assert_eq!(error.to_string(), format!("the backend's Content-Length is \"2, 3\"; {right}"));
         let long = "9".repeat(1_000);
         let mut headers = HeaderMap::new();

@@ -1,10 +1,10 @@
-//! A backend's answer as a message of HTTP/1.1: how its body is delimited, what of that may be
-//! passed on or kept, and whether the connection that it came over may carry another request.
+//! A backend's response as an HTTP/1.1 message: how its body is delimited, which of its framing
+//! headers may be passed on or stored, and whether its connection may carry another request.
 //!
-//! Invariant: a header that delimits a body never goes from one connection to another. The gateway
-//! reads a body by the backend's framing, drops that framing, and states a new one from the body
-//! that it really sends. Otherwise a wrong length would shift the answers behind it, and one
-//! customer would read what belongs to another.
+//! Invariant: a header that delimits a body never passes from one connection to another. The
+//! gateway reads a body by the backend's framing, drops that framing, and states a new one for the
+//! body that it sends. Otherwise a wrong length would shift the following responses, and one
+//! customer would read data of another.
 
 mod framing;
 mod reuse;

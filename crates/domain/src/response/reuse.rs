@@ -1,14 +1,16 @@
-//! Whether a backend's connection may carry another request after an answer.
+//! Whether a backend's connection may carry another request after a response.
 //!
-//! HTTP/1.1 matches answers to requests by their order alone. A byte that the backend sends beyond
-//! the end of an answer therefore becomes the start of the next answer on that connection, which
-//! may be another customer's. So a connection is used again only if the end of the answer was
-//! certain, nothing follows it, and no side said that it closes. After an answer that has no body
-//! whatever its head says (HEAD, 204, 304), some programs write one, in a second write. Such a
-//! connection rests first, and what arrives meanwhile ends it.
+//! HTTP/1.1 matches responses to requests by their order alone. A byte that the backend sends after
+//! the end of a response therefore becomes the start of the next response on that connection, which
+//! may be for another customer.
 //!
-//! What no client of HTTP/1.1 can exclude: a byte that arrives later than [`REST`] after the
-//! answer's end, and after the next request was sent.
+//! So a connection is reused only if the end of the response was certain, no byte follows it, and
+//! neither side announced that it closes. Some programs write a body after a head that allows none
+//! (HEAD, 204, 304), in a second write. After such a response the connection pauses for [`REST`];
+//! if bytes arrive meanwhile, it is closed.
+//!
+//! One case remains that no HTTP/1.1 client can exclude: a byte that arrives later than [`REST`]
+//! after the end of the response, and after the next request was sent.
 
 use std::time::Duration;
 
@@ -17,31 +19,31 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::framing::{BodyFraming, Clarity, ResponseFraming};
 
-/// How long a connection rests after an answer that may have something behind it. A second write of
-/// the same program follows the first within microseconds; this covers the network and a busy
-/// machine.
+/// How long a connection pauses after a response that unexpected bytes may follow. A program's
+/// second write follows the first within microseconds; this covers the network and a busy machine,
+/// too.
 pub const REST: Duration = Duration::from_millis(10);
 
-/// How long every connection to a backend rests after each answer once the backend has sent bytes
-/// that belong to no answer.
+/// After a backend has sent bytes that belong to no response, all its connections pause after each
+/// response for this long.
 pub const UNTRUSTED_FOR: Duration = Duration::from_secs(600);
 
-/// The longest start of stray bytes that [`is_stray`] looks at.
+/// The number of stray bytes that [`is_stray`] checks.
 const STATUS_LINE_START: usize = "HTTP/1.1 408".len();
 
 /// When a connection may carry another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reuse {
-    /// As soon as the answer has ended.
+    /// As soon as the response has ended.
     AtOnce,
-    /// Once [`REST`] has passed in which nothing came.
+    /// After [`REST`], if no byte arrived meanwhile.
     AfterRest,
-    /// Never: it is closed after the answer.
+    /// Never: the connection is closed after the response.
     Never,
 }
 
-/// What the head of an answer allows. That the answer ended exactly, that the request was sent
-/// whole and that nothing follows, the host knows by then.
+/// What the head of a response allows. The host has to check in addition that the response ended
+/// exactly, that the request was sent completely and that no bytes follow.
 #[must_use]
 pub fn reuse(method: &Method, version: Version, status: StatusCode, headers: &HeaderMap) -> Reuse {
     let Ok(framing) = ResponseFraming::of(method, status, headers) else { return Reuse::Never };
@@ -55,17 +57,16 @@ pub fn reuse(method: &Method, version: Version, status: StatusCode, headers: &He
     }
 }
 
-/// Whether bytes that came without a request are such that the backend must not be trusted. Servers
-/// that close an idle connection may say so with a 408 first (RFC 9110, section 15.5.9).
+/// Whether bytes that arrived without a request show that the backend must not be trusted. A 408
+/// does not: servers may send one before they close an idle connection (RFC 9110, section 15.5.9).
 #[must_use]
 pub fn is_stray(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(STATUS_LINE_START)];
     !start.is_empty() && start != b"HTTP/1.1 408" && start != b"HTTP/1.0 408"
 }
 
-/// RFC 9112, section 9.3: HTTP/1.1 stays open unless one says `close`, HTTP/1.0 closes unless one
-/// says
-/// `keep-alive`.
+/// Whether the connection persists (RFC 9112, section 9.3): with HTTP/1.1 unless `Connection` has
+/// `close`, with HTTP/1.0 only if it has `keep-alive`.
 fn stays_open(version: Version, headers: &HeaderMap) -> bool {
     let says = |option: &[u8]| {
         let lines = headers.get_all(CONNECTION).iter();
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_body_is_followed_by_a_rest() {
+    fn a_response_without_a_body_is_followed_by_a_pause() {
         assert_eq!(get(204, &[]), Reuse::AfterRest);
         assert_eq!(get(204, &[("content-length", "0")]), Reuse::AfterRest);
         assert_eq!(get(304, &[("content-length", "9")]), Reuse::AfterRest);
