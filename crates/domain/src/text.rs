@@ -1,8 +1,8 @@
-//! Short text built on the stack: numbers, ids and addresses on a request's way, without the
-//! formatting machinery and without an allocation.
+//! Short text built on the stack, without `core::fmt` and without an allocation. Requests use it
+//! for numbers, ids and addresses.
 //!
-//! Invariant: the text is whole characters. A piece that does not fit is left out, so callers
-//! choose a capacity that what they write cannot exceed.
+//! Invariant: the text consists of whole characters. A piece that does not fit is left out, so
+//! callers must choose a sufficient capacity.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ pub struct Text<const N: usize> {
     length: usize,
 }
 
-/// As long as an address gets: an IPv6 one that ends in an IPv4 one.
+/// The greatest length of an address: IPv6 with an IPv4 address at its end.
 pub const IP_CHARS_MAX: usize = 45;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Decimal digits of the greatest `u64`.
@@ -27,14 +27,14 @@ impl<const N: usize> Text<N> {
         Self { bytes: [0; N], length: 0 }
     }
 
-    /// What was written.
+    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Only whole strings go in, so this never falls back.
+        // Only whole strings are appended, so this always succeeds.
         str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// What was written, as bytes.
+    /// The text as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
@@ -132,7 +132,7 @@ mod tests {
         }
 
         #[test]
-        fn addresses_read_as_usual(v4: u32, v6: u128) {
+        fn addresses_have_their_usual_text(v4: u32, v6: u128) {
             for address in [IpAddr::V4(v4.into()), IpAddr::V6(v6.into())] {
                 let text = ip(address);
                 prop_assert_eq!(text.as_str(), address.to_string());

@@ -1,6 +1,6 @@
 //! An instant as microseconds since the Unix epoch, UTC; RFC 3339 as text.
 //!
-//! Nothing here reads a clock: hosts do, and pass the instant on.
+//! Nothing here reads a clock: the hosts read it and pass the instant.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(i64);
 
-/// 0000-01-01T00:00:00Z: RFC 3339 has no text for what is earlier …
+/// 0000-01-01T00:00:00Z, the first instant that RFC 3339 can express.
 const FIRST_MICROS: i64 = -62_167_219_200_000_000;
-/// … nor for what is later than the last microsecond of the year 9999.
+/// The last microsecond of the year 9999, the last instant that RFC 3339 can express.
 const LAST_MICROS: i64 = 253_402_300_799_999_999;
 
-/// Text that is no RFC 3339 instant.
+/// Text that is not an RFC 3339 time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 time such as 2026-01-31T12:00:00Z")]
 pub struct MalformedTime;
 
 impl Timestamp {
-    /// The farthest instant that has a text form (9999-12-31T23:59:59Z).
+    /// The last second that has a text form (9999-12-31T23:59:59Z).
     pub const MAX: Self = Self(253_402_300_799_000_000);
 
     /// From microseconds since the epoch.
@@ -51,33 +51,33 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// This much later; stops at [`Timestamp::MAX`].
+    /// The instant this much later, at most [`Timestamp::MAX`].
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(micros).min(Self::MAX.0))
     }
 
-    /// This much earlier.
+    /// The instant this much earlier.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(micros))
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// How long after `earlier` this instant is; zero when it is before `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The start of the bucket of this width (seconds) that holds the instant.
+    /// The start of the bucket of this width (seconds) that contains the instant.
     #[must_use]
     pub const fn floor_to(self, width_secs: i64) -> Self {
         Self::from_secs(self.secs() - self.secs().rem_euclid(width_secs))
     }
 
-    /// The calendar time in UTC; the nearest that has a text form for instants that have none.
+    /// The calendar time in UTC. For an instant without a text form, the nearest one that has one.
     #[must_use]
     pub fn date_time(self) -> OffsetDateTime {
         let micros = self.0.clamp(FIRST_MICROS, LAST_MICROS);
@@ -85,10 +85,11 @@ impl Timestamp {
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// Reads RFC 3339 text.
+    /// Parses RFC 3339 text.
     ///
     /// # Errors
-    /// [`MalformedTime`] for anything else, and for what its offset moves out of the years 0 to 9999.
+    /// [`MalformedTime`] for other text, and for a time whose offset moves it out of the years 0 to
+    /// 9999.
     pub fn parse(text: &str) -> Result<Self, MalformedTime> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| MalformedTime)?;
         let micros = i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000));
@@ -97,7 +98,7 @@ impl Timestamp {
     }
 }
 
-/// Whole seconds of a wait, rounded up: what `Retry-After` says.
+/// A wait in whole seconds, rounded up, as `Retry-After` states it.
 #[must_use]
 pub fn secs_ceil(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)

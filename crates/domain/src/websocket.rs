@@ -1,8 +1,9 @@
-//! WebSockets (RFC 6455): the one protocol that a connection may change to, on routes that say so.
+//! WebSockets (RFC 6455): the only protocol that a connection may switch to, on routes that allow
+//! it.
 //!
-//! The handshake is an ordinary request until the backend agrees: the same steps, the same limits,
-//! and on a metered route one charge for the connection. What follows is no HTTP, and is passed on
-//! unread.
+//! The handshake is processed like any other request: the same steps, the same limits, and on a
+//! metered route one charge for the connection. After the backend has accepted it, the gateway
+//! passes the bytes on without parsing them.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
@@ -16,19 +17,19 @@ const CHANGES: HeaderValue = HeaderValue::from_static("Upgrade");
 /// Sixteen bytes in base64 (RFC 6455, section 4.1).
 const KEY_CHARS: usize = 24;
 
-/// What a client's head asks for.
+/// The protocol that a client's head asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// No WebSocket. A server may ignore every other `Upgrade` (RFC 9110, section 7.8), and the
+    /// No WebSocket. A server may ignore any other `Upgrade` (RFC 9110, section 7.8), and the
     /// gateway does: HTTP clients offer `h2c` or `TLS/1.2` with ordinary requests.
     Nothing,
-    /// A WebSocket, by a whole handshake.
+    /// A WebSocket, with a complete handshake.
     WebSocket,
-    /// A WebSocket, by something less than a handshake.
+    /// A WebSocket, with an incomplete handshake.
     Incomplete,
 }
 
-/// What a client's head asks for. HTTP/1.0 has no `Upgrade`.
+/// Finds out which protocol a client's head asks for. HTTP/1.0 has no `Upgrade`.
 #[must_use]
 pub fn asked(head: &Parts) -> Asked {
     let offered = head.headers.get_all(UPGRADE).iter();
@@ -40,14 +41,14 @@ pub fn asked(head: &Parts) -> Asked {
     if is_handshake(head) { Asked::WebSocket } else { Asked::Incomplete }
 }
 
-/// Whether a head that the gateway forwards asks to change protocols; see [`write_upgrade`].
+/// Whether a head that the gateway forwards asks to switch protocols; see [`write_upgrade`].
 #[must_use]
 pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
-/// Whether a head that asks for a WebSocket is a whole handshake (RFC 6455, section 4.2.1) without
-/// a body: anything less could be read in two ways.
+/// Whether a head that asks for a WebSocket is a complete handshake (RFC 6455, section 4.2.1)
+/// without a body. Parsers could read an incomplete one differently.
 fn is_handshake(head: &Parts) -> bool {
     let only = |name: &HeaderName| {
         let mut values = head.headers.get_all(name).iter();
@@ -65,8 +66,7 @@ fn is_handshake(head: &Parts) -> bool {
         && only(&CONTENT_LENGTH).is_none_or(|length| length == b"0")
 }
 
-/// Writes the two headers that each connection says for itself, and that were removed with all of
-/// their kind.
+/// Writes `Connection` and `Upgrade`, which were removed with all hop-by-hop headers.
 pub fn write_upgrade(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, CHANGES);
     headers.insert(UPGRADE, PROTOCOL);
@@ -93,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_handshake_is_one() {
+    fn a_complete_handshake_is_accepted() {
         assert!(handshake(|whole| whole));
         assert!(handshake(|whole| whole.header("content-length", "0")));
     }
 
     #[test]
-    fn anything_less_is_none() {
+    fn an_incomplete_handshake_is_not_accepted() {
         assert!(!handshake(|whole| whole.method("POST")));
         assert!(!handshake(|whole| whole.version(Version::HTTP_10)));
         for (name, value) in [

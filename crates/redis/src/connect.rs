@@ -1,4 +1,4 @@
-//! A connection that is known to work: it has run the script within the bound.
+//! Makes a connection to Redis, and tests that it runs the script in time.
 
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use crate::greeting::{self, Greeting};
 use crate::script::{self, Loaded};
 use crate::url::RedisUrl;
 
-/// From the first packet to a script that is loaded.
+/// The timeout for connecting and loading the script.
 pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(1);
-const CLUSTER: &str = "it is a node of a cluster, which is reached through a proxy only";
-/// Requests of one core that wait at the same time: a server answers as many within some 50 ms.
+const CLUSTER: &str = "it is a node of a cluster; connect to a proxy in front of the cluster";
+/// The most requests of one core that wait at the same time: a server answers that many within
+/// about 50 ms.
 pub(crate) const WAITING_MAX: usize = 4_096;
 
 /// A connection on which the script has run.
@@ -27,24 +28,24 @@ pub(crate) struct Connected {
     pub(crate) greeting: Greeting,
 }
 
-/// Why the server cannot be used, in words that hold no secret.
+/// Why the server cannot be used, in a text without secrets.
 #[derive(Debug)]
 pub(crate) enum NotUsable {
-    /// It may be otherwise later.
-    Away(String),
-    /// It stays so until somebody changes what is configured, here or there.
+    /// It is unavailable; a later attempt may succeed.
+    Unavailable(String),
+    /// It refuses until the configuration of the gateway or of the server is changed.
     Refused(String),
 }
 
 impl NotUsable {
     pub(crate) fn cause(&self) -> &str {
-        let (Self::Away(cause) | Self::Refused(cause)) = self;
+        let (Self::Unavailable(cause) | Self::Refused(cause)) = self;
         cause
     }
 }
 
-/// Connects and probes: whoever may not run the script, or has a server that may not write, is to
-/// know before a request does.
+/// Connects and probes, so that missing permissions or a read-only server are found before the
+/// first request.
 pub(crate) async fn connect(url: &RedisUrl, answer_max: Duration) -> Result<Connected, NotUsable> {
     let opened = async {
         let config = AsyncConnectionConfig::new()
@@ -69,24 +70,24 @@ pub(crate) async fn connect(url: &RedisUrl, answer_max: Duration) -> Result<Conn
     Ok(opened)
 }
 
-/// Takes a request of a limit that nobody has, within this time.
+/// Takes one request from a limit that no organization has, within this time.
 pub(crate) async fn probe(opened: &mut Connected, answer_max: Duration) -> Result<(), NotUsable> {
     let share = Share {
         key: KeyId::from_bytes([0; 16]),
         key_limit: Limit::per_minute(u32::MAX),
         organization_limit: None,
     };
-    let nobody = OrganizationId::from_bytes([0; 16]);
-    let taken = script::take(&mut opened.connection, &opened.script, nobody, &share);
+    let unused = OrganizationId::from_bytes([0; 16]);
+    let taken = script::take(&mut opened.connection, &opened.script, unused, &share);
     let taken = timeout(answer_max, taken).await.map_err(|_| late("an answer", answer_max))?;
     taken.map(drop).map_err(|error| not_usable(&error))
 }
 
-/// What an error says, in words that hold no secret: the library's own, or the server's code.
+/// The cause of an error, in a text without secrets: the library's text, or the server's code.
 pub(crate) fn cause(error: &RedisError) -> String {
     match error.kind() {
-        ErrorKind::Server(kind) => format!("the server says {}", server_code(error, kind)),
-        ErrorKind::AuthenticationFailed => "the server does not take the credentials".to_owned(),
+        ErrorKind::Server(kind) => format!("the server reports {}", server_code(error, kind)),
+        ErrorKind::AuthenticationFailed => "the server rejects the credentials".to_owned(),
         ErrorKind::Io => format!("{error}"),
         _ => error.code().map_or_else(|| error.category().to_owned(), str::to_owned),
     }
@@ -97,7 +98,7 @@ pub(crate) fn late_cause(what: &str, max: Duration) -> String {
 }
 
 fn late(what: &str, max: Duration) -> NotUsable {
-    NotUsable::Away(late_cause(what, max))
+    NotUsable::Unavailable(late_cause(what, max))
 }
 
 fn not_usable(error: &RedisError) -> NotUsable {
@@ -108,7 +109,7 @@ fn not_usable(error: &RedisError) -> NotUsable {
         | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::Moved) => true,
         _ => matches!(error.code(), Some("NOAUTH" | "WRONGPASS")),
     };
-    if is_refused { NotUsable::Refused(cause) } else { NotUsable::Away(cause) }
+    if is_refused { NotUsable::Refused(cause) } else { NotUsable::Unavailable(cause) }
 }
 
 fn server_code(error: &RedisError, kind: ServerErrorKind) -> &str {

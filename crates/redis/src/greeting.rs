@@ -1,4 +1,4 @@
-//! What a server says of itself: which one it is, how old, and whether it is a cluster's node.
+//! Finds out a server's product, version, and whether it is a node of a cluster.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,29 +6,29 @@ use std::fmt;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisResult, ServerErrorKind, Value};
 
-/// The oldest Redis that the documentation promises to work. Every Valkey is later.
+/// The oldest supported major version of Redis. Every Valkey is newer.
 const REDIS_MIN: u32 = 6;
 
-/// A server's own words.
+/// What a server reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Greeting {
-    /// `redis`, `valkey`, or how else it calls itself.
+    /// `redis`, `valkey`, or another name that the server reports.
     name: String,
-    /// Such as `7.0.15`; none where it may not be asked.
+    /// The version, such as `7.0.15`; `None` if the server does not report it.
     version: Option<String>,
-    /// It takes the buckets of its own slots only.
+    /// Whether it is a node of a cluster, which accepts only the buckets of its own slots.
     pub(crate) is_cluster: bool,
 }
 
 impl Greeting {
-    /// Whether it is a Redis from before the oldest one that works.
+    /// Whether it is a Redis older than the oldest supported one.
     pub(crate) fn is_too_old(&self) -> bool {
         let major = self.version.as_ref().and_then(|version| version.split('.').next());
         let major = major.and_then(|major| major.parse::<u32>().ok());
         self.name == "redis" && major.is_some_and(|major| major < REDIS_MIN)
     }
 
-    /// What is said of one that is.
+    /// The error text for a Redis that is too old.
     pub(crate) fn too_old(&self) -> String {
         format!("it runs {self}; Redis {REDIS_MIN} or later is needed, or a Valkey")
     }
@@ -48,8 +48,8 @@ impl fmt::Display for Greeting {
     }
 }
 
-/// Asks it: by `HELLO`, which needs no permission. Servers from before Redis 6 do not know that,
-/// and have no permissions.
+/// Asks the server by `HELLO`, which needs no permission. Servers before Redis 6 do not know
+/// `HELLO`; they have no permissions and are asked by `INFO`.
 pub(crate) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> {
     let answer = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
     match answer {
@@ -60,7 +60,7 @@ pub(crate) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<G
         }),
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
             let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
-            // A proxy that knows neither is taken as it is: the script will tell.
+            // A proxy that knows neither command is accepted: loading the script tests it.
             Ok(of_info(&info.unwrap_or_default()))
         }
         Err(error) => Err(error),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_enough_or_says_nothing_is_taken() {
+    fn a_server_that_is_new_enough_or_reports_no_version_is_accepted() {
         for (name, version) in [
             ("redis", Some("6.0.0")),
             ("redis", Some("10.1")),

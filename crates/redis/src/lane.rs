@@ -1,10 +1,11 @@
-//! One core's connection: what requests ask over it, and what keeps it.
+//! One core's connection to Redis, over which requests take from the fleet's limits.
 //!
-//! Requests share it (their commands are pipelined), and wait a bounded time. The first that fails
-//! or waits longer gives the connection up for all: from then on nobody waits, until a new one has
-//! run the script within the same bound. An idle connection is probed, so that the gauge is right
-//! without traffic. Only a core's very first requests wait for its first connection, so that a
-//! gateway that says it is ready counts with the fleet.
+//! All requests of a core share the connection (their commands are pipelined), and each waits a
+//! bounded time. The first request that fails or waits too long closes the connection for all: from
+//! then on no request waits, until a new connection has run the script within the same bound. An
+//! idle connection is probed, so that the gauge is correct without traffic. Only a core's first
+//! requests wait for its first connection, so that a gateway that reports to be ready applies the
+//! fleet's limits.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -24,18 +25,18 @@ use crate::connect::{self, Connected, NotUsable, WAITING_MAX};
 use crate::script;
 use crate::status::Status;
 
-/// Before the first new connection …
+/// The pause before the first reconnect. It doubles with each further attempt …
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// … and before each after many that failed.
+/// … up to this.
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// How often a connection is probed …
+/// The interval at which a connection is probed.
 const PROBED_EVERY: Duration = Duration::from_secs(1);
-/// … and how long that may take. Slowness is what requests notice.
+/// The timeout of a probe. It may be long, since requests find out themselves that Redis is slow.
 const PROBE_MAX: Duration = Duration::from_secs(1);
-/// A connection that held so long was a good one.
+/// After a connection of this duration, the pause before a reconnect is short again.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// A core's way to the fleet's limits. Its connection ends with it.
+/// A core's access to the fleet's limits. Dropping it closes its connection.
 #[derive(Debug)]
 pub struct Lane(Rc<Inner>);
 
@@ -44,14 +45,14 @@ struct Inner {
     answer_max: Duration,
     connected: RefCell<Option<Rc<Connected>>>,
     waiting: Cell<usize>,
-    /// Whether the first connection was made, or failed.
+    /// Whether the first attempt to connect has ended.
     begun: Cell<bool>,
     begins: Notify,
     lost: Rc<Notify>,
 }
 
 impl Lane {
-    /// A lane of this thread, whose event loop is a local one.
+    /// Starts a lane on this thread, which needs a local event loop.
     pub(crate) fn start(fleet: FleetRedis) -> Self {
         let outages = fleet.status.add();
         let lost = Rc::new(Notify::new());
@@ -78,7 +79,7 @@ impl Drop for Lane {
 impl FleetLimits for Lane {
     async fn take(&self, organization: OrganizationId, share: &Share) -> Option<FleetAnswer> {
         let inner = &self.0;
-        // Bounded: whoever comes beyond is limited by this node alone.
+        // Beyond the bound, only this node's limits apply to a request.
         let _waiting = Waiting::begin(&inner.waiting)?;
         let connected = match inner.current() {
             None if inner.begun.get() => return None,
@@ -121,33 +122,33 @@ impl Inner {
         self.begins.notify_waiters();
     }
 
-    /// Of all that fail on a connection only the first gives it up.
+    /// Closes a connection on which a request failed. If several requests fail on it, only the
+    /// first has an effect.
     fn give_up(&self, failed: &Rc<Connected>, cause: impl FnOnce() -> String) {
         let is_current = self.current().is_some_and(|current| Rc::ptr_eq(&current, failed));
         if is_current {
             self.let_go();
-            self.status.away(&cause());
+            self.status.unavailable(&cause());
             self.lost.notify_one();
         }
     }
 
     fn let_go(&self) {
         if self.connected.take().is_some() {
-            self.status.gave_up();
+            self.status.disconnected();
         }
     }
 }
 
-/// What ends a connection's time.
+/// The signals that end a connection.
 struct Signs {
-    /// It was given up here.
+    /// A request of this core failed on it.
     lost: Rc<Notify>,
-    /// Another core found the server away.
+    /// Another core found that the server is unavailable.
     outages: watch::Receiver<u64>,
 }
 
-/// Connects, and connects again whenever the connection was given up, for as long as the lane
-/// lives.
+/// Connects, and reconnects whenever the connection was closed, until the lane is dropped.
 async fn keep(fleet: FleetRedis, lane: Weak<Inner>, mut signs: Signs) {
     let mut pause = RETRY_FIRST;
     while lane.strong_count() > 0 {
@@ -163,16 +164,16 @@ async fn keep(fleet: FleetRedis, lane: Weak<Inner>, mut signs: Signs) {
                 drop(inner);
                 let found = watch_over(&connected, &mut signs).await;
                 let Some(inner) = lane.upgrade() else { return };
-                if let Err(away) = found {
-                    inner.status.away(away.cause());
+                if let Err(error) = found {
+                    inner.status.unavailable(error.cause());
                 }
                 inner.let_go();
                 if since.elapsed() >= STEADY {
                     pause = RETRY_FIRST;
                 }
             }
-            Err(away) => {
-                inner.status.away(away.cause());
+            Err(error) => {
+                inner.status.unavailable(error.cause());
                 inner.begin();
             }
         }
@@ -181,7 +182,7 @@ async fn keep(fleet: FleetRedis, lane: Weak<Inner>, mut signs: Signs) {
     }
 }
 
-/// Until the connection is given up, or does not answer.
+/// Probes the connection until it is closed, or does not answer.
 async fn watch_over(connected: &Connected, signs: &mut Signs) -> Result<(), NotUsable> {
     let mut probed = connected.clone();
     loop {
@@ -193,7 +194,7 @@ async fn watch_over(connected: &Connected, signs: &mut Signs) -> Result<(), NotU
     }
 }
 
-/// A request's place among those that wait.
+/// Counts a waiting request.
 struct Waiting<'a>(&'a Cell<usize>);
 
 impl<'a> Waiting<'a> {

@@ -1,9 +1,9 @@
-//! Rate limits of a fleet: Redis, or Valkey.
+//! Rate limits of a fleet, in Redis or Valkey.
 //!
-//! A request's share of the key's and the organization's limit is taken by one script, of both or
-//! of neither, by Redis's clock and by the rule of `domain`'s buckets. Every wait is bounded, and
-//! when there is no answer the node's own limits stand alone ([`FleetLimits::take`] is `None`): a
-//! fleet without its Redis is limited by node, never not at all and never shut. Each core has one
+//! One script takes a request from the key's and the organization's limit, from both or from
+//! neither, by Redis's clock and by the rule of `domain`'s buckets. Every wait is bounded. Without
+//! an answer, [`FleetLimits::take`] is `None` and only the node's own limits apply: when Redis is
+//! unavailable, requests are still limited, and none is refused for that reason. Each core has one
 //! connection, over which its requests are pipelined.
 //!
 //! [`FleetLimits::take`]: driftlock_gateway::ports::FleetLimits::take
@@ -26,17 +26,17 @@ pub use url::{MalformedRedisUrl, RedisUrl};
 use connect::NotUsable;
 use status::Status;
 
-/// A process's way to its fleet's limits; clones share it.
+/// A process's access to its fleet's limits; clones share its state.
 #[derive(Debug, Clone)]
 pub struct FleetRedis {
     url: RedisUrl,
     answer_max: Duration,
-    /// What answered when it was opened, if anything did.
+    /// Product and version of the server that answered in [`FleetRedis::open`], if one did.
     server: Option<String>,
     status: Arc<Status>,
 }
 
-/// The server refuses what it is asked, and will go on so until somebody changes that.
+/// The server refuses this gateway until the configuration is changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{server} refuses this gateway: {cause}")]
 pub struct Refused {
@@ -45,19 +45,19 @@ pub struct Refused {
 }
 
 impl FleetRedis {
-    /// Connects once, to find out whether that is of any use. A server that is away is no error: it
-    /// is told in the log, and tried again for as long as the process lives. A request waits
-    /// `answer_max` for an answer.
+    /// Connects once, to find out whether the server can be used. An unavailable server is not an
+    /// error: it is logged, and each core keeps trying to connect. A request waits `answer_max` for
+    /// an answer.
     ///
     /// # Errors
-    /// [`Refused`]: wrong credentials, a user who may not run the script, a bare cluster's node, a
-    /// server that is too old.
+    /// [`Refused`]: wrong credentials, a user who may not run the script, a node of a cluster without
+    /// a proxy, a server that is too old.
     pub async fn open(url: RedisUrl, answer_max: Duration) -> Result<Self, Refused> {
         let status = Status::new(url.clone());
         let server = match connect::connect(&url, answer_max).await {
             Ok(connected) => Some(connected.greeting.to_string()),
-            Err(NotUsable::Away(cause)) => {
-                status.away(&cause);
+            Err(NotUsable::Unavailable(cause)) => {
+                status.unavailable(&cause);
                 None
             }
             Err(NotUsable::Refused(cause)) => {
@@ -67,19 +67,19 @@ impl FleetRedis {
         Ok(Self { url, answer_max, server, status: Arc::new(status) })
     }
 
-    /// Which server answered when it was opened, and of which version; none while it was away.
+    /// Product and version of the server that answered in [`Self::open`]; `None` if none did.
     #[must_use]
     pub fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }
 
-    /// A core's connection; to be called on its thread, within its event loop.
+    /// Starts a core's connection. Call it on the core's thread, within its event loop.
     #[must_use]
     pub fn lane(&self) -> Lane {
         Lane::start(self.clone())
     }
 
-    /// What is told of it on `/metrics`.
+    /// The gauges for `/metrics`.
     #[must_use]
     pub fn gauges(&self) -> Arc<FleetGauges> {
         Arc::clone(&self.status.gauges)

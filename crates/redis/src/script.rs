@@ -1,7 +1,7 @@
-//! The one script: both limits looked at, then taken from or not, in one round trip.
+//! The script that checks both limits and then takes from both or from neither, in one round trip.
 //!
-//! Both names of a request carry the organization as their hash tag, so that a cluster keeps them
-//! in one slot.
+//! Both keys of a request have the organization as their hash tag, so that a cluster keeps them in
+//! the same slot.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use driftlock_domain::limit::Limit;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
-/// What the server runs.
+/// The script's text.
 pub(crate) const SCRIPT: &str = include_str!("take.lua");
 
-/// The script as a server knows it.
+/// The digest by which a server knows the loaded script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loaded(String);
 
-/// Hands the script to a server.
+/// Loads the script into a server.
 pub(crate) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<Loaded> {
     redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(connection).await.map(Loaded)
 }
 
-/// Runs the script; with its text, if the server has forgotten it.
+/// Runs the script by its digest, or by its text if the server has lost it.
 pub(crate) async fn take(
     connection: &mut MultiplexedConnection,
     loaded: &Loaded,

@@ -1,9 +1,9 @@
-//! Whether the server answers, as the whole process sees it: one gauge, and one line in the log
-//! when that changes.
+//! Whether the server answers, for the whole process: one gauge, and one log line when it changes.
 //!
-//! Each core has a connection of its own. The first that fails says that the server is away, upon
-//! which every core makes a new one: an old one may be dead without having noticed. When all of
-//! them work again, the last one says that the server is back.
+//! Each core has its own connection. The first one that fails reports that the server is
+//! unavailable. Then every core makes a new connection, since its old one may be dead without
+//! having failed yet. When all connections work again, the last one reports that the server is
+//! available.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,17 +16,18 @@ use crate::url::RedisUrl;
 pub(crate) struct Status {
     server: RedisUrl,
     lanes: Mutex<Lanes>,
-    /// How often the server went away.
+    /// How often the server became unavailable.
     outages: watch::Sender<u64>,
     pub(crate) gauges: Arc<FleetGauges>,
 }
 
-/// Locked when a connection is made or lost, never by a request that passes.
+/// The number of lanes and of working connections. Its lock is taken when a connection is made or
+/// lost, not by successful requests.
 #[derive(Debug, Default)]
 struct Lanes {
     all: usize,
     up: usize,
-    is_away: bool,
+    is_unavailable: bool,
 }
 
 impl Status {
@@ -39,13 +40,13 @@ impl Status {
         }
     }
 
-    /// One more core has a connection to keep; it hears when the server goes away.
+    /// Adds a core. The receiver changes whenever the server becomes unavailable.
     pub(crate) fn add(&self) -> watch::Receiver<u64> {
         self.lanes().all += 1;
         self.outages.subscribe()
     }
 
-    /// A core's connection works.
+    /// Notes that a core's connection works.
     pub(crate) fn connected(&self) {
         let mut lanes = self.lanes();
         lanes.up += 1;
@@ -53,26 +54,26 @@ impl Status {
             return;
         }
         self.gauges.set_up(true);
-        if std::mem::take(&mut lanes.is_away) {
-            tracing::info!(redis = %self.server, "Redis answers: rate limits are the fleet's again");
+        if std::mem::take(&mut lanes.is_unavailable) {
+            tracing::info!(redis = %self.server, "Redis available: fleet rate limits apply again");
         }
     }
 
-    /// A core has given its connection up.
-    pub(crate) fn gave_up(&self) {
+    /// Notes that a core's connection was closed.
+    pub(crate) fn disconnected(&self) {
         self.lanes().up -= 1;
     }
 
-    /// The server does not answer as it must.
-    pub(crate) fn away(&self, cause: &str) {
+    /// Notes that the server does not answer, or not in time, or with an error.
+    pub(crate) fn unavailable(&self, error: &str) {
         let mut lanes = self.lanes();
         self.gauges.set_up(false);
-        if !std::mem::replace(&mut lanes.is_away, true) {
+        if !std::mem::replace(&mut lanes.is_unavailable, true) {
             self.outages.send_modify(|outages| *outages += 1);
             tracing::warn!(
                 redis = %self.server,
-                cause,
-                "Redis does not answer: rate limits are each node's own until it does",
+                error,
+                "Redis unavailable: rate limits apply per node",
             );
         }
     }

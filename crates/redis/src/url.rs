@@ -1,17 +1,18 @@
-//! Where the server is. A URL may hold a password: it is printed nowhere, only host and port are.
+//! The server's URL. It may contain a password, so only host and port are ever printed.
 
 use std::fmt;
 
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo};
 
-/// A URL, read and checked.
+/// A valid URL of a Redis server.
 #[derive(Clone)]
 pub struct RedisUrl {
     client: Client,
 }
 
-/// A text that is no URL of a Redis server. The text is not told: it may hold a password.
+/// A text that is not a URL of a Redis server. The error does not repeat the text, which may
+/// contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a Redis URL; `redis://user:password@host:6379/0` would be right, or `rediss://…` for TLS"
@@ -19,8 +20,8 @@ pub struct RedisUrl {
 pub struct MalformedRedisUrl;
 
 impl RedisUrl {
-    /// Reads `redis://…`, or `rediss://…` for TLS that verifies the server against the system's
-    /// roots; `valkey://` and `valkeys://` mean the same.
+    /// Parses `redis://…`, or `rediss://…` for TLS that verifies the server against the system's
+    /// root certificates; `valkey://` and `valkeys://` mean the same.
     ///
     /// # Errors
     /// [`MalformedRedisUrl`].
@@ -33,7 +34,7 @@ impl RedisUrl {
         let info = text.into_connection_info().map_err(|_| MalformedRedisUrl)?;
         let named =
             info.redis_settings().clone().set_lib_name("driftlock", env!("CARGO_PKG_VERSION"));
-        // A request waits for each small command: none is to wait for the next one.
+        // Without Nagle's algorithm, since a request waits for the answer to each small command.
         let info = info.set_redis_settings(named);
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(info).map_err(|_| MalformedRedisUrl)?;
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_tells_host_and_port_and_no_password() {
+    fn a_url_shows_host_and_port_and_no_password() {
         for text in ["redis://:hunter2@h:1", "rediss://u:hunter2@h:1/3", "valkey://u:hunter2@h:1"] {
             let url = RedisUrl::parse(text).expect("well-formed");
             assert_eq!(url.to_string(), "h:1");
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused() {
+    fn other_texts_are_refused() {
         let insecure = "rediss://h:1/#insecure";
         for text in ["", "h:6379", "http://h", "redis://", "redis://h/x", "unix:///s", insecure] {
             assert!(RedisUrl::parse(text).is_err(), "{text}");

@@ -1,5 +1,5 @@
-//! A core's connection to a real server: what is counted, and what becomes of requests when the
-//! server goes, stands still, forgets or refuses.
+//! A core's connection to a real server: shared limits, and what happens to requests when the
+//! server stops, does not answer, loses the script or refuses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use driftlock_testkit::redis::{Redis, on_each_server};
 use futures_util::FutureExt;
 use tokio::runtime::{Builder, LocalOptions};
 
-/// Longer than a busy machine makes a server wait.
+/// Longer than a server needs on a busy machine.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -29,7 +29,7 @@ async fn open(url: &str) -> Result<FleetRedis, Refused> {
 }
 
 async fn lane(redis: &Redis) -> Lane {
-    open(&redis.url()).await.expect("it takes everybody").lane()
+    open(&redis.url()).await.expect("it accepts all users").lane()
 }
 
 fn share(key: u8, key_limit: u32, organization_limit: u32) -> Share {
@@ -44,11 +44,11 @@ async fn take(lane: &Lane) -> Option<FleetAnswer> {
     lane.take(organization_id(1), &share(1, 1_000_000, 1_000_000)).await
 }
 
-/// Until an answer comes, or none does.
+/// Waits until `answered` accepts the answer.
 async fn until(lane: &Lane, answered: fn(&Option<FleetAnswer>) -> bool) {
     let began = Instant::now();
     while !answered(&take(lane).await) {
-        assert!(began.elapsed() < PATIENCE, "it stays as it is");
+        assert!(began.elapsed() < PATIENCE, "the answer does not change");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -96,7 +96,7 @@ fn a_forgotten_script_is_sent_again() {
 }
 
 #[test]
-fn a_server_that_dies_is_missed_at_once_and_found_again() {
+fn after_a_servers_crash_no_request_waits_and_the_lane_reconnects() {
     on_each_server(|| {
         let mut redis = Redis::start();
         run(async {
@@ -112,7 +112,7 @@ fn a_server_that_dies_is_missed_at_once_and_found_again() {
 }
 
 #[test]
-fn a_server_that_stands_still_costs_one_bounded_wait() {
+fn a_server_that_does_not_answer_costs_one_bounded_wait() {
     on_each_server(|| {
         let redis = Redis::start();
         run(async {
@@ -130,7 +130,7 @@ fn a_server_that_stands_still_costs_one_bounded_wait() {
 }
 
 #[test]
-fn a_server_that_is_away_at_the_start_is_no_mistake() {
+fn a_server_that_is_unavailable_at_the_start_is_not_an_error() {
     on_each_server(|| {
         let mut redis = Redis::start();
         redis.kill();
@@ -144,7 +144,7 @@ fn a_server_that_is_away_at_the_start_is_no_mistake() {
 }
 
 #[test]
-fn wrong_credentials_are_a_mistake_told_without_them() {
+fn wrong_credentials_are_an_error_that_does_not_show_them() {
     on_each_server(|| {
         let redis = Redis::start_with(&["--requirepass", "correct-horse"]);
         let with = |credentials: &str| format!("redis://{credentials}{}", redis.address());
@@ -167,7 +167,7 @@ fn wrong_credentials_are_a_mistake_told_without_them() {
 }
 
 #[test]
-fn a_user_who_may_do_too_little_is_a_mistake() {
+fn a_user_with_too_few_permissions_is_an_error() {
     on_each_server(|| {
         let redis = Redis::start();
         let acl = |rules: &[&str]| {
@@ -179,7 +179,7 @@ fn a_user_who_may_do_too_little_is_a_mistake() {
             acl(&["~*", "+ping"]);
             let refused = open(&url).await.expect_err("it may not run scripts").to_string();
             assert!(refused.contains("NOPERM"), "{refused}");
-            // What the documentation says is enough.
+            // The permissions that the documentation lists.
             acl(&["resetkeys", "~driftlock:rate:*", "-@all"]);
             acl(&["+evalsha", "+eval", "+script|load", "+time", "+mget", "+set"]);
             let fleet = open(&url).await.expect("it may");
@@ -189,7 +189,7 @@ fn a_user_who_may_do_too_little_is_a_mistake() {
 }
 
 #[test]
-fn a_node_of_a_cluster_is_a_mistake() {
+fn a_node_of_a_cluster_is_an_error() {
     on_each_server(|| {
         let node = Redis::start_with(&["--cluster-enabled", "yes"]);
         run(async {
@@ -200,7 +200,7 @@ fn a_node_of_a_cluster_is_a_mistake() {
 }
 
 #[test]
-fn a_server_that_may_not_write_is_away() {
+fn a_read_only_server_is_unavailable() {
     on_each_server(|| {
         let first = Redis::start();
         let replica = Redis::start();
@@ -219,12 +219,12 @@ fn a_server_that_may_not_write_is_away() {
     });
 }
 
-/// A server that knows neither `HELLO` nor permissions, and says of itself what it is.
+/// A server that does not know `HELLO` and reports this version by `INFO`.
 fn old_server(version: &'static str) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = listener.local_addr().expect("bound");
     std::thread::spawn(move || {
-        // Whoever connected last is answered until it goes.
+        // Connections are served one after the other, each until its client closes it.
         for stream in listener.incoming().map_while(Result::ok) {
             let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
             while let Some(command) = command(&mut reader) {
@@ -258,7 +258,7 @@ fn command(reader: &mut impl BufRead) -> Option<String> {
 }
 
 #[test]
-fn a_server_that_is_too_old_is_a_mistake_told_with_its_version() {
+fn a_server_that_is_too_old_is_an_error_that_names_its_version() {
     run(async {
         let refused = open(&old_server("5.0.14")).await.expect_err("it is too old").to_string();
         assert!(refused.contains("Redis 5.0.14; Redis 6 or later"), "{refused}");
@@ -266,11 +266,11 @@ fn a_server_that_is_too_old_is_a_mistake_told_with_its_version() {
 }
 
 #[test]
-fn what_answered_is_known() {
+fn product_and_version_of_the_server_are_known() {
     on_each_server(|| {
         let redis = Redis::start();
         run(async {
-            let fleet = open(&redis.url()).await.expect("it takes everybody");
+            let fleet = open(&redis.url()).await.expect("it accepts all users");
             let answer = fleet.server().expect("it answers");
             let (name, version) = answer.split_once(' ').expect("both");
             assert!(matches!(name, "Redis" | "Valkey"), "{answer}");

@@ -1,7 +1,7 @@
-//! Where a project is, and the service's key to it.
+//! A Supabase project's URL, and the service's key to it.
 //!
-//! Two kinds of key exist: `sb_secret_…`, which goes into `apikey` alone, and the older
-//! service-role JWT, which goes into `Authorization` as well.
+//! There are two kinds of key: `sb_secret_…`, which is sent in `apikey` only, and the older
+//! service-role JWT, which is sent in `Authorization`, too.
 //! <https://supabase.com/docs/guides/api/api-keys>
 
 use std::fmt;
@@ -12,32 +12,33 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 use serde::Deserialize;
 
 const KEY_CHARS_MAX: usize = 4_096;
-/// A secret key is refused with the user agent of a browser, so it is always ours.
+/// Supabase refuses a secret key with the user agent of a browser, so the gateway sends its own.
 const USER_AGENT: &str = concat!("driftlock/", env!("CARGO_PKG_VERSION"));
 
-/// See the module.
+/// A project's URL and the headers with the key.
 #[derive(Clone)]
 pub struct Access {
     base: String,
     headers: HeaderMap,
 }
 
-/// What is no way into a project. The message never repeats the key.
+/// A wrong URL or key. The message never repeats the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedAccess {
-    /// It is no URL of a project.
-    #[error("no project URL; https://PROJECT.supabase.co would be right")]
+    /// Not the URL of a project.
+    #[error("not a project URL; https://PROJECT.supabase.co would be right")]
     Url,
-    /// It is a key that may be shown to anybody.
+    /// A publishable key.
     #[error(
-        "that key is for browsers; the service's begins with sb_secret_, or is the service_role JWT"
+        "a publishable key, which is for browsers; use the secret key, which begins with \
+         sb_secret_, or the service_role JWT"
     )]
     Publishable,
-    /// It is a JWT of another role.
-    #[error("that JWT is not of the role service_role")]
+    /// A JWT of another role.
+    #[error("a JWT of another role; its role has to be service_role")]
     Role,
-    /// It is no key.
-    #[error("no key; it begins with sb_secret_, or is the service_role JWT")]
+    /// Not a key.
+    #[error("not a key; use one that begins with sb_secret_, or the service_role JWT")]
     Key,
 }
 
@@ -47,7 +48,7 @@ struct Claims {
 }
 
 impl Access {
-    /// Reads a project's URL and the service's key.
+    /// Parses a project's URL and the service's key.
     ///
     /// # Errors
     /// [`MalformedAccess`] says what is wrong.
@@ -79,7 +80,7 @@ impl Access {
         Ok(Self { base, headers })
     }
 
-    /// Reads a project's URL alone, so that a wrong one is named as such.
+    /// Checks a project's URL without a key, so that an error concerns the URL.
     ///
     /// # Errors
     /// [`MalformedAccess::Url`].
@@ -87,7 +88,7 @@ impl Access {
         project(url).map(drop)
     }
 
-    /// Where the REST API is.
+    /// The project's base URL.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
@@ -117,7 +118,7 @@ fn secret(text: &str) -> Result<HeaderValue, MalformedAccess> {
     Ok(value)
 }
 
-/// The role that a JWT names; whether its signature is right, the project says.
+/// The role that a JWT names. The project, not the gateway, verifies the signature.
 fn role(jwt: &str) -> Option<String> {
     let mut parts = jwt.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_key_is_no_bearer_token() {
+    fn a_secret_key_is_not_sent_as_a_bearer_token() {
         let access = Access::new(URL, "sb_secret_abc").expect("both are right");
         assert_eq!(access.base(), "https://a.supabase.co");
         assert_eq!(access.headers()["apikey"], "sb_secret_abc");
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_role_jwt_is_both() {
+    fn a_service_role_jwt_is_sent_in_both_headers() {
         let key = jwt(r#"{"role":"service_role","iss":"supabase"}"#);
         let access = Access::new(URL, &key).expect("both are right");
         assert_eq!(access.headers()["apikey"], key.as_str());
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_of_the_service_is_told_apart() {
+    fn each_wrong_key_has_its_error() {
         let refused = |key: &str| Access::new(URL, key).expect_err("it is refused");
         assert_eq!(refused("sb_publishable_abc"), MalformedAccess::Publishable);
         assert_eq!(refused(&jwt(r#"{"role":"anon"}"#)), MalformedAccess::Publishable);

@@ -1,4 +1,4 @@
-//! What PostgREST's answers mean.
+//! Reads PostgREST's responses.
 //! <https://docs.postgrest.org/en/v12/references/errors.html>
 
 use driftlock_domain::denial::{Fault, FaultKind};
@@ -8,12 +8,12 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Why a call has no value.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failed {
-    /// Whether it had its effect is not known, and the next may succeed.
+    /// It is unknown whether the call had its effect; the next attempt may succeed.
     Transient(Fault),
-    /// It had none, and will have none.
+    /// The call had no effect, and another attempt would fail, too.
     Final(Fault),
 }
 
@@ -25,7 +25,7 @@ impl Failed {
     }
 }
 
-/// PostgREST's own form of an error. Its `details` and `hint` may quote values, so they are not
+/// The body of PostgREST's error responses. `details` and `hint` may quote values, so they are not
 /// read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -36,14 +36,16 @@ struct ErrorBody {
 
 pub(crate) fn read(function: &str, status: StatusCode, body: &[u8]) -> Result<Value, Failed> {
     if status.is_success() {
-        // A function that answers SQL's null has no body.
+        // The response has no body when the function returns NULL.
         let body = if body.is_empty() { b"null" } else { body };
         return serde_json::from_slice(body).map_err(|error| {
-            Failed::Final(Fault::store(format!("Supabase's answer to {function}: {error}")))
+            Failed::Final(Fault::store(format!(
+                "invalid JSON in Supabase's response to {function}: {error}"
+            )))
         });
     }
     let error: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
-    // It may repeat what it was sent.
+    // The message may repeat values of the request.
     let message = masked_forms(&error.message.unwrap_or_default());
     let code = error.code.unwrap_or_default();
     let store =
@@ -54,21 +56,21 @@ pub(crate) fn read(function: &str, status: StatusCode, body: &[u8]) -> Result<Va
         }
         (code, _) if is_refusal(code) => Failed::Final(Fault::new(
             FaultKind::StoreRefused,
-            format!("Supabase refuses the values ({function}: {code} {message})"),
+            format!("Supabase rejects the values ({function}: {code} {message})"),
         )),
         ("PGRST202", _) => Failed::Final(store(
-            "Supabase lacks a function: apply migrations/postgres, and reload its schema cache",
+            "a function is missing in Supabase: apply migrations/postgres and reload its schema cache",
         )),
         ("42501", _) | (_, 401 | 403) => {
-            Failed::Final(store("Supabase refuses the key in ENV_SUPABASE_SERVICE_ROLE_KEY"))
+            Failed::Final(store("Supabase rejects the key in ENV_SUPABASE_SERVICE_ROLE_KEY"))
         }
-        ("57014", _) => Failed::Transient(store("Supabase gave a statement up as too slow")),
-        // Serialization failures and deadlocks: the database says to try again.
+        ("57014", _) => Failed::Transient(store("Supabase: statement timeout")),
+        // After serialization failures and deadlocks, PostgreSQL asks to try again.
         ("40001" | "40P01", _) | (_, 429 | 502..=504 | 520..=530) => {
-            Failed::Transient(store("Supabase cannot answer now"))
+            Failed::Transient(store("Supabase is temporarily unavailable"))
         }
-        (_, 500..) => Failed::Transient(store("Supabase failed")),
-        _ => Failed::Final(store("Supabase refuses the call")),
+        (_, 500..) => Failed::Transient(store("internal error of Supabase")),
+        _ => Failed::Final(store("Supabase rejects the call")),
     })
 }
 
@@ -81,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn values_and_none() {
+    fn responses_with_and_without_a_value() {
         assert_eq!(of(200, "[1]"), Ok(serde_json::json!([1])));
         assert_eq!(of(204, ""), Ok(Value::Null));
         assert!(matches!(of(200, "<html>"), Err(Failed::Final(_))));
     }
 
     #[test]
-    fn errors_are_told_apart_and_quote_no_values() {
+    fn errors_are_classified_and_quote_no_values() {
         let error = |code: &str| {
             format!(r#"{{"code":"{code}","message":"m","details":"Key (a)=(secret)","hint":null}}"#)
         };
@@ -113,6 +115,6 @@ mod tests {
             assert_eq!(fault.kind, FaultKind::StoreRefused, "{code}");
         }
         let Err(Failed::Final(fault)) = of(404, &error("PGRST202")) else { panic!("final") };
-        assert_eq!(fault.kind, FaultKind::Store, "an operator can mend it");
+        assert_eq!(fault.kind, FaultKind::Store, "an operator can fix it");
     }
 }

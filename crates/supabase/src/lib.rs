@@ -1,9 +1,8 @@
-//! A Supabase project as the store, by its REST API: every port is a function of
-//! `migrations/postgres`, called as `POST /rest/v1/rpc/<function>` over whatever client the host
-//! has.
+//! A Supabase project as the store, over its REST API. Every operation of a port is a function of
+//! `migrations/postgres`, called as `POST /rest/v1/rpc/<function>` with the host's HTTP client.
 //!
-//! The same functions serve a connection to the database (`driftlock-postgres`); which way was
-//! taken makes no difference to what is kept. It compiles to wasm.
+//! `driftlock-postgres` calls the same functions over a database connection; both store the same
+//! data. This crate compiles to wasm.
 
 mod access;
 mod answer;
@@ -20,10 +19,10 @@ pub use rest::Rest;
 
 pub use driftlock_postgres_core::Timing;
 
-/// The store over PostgREST; clones are the same one if their clients are.
+/// The store over PostgREST; clones share the HTTP client if its clones do.
 pub type SupabaseStore<H> = FunctionStore<Rest<H>>;
 
-/// The store of a project. It is not asked anything yet; [`check`] does.
+/// The store of a project. This sends no request; [`check`] does.
 pub const fn store<H: HttpClient>(
     http: H,
     access: Arc<Access>,
@@ -32,7 +31,7 @@ pub const fn store<H: HttpClient>(
     FunctionStore::new(Rest::new(http, access), timing)
 }
 
-/// Whether the project can be reached, takes the key, and has the schema of this program.
+/// Checks that the project is reachable, accepts the key, and has the schema of this program.
 ///
 /// # Errors
 /// A fault whose cause says what is wrong and what to do.
@@ -44,13 +43,14 @@ pub async fn check<H: HttpClient>(store: &SupabaseStore<H>) -> Result<(), Fault>
              (`supabase db push`, or `driftlock migrate` with ENV_DATABASE_URL)"
         ))),
         found if found > known => Err(Fault::store(format!(
-            "Supabase's schema has version {found}; this program knows {known}: use a later one"
+            "Supabase's schema has version {found}; this program supports {known}: use a later \
+             version of the program"
         ))),
         _ => match store.changed_migrations().await?.as_slice() {
             [] => Ok(()),
             changed => Err(Fault::store(format!(
-                "Supabase's schema was made by other texts of these migrations: {}; use the program \
-                 that applied them, or restore the files",
+                "Supabase's schema was made by other texts of these migrations: {}; use the version \
+                 of the program that applied them, or restore the files",
                 changed.join(", ")
             ))),
         },

@@ -1,4 +1,4 @@
-//! One function's call over HTTP.
+//! Calls a function over HTTP.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::access::Access;
 use crate::answer::{Failed, read};
 
-/// How often what changes nothing, or changes it once however often it is asked for, is tried.
+/// The number of attempts for a read-only or idempotent call.
 const TRIES_MAX: usize = 2;
 
-/// The way to a project's functions.
+/// A client of a project's functions.
 #[derive(Debug, Clone)]
 pub struct Rest<H> {
     http: H,
@@ -23,12 +23,12 @@ pub struct Rest<H> {
 }
 
 impl<H: HttpClient> Rest<H> {
-    /// A way by this client.
+    /// A client of a project's functions over this HTTP client.
     pub const fn new(http: H, access: Arc<Access>) -> Self {
         Self { http, access }
     }
 
-    /// The way to the same project by another client.
+    /// A client of the same project over another HTTP client.
     pub fn over<O: HttpClient>(&self, http: O) -> Rest<O> {
         Rest::new(http, Arc::clone(&self.access))
     }
@@ -36,7 +36,7 @@ impl<H: HttpClient> Rest<H> {
     async fn once(&self, function: &str, body: Bytes) -> Result<Value, Failed> {
         let answer = self.http.call(self.request(function, body).map_err(Failed::Final)?).await;
         let answer = answer.map_err(|error| {
-            Failed::Transient(Fault::store(format!("Supabase does not answer {function}: {error}")))
+            Failed::Transient(Fault::store(format!("request to Supabase ({function}): {error}")))
         })?;
         read(function, answer.status(), answer.body())
     }
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers every request alike, and counts them.
+    /// Gives the same response to every request, and counts the requests.
     #[derive(Debug, Clone)]
     struct Always {
         status: Option<u16>,
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_happen_twice_is_tried_again_and_only_when_that_may_help() {
+    fn only_idempotent_calls_are_retried_and_only_after_transient_failures() {
         for transient in [None, Some(503), Some(502), Some(429)] {
             assert_eq!(tries("driftlock_settle", transient), TRIES_MAX, "{transient:?}");
             assert_eq!(tries("driftlock_create_key", transient), 1, "{transient:?}");
             assert_eq!(tries("driftlock_take_report", transient), 1, "{transient:?}");
         }
-        for settled in [Some(204), Some(400), Some(401), Some(404)] {
-            assert_eq!(tries("driftlock_settle", settled), 1, "{settled:?}");
+        for definite in [Some(204), Some(400), Some(401), Some(404)] {
+            assert_eq!(tries("driftlock_settle", definite), 1, "{definite:?}");
         }
     }
 }

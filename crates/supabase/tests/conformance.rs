@@ -1,4 +1,4 @@
-//! The same cases as every store, over a real PostgREST.
+//! The conformance suite of all stores, over a real PostgREST.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn the_same_cases_as_every_store() {
     let cluster = Cluster::start();
     let template = cluster.database(None);
     migrate(&url(&cluster, &template)).expect("migrated");
-    // A project is of one database; they live until the suite ends.
+    // Each project has its own database; the projects run until the suite ends.
     let projects = RefCell::new(Vec::new());
     let make = || {
         let database = cluster.database(Some(&template));
@@ -30,11 +30,11 @@ fn the_same_cases_as_every_store() {
     };
     let (cases, shared) = (conformance::run(make), conformance::run_shared(make));
     eprintln!("{cases} cases over PostgREST, {shared} of shared stores");
-    assert!(cases >= 29, "the suite is whole: {cases}");
+    assert!(cases >= 29, "the suite is complete: {cases}");
 }
 
 #[test]
-fn both_kinds_of_the_services_key_are_taken_and_a_forged_one_is_told() {
+fn both_kinds_of_the_services_key_are_accepted_and_a_forged_one_is_an_error() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     migrate(&url(&cluster, &database)).expect("migrated");
@@ -59,7 +59,7 @@ fn both_kinds_of_the_services_key_are_taken_and_a_forged_one_is_told() {
 }
 
 #[test]
-fn a_schema_of_other_texts_is_told() {
+fn a_schema_made_by_changed_migrations_is_an_error() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     migrate(&url(&cluster, &database)).expect("migrated");

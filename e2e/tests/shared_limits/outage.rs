@@ -8,8 +8,8 @@ use super::{Stand, successes};
 
 /// One in 20 s: what a test takes adds nothing.
 const LIMIT: u32 = 3;
-const AWAY: &str = "Redis does not answer";
-const BACK: &str = "Redis answers";
+const AWAY: &str = "Redis unavailable";
+const BACK: &str = "Redis available";
 
 #[test]
 fn without_redis_each_node_limits_by_itself_until_it_is_back() {

@@ -1,13 +1,13 @@
-//! A commitment outside the database: how far its history went.
+//! The commit file beside a database, which states the database's last commit.
 //!
-//! SQLite drops the damaged part of a write-ahead log without a word, and a log that is gone looks
-//! like one that was empty. So each commit gets a number, and after the commit its number and the
-//! head of a hash chain over all commits go into a small file beside the database. A start compares
-//! the two and says what is missing.
+//! SQLite silently drops the damaged part of a write-ahead log, and a deleted log looks like an
+//! empty one. So each commit gets a number. After each commit, its number and the head of a hash
+//! chain over all commits are written to a small file beside the database. When a process opens the
+//! database, it compares the two and reports missing commits.
 //!
-//! Invariant: the file is written only after its commit is as durable as the store promises. So a
-//! killed process never makes the file state more than the database has. After a power loss it
-//! can only where `metering.durability = "process"` allows the loss of the last commits.
+//! Invariant: the file is written only after its commit is as durable as the store promises. So
+//! after a process was killed, the file never states more than the database has. After a power loss
+//! it may, but only where `metering.durability = "process"` allows the loss of the last commits.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Durability;
 use crate::time::Timestamp;
 
-/// Where a database's history stands after a commit.
+/// The state of a database's history after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct History {
     /// The commit's number, from 1.
@@ -32,7 +32,7 @@ pub struct History {
 }
 
 impl History {
-    /// The history after one more commit, by `owner`, with so many settlements and units.
+    /// The history after one more commit by `owner`, with this many settlements and units.
     #[must_use]
     pub fn next(&self, owner: &[u8; 16], settlements: u64, units: u64, at: Timestamp) -> Self {
         let mut next = Self {
@@ -62,27 +62,27 @@ impl History {
     }
 }
 
-/// What the file beside the database states.
+/// The content of the commit file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commitment {
-    /// Counts the writes of the file: of its two slots the one written last counts.
+    /// The number of writes of the file: of its two slots, the one written last is valid.
     pub sequence: u64,
     /// The history at the last commit.
     pub history: History,
-    /// The boot id of the kernel under which it was made, hashed; zeros where there is none.
+    /// The hashed boot id of the kernel under which the commit was made; zeros where there is none.
     pub boot: [u8; 16],
     /// What the commit survives.
     pub durability: Durability,
-    /// Whether the store was closed since: then all of it survives a power loss.
+    /// Whether the store was closed afterwards: then all commits survive a power loss.
     pub is_closed: bool,
 }
 
-/// Bytes of a commitment in the file.
+/// The size of a commitment in the file, in bytes.
 pub const RECORD_BYTES: usize = 136;
 const MAGIC: [u8; 8] = *b"dlcommit";
 
 impl Commitment {
-    /// The record of the file: fixed size, with a checksum at its end.
+    /// The record in the file: it has a fixed size and a checksum at its end.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_BYTES] {
         let Self { sequence, history, boot, durability, is_closed } = self;
@@ -137,29 +137,29 @@ impl Commitment {
     }
 }
 
-/// What is there of the file beside the database.
+/// What was read from the commit file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stated {
     /// There is no such file.
     Nothing,
-    /// There is one, and no record in it is whole.
+    /// The file has no intact record.
     Unreadable,
-    /// What it states.
+    /// The file's commitment.
     Commitment(Commitment),
 }
 
-/// What the comparison found.
+/// The result of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// The database has all that the file states.
     Complete,
-    /// A power loss took commits that `durability = "process"` does not protect from it.
+    /// A power loss lost commits that `durability = "process"` does not protect.
     PowerLoss(Gap),
-    /// Something is missing that must not be.
+    /// Commits are missing, or may be missing.
     Incomplete(Incomplete),
 }
 
-/// Commits that are stated and not in the database.
+/// Commits that the file states and the database lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// What the database has.
@@ -173,17 +173,17 @@ pub struct Gap {
 pub enum Incomplete {
     /// Its last commits are missing.
     Missing(Gap),
-    /// Its last commit has the stated number, and is another.
+    /// Its last commit has the stated number, but is a different commit.
     Diverged(Gap),
-    /// The file beside it is gone.
+    /// The commit file is missing.
     NoCommitment(History),
-    /// The file beside it is damaged.
+    /// The commit file is damaged.
     DamagedCommitment(History),
 }
 
 impl Incomplete {
-    /// What an operator names to accept this loss, and no other: the number of the last commit that
-    /// is known of.
+    /// The number that an operator states to accept this loss and no other: that of the last known
+    /// commit.
     #[must_use]
     pub fn acceptance(&self) -> u64 {
         match self {
@@ -193,7 +193,7 @@ impl Incomplete {
     }
 }
 
-/// Compares a database's last commit with the file beside it, under a kernel of this boot id.
+/// Compares a database's last commit with the commit file, under a kernel with this boot id.
 #[must_use]
 pub fn compare(found: History, stated: Stated, boot: [u8; 16]) -> Finding {
     let commitment = match stated {
@@ -209,7 +209,7 @@ pub fn compare(found: History, stated: Stated, boot: [u8; 16]) -> Finding {
     if found.commits >= gap.stated.commits {
         return Finding::Complete;
     }
-    // The kernel keeps what a killed process wrote; only the end of the kernel loses it.
+    // The kernel keeps what a killed process wrote. It is lost only if the kernel stopped, too.
     let may_lose = commitment.durability == Durability::Process && !commitment.is_closed;
     let is_same_kernel = commitment.boot == boot && boot != [0; 16];
     if may_lose && !is_same_kernel {
@@ -225,8 +225,8 @@ impl fmt::Display for Gap {
         let commits = stated.commits.saturating_sub(found.commits);
         write!(
             f,
-            "{commits} commits are missing, numbers {} to {}, made between {} and {}, with {} settled \
-             requests and {} units",
+            "{commits} commits are missing, numbers {} to {}, made between {} and {}, with {} \
+             settled requests and {} units",
             found.commits + 1,
             stated.commits,
             found.at,
@@ -242,18 +242,22 @@ impl fmt::Display for Incomplete {
         match self {
             Self::Missing(gap) => gap.fmt(f),
             Self::Diverged(gap) => {
-                write!(f, "commit {} is not the one that was made", gap.stated.commits)
+                write!(
+                    f,
+                    "commit {} in the database differs from the one in the commit file",
+                    gap.stated.commits
+                )
             }
             Self::NoCommitment(found) => write!(
                 f,
-                "the file that states the last commit is missing, so nothing shows whether commits \
-                 after number {} of {} were made",
+                "the commit file is missing, so commits after number {} of {} may be missing in the \
+                 database",
                 found.commits, found.at
             ),
             Self::DamagedCommitment(found) => write!(
                 f,
-                "the file that states the last commit is damaged, so nothing shows whether commits \
-                 after number {} of {} were made",
+                "the commit file is damaged, so commits after number {} of {} may be missing in the \
+                 database",
                 found.commits, found.at
             ),
         }

@@ -1,22 +1,22 @@
 //! Which process owns a database file.
 //!
-//! The lock on the file's inode decides between processes of one running system, whatever names
-//! lead to the file. The owner's row in the database decides between machines that share a file
-//! system: the owner renews the row, and a process on another machine waits until the row is
-//! [`LEASE`] old before it takes over. After a crash on the same machine nothing waits: a process
-//! that holds the inode's lock there is the only one.
+//! Between processes of one running system, the lock on the file's inode decides, whatever path
+//! each process uses. Between machines that share a file system, the owner's row in the database
+//! decides: the owner renews the row, and a process on another machine takes over only when the row
+//! has not been renewed for [`LEASE`]. After a crash, a process on the same machine need not wait:
+//! as it holds the inode's lock, it is the only one.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// The owner's row counts for this long after its last renewal.
+/// The owner's row is valid for this long after its last renewal.
 pub const LEASE: Duration = Duration::from_secs(60);
-/// The owner renews its row after this long without a commit; each commit renews the row, too.
+/// The owner renews its row after this time without a commit; each commit renews the row, too.
 pub const RENEW_AFTER: Duration = Duration::from_secs(20);
 
-/// A process, as the owner's row names it.
+/// The process that the owner's row names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Random, new each time the file is opened.
@@ -41,13 +41,14 @@ impl fmt::Display for Owner {
 /// What a process that opens the file does about the owner's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// It takes the file over now.
+    /// It takes over the file now.
     TakeOver,
-    /// It waits this long and reads the row again: a renewed row means that the owner lives.
+    /// It waits this long and reads the row again: if the row was renewed, the owner is running.
     Wait(Duration),
 }
 
-/// Decides for a process that holds the inode's lock. `renewed_until` is `None` after a clean stop.
+/// Decides for a process that holds the inode's lock. `renewed_until` is `None` after a clean stop
+/// of the owner.
 #[must_use]
 pub fn claim(row: &Owner, renewed_until: Option<Timestamp>, own: &Owner, now: Timestamp) -> Claim {
     let is_same_system = !row.boot.is_empty() && row.boot == own.boot;

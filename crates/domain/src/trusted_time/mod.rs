@@ -1,13 +1,13 @@
-//! Trusted time: what a wall clock that leaps may change, and when.
+//! Trusted time: it follows a jump of the wall clock only after the jump is confirmed.
 //!
-//! The trusted time is the monotonic clock plus an offset. A wall clock that leaps does not move it
-//! until the leap is confirmed: by time (the wall clock stands at its new place for
-//! [`confirmed_after`]), or, after a start with a doubtful clock, by agreeing with the store's last
-//! commit. So a leap for seconds turns no period, lets no key expire and removes nothing.
+//! The trusted time is the monotonic clock plus an offset. When the wall clock jumps, the offset
+//! changes only after a confirmation: the wall clock keeps its new offset for [`confirmed_after`],
+//! or, after a start with a doubtful clock, it agrees with the store's last commit. So a jump that
+//! lasts seconds changes no period, expires no key and removes no data.
 //!
 //! Invariants: between two calls of [`TrustedTime::set_back`] the trusted time never goes back;
-//! [`TrustedTime::is_confirmed`] is false while the trusted time may be ahead of the true one, and
-//! then nothing is removed or sealed by it.
+//! [`TrustedTime::is_confirmed`] is false while the trusted time may be ahead of the true time, and
+//! then nothing is removed or sealed.
 
 mod runs;
 
@@ -17,20 +17,20 @@ use crate::time::Timestamp;
 
 pub use runs::Run;
 
-/// A wall clock that differs by less is drift, which time synchronization slews away.
+/// A smaller difference of the wall clock is drift, which time synchronization corrects gradually.
 const TOLERATED_MICROS: i64 = 1_000_000;
-/// A wall clock that is ahead by at most this much is followed at once: a step of time
-/// synchronization.
+/// If the wall clock is ahead by at most this much, the trusted time follows immediately: it is a
+/// step of time synchronization.
 const FOLLOWED_AT_ONCE_MICROS: i64 = 5_000_000;
-/// A trusted time that is ahead of the wall clock by at most this much stays so: to go back, the
-/// gateway has to begin anew.
+/// If the trusted time is ahead of the wall clock by at most this much, it stays ahead, since going
+/// back requires a restart of the gateway's parts.
 const STAYS_AHEAD_MICROS: i64 = 600_000_000;
 const DAY_MICROS: u64 = 86_400_000_000;
-/// The wall clock at a start agrees with the store's last commit if it is at most so much later.
+/// At a start, the wall clock agrees with the store's last commit if it is at most this much later.
 const IDLE_MAX: Duration = Duration::from_secs(31 * 86_400);
-/// A doubtful clock at a start counts as right after so long.
+/// A clock that is doubtful at a start counts as correct after this time.
 const DOUBTED: Duration = Duration::from_secs(3_600);
-/// A wall clock before 2025-01-01 is not set.
+/// A wall clock before 2025-01-01 was never set.
 const EARLIEST: Timestamp = Timestamp::from_secs(1_735_689_600);
 
 /// Both clocks, read at one moment.
@@ -38,44 +38,44 @@ const EARLIEST: Timestamp = Timestamp::from_secs(1_735_689_600);
 pub struct Reading {
     /// The wall clock.
     pub wall: Timestamp,
-    /// The monotonic clock: time since any fixed moment, suspended time included where that can be.
+    /// The monotonic clock: time since a fixed moment, including suspended time where possible.
     pub monotonic: Duration,
 }
 
-/// What an observation changed; each is to be logged.
+/// The result of an observation; the host logs each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The wall clock leapt by so many microseconds, and is followed after this time if it stays
-    /// there; `None`: the trusted time stays ahead.
+    /// The wall clock jumped by this many microseconds. The trusted time follows after this time if
+    /// the wall clock keeps its new offset; with `None`, the trusted time stays ahead.
     Leapt(i64, Option<Duration>),
-    /// The wall clock is back where the trusted time is.
+    /// The wall clock agrees with the trusted time again.
     CameBack,
-    /// The trusted time followed by so many microseconds.
+    /// The trusted time followed the wall clock by this many microseconds.
     Followed(i64),
-    /// The wall clock is so many microseconds behind, and right: the host begins anew, and calls
-    /// [`TrustedTime::set_back`] in between.
+    /// The wall clock is this many microseconds behind, and confirmed: the host must discard its
+    /// state, call [`TrustedTime::set_back`] and begin again.
     MustGoBack(i64),
-    /// The clock that was doubtful at the start counts as right.
+    /// The clock that was doubtful at the start counts as correct now.
     Confirmed,
 }
 
-/// What operators see of the clock.
+/// The clock's state, for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockStatus {
-    /// Leaps of the wall clock since the start.
+    /// Jumps of the wall clock since the start.
     pub leaps: u64,
     /// How far the wall clock is ahead of the trusted time, in microseconds; negative when behind.
     pub wall_ahead_micros: i64,
-    /// Whether the time may be used for what cannot be undone.
+    /// Whether irreversible work (removing, sealing) may use the trusted time.
     pub is_confirmed: bool,
 }
 
 impl ClockStatus {
-    /// A clock that never leaps.
+    /// A clock that never jumps.
     pub const STEADY: Self = Self { leaps: 0, wall_ahead_micros: 0, is_confirmed: true };
 }
 
-/// See the module.
+/// The trusted time; see the module's header.
 #[derive(Debug, Clone)]
 pub struct TrustedTime {
     offset_micros: i64,
@@ -87,7 +87,7 @@ pub struct TrustedTime {
     is_doubtful: bool,
 }
 
-/// A wall clock at another place than the trusted time.
+/// A jump: the wall clock's offset differs from that of the trusted time.
 #[derive(Debug, Clone, Copy)]
 struct Leap {
     offset_micros: i64,
@@ -95,7 +95,8 @@ struct Leap {
     is_reported: bool,
 }
 
-/// How long the wall clock must stand after a leap of so many microseconds until it is followed.
+/// How long the wall clock must keep its new offset after a jump of this many microseconds before
+/// the trusted time follows.
 #[must_use]
 pub const fn confirmed_after(leap_micros: i64) -> Duration {
     if leap_micros.unsigned_abs() <= DAY_MICROS {
@@ -106,8 +107,7 @@ pub const fn confirmed_after(leap_micros: i64) -> Duration {
 }
 
 impl TrustedTime {
-    /// Begins at the wall clock's time. `last_commit` is the store's last commit, where it is
-    /// known.
+    /// Begins at the wall clock's time. `last_commit` is the store's last commit, if it is known.
     #[must_use]
     pub fn start(reading: Reading, last_commit: Option<Timestamp>) -> Self {
         let mut time = Self {
@@ -129,14 +129,14 @@ impl TrustedTime {
         self.offset_micros
     }
 
-    /// What operators see.
+    /// The clock's state, for operators.
     #[must_use]
     pub fn status(&self) -> ClockStatus {
         let Self { leaps, wall_ahead_micros, .. } = *self;
         ClockStatus { leaps, wall_ahead_micros, is_confirmed: self.is_confirmed() }
     }
 
-    /// Whether what cannot be undone may be done by the trusted time.
+    /// Whether irreversible work may use the trusted time.
     #[must_use]
     pub const fn is_confirmed(&self) -> bool {
         !self.is_doubtful && self.wall_ahead_micros >= -STAYS_AHEAD_MICROS
@@ -149,7 +149,8 @@ impl TrustedTime {
         if ahead.saturating_abs() > FOLLOWED_AT_ONCE_MICROS {
             return self.leapt(reading, ahead);
         }
-        // A step of time synchronization. Behind by as little, the trusted time stays where it is.
+        // A step of time synchronization. If the wall clock is behind by as little, the trusted
+        // time keeps its offset.
         if ahead > TOLERATED_MICROS {
             self.offset_micros = offset(reading);
             self.wall_ahead_micros = 0;
@@ -158,7 +159,8 @@ impl TrustedTime {
         came_back.or_else(|| self.confirm(reading))
     }
 
-    /// Goes to the wall clock's time, also back: nothing may remember the trusted time any more.
+    /// Sets the trusted time to the wall clock's, which may be earlier: the caller must have
+    /// discarded all state that contains trusted times.
     pub fn set_back(&mut self, reading: Reading) {
         self.offset_micros = offset(reading);
         (self.leap, self.is_doubtful, self.wall_ahead_micros) = (None, false, 0);
@@ -202,7 +204,7 @@ impl TrustedTime {
         Some(Change::Confirmed)
     }
 
-    /// Whether the wall clock fits what is known otherwise.
+    /// Whether the wall clock is plausible: after 2025 and not too far from the last commit.
     fn agrees(&self, reading: Reading) -> bool {
         let wall = reading.wall;
         let running = reading.monotonic.saturating_sub(self.started);

@@ -1,5 +1,6 @@
-//! The same for a host without a monotonic clock: a job that runs every minute compares the time of
-//! each run with that of the run before, and removes nothing for an hour after a leap.
+//! Detection of clock jumps on a host without a monotonic clock (the Worker): a job that runs every
+//! minute compares its time with that of the previous run, and removes nothing for an hour after a
+//! jump.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +8,17 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Runs are a minute apart; a longer gap than this is a leap, or an outage.
+/// Runs are a minute apart; a longer gap than this is a jump, or an outage.
 const GAP_MAX: Duration = Duration::from_secs(3_600);
-/// After a leap nothing is removed for so long.
+/// After a jump nothing is removed for this long.
 const HOLD: Duration = Duration::from_secs(3_600);
-/// A clock that goes back by less was only read by another machine.
+/// The clocks of two machines may differ: a clock that goes back by at most this is no jump.
 const BACK_MAX: Duration = Duration::from_secs(5);
 
-/// A run of the job, as it is noted for the next one; `AT,HELD_UNTIL` in microseconds as text.
+/// A run of the job, stored for the next run; as text `AT,HELD_UNTIL` in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// When it was.
+    /// The time of the run.
     pub at: Timestamp,
     /// Nothing is removed before this.
     pub held_until: Timestamp,
@@ -33,7 +34,7 @@ impl Run {
         Self { at: now, held_until }
     }
 
-    /// Whether what cannot be undone may be done in this run.
+    /// Whether this run may do irreversible work.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.at >= self.held_until
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leap_between_two_runs_holds_what_cannot_be_undone_for_an_hour() {
+    fn a_leap_between_two_runs_postpones_irreversible_work_for_an_hour() {
         let start = Timestamp::from_secs(1_800_000_000);
         let minute = Duration::from_secs(60);
         let first = Run::after(None, start);
@@ -72,7 +73,7 @@ mod tests {
         let leapt = Run::after(Some(run), run.at.plus(days));
         assert!(!leapt.is_confirmed());
         run = Run::after(Some(leapt), start.plus(minute * 2));
-        assert!(!run.is_confirmed(), "it came back, which is a leap, too");
+        assert!(!run.is_confirmed(), "going back is a jump, too");
         for _ in 0..59 {
             run = Run::after(Some(run), run.at.plus(minute));
             assert!(!run.is_confirmed());

@@ -3,10 +3,10 @@ use super::*;
 const START: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
 
-/// Both clocks in virtual time, and the trusted time that watches them each second.
+/// Both clocks in virtual time, and a trusted time that observes them each second.
 struct Machine {
     monotonic_secs: u64,
-    /// Seconds that the wall clock is off.
+    /// By how many seconds the wall clock is wrong.
     wrong_secs: i64,
     time: TrustedTime,
     changes: Vec<Change>,
@@ -39,7 +39,7 @@ impl Machine {
         self.time.offset_micros() / 1_000_000 + self.monotonic_secs.cast_signed()
     }
 
-    /// How far the trusted time is from the true one.
+    /// The error of the trusted time.
     fn error_secs(&self) -> i64 {
         self.trusted_secs() - START - self.monotonic_secs.cast_signed()
     }
@@ -124,7 +124,7 @@ fn a_start_far_ahead_of_the_last_commit_goes_back_when_it_is_corrected() {
     assert!(!machine.time.is_confirmed());
     machine.run(30).set(0).run(3);
     assert_eq!(machine.changes, [Change::MustGoBack(-700 * DAY * 1_000_000)], "once");
-    assert!(!machine.time.is_confirmed(), "until the host has begun anew");
+    assert!(!machine.time.is_confirmed(), "until the host has begun again");
     machine.set_back();
     assert_eq!(machine.error_secs(), 0);
     assert!(machine.time.is_confirmed());
@@ -145,7 +145,7 @@ fn a_start_some_hours_ahead_goes_back_after_the_stated_time() {
 }
 
 #[test]
-fn minutes_ahead_stay_since_going_back_costs_more() {
+fn a_trusted_time_that_is_minutes_ahead_stays_ahead() {
     let mut machine = Machine::start(0, None);
     machine.run(10).set(-500).run(4_000);
     assert_eq!(machine.error_secs(), 0);
@@ -154,7 +154,7 @@ fn minutes_ahead_stay_since_going_back_costs_more() {
 }
 
 #[test]
-fn a_gateway_that_was_stopped_for_long_counts_as_right_after_an_hour() {
+fn the_clock_after_a_long_stop_counts_as_correct_after_an_hour() {
     let mut machine = Machine::start(0, Some(START - 90 * DAY));
     machine.run(3_599);
     assert!(!machine.time.is_confirmed());

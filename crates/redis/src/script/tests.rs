@@ -1,4 +1,5 @@
-//! The script against the pure code: the same decisions, states and waits, whatever comes when.
+//! Compares the script with the code in `domain`: both must yield the same decisions, states and
+//! waits for random requests.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -14,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 
-/// The script on a clock that the test sets, with buckets that do not expire by the server's.
+/// The script with a clock that the test sets. Its buckets do not expire by the server's clock.
 struct Subject {
     runtime: Runtime,
     connection: MultiplexedConnection,
@@ -50,7 +51,7 @@ impl Subject {
 }
 
 impl Subject {
-    /// Takes where somebody else wrote this into both buckets.
+    /// Takes a request after another program wrote this value into both buckets.
     fn after_writing(
         &self,
         bucket: &str,
@@ -66,13 +67,14 @@ impl Subject {
     }
 }
 
-/// The text with its one such part replaced: a script that changed must change its test.
+/// The text with `part` replaced, which must occur exactly once: otherwise the script was changed
+/// and this test has to follow.
 fn replaced(text: &str, part: &str, by: &str) -> String {
     assert_eq!(text.matches(part).count(), 1, "{part}");
     text.replace(part, by)
 }
 
-/// A free request of a key with so many requests per minute.
+/// A free request with a key that has this many requests per minute.
 fn request(key: u8, per_minute: u32, organization_per_minute: Option<u32>) -> Charge {
     Charge {
         key: key_id(key),
@@ -129,7 +131,7 @@ fn the_script_decides_as_the_cell_does() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_shuts_nobody_out() {
+fn a_clock_that_is_set_back_does_not_deny_all_requests() {
     on_each_server(|| {
         let subject = Subject::start();
         let (organization, share) = (organization_id(1), Share::of(&request(1, 60, None)));
@@ -148,7 +150,7 @@ fn a_clock_that_is_set_back_shuts_nobody_out() {
 }
 
 #[test]
-fn what_somebody_else_wrote_there_shuts_nobody_out() {
+fn a_foreign_value_in_a_bucket_does_not_deny_all_requests() {
     on_each_server(|| {
         let subject = Subject::start();
         let share = Share::of(&request(1, 60, Some(60)));
@@ -163,7 +165,7 @@ fn what_somebody_else_wrote_there_shuts_nobody_out() {
                 "{rubbish}"
             );
         }
-        // What Lua takes for a number counts as used up.
+        // A value that Lua reads as a number counts as a limit that is used up.
         for number in ["nan", "inf", "1e300"] {
             let answer = subject.after_writing(&bucket, number, organization, &share);
             assert_eq!(

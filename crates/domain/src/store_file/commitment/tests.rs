@@ -20,7 +20,7 @@ fn stated(commits: u64, durability: Durability) -> Stated {
 }
 
 #[test]
-fn a_record_is_read_as_it_was_written_and_no_bit_of_it_may_flip() {
+fn a_record_is_read_as_it_was_written_and_every_flipped_bit_is_detected() {
     for durability in [Durability::Fsync, Durability::Process] {
         let one = Commitment { is_closed: true, ..commitment(7, durability) };
         let record = one.encode();
@@ -40,7 +40,7 @@ fn a_killed_process_leaves_nothing_missing() {
     for durability in [Durability::Fsync, Durability::Process] {
         for ahead in 0..3 {
             let found = compare(history(10 + ahead), stated(10, durability), BOOT);
-            assert_eq!(found, Finding::Complete, "the commit came, its statement did not");
+            assert_eq!(found, Finding::Complete, "committed, but not stated yet");
         }
     }
     assert_eq!(compare(History::default(), Stated::Nothing, BOOT), Finding::Complete, "new");
@@ -61,7 +61,7 @@ fn what_is_missing_is_stated_exactly() {
 }
 
 #[test]
-fn a_power_loss_may_take_only_what_the_durability_leaves_to_it() {
+fn a_power_loss_explains_missing_commits_only_where_the_durability_allows_it() {
     let after_reboot = |stated| compare(history(4), stated, [8; 16]);
     assert!(matches!(after_reboot(stated(10, Durability::Process)), Finding::PowerLoss(_)));
     assert!(matches!(after_reboot(stated(10, Durability::Fsync)), Finding::Incomplete(_)));
@@ -71,7 +71,7 @@ fn a_power_loss_may_take_only_what_the_durability_leaves_to_it() {
     assert!(matches!(same, Finding::Incomplete(_)), "no power was lost");
     let unknown = Commitment { boot: [0; 16], ..commitment(10, Durability::Process) };
     let found = compare(history(4), Stated::Commitment(unknown), [0; 16]);
-    assert!(matches!(found, Finding::PowerLoss(_)), "without boot ids that is not known");
+    assert!(matches!(found, Finding::PowerLoss(_)), "without boot ids, a power loss is possible");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn another_history_of_the_same_length_is_found() {
 }
 
 #[test]
-fn a_missing_or_damaged_statement_is_no_proof() {
+fn a_missing_or_damaged_commit_file_proves_nothing() {
     let found = compare(history(4), Stated::Nothing, BOOT);
     let Finding::Incomplete(missing) = found else { panic!("{found:?}") };
     assert_eq!(missing, Incomplete::NoCommitment(history(4)));
