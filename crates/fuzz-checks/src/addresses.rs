@@ -1,7 +1,7 @@
-//! Addresses: what a stranger claims is not believed, and a list of networks is no more and no less
-//! than its networks.
+//! Addresses: headers of an untrusted peer do not change its address, and a list of networks
+//! contains exactly the addresses of its networks.
 //!
-//! The lines of the input are headers, networks and addresses, each for what it can be read as.
+//! Each line of the input is used as a header, a network and an address, as far as it parses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,19 +14,19 @@ use ipnet::IpNet;
 use crate::lines;
 
 /// # Panics
-/// If a header of an untrusted peer changes its address, or a network is not what it says.
+/// If a header of an untrusted peer changes its address, or a network contains a wrong address.
 pub fn check(bytes: &[u8]) {
     let headers = lines::headers(bytes);
     let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
     let trusted = Networks::new(&["127.0.0.0/8".parse().expect("a network")]);
     assert_eq!(client_ip(&headers, stranger, &trusted, FORWARDED_FOR), stranger);
-    let told = client_ip(&headers, Ipv4Addr::LOCALHOST.into(), &trusted, FORWARDED_FOR);
-    assert_eq!(told, told.to_canonical());
+    let forwarded = client_ip(&headers, Ipv4Addr::LOCALHOST.into(), &trusted, FORWARDED_FOR);
+    assert_eq!(forwarded, forwarded.to_canonical());
     let text = String::from_utf8_lossy(bytes);
     let networks: Vec<IpNet> = text.lines().take(64).filter_map(|line| line.parse().ok()).collect();
     let mut octets = [0; 16];
     bytes.iter().zip(&mut octets).for_each(|(from, to)| *to = *from);
-    let mut addresses = vec![told, IpAddr::V6(Ipv6Addr::from(octets))];
+    let mut addresses = vec![forwarded, IpAddr::V6(Ipv6Addr::from(octets))];
     addresses.extend(text.lines().take(64).filter_map(|line| line.parse::<IpAddr>().ok()));
     addresses.extend(networks.iter().flat_map(edges));
     let set = Networks::new(&networks);
@@ -39,11 +39,11 @@ pub fn check(bytes: &[u8]) {
         let allowed = record(&networks).check(Timestamp::default(), ip, None).is_ok();
         assert_eq!(allowed, wanted || networks.is_empty(), "{ip} in {networks:?}");
         let believed = client_ip(&headers, ip, &set, "cf-connecting-ip");
-        assert!(wanted || believed == ip.to_canonical(), "{ip} is no proxy of {networks:?}");
+        assert!(wanted || believed == ip.to_canonical(), "{ip} is not a proxy of {networks:?}");
     }
 }
 
-/// Whether a network holds an address, bit by bit; IPv4 written as IPv6 is IPv4.
+/// Whether a network contains an address, compared bit by bit; IPv4 mapped to IPv6 counts as IPv4.
 fn holds(net: &IpNet, ip: IpAddr) -> bool {
     let (net, prefix) = match (net.addr(), net.addr().to_canonical(), net.prefix_len()) {
         (IpAddr::V6(_), mapped @ IpAddr::V4(_), prefix) if prefix >= 96 => (mapped, prefix - 96),
@@ -60,7 +60,7 @@ fn holds(net: &IpNet, ip: IpAddr) -> bool {
     }
 }
 
-/// The first and the last address of a network, and those just outside.
+/// The first and the last address of a network, and the addresses just outside.
 fn edges(net: &IpNet) -> Vec<IpAddr> {
     let step = |ip: IpAddr, by: i8| -> IpAddr {
         match ip {

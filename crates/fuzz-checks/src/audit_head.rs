@@ -1,9 +1,9 @@
-//! `SEQ:HASH`, which an auditor pastes.
+//! `SEQ:HASH`, the head of an audit log that a person enters.
 
 use driftlock_domain::audit::AuditHead;
 
 /// # Panics
-/// If what is read is not what is written.
+/// If a head that was parsed is written differently.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(head) = text.parse::<AuditHead>() else { return };

@@ -1,11 +1,11 @@
-//! `gateway.toml`: read or refused with a line that the file has, and the same after a round trip.
+//! `gateway.toml`: accepted or refused with an existing line, and unchanged by a round trip.
 
 use driftlock_domain::address::Networks;
 use driftlock_domain::config::Config;
 use driftlock_domain::cors::Cors;
 
 /// # Panics
-/// If a mistake lies outside the file, or an accepted configuration does not survive.
+/// If a mistake's line is not in the file, or a round trip changes an accepted configuration.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let config = match Config::parse(text) {

@@ -1,8 +1,7 @@
-//! The follower of a connection's requests, against the parser that the HTTP library uses: every
-//! head begins where that says, one whose body is framed twice is never passed, an ordinary one
-//! always.
+//! Compares the framing parser with the parser of the HTTP library: both find the same heads; a
+//! head whose body is framed twice is never accepted, an ordinary one always is.
 //!
-//! The input's first byte is the size of the pieces that the others come in.
+//! The input's first byte is the size of the pieces in which the other bytes arrive.
 
 use driftlock_domain::framing::Framing;
 use httparse::{EMPTY_HEADER, Header, Status};
@@ -10,7 +9,8 @@ use httparse::{EMPTY_HEADER, Header, Status};
 const HEADERS_MAX: usize = 100;
 
 /// # Panics
-/// If a head is passed that has two framings or a fragment, or one refused that has none or a plain one.
+/// If a head with two framings or a fragment is accepted, or a head without a framing, or with one
+/// plain framing, is refused.
 pub fn check(bytes: &[u8]) {
     let Some((piece, mut rest)) = bytes.split_first() else { return };
     let (mut whole, mut pieces) = (Framing::default(), Framing::default());
@@ -25,14 +25,14 @@ pub fn check(bytes: &[u8]) {
         let verdict = whole.head_read();
         let has_fragment = [head.method, head.path].iter().flatten().any(|part| part.contains('#'));
         match framings[..] {
-            _ if has_fragment => assert!(verdict.is_err(), "a fragment is passed"),
+            _ if has_fragment => assert!(verdict.is_err(), "a fragment is accepted"),
             [] => assert!(verdict.is_ok(), "a head without a body is refused"),
             [Body::Odd] => {}
             [Body::Sized(_) | Body::Chunked] => assert!(verdict.is_ok(), "one framing is enough"),
-            _ => assert!(verdict.is_err(), "{} framings are passed", framings.len()),
+            _ => assert!(verdict.is_err(), "{} framings are accepted", framings.len()),
         }
         if verdict.is_err() {
-            assert!(whole.head_read().is_err(), "nothing is passed after a refusal");
+            assert!(whole.head_read().is_err(), "a head is accepted after a refusal");
             return;
         }
         let Some(after) = after_body(&rest[length..], framings.first()) else { return };
@@ -56,12 +56,12 @@ fn framing(header: &Header<'_>) -> Option<Body> {
     }
     let digits = std::str::from_utf8(header.value).ok();
     let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    // Zeros and spaces may make any number longer than what is followed.
+    // Zeros and spaces may make a number longer than the framing parser accepts.
     let number = digits.filter(|text| text.len() < 10).and_then(|text| text.parse().ok());
     Some(number.map_or(Body::Odd, Body::Sized))
 }
 
-/// What follows the body, where it is whole and plainly framed.
+/// The bytes after the body, if the body is complete and has a plain framing.
 fn after_body<'a>(mut rest: &'a [u8], body: Option<&Body>) -> Option<&'a [u8]> {
     match body {
         None => return Some(rest),

@@ -1,4 +1,4 @@
-//! The filter of request heads: what passes is framed in one way and within the bounds.
+//! The filter of request heads: a head that it accepts has one framing and is within the bounds.
 //!
 //! The input's first line is `METHOD TARGET VERSION`, the others are headers.
 
@@ -15,14 +15,14 @@ use http::{HeaderValue, Method, Request, Version};
 use crate::lines;
 
 /// # Panics
-/// If a head that passes has two framings, two hosts, another target than a path, or is too large.
+/// If an accepted head has two framings, two hosts, a target that is not a path, or is too large.
 pub fn check(bytes: &[u8]) {
     let Some(head) = head(bytes) else { return };
     let _ = is_accepted_type(&head.headers, &["application/json".to_owned(), "text/*".to_owned()]);
     let _ = is_refused_agent(&head.headers, &["sqlmap".to_owned()]);
     let peer = Ipv4Addr::LOCALHOST.into();
     let ip = client_ip(&head.headers, peer, &Networks::default(), FORWARDED_FOR);
-    assert_eq!(ip, peer, "nobody is trusted");
+    assert_eq!(ip, peer, "no proxy is trusted");
     if let Some(id) = request_id(&head.headers) {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         assert!((1..=128).contains(&id.len()) && id.as_bytes().iter().all(plain), "{id:?}");
@@ -67,7 +67,7 @@ fn framing(head: &Parts) {
     }
 }
 
-/// The head, as far as HTTP's own grammar takes it.
+/// The head, if the input is valid HTTP.
 fn head(bytes: &[u8]) -> Option<Parts> {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let mut words = bytes[..end].split(|byte| *byte == b' ');

@@ -1,4 +1,4 @@
-//! Header rewriting: whatever a client or a backend sends, only the gateway speaks with its names.
+//! Header rewriting: whatever a client or a backend sends, only the gateway sets its own headers.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -24,10 +24,10 @@ const HOP_BY_HOP: [&str; 10] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// What a client says for the gateway's ears alone.
+/// Headers of a client that are meant for the gateway only.
 const NOT_FORWARDED: [&str; 6] =
     ["authorization", "cookie", "host", "expect", "idempotency-replayed", "x-usage-receipt"];
-/// What only a trusted proxy may say.
+/// Headers that only a trusted proxy may send.
 const UNTRUSTED: [&str; 6] = [
     "forwarded",
     "cf-connecting-ip",
@@ -36,9 +36,9 @@ const UNTRUSTED: [&str; 6] = [
     "remote-user",
     "x-http-method-override",
 ];
-/// No `Connection` line takes these away.
+/// End-to-end headers, which `Connection` may not remove.
 const END_TO_END: [&str; 3] = ["content-type", "content-length", "idempotency-key"];
-/// Of the gateway: exactly one each.
+/// Headers that the gateway sets towards the backend, each exactly once.
 const OURS: [&str; 7] = [
     "x-organization-id",
     "x-api-key-id",
@@ -48,7 +48,7 @@ const OURS: [&str; 7] = [
     "x-forwarded-by",
     "x-forwarded-proto",
 ];
-/// Of the gateway to the client.
+/// Headers that a backend may not send to the client.
 const NOT_ANSWERED: [&str; 11] = [
     "x-usage-receipt",
     "ratelimit",
@@ -138,7 +138,7 @@ fn is_sent(sent: &HeaderMap, (name, value): (&HeaderName, &HeaderValue)) -> bool
     sent.get_all(name).iter().any(|known| known == value)
 }
 
-/// The names that `Connection` may take away.
+/// The headers that `Connection` names and may remove.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all("connection").iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

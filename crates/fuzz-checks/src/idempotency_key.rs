@@ -1,4 +1,4 @@
-//! Idempotency-Key: bounded, one text per key, and quoted or bare the same.
+//! Idempotency-Key: within the bounds, each key distinct, and the same quoted or as a token.
 
 use driftlock_domain::headers::HeaderNames;
 use driftlock_domain::id::OrganizationId;
@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use crate::lines::header;
 
 /// # Panics
-/// If a key out of bounds is taken, or two keys become one.
+/// If a key out of bounds is accepted, or two keys become one.
 pub fn check(bytes: &[u8]) {
     let Some(headers) = header("idempotency-key", bytes) else { return };
     let Ok(Some(key)) = parse(&headers) else { return };
@@ -37,7 +37,7 @@ pub fn check(bytes: &[u8]) {
     };
     let (none_sent, sent) = (HeaderMap::new(), header("x-question", two.as_bytes()));
     let both = of(one, &none_sent, two);
-    // Parts that run into each other are other parts.
+    // The same bytes divided into other parts have another fingerprint.
     assert!(two.is_empty() || both != of(&key, &none_sent, ""));
     assert!(sent.is_none_or(|sent| both != of(one, &sent, "")));
 }

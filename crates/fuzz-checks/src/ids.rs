@@ -1,9 +1,9 @@
-//! Ids: what is written is read, and no kind passes for another.
+//! Ids: text and back, and no kind is accepted as another.
 
 use driftlock_domain::id::{KeyId, OrganizationId, UsageId};
 
 /// # Panics
-/// If an id that is read is written as another one, or a key's id is taken for an organization's.
+/// If a parsed id is written differently, or a key's id is accepted as an organization's.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let organization = text.parse::<OrganizationId>();
@@ -14,7 +14,7 @@ pub fn check(bytes: &[u8]) {
     if let Ok(id) = text.parse::<KeyId>() {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!(!text.starts_with("org_"), "{text}");
-        // A bare UUID, of 16 bytes and nothing else, is all that two kinds have in common.
+        // Only a bare UUID is an id of every kind.
         assert!(text.starts_with("key_") || organization.is_ok(), "{text}");
     }
     let mut sixteen = [0; 16];

@@ -1,4 +1,4 @@
-//! API keys: what is minted is read, what is mistyped is not, and nothing tells a key.
+//! API keys: created keys are accepted, mistyped ones are not, and `Debug` shows no key.
 
 use driftlock_domain::key::{ApiKeySecret, MalformedKey, PresentedKey};
 
@@ -7,12 +7,12 @@ use crate::lines::header;
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// # Panics
-/// If a minted key is not read, a broken one is, or `Debug` tells one.
+/// If a created key is refused, a malformed one is accepted, or `Debug` shows one.
 pub fn check(bytes: &[u8]) {
     if let Some(headers) = header("authorization", bytes) {
         let parsed = PresentedKey::parse(&headers);
         assert_eq!(parsed.is_ok(), token(bytes).is_some_and(is_well_formed), "{parsed:?}");
-        // A refusal has no room for a key: its texts are the same for all.
+        // An error's text is fixed, so it cannot contain the key.
         if let Ok(key) = &parsed {
             let shown = format!("{key:?} {:?}", key.hash());
             let token = String::from_utf8_lossy(token(bytes).unwrap_or_default());
@@ -35,7 +35,7 @@ fn minted(key: &ApiKeySecret, bytes: &[u8]) {
     };
     let found = read(text);
     assert!(matches!(found, Some(Ok(found)) if found.hash() == key.hash()), "{found:?}");
-    // One changed character is always noticed.
+    // One changed character is always detected.
     let place = 4 + bytes.iter().fold(0, |sum, byte| sum + usize::from(*byte)) % 36;
     let other = if text.as_bytes()[place] == b'a' { "b" } else { "a" };
     let mut mistyped = text.to_owned();
@@ -43,14 +43,14 @@ fn minted(key: &ApiKeySecret, bytes: &[u8]) {
     assert_eq!(read(&mistyped), Some(Err(MalformedKey::Checksum)), "{place}");
 }
 
-/// What stands after `Bearer `.
+/// The text after `Bearer `.
 fn token(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = (value.get(..7)?, value.get(7..)?);
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether a token is worth a look-up: visible, bounded, and with its checksum if it is one of
-/// ours.
+/// Whether a token is looked up: visible characters, within the bounds, and with a valid checksum
+/// if it begins with `dlk_`.
 fn is_well_formed(token: &[u8]) -> bool {
     let visible = (1..=512).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
     visible

@@ -1,7 +1,8 @@
-//! What must hold for any bytes from outside, one module per parser.
+//! Properties that must hold for any input from outside, one module per parser.
 //!
-//! Each `check` panics when it does not. The fuzzer calls them (`fuzz/fuzz_targets`), and so does
-//! an ordinary test over the corpora, the findings of the past and thousands of mutations of both.
+//! Each `check` panics when a property does not hold. The fuzzer calls the checks
+//! (`fuzz/fuzz_targets`), and so does an ordinary test over the corpora, earlier findings and
+//! thousands of mutations of both.
 
 pub mod addresses;
 pub mod audit_head;
@@ -22,7 +23,7 @@ pub mod times;
 /// A check of any bytes.
 pub type Check = fn(&[u8]);
 
-/// All of them by name; a corpus is a folder of that name.
+/// All checks by name, which is also the folder of the corpus.
 pub const ALL: [(&str, Check); 14] = [
     ("addresses", addresses::check),
     ("audit_head", audit_head::check),

@@ -1,12 +1,12 @@
-//! Headers out of lines of text, as a client could have sent them.
+//! Makes headers from lines of text, as a client could have sent them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// More than the filter lets through.
+/// More lines than the filter accepts.
 const LINES_MAX: usize = 128;
 
-/// Lines of `name: value`; what HTTP would not take is left out, as the server before the gateway's
-/// own code does.
+/// Parses lines of `name: value`. Lines that are invalid in HTTP are left out, since the HTTP
+/// server refuses them before the gateway's code sees them.
 pub(crate) fn headers(bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n').take(LINES_MAX) {

@@ -1,7 +1,7 @@
-//! The path filter against the router: what passes is read the same by everybody behind it.
+//! The path filter and the router: router and backends read an accepted path in the same way.
 //!
-//! The input is a request's target and, on lines of their own, a route's template and rewriting;
-//! without them DriftLock's routes are asked alone.
+//! The input's first line is a request's target, the second one a route's template, the third one a
+//! rewrite rule. With a target only, the default routes alone are checked.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ static ROUTES: LazyLock<RouteTable> =
     LazyLock::new(|| DEFAULTS.route_table().expect("the defaults are a table"));
 
 /// # Panics
-/// If a path that passes could be read as another one.
+/// If an accepted path could be read as another one.
 pub fn check(bytes: &[u8]) {
     let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
     let target = lines.next().unwrap_or_default();
@@ -29,7 +29,7 @@ pub fn check(bytes: &[u8]) {
     forwarded(&path, uri.query());
     for method in [Method::GET, Method::POST, Method::PUT] {
         if let Ok(route) = ROUTES.find(&method, &path) {
-            assert!(matches(&route.template, &path), "{path} is no {}", route.template);
+            assert!(matches(&route.template, &path), "{path} is not a {}", route.template);
         }
     }
     let mut text = || lines.next().and_then(|line| std::str::from_utf8(line).ok());
@@ -38,7 +38,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The path's one form, if the filter passes it.
+/// The path's normal form, if the filter accepts it.
 fn passed(path: &str) -> Option<String> {
     let normal = normalize_path(path).ok()?;
     harmless(&normal);
@@ -46,7 +46,7 @@ fn passed(path: &str) -> Option<String> {
     Some(normal.into_owned())
 }
 
-/// Nobody reads this path in another way, however often it is decoded.
+/// Checks that parsers cannot read this path differently, however often they decode it.
 fn harmless(path: &str) {
     assert!(path.starts_with('/') && !path.contains("//"), "{path}");
     assert!(path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\;?#".contains(&byte)));
@@ -61,7 +61,7 @@ fn harmless(path: &str) {
     assert_eq!(normalize_path(path).as_deref(), Ok(path), "normal form is normal");
 }
 
-/// As the gateway makes the backend's target of it.
+/// Checks that the path can be forwarded unchanged as the backend's target.
 fn forwarded(path: &str, query: Option<&str>) {
     let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     let uri = PathAndQuery::try_from(target).map(Uri::from);
@@ -86,7 +86,7 @@ fn own_route(path: &str, template: &str, rewrite: Option<&str>) {
     }
 }
 
-/// Whether a template matches, the simple way: as a backend that decodes would say.
+/// Whether a template matches by a simple rule: segment by segment, decoded.
 fn matches(template: &str, path: &str) -> bool {
     let (template, path): (Vec<_>, Vec<_>) =
         (template.split('/').collect(), path.split('/').collect());

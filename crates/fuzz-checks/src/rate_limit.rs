@@ -1,5 +1,4 @@
-//! `RateLimit` and `RateLimit-Policy`: whatever the numbers, RFC 9651 lists that read back the
-//! same.
+//! `RateLimit` and `RateLimit-Policy`: for any numbers, valid RFC 9651 lists with these numbers.
 
 use driftlock_domain::cell::{LimitsNow, QuotaState};
 use driftlock_domain::headers::write_limits;
@@ -8,7 +7,7 @@ use http::HeaderMap;
 use sfv::{BareItem, List, ListEntry, Parser};
 
 /// # Panics
-/// If a header is no list of strings with the right integers.
+/// If a header is not a list of strings with the right integers.
 pub fn check(bytes: &[u8]) {
     let mut words = bytes.chunks_exact(8).map(|eight| {
         u64::from_le_bytes([
@@ -51,7 +50,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Numbers beyond the 15 digits of a structured integer are stated as the greatest.
+/// Numbers of more than the 15 digits of a structured integer are written as the greatest one.
 fn stated(number: u64) -> u64 {
     number.min(999_999_999_999_999)
 }

@@ -1,9 +1,9 @@
-//! Stripe's events: read or refused, never half-read.
+//! Stripe's events: parsed completely or refused.
 
 use driftlock_domain::stripe::event::Event;
 
 /// # Panics
-/// If an event that is read has no usable id, or its subject cannot be asked for.
+/// If a parsed event has no usable id, or reading its subject panics.
 pub fn check(bytes: &[u8]) {
     let Ok(event) = Event::parse(bytes) else { return };
     assert!((1..=255).contains(&event.id.len()), "{:?}", event.id);

@@ -1,9 +1,9 @@
-//! Instants: every one has a text, and what is written is read.
+//! Instants: every instant has a text, and parsing that text yields the same instant.
 
 use driftlock_domain::time::Timestamp;
 
 /// # Panics
-/// If an instant cannot be written, or is read as another one.
+/// If an instant has no text, or its text is parsed as another instant.
 pub fn check(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(at) = Timestamp::parse(text)
@@ -12,8 +12,7 @@ pub fn check(bytes: &[u8]) {
     }
     let mut eight = [0; 8];
     bytes.iter().zip(&mut eight).for_each(|(from, to)| *to = *from);
-    // Stores and Stripe keep numbers, which may be any: those out of range are shown as the
-    // nearest.
+    // Numbers from stores and Stripe may be out of range: they are shown as the nearest instant.
     let at = Timestamp::from_micros(i64::from_le_bytes(eight));
     let shown = Timestamp::parse(&at.to_string()).expect("every instant has a text");
     same(shown);

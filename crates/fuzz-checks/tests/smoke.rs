@@ -1,4 +1,4 @@
-//! Every check over its corpus, over what fuzzing found in the past, and over mutations of both.
+//! Runs every check over its corpus, over earlier findings, and over mutations of both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ fn every_check_holds_for_its_corpus_its_findings_and_their_mutations() {
         inputs.extend(files(&root.join("findings").join(name)));
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for (path, bytes) in &inputs {
-            // A panic's own message comes after this line.
+            // Printed first, so that a panic's message follows the name of its input.
             eprintln!("{}", path.display());
             check(bytes);
             for _ in 0..MUTATIONS {

@@ -1,8 +1,8 @@
-//! Trusted time: it follows a jump of the wall clock only after the jump is confirmed.
+//! Trusted time: it follows a leap of the wall clock only after the leap is confirmed.
 //!
-//! The trusted time is the monotonic clock plus an offset. When the wall clock jumps, the offset
+//! The trusted time is the monotonic clock plus an offset. When the wall clock leaps, the offset
 //! changes only after a confirmation: the wall clock keeps its new offset for [`confirmed_after`],
-//! or, after a start with a doubtful clock, it agrees with the store's last commit. So a jump that
+//! or, after a start with a doubtful clock, it agrees with the store's last commit. So a leap that
 //! lasts seconds changes no period, expires no key and removes no data.
 //!
 //! Invariants: between two calls of [`TrustedTime::set_back`] the trusted time never goes back;
@@ -45,7 +45,7 @@ pub struct Reading {
 /// The result of an observation; the host logs each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The wall clock jumped by this many microseconds. The trusted time follows after this time if
+    /// The wall clock leapt by this many microseconds. The trusted time follows after this time if
     /// the wall clock keeps its new offset; with `None`, the trusted time stays ahead.
     Leapt(i64, Option<Duration>),
     /// The wall clock agrees with the trusted time again.
@@ -71,7 +71,7 @@ pub struct ClockStatus {
 }
 
 impl ClockStatus {
-    /// A clock that never jumps.
+    /// A clock that never leaps.
     pub const STEADY: Self = Self { leaps: 0, wall_ahead_micros: 0, is_confirmed: true };
 }
 
@@ -87,7 +87,7 @@ pub struct TrustedTime {
     is_doubtful: bool,
 }
 
-/// A jump: the wall clock's offset differs from that of the trusted time.
+/// A leap: the wall clock's offset differs from that of the trusted time.
 #[derive(Debug, Clone, Copy)]
 struct Leap {
     offset_micros: i64,
@@ -95,7 +95,7 @@ struct Leap {
     is_reported: bool,
 }
 
-/// How long the wall clock must keep its new offset after a jump of this many microseconds before
+/// How long the wall clock must keep its new offset after a leap of this many microseconds before
 /// the trusted time follows.
 #[must_use]
 pub const fn confirmed_after(leap_micros: i64) -> Duration {

@@ -1,6 +1,6 @@
-//! Detection of clock jumps on a host without a monotonic clock (the Worker): a job that runs every
+//! Detection of clock leaps on a host without a monotonic clock (the Worker): a job that runs every
 //! minute compares its time with that of the previous run, and removes nothing for an hour after a
-//! jump.
+//! leap.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Runs are a minute apart; a longer gap than this is a jump, or an outage.
+/// Runs are a minute apart; a longer gap than this is a leap, or an outage.
 const GAP_MAX: Duration = Duration::from_secs(3_600);
-/// After a jump nothing is removed for this long.
+/// After a leap nothing is removed for this long.
 const HOLD: Duration = Duration::from_secs(3_600);
-/// The clocks of two machines may differ: a clock that goes back by at most this is no jump.
+/// The clocks of two machines may differ: a clock that goes back by at most this is no leap.
 const BACK_MAX: Duration = Duration::from_secs(5);
 
 /// A run of the job, stored for the next run; as text `AT,HELD_UNTIL` in microseconds.
@@ -73,7 +73,7 @@ mod tests {
         let leapt = Run::after(Some(run), run.at.plus(days));
         assert!(!leapt.is_confirmed());
         run = Run::after(Some(leapt), start.plus(minute * 2));
-        assert!(!run.is_confirmed(), "going back is a jump, too");
+        assert!(!run.is_confirmed(), "going back is a leap, too");
         for _ in 0..59 {
             run = Run::after(Some(run), run.at.plus(minute));
             assert!(!run.is_confirmed());
