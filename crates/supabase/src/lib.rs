@@ -15,12 +15,12 @@ use driftlock_gateway::ports::HttpClient;
 use driftlock_postgres_core::{FunctionStore, MIGRATIONS};
 
 pub use access::{Access, MalformedAccess};
-pub use rest::Rest;
+pub use rest::RestClient;
 
 pub use driftlock_postgres_core::Timing;
 
 /// The store over PostgREST; clones share the HTTP client if its clones do.
-pub type SupabaseStore<H> = FunctionStore<Rest<H>>;
+pub type SupabaseStore<H> = FunctionStore<RestClient<H>>;
 
 /// The store of a project. This sends no request; [`check`] does.
 pub const fn store<H: HttpClient>(
@@ -28,7 +28,7 @@ pub const fn store<H: HttpClient>(
     access: Arc<Access>,
     timing: Timing,
 ) -> SupabaseStore<H> {
-    FunctionStore::new(Rest::new(http, access), timing)
+    FunctionStore::new(RestClient::new(http, access), timing)
 }
 
 /// Checks that the project is reachable, accepts the key, and has the schema of this program.

@@ -17,20 +17,20 @@ const TRIES_MAX: usize = 2;
 
 /// A client of a project's functions.
 #[derive(Debug, Clone)]
-pub struct Rest<H> {
+pub struct RestClient<H> {
     http: H,
     access: Arc<Access>,
 }
 
-impl<H: HttpClient> Rest<H> {
+impl<H: HttpClient> RestClient<H> {
     /// A client of a project's functions over this HTTP client.
     pub const fn new(http: H, access: Arc<Access>) -> Self {
         Self { http, access }
     }
 
     /// A client of the same project over another HTTP client.
-    pub fn over<O: HttpClient>(&self, http: O) -> Rest<O> {
-        Rest::new(http, Arc::clone(&self.access))
+    pub fn over<O: HttpClient>(&self, http: O) -> RestClient<O> {
+        RestClient::new(http, Arc::clone(&self.access))
     }
 
     async fn once(&self, function: &str, body: Bytes) -> Result<Value, Failed> {
@@ -50,7 +50,7 @@ impl<H: HttpClient> Rest<H> {
     }
 }
 
-impl<H: HttpClient> Call for Rest<H> {
+impl<H: HttpClient> Call for RestClient<H> {
     async fn call(&self, function: &'static str, args: Value) -> Result<Value, Fault> {
         let body: Bytes = json!({ "args": args }).to_string().into();
         let tries = if effect(function) == Effect::Repeatable { TRIES_MAX } else { 1 };
@@ -93,7 +93,7 @@ mod tests {
     fn tries(function: &'static str, status: Option<u16>) -> usize {
         let access = Access::new("https://a.supabase.co", "sb_secret_abc").expect("both are right");
         let always = Always { status, asked: Rc::default() };
-        let rest = Rest::new(always.clone(), Arc::new(access));
+        let rest = RestClient::new(always.clone(), Arc::new(access));
         let answer = block_on(rest.call(function, json!({})));
         assert_eq!(answer.is_ok(), status == Some(204));
         always.asked.get()

@@ -6,8 +6,8 @@
 //!
 //! So a connection is reused only if the end of the response was certain, no byte follows it, and
 //! neither side announced that it closes. Some programs write a body after a head that allows none
-//! (HEAD, 204, 304), in a second write. After such a response the connection pauses for [`REST`];
-//! if bytes arrive meanwhile, it is closed.
+//! (HEAD, 204, 304), in a second write. After such a response the connection rests: it carries no
+//! request for [`REST`]; if bytes arrive meanwhile, it is closed.
 //!
 //! One case remains that no HTTP/1.1 client can exclude: a byte that arrives later than [`REST`]
 //! after the end of the response, and after the next request was sent.
@@ -19,13 +19,13 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::framing::{BodyFraming, Clarity, ResponseFraming};
 
-/// How long a connection pauses after a response that unexpected bytes may follow. A program's
+/// How long a connection rests after a response that unexpected bytes may follow. A program's
 /// second write follows the first within microseconds; this covers the network and a busy machine,
 /// too.
 pub const REST: Duration = Duration::from_millis(10);
 
-/// After a backend has sent bytes that belong to no response, all its connections pause after each
-/// response for this long.
+/// For this long after a backend sent bytes that belong to no response, all its connections rest
+/// after each response.
 pub const UNTRUSTED_FOR: Duration = Duration::from_secs(600);
 
 /// The number of stray bytes that [`is_stray`] checks.
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_without_a_body_is_followed_by_a_pause() {
+    fn a_response_without_a_body_is_followed_by_a_rest() {
         assert_eq!(get(204, &[]), Reuse::AfterRest);
         assert_eq!(get(204, &[("content-length", "0")]), Reuse::AfterRest);
         assert_eq!(get(304, &[("content-length", "9")]), Reuse::AfterRest);

@@ -15,7 +15,7 @@ use driftlock_domain::usage::{Settled, Settlement};
 use driftlock_gateway::Shared;
 use driftlock_gateway::ports::{Clock, id_entropy};
 use driftlock_postgres_core::{CHANGES, Call, POLLED_EVERY, Reader};
-use driftlock_supabase::{Access, Rest, SupabaseStore, Timing, check, store};
+use driftlock_supabase::{Access, RestClient, SupabaseStore, Timing, check, store};
 
 use super::clock::NativeClock;
 use super::entropy::NativeEntropy;
@@ -68,7 +68,7 @@ impl SharedStore for SupabaseStore<StoreHttp> {
 }
 
 /// Polls for changes as long as the cache exists.
-async fn watch(rest: &Rest<NativeHttp>, shared: &Weak<Shared>, clock: &NativeClock) {
+async fn watch(rest: &RestClient<NativeHttp>, shared: &Weak<Shared>, clock: &NativeClock) {
     let mut reader = Reader::new(Instant::now());
     let mut is_away = false;
     loop {
