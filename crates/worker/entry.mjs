@@ -1,11 +1,11 @@
-// The Worker's entry: hands the runtime's events to the gateway, which is Rust.
+// The Worker's entry: passes the runtime's events to the gateway in Rust.
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 import configuration from "./gateway.toml";
 import * as gateway from "./index.js";
 
 gateway.configure(configuration);
 
-/** Only what extends the runtime's class can be asked by a call, which costs half of what a request does. */
+/** It extends the runtime's class for RPC, which costs half as much as a request to the object. */
 export class OrganizationObject extends DurableObject {
   #object;
 
@@ -26,7 +26,7 @@ export class OrganizationObject extends DurableObject {
 export default class extends WorkerEntrypoint {
   fetch(request) {
     const response = gateway.fetch(request, this.env, this.ctx);
-    // A client that goes away cancels nothing that has begun: settling runs to its end.
+    // The request is completed and settled even if the client disconnects.
     this.ctx.waitUntil(response);
     return response;
   }

@@ -1,7 +1,8 @@
-//! Admission at the edge: questions to the organization's object.
+//! Admission at the edge: calls of the organization's object.
 //!
-//! A settlement whose outcome stays unknown is answered 503, so it must not stay charged (I2): it is
-//! noted in the directory before the answer leaves, then voided; what cannot be, the cron takes up.
+//! If the outcome of a settlement stays unknown, the client gets 503 and must not stay charged
+//! (I2). So the request records a pending void in the directory before it answers, then voids the
+//! settlement. If that fails, the cron voids it later.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,18 +26,18 @@ use crate::objects::Objects;
 use crate::request_idempotency::RequestIdempotency;
 use crate::wire::Ask;
 
-/// How long the request that could not settle tries to void, before the cron does.
+/// How long a request that could not settle tries to void, before the cron does.
 const VOIDED_BY_CRON_AFTER: Duration = Duration::from_secs(30);
-/// Waits between its tries.
+/// Waits before each attempt of that request.
 const VOID_WAITS_SECS: [u64; 4] = [0, 1, 4, 10];
 
-/// The objects as one request asks them; clones are the same one.
+/// Admission for one request; clones share its state.
 #[derive(Clone)]
 pub(crate) struct EdgeAdmission {
     objects: Objects,
     directory: EdgeDirectory,
     context: RequestContext,
-    /// The terms that this request was admitted under.
+    /// The terms under which this request was admitted.
     terms: Rc<RefCell<Option<Terms>>>,
     key: RequestIdempotency,
 }
@@ -51,17 +52,21 @@ impl EdgeAdmission {
         Self { objects, directory, context, terms: Rc::default(), key }
     }
 
-    fn later(&self, organization: OrganizationId, ask: Ask) {
+    fn ask_in_background(&self, organization: OrganizationId, ask: Ask) {
         let objects = self.objects.clone();
         self.context.spawn(async move {
-            if let Err(fault) = objects.told::<()>(organization, &ask).await {
-                // A hold lapses by itself, an idempotency key with it.
-                tracing::warn!(cause = fault.cause, "an object was not told");
+            if let Err(fault) = objects.ask::<()>(organization, &ask).await {
+                // The hold and the idempotency claim in the object expire without this call.
+                tracing::warn!(
+                    %organization,
+                    error = fault.cause,
+                    "could not release a hold or claim in the organization's object",
+                );
             }
         });
     }
 
-    /// Whether it was committed is not known, and the client is about to be told that it was not.
+    /// Voids a settlement of unknown outcome, because its client gets an error.
     async fn take_back(&self, organization: OrganizationId, usage: UsageId) {
         let noted = self.note(organization, usage).await;
         let admission = self.clone();
@@ -71,16 +76,19 @@ impl EdgeAdmission {
     async fn void(&self, organization: OrganizationId, usage: UsageId, mut noted: bool) {
         for secs in VOID_WAITS_SECS {
             Delay::from(Duration::from_secs(secs)).await;
-            match self.objects.told::<()>(organization, &Ask::Void(usage)).await {
+            match self.objects.ask::<()>(organization, &Ask::Void(usage)).await {
                 Ok(()) => {
                     if noted && let Err(fault) = self.directory.void_done(usage).await {
-                        // It is voided once more, which changes nothing.
-                        tracing::warn!(cause = fault.cause, "a note of a void stays");
+                        // The cron then voids the settlement again, which changes nothing.
+                        tracing::warn!(error = fault.cause, "could not delete a pending void");
                     }
                     return;
                 }
                 Err(fault) => {
-                    tracing::warn!(%organization, %usage, cause = fault.cause, "not voided yet");
+                    tracing::warn!(
+                        %organization, %usage, error = fault.cause,
+                        "could not void a settlement, will retry",
+                    );
                 }
             }
             if !noted {
@@ -88,7 +96,10 @@ impl EdgeAdmission {
             }
         }
         if !noted {
-            tracing::error!(%organization, %usage, "it may stay charged: neither voided nor noted");
+            tracing::error!(
+                %organization, %usage,
+                "could neither void a settlement nor record the void: it may stay charged",
+            );
         }
     }
 
@@ -96,7 +107,10 @@ impl EdgeAdmission {
         let due = EdgeClock.now().plus(VOIDED_BY_CRON_AFTER);
         let noted = self.directory.void_at(organization, usage, due).await;
         if let Err(fault) = &noted {
-            tracing::error!(%organization, %usage, cause = fault.cause, "a void is not noted");
+            tracing::error!(
+                %organization, %usage, error = fault.cause,
+                "could not record a pending void",
+            );
         }
         noted.is_ok()
     }
@@ -109,7 +123,7 @@ impl Admission for EdgeAdmission {
         charge: &Charge,
     ) -> Result<Admitted, Refusal> {
         self.terms.replace(Some(charge.terms));
-        let answer = self.objects.ask(organization, &Ask::Admit(charge.clone())).await;
+        let answer = self.objects.ask_deniable(organization, &Ask::Admit(charge.clone())).await;
         let (admitted, kept): (Admitted, Option<Kept>) =
             answer.map_err(Refusal::Fault)?.map_err(Refusal::from)?;
         if charge.hold.as_ref().is_some_and(|hold| hold.claim.is_some()) {
@@ -121,10 +135,11 @@ impl Admission for EdgeAdmission {
     async fn settle(&self, settlement: Settlement) -> Result<Settled, Fault> {
         let (organization, usage) = (settlement.organization, settlement.usage);
         let ask = Ask::Settle(Box::new(settlement), *self.terms.borrow());
-        let settled: Result<Settled, Fault> = match self.objects.told(organization, &ask).await {
-            // Whether it was written is not known: under the same usage id it counts once.
+        let settled: Result<Settled, Fault> = match self.objects.ask(organization, &ask).await {
+            // The first attempt may have been written. The second has the same usage id and so
+            // cannot charge twice.
             Err(fault) if fault.kind != FaultKind::Overloaded => {
-                self.objects.told(organization, &ask).await
+                self.objects.ask(organization, &ask).await
             }
             settled => settled,
         };
@@ -137,17 +152,17 @@ impl Admission for EdgeAdmission {
     }
 
     fn release(&self, organization: OrganizationId, hold: Hold, claim: Option<IdempotencyKey>) {
-        self.later(organization, Ask::Release(hold, claim));
+        self.ask_in_background(organization, Ask::Release(hold, claim));
     }
 
     fn finish(&self, organization: OrganizationId, key: IdempotencyKey, usage: UsageId) {
         if self.key.is_in_flight() {
-            self.later(organization, Ask::Finish(key, usage));
+            self.ask_in_background(organization, Ask::Finish(key, usage));
         }
     }
 
     async fn tend(&self) -> Result<(), Fault> {
-        // An object has its units to itself: there is no lease to renew.
+        // An object is the only node of its organization: there is no lease to renew.
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Bodies at the edge: the runtime's own streams, untouched, wherever that can be.
+//! Bodies at the edge: the runtime's own streams, whose bytes pass outside wasm where possible.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ use crate::js::thrown;
 
 #[wasm_bindgen]
 extern "C" {
-    /// A pipe that the runtime runs by itself:
+    /// A pipe whose bytes the runtime moves outside wasm:
     /// <https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/>.
     #[wasm_bindgen(js_name = IdentityTransformStream)]
     type IdentityPipe;
@@ -35,28 +35,28 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn writable(this: &IdentityPipe) -> web_sys::WritableStream;
 
-    /// The same, of a length that is told to the other side.
+    /// The same with a declared length, which the runtime sends as `Content-Length`.
     #[wasm_bindgen(js_name = FixedLengthStream, extends = IdentityPipe)]
     type FixedLengthPipe;
     #[wasm_bindgen(constructor, js_class = "FixedLengthStream")]
     fn new(length: f64) -> FixedLengthPipe;
 }
 
-/// As much of an unwanted body is read before its request is answered. The runtime cannot read on after
-/// the answer, so that the bound is greater than the native host's.
+/// The most bytes of an unwanted body that are read before its request is answered. The runtime
+/// cannot read more after the answer, so this bound is greater than the native host's.
 pub(crate) const UNWANTED_BYTES_MAX: usize = 4 << 20;
-/// And it is read for so long.
+/// The longest time for which an unwanted body is read.
 pub(crate) const UNWANTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A client's body.
 pub(crate) enum RequestBody {
-    /// As it came; `None` when the request has none.
+    /// As it arrived; `None` when the request has no body.
     Stream(Option<ReadableStream>),
     /// Made here.
     Bytes(Bytes),
 }
 
-/// Whether a limited body ran over, and what then stops the request that carries it.
+/// Whether a body exceeded its limit, and the controller that then aborts its forwarded request.
 #[derive(Clone, Default)]
 pub(crate) struct Overrun(Rc<OverrunState>);
 
@@ -67,12 +67,12 @@ struct OverrunState {
 }
 
 impl Overrun {
-    /// The limit, if the body ran over it.
+    /// The limit, if the body exceeded it.
     pub(crate) fn beyond(&self) -> Option<u64> {
         self.0.beyond.get()
     }
 
-    /// What stops the request.
+    /// Sets the controller that aborts the request if the body exceeds its limit.
     pub(crate) fn stops(&self, request: &AbortController) {
         self.0.stop.replace(Some(request.clone()));
     }
@@ -87,18 +87,18 @@ impl Overrun {
 
 /// A body for an answer.
 pub(crate) enum ResponseBody {
-    /// The backend's, and its length where it is known.
+    /// The backend's body, and its length where it is known.
     Stream(Option<ReadableStream>, Option<u64>),
     /// Made here.
     Bytes(Bytes),
-    /// None: the backend agreed to a WebSocket, which is this object of the runtime's.
+    /// No body: the backend accepted a WebSocket, which is this object of the runtime.
     Socket(JsValue),
 }
 
-/// What a stream yields, or what breaks it off.
+/// The chunks of a stream; an error ends it early.
 pub(crate) type Chunks = LocalBoxStream<'static, Result<Bytes, String>>;
 
-/// The chunks of a stream, copied into memory here.
+/// The chunks of a stream, copied into wasm memory.
 pub(crate) fn chunks(stream: ReadableStream) -> Chunks {
     let chunks = wasm_streams::ReadableStream::from_raw(stream.unchecked_into()).into_stream();
     let chunk = |chunk: Result<JsValue, JsValue>| match chunk {
@@ -108,7 +108,7 @@ pub(crate) fn chunks(stream: ReadableStream) -> Chunks {
     chunks.map(chunk).boxed_local()
 }
 
-/// A stream of chunks made here; an error breaks it off.
+/// A runtime stream of these chunks; an error ends it early.
 pub(crate) fn stream(
     chunks: impl Stream<Item = Result<Bytes, String>> + 'static,
 ) -> ReadableStream {
@@ -119,7 +119,7 @@ pub(crate) fn stream(
     wasm_streams::ReadableStream::from_stream(chunks.map(chunk)).into_raw().unchecked_into()
 }
 
-/// Passes a stream on and tells how it ended. The runtime moves the bytes.
+/// Passes a stream on and reports how it ended. The runtime moves the bytes.
 pub(crate) fn watched(
     source: &ReadableStream,
     length: Option<u64>,
@@ -140,8 +140,8 @@ pub(crate) fn watched(
     (pipe.readable(), watch)
 }
 
-/// Passes a stream on until it ends, or until `over` is ready: then the request that it belongs to is
-/// stopped, and the client's stream with it. The runtime moves the bytes.
+/// Passes a stream on until it ends or `over` is ready, which aborts the backend's request and with
+/// it the client's stream. The runtime moves the bytes.
 pub(crate) fn ended_by(
     source: &ReadableStream,
     over: impl Future<Output = ()> + 'static,
@@ -158,10 +158,10 @@ pub(crate) fn ended_by(
     (pipe.readable(), watch)
 }
 
-/// A stream that goes no further once more than `max` bytes came: its request is stopped.
+/// A stream that stops once it received more than `max` bytes, and aborts its request.
 ///
-/// It does not fail: a failed stream would end the forwarded body properly, and the backend would
-/// take the part for the whole.
+/// The stream does not fail: the runtime would end the forwarded body properly, and the backend
+/// would take a part of the body for the whole.
 pub(crate) fn limited(source: ReadableStream, max: u64, overrun: Overrun) -> ReadableStream {
     let (mut chunks, mut came) = (chunks(source), 0_u64);
     let within = stream::poll_fn(move |context| {
@@ -179,7 +179,7 @@ pub(crate) fn limited(source: ReadableStream, max: u64, overrun: Overrun) -> Rea
     self::stream(within)
 }
 
-/// Reads the answer to a call of the gateway's own, of at most `max` bytes.
+/// Reads the answer to a call that the gateway itself made, of at most `max` bytes.
 pub(crate) async fn read(source: ReadableStream, max: usize) -> Result<Bytes, String> {
     let (mut chunks, mut whole) = (chunks(source), Vec::new());
     while let Some(chunk) = chunks.next().await {
@@ -192,8 +192,8 @@ pub(crate) async fn read(source: ReadableStream, max: usize) -> Result<Bytes, St
     Ok(whole.into())
 }
 
-/// Reads a client's stream of at most `max` bytes. What is refused is read on and dropped, so that the
-/// client gets the refusal.
+/// Reads a client's stream of at most `max` bytes. The rest of a refused body is read and dropped,
+/// so that the client receives the refusal.
 pub(crate) async fn collect(
     source: ReadableStream,
     max: u64,
@@ -220,8 +220,8 @@ pub(crate) async fn collect(
 }
 
 /// Reads what a client still sends of a refused body, up to [`UNWANTED_BYTES_MAX`] and for
-/// [`UNWANTED_WITHIN`]: the runtime closes a connection whose body nobody read, and the refusal is lost
-/// with it.
+/// [`UNWANTED_WITHIN`]. The runtime closes a connection with an unread body, and then the client loses
+/// the refusal.
 async fn drop_rest(mut chunks: Chunks) {
     let dropping = async {
         let mut left = UNWANTED_BYTES_MAX;
@@ -234,9 +234,9 @@ async fn drop_rest(mut chunks: Chunks) {
     select(std::pin::pin!(dropping), std::pin::pin!(Delay::from(UNWANTED_WITHIN))).await;
 }
 
-/// Why a body that is made here breaks off.
+/// Logs why a body made by the gateway ends early; the error for its stream.
 pub(crate) fn broken(fault: &Fault) -> String {
-    tracing::error!(cause = fault.cause, "an answer broke off");
+    tracing::error!(error = fault.cause, "an answer ended early");
     match fault.kind {
         FaultKind::Store => "the store failed".to_owned(),
         _ => "the answer could not be completed".to_owned(),

@@ -8,8 +8,8 @@ use driftlock_domain::trusted_time::ClockStatus;
 use driftlock_gateway::ports::{Clock, Entropy};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// The platform's clock, which stands still while code runs and may be set back between requests;
-/// this one never goes backwards within an isolate.
+/// The platform's clock. It does not advance while code runs and may be set back between requests;
+/// this clock never goes backwards within an isolate.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EdgeClock;
 
@@ -18,12 +18,13 @@ thread_local! {
     static IS_HELD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A time that is ahead of the platform's clock by more is wrong: the clock leapt and came back.
+/// If the latest time is ahead of the platform's clock by more than this, it is wrong: the
+/// platform's clock leapt and was set back.
 const AHEAD_MAX: Duration = Duration::from_secs(600);
 
 impl EdgeClock {
-    /// Whether jobs of this isolate may do what cannot be undone; the cron decides at each run, since
-    /// there is no monotonic clock here.
+    /// Holds irreversible work (removing, sealing) in this isolate, or allows it again. The cron
+    /// decides at each run, since there is no monotonic clock here.
     pub(crate) fn hold(is_held: bool) {
         IS_HELD.set(is_held);
     }
@@ -48,7 +49,7 @@ impl Clock for EdgeClock {
     }
 }
 
-/// The platform's generator.
+/// The platform's random number generator.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EdgeEntropy;
 

@@ -1,6 +1,6 @@
-//! The directory of an environment: a Supabase project where one is configured, else D1. Both know
-//! organizations, keys and Stripe's events, and the audit rows that still have to join their chains,
-//! which are the objects'.
+//! The directory of an environment: a Supabase project if one is configured, otherwise D1. Both
+//! store organizations, keys, Stripe's events, and the outbox of audit rows that are not yet in
+//! their chains, which are in the organizations' objects.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -28,12 +28,12 @@ use crate::objects::Objects;
 use crate::supabase::SupabaseDirectory;
 use crate::wire::Ask;
 
-/// Settlements that a run voids, at two subrequests each.
+/// Pending voids that one cron run executes, at two subrequests each.
 const VOIDS_MAX: usize = 50;
-/// When one that could not be voided is tried again.
-const VOIDED_AGAIN: Duration = Duration::from_secs(300);
+/// After how long a failed void is tried again.
+const VOID_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// See the module; clones are the same one.
+/// See the module; clones share the same store.
 #[derive(Clone)]
 pub(crate) enum EdgeDirectory {
     D1(D1Directory),
@@ -41,11 +41,11 @@ pub(crate) enum EdgeDirectory {
 }
 
 thread_local! {
-    /// Whether this isolate has seen that the directory has the schema of this program.
+    /// Whether this isolate has checked that the directory's schema is up to date.
     static PREPARED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The same call of whichever it is, once it is prepared.
+/// Prepares the directory, then calls the same method of the configured store.
 macro_rules! either {
     ($self:ident.$method:ident($($argument:expr),*)) => {{
         $self.prepare().await?;
@@ -57,7 +57,7 @@ macro_rules! either {
 }
 
 impl EdgeDirectory {
-    /// Applies migrations where that is the Worker's to do, else checks for them; once per isolate.
+    /// Applies D1's migrations, or checks the version of a Supabase project; once per isolate.
     async fn prepare(&self) -> Result<(), Fault> {
         if !PREPARED.get() {
             match self {
@@ -69,7 +69,7 @@ impl EdgeDirectory {
         Ok(())
     }
 
-    /// The organizations, nearly always one, whose receipts end like this.
+    /// The organizations, nearly always one, whose receipts end like this one.
     pub(crate) async fn organizations_of(
         &self,
         usage: UsageId,
@@ -77,10 +77,10 @@ impl EdgeDirectory {
         either!(self.organizations_of(usage))
     }
 
-    /// A receipt that is in the book of record.
+    /// A receipt that is in the Supabase mirror.
     pub(crate) async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
         match self {
-            // Behind D1 the objects keep everything.
+            // With D1 there is no mirror.
             Self::D1(_) => Ok(None),
             Self::Supabase(store) => store.receipt(usage).await,
         }
@@ -94,7 +94,7 @@ impl EdgeDirectory {
         either!(self.customers(page))
     }
 
-    /// Enters an alert, unless there is one of its kind and subject.
+    /// Stores an alert, unless one of its kind and subject exists.
     pub(crate) async fn raise(&self, alert: &Alert) -> Result<(), Fault> {
         either!(self.raise(alert))
     }
@@ -108,7 +108,7 @@ impl EdgeDirectory {
         either!(self.alerts(organization, limit))
     }
 
-    /// What a job noted for its next run.
+    /// The note of this name, which a job left for its next run.
     pub(crate) async fn note(&self, name: &str) -> Result<Option<String>, Fault> {
         either!(self.note(name))
     }
@@ -117,7 +117,8 @@ impl EdgeDirectory {
         either!(self.set_note(name, value))
     }
 
-    /// Whether something is due that is done every so often; whoever is told so does it.
+    /// Claims periodic work: true if it was last claimed at least `every` ago. A caller that gets
+    /// true does the work.
     pub(crate) async fn claim(
         &self,
         name: &str,
@@ -127,8 +128,8 @@ impl EdgeDirectory {
         either!(self.claim(name, every, now))
     }
 
-    /// Notes a settlement of unknown outcome whose client gets no success: it is to be voided at an
-    /// instant, unless somebody does so before.
+    /// Records a pending void: a settlement of unknown outcome whose client gets an error. The cron
+    /// voids it at `at`, unless the request deletes the record before.
     pub(crate) async fn void_at(
         &self,
         organization: OrganizationId,
@@ -138,31 +139,37 @@ impl EdgeDirectory {
         either!(self.void_at(organization, usage, at))
     }
 
-    /// It is voided.
+    /// Deletes a pending void, because the settlement is voided.
     pub(crate) async fn void_done(&self, usage: UsageId) -> Result<(), Fault> {
         either!(self.void_done(usage))
     }
 
-    /// Voids what is due. What cannot be voided now is tried again later, for as long as it takes.
+    /// Executes pending voids that are due. A failed void is tried again until it succeeds.
     pub(crate) async fn void_due(&self, objects: &Objects) -> Result<(), Fault> {
         let now = EdgeClock.now();
         for (organization, usage) in either!(self.voids_due(now, VOIDS_MAX))? {
-            match objects.told::<()>(organization, &Ask::Void(usage)).await {
+            match objects.ask::<()>(organization, &Ask::Void(usage)).await {
                 Ok(()) => self.void_done(usage).await?,
                 Err(fault) if fault.kind == FaultKind::Conflict => {
-                    tracing::error!(%organization, %usage, cause = fault.cause, "it stays charged");
+                    tracing::error!(
+                        %organization, %usage, error = fault.cause,
+                        "settlement cannot be voided: it stays charged",
+                    );
                     self.void_done(usage).await?;
                 }
                 Err(fault) => {
-                    tracing::error!(%organization, %usage, cause = fault.cause, "not voided yet");
-                    self.void_at(organization, usage, now.plus(VOIDED_AGAIN)).await?;
+                    tracing::error!(
+                        %organization, %usage, error = fault.cause,
+                        "could not void a settlement, will retry",
+                    );
+                    self.void_at(organization, usage, now.plus(VOID_RETRY_AFTER)).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Brings all audit rows that wait to their chains.
+    /// Appends the outbox rows of all organizations to their audit chains.
     pub(crate) async fn ship_all(&self) -> Result<(), Fault> {
         either!(self.ship_all())
     }
@@ -180,7 +187,8 @@ impl Directory for EdgeDirectory {
         if PREPARED.get() {
             return either!(self.key_with_owner(hash));
         }
-        // An isolate's first request is not to wait for a look at the schema besides.
+        // Read the schema version with the key, so that an isolate's first request needs no extra
+        // subrequest.
         match self {
             Self::D1(store) => match store.key_with_owner_and_schema(hash).await {
                 Some(found) => {
@@ -189,7 +197,7 @@ impl Directory for EdgeDirectory {
                 }
                 None => either!(self.key_with_owner(hash)),
             },
-            // A project without the function answers so.
+            // A project with an old schema lacks the function and answers with an error.
             Self::Supabase(store) => store.key_with_owner(hash).await,
         }
     }

@@ -1,4 +1,4 @@
-//! One request of the runtime's, answered.
+//! Converts a request of the runtime, lets the gateway handle it, and converts the answer.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -29,13 +29,13 @@ extern "C" {
     async fn drop_body(body: &ReadableStream, bytes: u32, millis: u32) -> Result<(), JsValue>;
 }
 
-/// Targets of this length and more no `Uri` takes.
+/// `Uri` refuses targets of this length or more.
 const URI_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Answers a request.
 ///
 /// # Errors
-/// What JavaScript throws.
+/// An exception of the runtime.
 pub(crate) async fn exchange(
     request: &web_sys::Request,
     env: &Env,
@@ -73,21 +73,21 @@ async fn handled(
     Ok(response)
 }
 
-/// Reads a body that nobody wanted, before the answer, since the runtime reads nothing after it: it
-/// closes the connection of an unread body, which loses the answer, or the client's next request.
+/// Reads an unread request body before the answer is sent. The runtime reads nothing after the
+/// answer and closes the connection of an unread body, so that the client would lose the answer or
+/// its next request.
 async fn drain(request: &web_sys::Request, length: Option<u64>) {
     let fits = length.is_none_or(|length| length <= UNWANTED_BYTES_MAX as u64);
     let body = request.body().filter(|body| !request.body_used() && !body.locked());
     if let Some(body) = body.filter(|_| fits) {
         let millis = u32::try_from(UNWANTED_WITHIN.as_millis()).unwrap_or(u32::MAX);
-        // The bound is far below what is exact in a number of JavaScript's.
         let bytes = u32::try_from(UNWANTED_BYTES_MAX).unwrap_or(u32::MAX);
-        // A client that went away needs no answer.
+        // If reading fails, the client is gone and needs no answer.
         let _ = drop_body(&body, bytes, millis).await;
     }
 }
 
-/// The runtime says who connected; nobody else can set this header.
+/// The client's address. Cloudflare sets this header; a client cannot.
 fn peer(headers: &HeaderMap) -> IpAddr {
     let connecting = headers.get("cf-connecting-ip").and_then(|value| value.to_str().ok());
     let known = connecting.and_then(|text| text.parse().ok());
@@ -101,7 +101,7 @@ fn arrived(
     let headers::Head { method, url, headers } = head;
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let target = url[after_scheme..].find('/').map_or("/", |at| &url[after_scheme + at..]);
-    // `Uri` would cut it off.
+    // `Uri` would silently drop the fragment.
     if target.contains('#') {
         return Err(Malformed::Fragment);
     }

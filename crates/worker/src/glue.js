@@ -1,5 +1,5 @@
-// What would cost many steps between Rust and the runtime, in one: headers as lines, a name and its value
-// in turn. Neither ever holds a line break (RFC 9110, section 5.5).
+// Functions that replace many calls between Rust and the runtime by one. Headers are passed as lines, name
+// and value alternately; neither contains a line break (RFC 9110, section 5.5).
 
 /** @param {Headers} headers */
 export function lines(headers) {
@@ -21,7 +21,7 @@ export function headers(text) {
   return made;
 }
 
-/** Reads a body that nobody wants, up to so many bytes and for so long. */
+/** Reads and drops an unwanted body, up to `bytes` and for `millis`. */
 export async function dropBody(body, bytes, millis) {
   const reader = body.getReader();
   let timer;
@@ -39,8 +39,9 @@ export async function dropBody(body, bytes, millis) {
   }
 }
 
-// A WebSocket between a client and a backend that can be ended from here: what the runtime passes on by
-// itself is out of reach. Codes that no side may send (RFC 6455, section 7.4.1) are left out.
+// A WebSocket between a client and a backend that the gateway can close. If the runtime passed the
+// WebSocket on, the gateway could not close it. Close codes that no endpoint may send (RFC 6455,
+// section 7.4.1) are not passed on.
 const POLICY_VIOLATION = 1008;
 const UNSENDABLE = new Set([1005, 1006, 1015]);
 
@@ -57,9 +58,9 @@ export class Tether {
     for (const side of this.sides) side.accept();
   }
 
-  /** Closes both sides: the caller may call no more. */
+  /** Closes both sides, because the caller is no longer authorized. */
   end() {
-    for (const side of this.sides) close(side, POLICY_VIOLATION, "the caller may call no more");
+    for (const side of this.sides) close(side, POLICY_VIOLATION, "the caller is no longer authorized");
   }
 }
 

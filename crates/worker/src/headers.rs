@@ -1,8 +1,8 @@
-//! Headers, there and back. The runtime reads a value's bytes as UTF-8 and writes them as UTF-8, so
-//! that a value is the same bytes here as on the wire; what is no UTF-8 reaches us with U+FFFD in it.
+//! Conversion of headers. The runtime decodes and encodes values as UTF-8, so a UTF-8 value has the
+//! same bytes here as on the wire; other bytes arrive as U+FFFD.
 //!
-//! They cross as one text (`glue.js`): a step for each name and each value was nearly half of all steps
-//! between Rust and the runtime.
+//! All headers of a message cross between Rust and JavaScript as one text (`glue.js`): one call for
+//! each name and value was nearly half of all such calls.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use wasm_bindgen::JsValue;
@@ -19,7 +19,7 @@ extern "C" {
     fn headers(text: &str) -> Result<Headers, JsValue>;
 }
 
-/// What stands before a request's body.
+/// The method, URL and headers of a request.
 pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) url: String,
@@ -27,10 +27,10 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads it.
+    /// Reads the head of a request.
     ///
     /// # Errors
-    /// What JavaScript throws, or that a header is none.
+    /// An exception of the runtime, or an invalid header.
     pub(crate) fn of(request: &web_sys::Request) -> Result<Self, JsValue> {
         let text = described(request)?;
         let mut lines = text.split('\n');
@@ -40,18 +40,18 @@ impl Head {
     }
 }
 
-/// The runtime's headers as ours; `set-cookie` and its like come as several.
+/// Converts the runtime's headers; `set-cookie` stays several fields.
 ///
 /// # Errors
-/// What JavaScript throws, or that a header is none.
+/// An exception of the runtime, or an invalid header.
 pub(crate) fn read(headers: &Headers) -> Result<HeaderMap, JsValue> {
     map(lines(headers)?.split('\n'))
 }
 
-/// Our headers as the runtime's.
+/// Converts headers for the runtime.
 ///
 /// # Errors
-/// What JavaScript throws.
+/// An exception of the runtime.
 pub(crate) fn write(map: &HeaderMap) -> Result<Headers, JsValue> {
     let mut text = String::with_capacity(64 * map.len());
     for (name, value) in map {

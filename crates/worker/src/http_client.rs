@@ -16,10 +16,10 @@ use crate::js::thrown;
 use crate::upstream::global_fetch;
 use crate::{body, headers};
 
-/// The greatest answer that is read.
+/// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// See the module; a call takes so long at most.
+/// See the module; the duration bounds one call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EdgeHttp(pub(crate) Duration);
 

@@ -1,7 +1,7 @@
-//! What an isolate keeps between requests: configuration, remembered facts, queues.
+//! State that an isolate keeps between requests: configuration, caches, queues.
 //!
-//! Nothing here waits: a request that awaited another one's promise would be cancelled with it, so
-//! what is missing is made, then set.
+//! Initialization is synchronous: the runtime cancels a request that awaits a promise of another
+//! request when that one ends.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,17 +20,17 @@ use crate::log;
 #[derive(Clone)]
 pub(crate) struct Isolate {
     pub(crate) shared: Arc<Shared>,
-    /// Base URLs, without a slash at their ends.
+    /// Base URLs without a trailing slash.
     pub(crate) backends: Rc<[Rc<str>]>,
-    /// Whether Stripe can be asked.
+    /// Whether a secret key for Stripe's API is set.
     pub(crate) has_stripe: bool,
-    /// How often everything is compared with it.
+    /// Time between reconciliations with Stripe.
     pub(crate) reconciled_every: Duration,
-    /// The Supabase project that is the directory; without one D1 is.
+    /// The Supabase project that is the directory; `None` if D1 is.
     pub(crate) supabase: Option<Arc<Access>>,
 }
 
-/// Variables whose values are secrets; those of lists are separated by commas.
+/// Variables whose values are secrets; some are comma-separated lists.
 const SECRET_VARIABLES: [&str; 4] = [
     "ENV_ADMIN_TOKEN",
     "ENV_STRIPE_WEBHOOK_SECRET",
@@ -43,16 +43,16 @@ thread_local! {
     static ISOLATE: RefCell<Option<Isolate>> = const { RefCell::new(None) };
 }
 
-/// Takes over the text of `gateway.toml`, before the first request.
+/// Sets the text of `gateway.toml`, before the first request.
 pub(crate) fn configure(text: String) {
     CONFIGURATION.replace(Some(text));
 }
 
 impl Isolate {
-    /// The isolate's, made of its configuration and this environment at the first request.
+    /// The isolate's state, made from its configuration and environment at the first request.
     ///
     /// # Errors
-    /// A line an operator can act on: what is wrong, and what would be right; no secret.
+    /// A message for operators: what is wrong and what would be right; no secret.
     pub(crate) fn get(env: &Env) -> Result<Self, String> {
         if let Some(isolate) = ISOLATE.with_borrow(Clone::clone) {
             return Ok(isolate);
@@ -119,7 +119,7 @@ impl Isolate {
     }
 }
 
-/// Names settings that mean nothing here, where they are not as they are by default.
+/// Logs a warning for each setting that has no effect at the edge and differs from its default.
 fn warn_of_ignored(config: &Config) {
     let default = Config::default();
     let (times, usual) = (&config.timeouts, &default.timeouts);
@@ -150,7 +150,7 @@ fn warn_of_ignored(config: &Config) {
     }
 }
 
-/// The way into Stripe's API, if there is a key to it.
+/// Access to Stripe's API, if a secret key is set.
 fn stripe(env: &Env) -> Result<Option<api::Access>, String> {
     let base = variable(env, "ENV_STRIPE_API_BASE");
     let base = base.as_deref().unwrap_or(api::API_BASE);

@@ -1,4 +1,4 @@
-//! JavaScript's values and ours.
+//! Conversion between JavaScript's values and Rust's.
 
 use driftlock_domain::denial::Fault;
 use driftlock_sqlite_core::{Cell, Columns, Value};
@@ -6,7 +6,7 @@ use js_sys::{Array, ArrayBuffer, Number, Uint8Array};
 use std::borrow::Cow;
 use wasm_bindgen::{JsCast, JsValue};
 
-/// What JavaScript threw, as text.
+/// The message of a JavaScript exception.
 pub(crate) fn thrown(error: &JsValue) -> String {
     match error.dyn_ref::<js_sys::Error>() {
         Some(error) => String::from(error.message()),
@@ -14,7 +14,7 @@ pub(crate) fn thrown(error: &JsValue) -> String {
     }
 }
 
-/// A value to bind.
+/// A value as a parameter of a statement.
 pub(crate) fn bound(value: &Value<'_>) -> JsValue {
     match value {
         Value::Null => JsValue::NULL,

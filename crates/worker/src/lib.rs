@@ -1,7 +1,9 @@
-//! The gateway on Cloudflare Workers: the shared flow, with the platform's storage and `fetch`.
+//! The gateway on Cloudflare Workers: the shared request flow over the platform's storage and
+//! `fetch`.
 //!
-//! The entry points are called by `entry.mjs`. An organization's cell, ledger and audit chain are
-//! one Durable Object; organizations and keys are in D1. Bodies stay the runtime's streams.
+//! `entry.mjs` calls the entry points. The cell, ledger and audit chain of an organization are in
+//! one Durable Object; organizations and keys are in D1 or a Supabase project. Bodies stay the
+//! runtime's streams.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -35,10 +37,10 @@ use worker::{Context, Env, ScheduleContext, ScheduledEvent, event};
 
 use background::RequestContext;
 
-/// Takes over the text of `gateway.toml`; called once, before anything else.
+/// Sets the text of `gateway.toml`; `entry.mjs` calls this once, before anything else.
 #[wasm_bindgen]
 pub fn configure(text: String) {
-    // A module that is evaluated again has its subscriber already.
+    // It fails when the module is evaluated again: the subscriber is set already.
     let _ = tracing::subscriber::set_global_default(log::Console);
     isolate::configure(text);
 }
@@ -54,10 +56,10 @@ async fn fetch(
     Ok(exchange::exchange(&request, &env, &context).await?)
 }
 
-/// The cron: what a request left undone is taken up.
+/// The cron: work that requests left unfinished, and periodic jobs.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
     if let Err(fault) = sweep::sweep(&env, context.into()).await {
-        tracing::error!(cause = fault.cause, "the sweep could not begin, and comes round again");
+        tracing::error!(error = fault.cause, "the cron run could not start, will retry");
     }
 }

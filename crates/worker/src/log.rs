@@ -12,7 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// One line an event: level, message, then the fields.
+/// Writes one line for each event: level, message, then the fields.
 pub(crate) struct Console;
 
 thread_local! {
@@ -20,7 +20,7 @@ thread_local! {
     static LIMITER: RefCell<LogLimiter> = RefCell::default();
 }
 
-/// Masks this secret from now on.
+/// Masks this secret in all further lines.
 pub(crate) fn mask(secret: &str) {
     if !secret.is_empty() {
         SECRETS.with_borrow_mut(|secrets| secrets.push(secret.to_owned()));
@@ -80,7 +80,8 @@ impl Subscriber for Console {
             let verdict = limiter.admit(kind.finish(), now, || line.message.clone());
             (verdict, limiter.take_suppressed(now))
         });
-        // Nothing runs by itself here: the next line of any kind reports what was suppressed.
+        // There are no background timers here, so the next line of any kind reports suppressed
+        // ones.
         for others in suppressed {
             let text = format!(
                 "WARN suppressed log lines of one kind lines={} message={:?}",

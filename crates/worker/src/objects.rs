@@ -1,6 +1,7 @@
-//! The way to the organizations' objects, and the audit log, which is there.
+//! Calls of the organizations' objects, and the audit log, which is in them.
 //!
-//! Every call is bounded in time. A stub that failed is not used again: each call takes a new one.
+//! Every call is bounded in time. Each call takes a new stub, since a stub that failed stays
+//! broken.
 
 use std::time::Duration;
 
@@ -18,18 +19,19 @@ use worker::{Delay, ObjectNamespace};
 use crate::js::thrown;
 use crate::wire::{Answer, Ask};
 
-/// What an object may take to answer.
+/// How long an object may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[wasm_bindgen]
 extern "C" {
-    /// An object, as `entry.mjs` shows it: <https://developers.cloudflare.com/workers/runtime-apis/rpc/>.
+    /// An object as `entry.mjs` exports it:
+    /// <https://developers.cloudflare.com/workers/runtime-apis/rpc/>.
     type Stub;
     #[wasm_bindgen(method, catch)]
     async fn ask(this: &Stub, organization: &str, question: &str) -> Result<JsValue, JsValue>;
 }
 
-/// The objects, as one request reaches them.
+/// The namespace of the objects.
 #[derive(Clone)]
 pub(crate) struct Objects {
     namespace: ObjectNamespace,
@@ -40,32 +42,32 @@ impl Objects {
         Self { namespace }
     }
 
-    /// Appends audit rows of the directory, each number once.
+    /// Appends rows of the directory's audit outbox, each number once.
     pub(crate) async fn append_once(
         &self,
         organization: OrganizationId,
         rows: Vec<(i64, AuditRecord)>,
     ) -> Result<(), Fault> {
-        self.told(organization, &Ask::AppendOnce(rows)).await
+        self.ask(organization, &Ask::AppendOnce(rows)).await
     }
 
-    /// Asks an organization's object.
+    /// Asks an organization's object a question that it never denies.
     ///
     /// # Errors
-    /// What it says, or that it did not answer.
-    pub(crate) async fn told<T: DeserializeOwned>(
+    /// The object's fault, or a missing answer.
+    pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         organization: OrganizationId,
         ask: &Ask,
     ) -> Result<T, Fault> {
-        self.ask(organization, ask).await?.map_err(Fault::from)
+        self.ask_deniable(organization, ask).await?.map_err(Fault::from)
     }
 
-    /// The same; a denial is an answer.
+    /// Asks an organization's object a question that it may deny.
     ///
     /// # Errors
-    /// That it did not answer.
-    pub(crate) async fn ask<T: DeserializeOwned>(
+    /// A missing answer.
+    pub(crate) async fn ask_deniable<T: DeserializeOwned>(
         &self,
         organization: OrganizationId,
         ask: &Ask,
@@ -77,7 +79,7 @@ impl Objects {
             Either::Right(((), _)) => return Err(Fault::store("an object did not answer in time")),
         };
         serde_json::from_str(&text)
-            .map_err(|error| Fault::store(format!("an object's answer is none: {error}")))
+            .map_err(|error| Fault::store(format!("an object's answer is invalid: {error}")))
     }
 
     async fn call(&self, organization: OrganizationId, ask: &Ask) -> Result<String, Fault> {
@@ -86,11 +88,12 @@ impl Objects {
         let id = self.namespace.id_from_name(&name).map_err(Fault::store)?;
         let stub: Stub = id.get_stub().map_err(Fault::store)?.into_rpc();
         let answer = stub.ask(&name, &question).await.map_err(|error| failed(&error))?;
-        answer.as_string().ok_or_else(|| Fault::store("an object's answer is no text"))
+        answer.as_string().ok_or_else(|| Fault::store("an object's answer is not text"))
     }
 }
 
-/// An object that is overloaded took nothing in, and is not helped by being asked again:
+/// The fault of a failed call. An overloaded object did not process the call, and repeating it
+/// would add load:
 /// <https://developers.cloudflare.com/durable-objects/best-practices/error-handling/>.
 fn failed(error: &JsValue) -> Fault {
     let cause = thrown(error);
@@ -108,7 +111,7 @@ impl AuditLog for Objects {
             }
         }
         for (organization, chain) in chains {
-            self.told::<()>(organization, &Ask::Append(chain)).await?;
+            self.ask::<()>(organization, &Ask::Append(chain)).await?;
         }
         Ok(())
     }
@@ -119,15 +122,15 @@ impl AuditLog for Objects {
         after: u64,
         limit: usize,
     ) -> Result<Vec<AuditEntry>, Fault> {
-        self.told(organization, &Ask::Entries(after, limit)).await
+        self.ask(organization, &Ask::Entries(after, limit)).await
     }
 
     async fn head(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
-        self.told(organization, &Ask::Head).await
+        self.ask(organization, &Ask::Head).await
     }
 
     async fn checkpoint(&self, organization: OrganizationId) -> Result<AuditHead, Fault> {
-        self.told(organization, &Ask::Checkpoint).await
+        self.ask(organization, &Ask::Checkpoint).await
     }
 
     async fn prune(
@@ -136,6 +139,6 @@ impl AuditLog for Objects {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        self.told(organization, &Ask::Prune(before, now)).await
+        self.ask(organization, &Ask::Prune(before, now)).await
     }
 }

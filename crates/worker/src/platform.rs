@@ -1,4 +1,4 @@
-//! The edge's choice of adapters.
+//! The edge's adapters for the gateway's ports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,9 @@ use crate::supabase::SupabaseDirectory;
 use crate::upstream::EdgeUpstream;
 use crate::usage::EdgeUsage;
 
-/// For a whole call of Stripe's, which no request waits for.
+/// Bound of a call of Stripe, which no request waits for.
 const STRIPE_TIMEOUT: Duration = Duration::from_secs(30);
-/// For a whole call of the store's.
+/// Bound of a call of the Supabase project as directory.
 const STORE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// See the module.
@@ -72,7 +72,7 @@ pub(crate) fn objects(env: &Env) -> Result<Objects, Fault> {
     Ok(Objects::new(namespace))
 }
 
-/// The gateway of one request: what is bound to its context is new, the rest is the isolate's.
+/// The gateway for one request: parts that need its context are new, the others are the isolate's.
 ///
 /// # Errors
 /// When a binding is missing.

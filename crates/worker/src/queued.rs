@@ -1,5 +1,5 @@
-//! What requests leave to be written: audit rows of free requests and denials, when keys were used. One
-//! request's `waitUntil` writes for all that come while it waits.
+//! Queued writes: audit rows of free requests and denials, and times when keys were used. The
+//! `waitUntil` of one request writes for all requests that arrive while it waits.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
@@ -14,11 +14,11 @@ use crate::background::RequestContext;
 use crate::clock::EdgeClock;
 use crate::platform::Edge;
 
-/// Queued rows are written after this long.
+/// How long rows are queued.
 const ROWS_AFTER: Duration = Duration::from_millis(50);
-/// Whoever has waited for so long was cut off with its request.
+/// If a writer has not finished after this time, the platform cut it off with its request.
 const ROWS_LOST_AFTER: Duration = Duration::from_secs(10);
-/// The platform lets a request's work go on for 30 seconds: counts are waited for no longer than this.
+/// How long a request waits to write counts; the platform stops its work after 30 seconds.
 const COUNTS_WITHIN: Duration = Duration::from_secs(25);
 
 type Since = Cell<Option<Timestamp>>;
@@ -28,8 +28,8 @@ thread_local! {
     static COUNTS_SINCE: Since = const { Cell::new(None) };
 }
 
-/// Sees to it that what this request queued is written, and denials that were counted, too, though no
-/// request should come to this isolate any more.
+/// Writes the rows that this request queued, and the counts of denials, even if this isolate
+/// receives no further request.
 pub(crate) fn write_later(context: &RequestContext, gateway: Gateway<Edge>) {
     if !begins(&ROWS_SINCE, ROWS_LOST_AFTER) {
         return;
@@ -49,7 +49,7 @@ async fn write_counts(gateway: &Gateway<Edge>) {
     let began = EdgeClock.now();
     while let Some(wait) = gateway.counts_due_in() {
         if EdgeClock.now().since(began) + wait > COUNTS_WITHIN {
-            // The next denial, or any other request, begins anew.
+            // The next request of this isolate continues.
             return;
         }
         Delay::from(wait + ROWS_AFTER).await;
@@ -57,7 +57,7 @@ async fn write_counts(gateway: &Gateway<Edge>) {
     }
 }
 
-/// Whether nobody does it already.
+/// Claims this work; false if another request is doing it.
 fn begins(since: &'static LocalKey<Since>, lost_after: Duration) -> bool {
     let now = EdgeClock.now();
     let runs = since.get().is_some_and(|since| now.since(since) < lost_after);

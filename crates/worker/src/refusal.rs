@@ -1,5 +1,5 @@
-//! Refusals outside the gateway: heads that are none, an isolate that is not ready, and answers that the
-//! runtime refuses to send. They look as the gateway's own do.
+//! Errors outside the gateway: malformed heads, an isolate that is not ready, and answers that the
+//! runtime refuses to send. They have the same form as the gateway's own problem documents.
 
 use driftlock_domain::denial::{Denial, Fault};
 use driftlock_domain::filter::Malformed;
@@ -14,21 +14,21 @@ use web_sys::ResponseInit;
 use crate::clock::{EdgeClock, EdgeEntropy};
 use crate::headers as js_headers;
 
-/// Why a request does not get as far as the gateway.
+/// Why the gateway's answer is missing.
 #[derive(Debug)]
 pub(crate) enum NotHandled {
-    /// The head breaks a rule.
+    /// The head is malformed.
     Head(Malformed),
-    /// The isolate lacks what it needs to answer.
+    /// The isolate's configuration or a binding is missing.
     NotReady(Fault),
-    /// The runtime refuses the answer that was made.
+    /// The runtime refuses the gateway's answer.
     Unsendable(Fault),
 }
 
-/// The answer to a request that has, or brings, this id.
+/// The problem document for a request; `own_id` is the client's request id, if it sent one.
 ///
 /// # Errors
-/// What JavaScript throws.
+/// An exception of the runtime.
 pub(crate) fn response(
     not_handled: NotHandled,
     own_id: Option<&HeaderValue>,
@@ -36,11 +36,11 @@ pub(crate) fn response(
     let problem = match not_handled {
         NotHandled::Head(malformed) => Problem::from(&Denial::Malformed(malformed)),
         NotHandled::NotReady(fault) => {
-            tracing::error!(cause = fault.cause, "the request could not be served");
+            tracing::error!(error = fault.cause, "the isolate is not ready to serve requests");
             Problem::from(&fault)
         }
         NotHandled::Unsendable(fault) => {
-            tracing::error!(cause = fault.cause, "the runtime refused the answer");
+            tracing::error!(error = fault.cause, "the runtime refused the answer");
             Problem::from(&fault)
         }
     };
@@ -57,7 +57,7 @@ pub(crate) fn response(
     web_sys::Response::new_with_opt_js_u8_array_and_init(Some(&body), &init)
 }
 
-/// The client's own, or a new one.
+/// The client's request id, or a new one.
 fn request_id(own: Option<&HeaderValue>) -> String {
     let own = own.and_then(|value| value.to_str().ok());
     let made = || uuid_v7(EdgeClock.now(), id_entropy(&EdgeEntropy)).simple().to_string();

@@ -1,5 +1,5 @@
-//! What leaves: usage reports of the organizations' objects, and alerts, which both the objects
-//! (thresholds) and the directory (billing) keep with the commits that they follow from.
+//! Meter reports and alerts. Reports are in the organizations' objects. Threshold alerts are stored
+//! in the objects, billing alerts in the directory, each in the transaction that caused them.
 
 use std::collections::HashSet;
 
@@ -18,17 +18,17 @@ use crate::directory::EdgeDirectory;
 use crate::objects::Objects;
 use crate::wire::Ask;
 
-/// Objects that one page of reports looks into: each is a subrequest.
+/// Objects that are read for one page of reports, at one subrequest each.
 const OBJECTS_MAX: usize = 20;
 
-/// The objects, and the directory that tells which of them are customers'.
+/// The objects, and the directory that lists the organizations with a Stripe customer.
 pub(crate) struct EdgeReports {
     pub(crate) objects: Objects,
     pub(crate) directory: EdgeDirectory,
 }
 
 impl UsageReports for EdgeReports {
-    /// Every customer: only its object knows what is due.
+    /// Returns every customer, because only its object knows whether a report is due.
     async fn reporting(
         &self,
         _now: Timestamp,
@@ -43,7 +43,7 @@ impl UsageReports for EdgeReports {
         rule: SealRule,
         _now: Timestamp,
     ) -> Result<u64, Fault> {
-        self.objects.told(organization, &Ask::Seal(rule)).await
+        self.objects.ask(organization, &Ask::Seal(rule)).await
     }
 
     async fn take_report(
@@ -51,7 +51,7 @@ impl UsageReports for EdgeReports {
         organization: OrganizationId,
         _now: Timestamp,
     ) -> Result<Option<Report>, Fault> {
-        self.objects.told(organization, &Ask::TakeReport).await
+        self.objects.ask(organization, &Ask::TakeReport).await
     }
 
     async fn answer_report(
@@ -61,7 +61,7 @@ impl UsageReports for EdgeReports {
         next: Next,
         _now: Timestamp,
     ) -> Result<(), Fault> {
-        self.objects.told(organization, &Ask::AnswerReport(identifier.to_owned(), next)).await
+        self.objects.ask(organization, &Ask::AnswerReport(identifier.to_owned(), next)).await
     }
 
     async fn reports(
@@ -69,10 +69,10 @@ impl UsageReports for EdgeReports {
         organization: OrganizationId,
         window: Period,
     ) -> Result<Vec<Report>, Fault> {
-        self.objects.told(organization, &Ask::Reports(window)).await
+        self.objects.ask(organization, &Ask::Reports(window)).await
     }
 
-    /// Identifiers begin with their organization's, so that its object is found by the cursor.
+    /// Identifiers begin with the organization's id, so the cursor identifies the object.
     async fn reports_in(
         &self,
         state: Option<ReportState>,
@@ -88,7 +88,7 @@ impl UsageReports for EdgeReports {
         let mut rows: Vec<Report> = Vec::new();
         for organization in first.into_iter().chain(others) {
             let ask = Ask::ReportsIn(state, after.clone(), limit + 1 - rows.len());
-            let found: Vec<Report> = self.objects.told(organization, &ask).await?;
+            let found: Vec<Report> = self.objects.ask(organization, &ask).await?;
             rows.extend(found);
             if rows.len() > limit {
                 return Ok(ReportPage::cut(rows, limit));
@@ -104,7 +104,7 @@ impl UsageReports for EdgeReports {
         organization: OrganizationId,
         identifier: &str,
     ) -> Result<Option<Report>, Fault> {
-        self.objects.told(organization, &Ask::Report(identifier.to_owned())).await
+        self.objects.ask(organization, &Ask::Report(identifier.to_owned())).await
     }
 
     async fn revive_report(
@@ -115,7 +115,7 @@ impl UsageReports for EdgeReports {
         _now: Timestamp,
     ) -> Result<bool, Fault> {
         let ask = Ask::ReviveReport(identifier.to_owned(), Box::new(audit));
-        self.objects.told(organization, &ask).await
+        self.objects.ask(organization, &ask).await
     }
 
     async fn report_sums(
@@ -123,7 +123,7 @@ impl UsageReports for EdgeReports {
         organization: OrganizationId,
         limit: usize,
     ) -> Result<Vec<PeriodSums>, Fault> {
-        self.objects.told(organization, &Ask::ReportSums(limit)).await
+        self.objects.ask(organization, &Ask::ReportSums(limit)).await
     }
 }
 
@@ -138,9 +138,9 @@ impl Alerts for EdgeReports {
         limit: usize,
     ) -> Result<Vec<Alert>, Fault> {
         let mut all = self.directory.alerts(organization, limit).await?;
-        let of_object: Vec<Alert> = self.objects.told(organization, &Ask::Alerts(limit)).await?;
+        let of_object: Vec<Alert> = self.objects.ask(organization, &Ask::Alerts(limit)).await?;
         all.extend(of_object);
-        // A threshold that a change of plan reaches may be told by both: it counts as of the first.
+        // A threshold reached by a change of plan may be stored in both; the earlier alert counts.
         all.sort_by_key(|alert| alert.at);
         let mut known = HashSet::new();
         all.retain(|alert| known.insert((alert.kind, alert.subject.clone())));

@@ -1,31 +1,31 @@
-//! What one request learns of its idempotency key along with other answers, so that its object is asked
-//! once for each step: admission says what is kept of the key, settling keeps the answer and ends the claim.
+//! The state of one request's idempotency key, which saves calls of the object: admission also
+//! returns the key's record, and settling also stores the answer and ends the claim.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use driftlock_domain::idempotency::{Claimed, Kept};
 
-/// See the module; clones are the same one.
+/// See the module; clones share the state.
 #[derive(Clone, Default)]
 pub(crate) struct RequestIdempotency(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// What admission found; taken by whoever asks.
+    /// The record that admission returned; taken by its first reader.
     found: RefCell<Option<Claimed>>,
-    /// Whether the object still counts the key as in flight.
+    /// Whether the object still holds the claim.
     in_flight: Cell<bool>,
 }
 
 impl RequestIdempotency {
-    /// Admission claimed the key, and found this of it.
+    /// Records that admission claimed the key and returned this record of it.
     pub(crate) fn admitted(&self, kept: Option<Kept>) {
         self.0.found.replace(Some(kept.into()));
         self.0.in_flight.set(true);
     }
 
-    /// What admission found, once: later it may be otherwise.
+    /// The record that admission returned, once: later it may have changed.
     pub(crate) fn found(&self) -> Option<Claimed> {
         self.0.found.take()
     }
@@ -34,7 +34,7 @@ impl RequestIdempotency {
         self.0.in_flight.get()
     }
 
-    /// The object knows that the claim is over.
+    /// Records that the object ended the claim.
     pub(crate) fn ended(&self) {
         self.0.in_flight.set(false);
     }

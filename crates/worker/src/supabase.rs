@@ -1,7 +1,7 @@
 //! The directory in a Supabase project, by its REST API: organizations, keys, Stripe's events.
 //!
-//! A change and its audit row commit together there; the row waits in an outbox until it has joined
-//! its chain, which lives in the organization's object. What is only read goes straight through.
+//! A change and its audit row commit together. The row waits in the project's outbox until it was
+//! appended to the audit chain, which is in the organization's object.
 
 use std::ops::Deref;
 
@@ -19,14 +19,14 @@ use driftlock_supabase::{SupabaseStore, check};
 use crate::http_client::EdgeHttp;
 use crate::objects::Objects;
 
-/// Rows brought to a chain at once.
+/// Rows shipped in one call.
 const SHIPPED_MAX: usize = 100;
-/// So often, before the rest is left to the next.
+/// Calls of one run; the rest waits for the next run.
 const PORTIONS_MAX: usize = 10;
-/// Organizations whose rows a sweep takes up.
+/// Organizations whose outbox rows one cron run ships.
 const ORGANIZATIONS_MAX: usize = 100;
 
-/// The project's functions, and the objects that its audit rows are for.
+/// The project's functions, and the objects that its audit rows are sent to.
 #[derive(Clone)]
 pub(crate) struct SupabaseDirectory {
     store: SupabaseStore<EdgeHttp>,
@@ -47,7 +47,7 @@ impl SupabaseDirectory {
         Self { store, objects }
     }
 
-    /// Whether the project has the schema of this program.
+    /// Checks that the project's schema is up to date.
     pub(crate) async fn prepare(&self) -> Result<(), Fault> {
         check(&self.store).await
     }
@@ -103,7 +103,7 @@ impl SupabaseDirectory {
     ) -> Result<Option<KeyRecord>, Fault> {
         let key = self.store.rotate_key(id, successor, hash, revoke_at, audit).await?;
         if let Some(key) = &key {
-            // The successor's secret is told once: what fails here must not keep it back.
+            // The successor's secret is returned only once, so a failure here must not withhold it.
             self.ship(key.organization).await;
         }
         Ok(key)
@@ -134,7 +134,8 @@ impl SupabaseDirectory {
         Ok(())
     }
 
-    /// A revocation is in force once the organization's object has its row: it is answered only then.
+    /// A revocation is in force once the organization's object has its audit row, so the caller is
+    /// answered only after that.
     async fn in_force(&self, key: Option<KeyRecord>) -> Result<Option<KeyRecord>, Fault> {
         if let Some(key) = &key {
             self.try_ship(key.organization).await?;
@@ -142,10 +143,11 @@ impl SupabaseDirectory {
         Ok(key)
     }
 
-    /// Brings audit rows to their chain. What fails stays in the outbox, and goes with the next.
+    /// Appends outbox rows to the organization's audit chain. After a failure they stay in the
+    /// outbox and are sent with the next rows.
     async fn ship(&self, organization: OrganizationId) {
         if let Err(fault) = self.try_ship(organization).await {
-            tracing::error!(cause = fault.cause, "audit rows wait in the directory's outbox");
+            tracing::error!(%organization, error = fault.cause, "could not ship audit rows");
         }
     }
 
@@ -160,6 +162,6 @@ impl SupabaseDirectory {
                 return Ok(());
             }
         }
-        Err(Fault::store("more audit rows wait than are brought to a chain at once"))
+        Err(Fault::store("the audit outbox has more rows than one run ships"))
     }
 }

@@ -1,8 +1,7 @@
-//! The cron's run: what requests left undone is taken up, and what comes round is done.
+//! A run of the cron: work that requests left unfinished, and periodic jobs.
 //!
-//! A run has a bounded number of subrequests (1,000), so each kind of work is done in portions, and
-//! whatever goes over all organizations notes where it goes on. One kind that fails keeps no other from
-//! being done.
+//! A run has a bounded number of subrequests (1,000), so each job works in portions, and a job over
+//! all organizations records where the next run continues. If one job fails, the others still run.
 
 use std::time::Duration;
 
@@ -20,51 +19,55 @@ use crate::directory::EdgeDirectory;
 use crate::isolate::Isolate;
 use crate::platform::{self, Edge};
 
-/// Organizations whose audit logs a run looks at: a subrequest each, and more where entries go.
+/// Organizations whose audit logs a run checks: a subrequest each, and more where entries are
+/// removed.
 const LOOKED_AFTER: usize = 40;
 /// Customers whose usage a run seals, at three subrequests each.
 const CUSTOMERS: usize = 60;
-/// Reports of theirs that it tells Stripe of, at three subrequests each.
+/// Meter reports that a run sends to Stripe, at three subrequests each.
 const REPORTS: usize = 100;
-/// Customers whose old events a run looks at, at five subrequests each.
+/// Customers whose old events a run examines, at five subrequests each.
 const FORGOTTEN: usize = 10;
-/// Whoever compares everything with Stripe and has not ended by then was cut off.
+/// If a reconciliation has not ended after this time, the platform cut its run off.
 const RECONCILED_WITHIN: Duration = Duration::from_secs(1_800);
 
-/// The last organization that was looked after.
+/// Note: the last organization whose audit log was checked.
 const LOOKED_AFTER_UP_TO: &str = "audit_pruned_up_to";
-/// The last customer whose usage was reported.
+/// Note: the last customer whose usage was reported.
 const REPORTED_UP_TO: &str = "usage_reported_up_to";
-/// When everything was compared with Stripe, and when somebody began to.
+/// Notes: when the last reconciliation ended, and when one began.
 const RECONCILED: &str = "reconciled_at";
 const RECONCILING: &str = "reconciling_since";
-/// The run before, and until when nothing is removed since the clock leapt.
+/// Note: the previous run, and until when a leap of the clock forbids removing.
 const LAST_RUN: &str = "clock_last_run";
 
 /// See the module.
 ///
 /// # Errors
-/// When the isolate lacks what it needs to begin.
+/// Missing configuration or a missing binding.
 pub(crate) async fn sweep(env: &Env, context: RequestContext) -> Result<(), Fault> {
     let isolate = Isolate::get(env).map_err(Fault::store)?;
     let objects = platform::objects(env)?;
     let (gateway, directory) = platform::gateway(&isolate, env, context)?;
 
-    log("checking the clock", check_clock(&directory).await);
-    log("bringing audit rows to their chains", directory.ship_all().await);
-    log("voiding what nobody was answered", directory.void_due(&objects).await);
+    log_failure("checking the clock", check_clock(&directory).await);
+    log_failure("shipping audit rows", directory.ship_all().await);
+    log_failure("voiding settlements of unknown outcome", directory.void_due(&objects).await);
     gateway.process_due_events().await;
-    log("reporting usage", report(&gateway, &directory).await);
+    log_failure("reporting usage", report(&gateway, &directory).await);
     if isolate.has_stripe {
         let every = isolate.reconciled_every;
-        log("comparing with Stripe", reconcile(&gateway, &directory, every).await);
+        log_failure("reconciling with Stripe", reconcile(&gateway, &directory, every).await);
     }
-    log("looking after organizations", look_after(&gateway, &directory).await);
-    log("forgetting Stripe's old events", gateway.forget_old_events(FORGOTTEN).await);
+    log_failure(
+        "pruning audit logs and raising grace-time alerts",
+        look_after(&gateway, &directory).await,
+    );
+    log_failure("deleting old Stripe events", gateway.forget_old_events(FORGOTTEN).await);
     Ok(())
 }
 
-/// Without a note of the run before nothing is removed in this one.
+/// Compares the clock with the note of the previous run. Without a note, this run removes nothing.
 async fn check_clock(directory: &EdgeDirectory) -> Result<(), Fault> {
     EdgeClock::hold(true);
     let last = directory.note(LAST_RUN).await?.and_then(|text| text.parse().ok());
@@ -73,7 +76,7 @@ async fn check_clock(directory: &EdgeDirectory) -> Result<(), Fault> {
     if !run.is_confirmed() {
         tracing::warn!(
             held_until = %run.held_until,
-            "the clock leapt or the cron did not run: nothing is removed or sealed for an hour",
+            "the clock leapt or the cron did not run: removing and sealing paused for an hour",
         );
     }
     EdgeClock::hold(!run.is_confirmed());
@@ -89,7 +92,8 @@ async fn report(gateway: &Gateway<Edge>, directory: &EdgeDirectory) -> Result<()
     set_cursor(directory, REPORTED_UP_TO, last).await
 }
 
-/// It counts as done when it is: a run that is cut off leaves it to a later one.
+/// Reconciles if it is due. The time is noted at the end, so a run that is cut off is repeated
+/// later.
 async fn reconcile(
     gateway: &Gateway<Edge>,
     directory: &EdgeDirectory,
@@ -128,8 +132,8 @@ async fn set_cursor(
     directory.set_note(name, last.as_deref()).await
 }
 
-fn log(work: &str, outcome: Result<(), Fault>) {
+fn log_failure(work: &str, outcome: Result<(), Fault>) {
     if let Err(fault) = outcome {
-        tracing::error!(cause = fault.cause, "{work} failed, and comes round again");
+        tracing::error!(error = fault.cause, "{work} failed, will retry");
     }
 }

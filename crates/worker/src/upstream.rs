@@ -1,7 +1,8 @@
-//! The way to the backend: the runtime's `fetch`.
+//! Requests to the backend, by the runtime's `fetch`.
 //!
-//! The runtime pools connections and frames bodies; redirects are passed on, never followed. Until
-//! the response's head is there the route's time counts; the body then takes what it takes.
+//! The runtime pools connections and frames bodies. Redirects are passed on, never followed. The
+//! route's head timeout bounds the time until the response's head; the time of the body is not
+//! bounded.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -39,7 +40,7 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/glue.js")]
 extern "C" {
-    /// A WebSocket to the client that carries what one to the backend does, until either is closed.
+    /// A WebSocket to the client, coupled to one to the backend until either is closed.
     type Tether;
     #[wasm_bindgen(constructor)]
     fn new(backend: &JsValue) -> Tether;
@@ -51,44 +52,45 @@ extern "C" {
     fn end(this: &Tether);
 }
 
-/// Where a response of the runtime's has its WebSocket.
+/// The member of a runtime response that holds its WebSocket.
 pub(crate) const SOCKET: &str = "webSocket";
 
 thread_local! {
-    static TURN: Cell<usize> = const { Cell::new(0) };
+    static NEXT_BACKEND: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A request's body and whether it ran over its limit.
+/// A request's body, and whether it exceeded its limit.
 pub(crate) struct ClientBody {
     body: RequestBody,
     overrun: Overrun,
 }
 
-/// An answer's body, and the context that outlives it.
+/// An answer's body, and the context for work that outlives the answer.
 pub(crate) struct AnswerBody {
     body: ResponseBody,
     context: Option<RequestContext>,
-    /// What ends the request to the backend, where its answer may go on for ever.
+    /// Aborts the request to the backend; only for answers without an end.
     endless: Option<AbortController>,
 }
 
-/// The backend, as one request sees it.
+/// The backends, for one request.
 pub(crate) struct EdgeUpstream {
     backends: Rc<[Rc<str>]>,
     context: RequestContext,
 }
 
 impl EdgeUpstream {
-    /// Backends at these base URLs (at least one), without a slash at their ends.
+    /// Backends at these base URLs (at least one), without a trailing slash.
     pub(crate) fn new(backends: Rc<[Rc<str>]>, context: RequestContext) -> Self {
         Self { backends, context }
     }
 
-    /// Requests go round the backends; which of them are well, the platform's own balancers know.
+    /// The next backend, in rotation. There are no health checks here; use a balancer of the
+    /// platform.
     fn base(&self) -> &str {
-        let turn = TURN.get();
-        TURN.set(turn.wrapping_add(1));
-        &self.backends[turn % self.backends.len()]
+        let next = NEXT_BACKEND.get();
+        NEXT_BACKEND.set(next.wrapping_add(1));
+        &self.backends[next % self.backends.len()]
     }
 
     async fn fetch(
@@ -148,7 +150,7 @@ impl ClientBody {
 }
 
 impl AnswerBody {
-    /// The body for a response of the runtime's.
+    /// The body for a response of the runtime.
     pub(crate) fn into_js(self) -> JsValue {
         match self.body {
             ResponseBody::Stream(Some(stream), _) => stream.into(),
@@ -159,7 +161,7 @@ impl AnswerBody {
         }
     }
 
-    /// The WebSocket, if there is one instead of a body.
+    /// The WebSocket that takes the place of a body, if there is one.
     pub(crate) fn socket(&self) -> Option<JsValue> {
         match &self.body {
             ResponseBody::Socket(socket) => Some(socket.clone()),
@@ -281,13 +283,14 @@ impl Upstream for EdgeUpstream {
         loop {
             match select(rest.next(), patience.as_mut()).await {
                 Either::Left((Some(Ok(chunk)), _)) => {
-                    // Without room to keep it, it is passed on as a greater one is.
+                    // Without room in the budget the answer is passed on, like one that is too
+                    // large.
                     if let Err((_, chunk)) = read.push(chunk) {
                         return unfinished(read, chunk, rest);
                     }
                 }
                 Either::Left((Some(Err(cause)), _)) => {
-                    return Collected::Broken(format!("the backend's answer broke off: {cause}"));
+                    return Collected::Broken(format!("the backend's answer ended early: {cause}"));
                 }
                 Either::Left((None, _)) => return whole(read.join(), length),
                 Either::Right(((), _)) => return unfinished(read, Bytes::new(), rest),
@@ -347,7 +350,7 @@ impl Upstream for EdgeUpstream {
     }
 }
 
-/// A body that ended, if that is where its head said that it ends.
+/// A body that ended: complete only if it has the length that its head declared.
 fn whole(read: Bytes, length: Option<u64>) -> Collected<AnswerBody> {
     match length {
         Some(length) if length != read.len() as u64 => {
@@ -371,7 +374,8 @@ fn socket(response: &web_sys::Response) -> Option<JsValue> {
     (!socket.is_null() && !socket.is_undefined()).then_some(socket)
 }
 
-/// The length of the body as it is read here: the runtime undoes a content coding.
+/// The length of the body as it is read here. It is unknown with a content coding, which the
+/// runtime decodes.
 fn length(framing: ResponseFraming, headers: &HeaderMap) -> Option<u64> {
     match framing.body {
         BodyFraming::Length(length) if !headers.contains_key(CONTENT_ENCODING) => Some(length),

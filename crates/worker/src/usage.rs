@@ -1,4 +1,5 @@
-//! Reading what was settled: an organization's object knows; a receipt is found by its tag.
+//! Usage records, read from the organizations' objects. The tag in a receipt's id identifies its
+//! object.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::objects::Objects;
 use crate::request_idempotency::RequestIdempotency;
 use crate::wire::Ask;
 
-/// The objects, and the directory that tells which of them a receipt belongs to.
+/// The objects, and the directory that maps a receipt to its organization.
 pub(crate) struct EdgeUsage {
     pub(crate) objects: Objects,
     pub(crate) directory: EdgeDirectory,
@@ -31,18 +32,18 @@ impl UsageRecords for EdgeUsage {
         in_force: Period,
         grouping: Grouping,
     ) -> Result<Option<UsageSummary>, Fault> {
-        self.objects.told(organization, &Ask::Usage(at, in_force, grouping)).await
+        self.objects.ask(organization, &Ask::Usage(at, in_force, grouping)).await
     }
 
     async fn receipt(&self, usage: UsageId) -> Result<Option<Receipt>, Fault> {
         for organization in self.directory.organizations_of(usage).await? {
             let found: Option<Receipt> =
-                self.objects.told(organization, &Ask::Receipt(usage)).await?;
+                self.objects.ask(organization, &Ask::Receipt(usage)).await?;
             if found.is_some() {
                 return Ok(found);
             }
         }
-        // What an object told the book of record does not stay there for ever.
+        // Objects delete mirrored receipts after some time; then only the mirror has them.
         self.directory.receipt(usage).await
     }
 
@@ -52,7 +53,7 @@ impl UsageRecords for EdgeUsage {
         key: &IdempotencyKey,
         _now: Timestamp,
     ) -> Result<Option<Kept>, Fault> {
-        self.objects.told(organization, &Ask::Kept(*key)).await
+        self.objects.ask(organization, &Ask::Kept(*key)).await
     }
 
     async fn claim(
@@ -63,7 +64,8 @@ impl UsageRecords for EdgeUsage {
         _lifetime: Duration,
         now: Timestamp,
     ) -> Result<Claimed, Fault> {
-        // The object's cell holds the claim: nobody else settled under it since admission.
+        // The object's cell holds the claim, so no other request settled under the key since
+        // admission.
         if let Some(found) = self.key.found() {
             return Ok(found);
         }
@@ -71,7 +73,7 @@ impl UsageRecords for EdgeUsage {
     }
 
     async fn purge_kept(&self, _now: Timestamp) -> Result<u64, Fault> {
-        // Each object purges its own, by its alarm.
+        // Each object purges its own records, by its alarm.
         Ok(0)
     }
 }

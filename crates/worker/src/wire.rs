@@ -1,5 +1,5 @@
-//! What an isolate asks an organization's object, and what it is answered: JSON, over a call of the
-//! runtime's.
+//! Questions of an isolate to an organization's object, and the answers: JSON in a call of the
+//! runtime.
 
 use std::time::Duration;
 
@@ -20,69 +20,69 @@ use serde::{Deserialize, Serialize};
 /// A question to the object of one organization.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// Takes a request's share of every limit, or of none; says what is kept of an idempotency key that
-    /// it claims.
+    /// Admits a request under all limits, or denies it. The answer includes the record of an
+    /// idempotency key that the request claims.
     Admit(Charge),
-    /// Makes a hold durable, with the answer of an idempotency key, which then is no longer in flight; the
-    /// terms are for an object that was evicted since it admitted.
+    /// Settles a hold, stores the answer of its idempotency key and ends the claim. An object that
+    /// was evicted since admission needs the terms.
     Settle(Box<Settlement>, Option<Terms>),
-    /// Gives a hold back.
+    /// Releases a hold.
     Release(Hold, Option<IdempotencyKey>),
-    /// An idempotency key is no longer in flight.
+    /// Ends the claim of an idempotency key.
     Finish(IdempotencyKey, UsageId),
-    /// Takes a settlement back.
+    /// Voids a settlement.
     Void(UsageId),
-    /// The usage of the period that holds an instant; the other one is in force.
+    /// The usage of the period that contains a time; the given period is the current one.
     Usage(Timestamp, Period, Grouping),
     /// A receipt.
     Receipt(UsageId),
-    /// What is kept of an idempotency key.
+    /// The record of an idempotency key.
     Kept(IdempotencyKey),
-    /// Seals the buckets that have done growing.
+    /// Seals the usage buckets that can no longer grow.
     Seal(SealRule),
-    /// Takes the report that is due longest.
+    /// Takes the report that has been due longest.
     TakeReport,
-    /// What became of a report.
+    /// Stores the outcome of sending a report.
     AnswerReport(String, Next),
-    /// Reports whose time lies in a window.
+    /// Reports with a time in a window.
     Reports(Period),
-    /// Reports in a state or in any, of identifiers after one, so many.
+    /// A page of reports: state or any, after an identifier, at most so many.
     ReportsIn(Option<ReportState>, String, usize),
     /// One report.
     Report(String),
     /// Makes a dead report due again.
     ReviveReport(String, Box<AuditRecord>),
-    /// Sums of so many periods.
+    /// Sums of the last periods, at most so many.
     ReportSums(usize),
-    /// So many alerts, the newest first.
+    /// The newest alerts, at most so many.
     Alerts(usize),
     /// Appends audit records in order.
     Append(Vec<AuditRecord>),
-    /// Appends audit records of the directory, each once, in order of its number there.
+    /// Appends rows of the directory's audit outbox, each number once, in order.
     AppendOnce(Vec<(i64, AuditRecord)>),
-    /// Audit entries after a number.
+    /// Audit entries after a sequence number, at most so many.
     Entries(u64, usize),
     /// The end of the audit chain.
     Head,
     /// Where the kept part of the audit chain begins.
     Checkpoint,
-    /// Removes audit entries from before an instant; it is the other one now.
+    /// Removes audit entries older than the first time; the second one is now.
     Prune(Timestamp, Timestamp),
 }
 
-/// An answer: what was asked for, or why not.
+/// The answer to a question, or why there is none.
 pub(crate) type Answer<T> = Result<T, Refused>;
 
-/// Why not.
+/// Why the object gives no answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Refused {
-    /// The caller's doing.
+    /// The caller's error.
     Denied(Denied, Option<LimitsNow>),
-    /// Ours.
+    /// A fault of the gateway.
     Fault(Fault),
 }
 
-/// The denials that an object pronounces.
+/// The denials that an object decides.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Denied {
     RateLimited(LimitScope, Duration),
@@ -107,7 +107,7 @@ impl From<Refusal> for Refused {
             Denial::IdempotencyMismatch => Denied::IdempotencyMismatch,
             Denial::Key(KeyDenial::Revoked) => Denied::KeyRevoked,
             other => {
-                let cause = format!("a cell does not deny like this: {other}");
+                let cause = format!("a cell never decides this denial: {other}");
                 return Self::Fault(Fault::new(FaultKind::Internal, cause));
             }
         };
@@ -145,7 +145,7 @@ impl From<Refused> for Fault {
             Refused::Fault(fault) => fault,
             Refused::Denied(denied, _) => Self::new(
                 FaultKind::Internal,
-                format!("an object denied what it may not: {denied:?}"),
+                format!("an object denied a question that is never denied: {denied:?}"),
             ),
         }
     }

@@ -1,5 +1,5 @@
-// Malformed answers of backends: what is charged was delivered whole, and an answer
-// that cannot be passed on is a problem document.
+// Malformed answers of backends: only complete answers are charged, and an answer that cannot be passed on
+// becomes a problem document.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -26,7 +26,7 @@ const ANSWERS = {
   "half a chunk": `${OK}Transfer-Encoding: chunked\r\n\r\n14\r\nha`,
 };
 
-/** Answers every request with what its header names. */
+/** A backend that answers with the case that the header `x-kind` names. */
 async function startBackend() {
   const server = createServer((socket) => {
     let got = "";
@@ -63,7 +63,7 @@ async function withWorker(act) {
   }
 }
 
-/** What a client sees: its body, or why there is none. */
+/** What a client sees: the body, or the error that prevented it. */
 async function ask(url, key, kind, headers = {}) {
   const answer = await fetch(url + DETECT, detect(key, { "x-kind": kind, ...headers }));
   const body = await answer.text().catch((error) => error);
@@ -81,14 +81,14 @@ function isProblem({ answer, receipt }, kind) {
   assert.equal(receipt, null, kind);
 }
 
-/** What is right to see; the runtime refuses the others before the gateway sees their heads. */
+/** The correct outcomes; the runtime refuses the other cases before the gateway sees their heads. */
 const BODIES = {
   whole: "whole",
   "both, the length too small": "chunked",
   "both, the length too great": "chunked",
 };
 
-test("an answer with two framings is whole or none, and is charged accordingly", () =>
+test("an answer with two framings is complete or refused, and only a complete one is charged", () =>
   withWorker(async (url, { id, key }) => {
     let charged = 0;
     const kinds = Object.keys(ANSWERS).filter((kind) => !/^(half|status)/.test(kind));
@@ -112,7 +112,7 @@ test("an answer with two framings is whole or none, and is charged accordingly",
     assert.equal(await units(url, id), charged);
   }));
 
-test("an answer that breaks off under a key is refused before it is charged", () =>
+test("an answer that ends early under an idempotency key is refused and not charged", () =>
   withWorker(async (url, { id, key }) => {
     for (const kind of ["half a body", "half a chunk"]) {
       isProblem(await ask(url, key, kind, { "idempotency-key": `"${kind}"` }), kind);

@@ -20,7 +20,7 @@ async function admin(url, path, body) {
   return answer.json();
 }
 
-/** One detection, under an idempotency key if there is one. */
+/** One detection, with an idempotency key if one is given. */
 function send(url, key, idempotencyKey) {
   const headers = { authorization: `Bearer ${key}`, "content-type": "text/plain" };
   if (idempotencyKey) headers["idempotency-key"] = `"${idempotencyKey}"`;
@@ -28,7 +28,7 @@ function send(url, key, idempotencyKey) {
   return fetch(`${url}/api/v1/anomalies/detect`, { method: "POST", headers, body });
 }
 
-/** Detects until the gateway is gone, every other time under a key; the receipts of all successes. */
+/** Detects until the gateway is gone, every other time with a key; collects the receipts of successes. */
 async function detect(url, key, receipts, keyed, enough) {
   for (let count = 0; ; count += 1) {
     const idempotencyKey = count % 2 ? `load-${keyed.next++}` : null;
@@ -70,13 +70,13 @@ test("acknowledged units survive kill -9, once each", async () => {
       const path = `/organizations/${organization.id}`;
       const usage = await admin(second.url, `${path}/usage`);
       const surplus = usage.units - receipts.length;
-      assert.ok(surplus >= 0 && surplus <= CLIENTS, `${usage.units} units, ${receipts.length} told`);
+      assert.ok(surplus >= 0 && surplus <= CLIENTS, `${usage.units} units, ${receipts.length} acknowledged`);
       assert.equal(new Set(receipts).size, receipts.length, "receipts are distinct");
       for (const receipt of receipts) {
         const found = await admin(second.url, `/receipts/${receipt}`);
         assert.equal(found.organization_id, organization.id);
       }
-      // A keyed request that was acknowledged is not charged again, whether its answer was kept or not.
+      // An acknowledged keyed request is not charged again, whether its answer was stored or not.
       assert.ok(keyed.receipts.size > 0);
       for (const [idempotencyKey, receipt] of keyed.receipts) {
         const again = await send(second.url, key, idempotencyKey);

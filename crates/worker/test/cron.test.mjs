@@ -1,5 +1,5 @@
-// The cron, fired as the platform fires it: Stripe is told of every customer's usage, whatever requests
-// left behind is taken up, and nothing but the cron does either.
+// The cron, fired as the platform fires it: it reports every customer's usage to Stripe and finishes what
+// requests left unfinished. Only the cron does either.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,11 +16,11 @@ import {
   startWorker,
 } from "./support/workerd.mjs";
 
-/** More than a run of the cron seals. */
+/** More customers than one run of the cron seals. */
 const CUSTOMERS = 70;
 const HOUR_MS = 3_600_000;
 
-test("the cron reports every customer in turn, and takes up what was left", async () => {
+test("the cron reports every customer, and finishes what requests left unfinished", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-cron-"));
   const detector = await startDetector(join(folder, "detector"));
   const stripe = await startStripe("driftlock_units");
@@ -35,7 +35,7 @@ test("the cron reports every customer in turn, and takes up what was left", asyn
     assert.equal(outcome, "ok");
   };
   try {
-    // Only what is used in the service of a subscription is told.
+    // Only usage under a subscription is reported.
     const at = (hours) => new Date(Date.now() + hours * HOUR_MS).toISOString();
     const period = { start: at(-24), end: at(600) };
     const subscription = { id: "sub_1", status: "active", plan: "standard", period };
@@ -52,7 +52,7 @@ test("the cron reports every customer in turn, and takes up what was left", asyn
       answers.push(answer.headers.get("x-usage-receipt"));
     }
 
-    // A settlement that nobody was told of, and an audit row that did not get to its chain.
+    // A settlement of unknown outcome, and an audit row that is not in its chain yet.
     const directory = await worker.worker.getD1Database("DIRECTORY");
     const organization = last.id.replace("org_", "");
     const [, usage] = answers[0].split("_");
@@ -75,17 +75,17 @@ test("the cron reports every customer in turn, and takes up what was left", asyn
       .run();
 
     await fetch(`${worker.url}/test/ahead`, { method: "POST", body: String(3 * HOUR_MS) });
-    assert.deepEqual(stripe.told, [], "requests tell Stripe nothing");
+    assert.deepEqual(stripe.reported, [], "requests report nothing to Stripe");
     await cron();
-    assert.deepEqual(stripe.told, [], "the last customer's turn is not yet");
+    assert.deepEqual(stripe.reported, [], "the first run does not reach the last customer");
     await cron();
-    assert.equal(stripe.told.length, 1);
-    const [event] = stripe.told;
+    assert.equal(stripe.reported.length, 1);
+    const [event] = stripe.reported;
     assert.equal(event.event_name, "driftlock_units");
     assert.equal(event["payload[stripe_customer_id]"], `cus_${all.indexOf(last)}`);
     assert.equal(event["payload[value]"], "2", "three, of which one was voided");
     await cron();
-    assert.equal(stripe.told.length, 1, "once");
+    assert.equal(stripe.reported.length, 1, "once");
 
     const path = `/organizations/${last.id}`;
     const { body: shown } = await admin(worker.url, `${path}/usage`);

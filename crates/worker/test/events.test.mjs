@@ -1,4 +1,4 @@
-// Stripe's old events go by the cron, and one that is delivered once more changes nothing.
+// The cron deletes Stripe's old events, and a repeated delivery of one changes nothing.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHmac } from "node:crypto";
@@ -18,13 +18,13 @@ import {
 } from "./support/workerd.mjs";
 
 const DAY_MS = 86_400_000;
-/** When they are old. */
+/** When the events are old. */
 const LEAP_MS = 100 * DAY_MS;
-/** When the clock counts as right after it leapt: runs of the cron are never an hour apart. */
+/** After these runs the clock counts as confirmed again: they are less than an hour apart. */
 const STEPS_MS = [50, 100].map((minutes) => LEAP_MS + minutes * 60_000);
 const LATER_MS = STEPS_MS[1];
 
-test("old events go once nothing hangs on them, and come again in vain", async () => {
+test("old events without effect are deleted, and a repeated delivery changes nothing", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-events-"));
   const build = await clockedBuild(folder);
   const worker = await startWorker({ folder, backend: "http://127.0.0.1:9", build });
@@ -53,7 +53,7 @@ test("old events go once nothing hangs on them, and come again in vain", async (
     assert.ok(all.length > 5 && all.every((event) => event.state === "done"), JSON.stringify(all));
 
     await cron(80 * DAY_MS);
-    assert.equal((await kept()).length, all.length, "they are too young");
+    assert.equal((await kept()).length, all.length, "they are not old enough");
     await cron(LEAP_MS);
     assert.equal((await kept()).length, all.length, "a clock that leapt removes nothing for an hour");
     // Read at the later time, because the answer names the billing period that is current then.

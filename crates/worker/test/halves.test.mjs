@@ -1,5 +1,5 @@
-// Requests that come by halves: an isolate's memory grows by its budget at most, what is denied is denied by
-// its head, and a denial reaches its client while the client still sends.
+// Half-sent requests: an isolate's memory grows by its budget at most, requests are denied by their heads,
+// and a denial reaches its client while the client still sends.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { cp, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
@@ -11,10 +11,10 @@ import { test } from "node:test";
 import { BUILD, DETECT, admin, customer, detect, startWorker } from "./support/workerd.mjs";
 
 const BUDGET = 32 << 20;
-/** What an isolate grows by beside its budget: the runtime's pieces on their way, its own heap. */
+/** Growth of an isolate beyond its budget: chunks that the runtime holds, and its own heap. */
 const GROWTH = 24 << 20;
 
-/** The build that tells how large its memory is: `GET /test/memory`. */
+/** The build with a route that returns the size of its memory: `GET /test/memory`. */
 async function measuredBuild(folder) {
   const build = join(folder, "measured");
   await cp(BUILD, build, { recursive: true });
@@ -54,7 +54,7 @@ async function startBackend() {
   return { url: `http://127.0.0.1:${server.address().port}`, stop };
 }
 
-/** Sends bytes piece by piece over a connection of its own; what has been answered, and how it broke. */
+/** Sends chunks over a new connection; collects the answer and the connection's error. */
 async function half(url, head, body) {
   const { port } = new URL(url);
   const socket = connect(Number(port), "127.0.0.1");
@@ -113,10 +113,10 @@ test("half-sent deliveries take the isolate's budget at most", () =>
       all.push(await half(url, head, Buffer.alloc(256 << 10, "x")));
     }
     const refused = () => all.filter((one) => status(one) === 503);
-    await eventually("some find no room", () => refused().length > 0);
+    await eventually("some exceed the budget", () => refused().length > 0);
     const during = await memory(url);
     assert.ok(refused().every(({ text }) => /\r\nretry-after: /i.test(text)));
-    assert.equal((await fetch(url + DETECT, detect(key))).status, 200, "others pass beside them");
+    assert.equal((await fetch(url + DETECT, detect(key))).status, 200, "other requests pass meanwhile");
     for (const { socket } of all) socket.destroy();
     const keyed = await eventually("there is room again", async () => {
       const answer = await fetch(url + DETECT, detect(key, { "idempotency-key": "again" }));
@@ -128,7 +128,7 @@ test("half-sent deliveries take the isolate's budget at most", () =>
     assert.ok(during <= before + BUDGET + GROWTH, `${before} before, ${during} during`);
   }));
 
-test("what is denied is denied by its head", () =>
+test("requests are denied by their heads", () =>
   withWorker(async (url) => {
     const made = await admin(url, "/organizations", { name: "Acme" });
     const wanted = { name: "slow", requests_per_minute: 1 };
@@ -161,7 +161,7 @@ test("a denial reaches a client that still sends", () =>
       const head = [
         `POST ${DETECT} HTTP/1.1`,
         "Host: gateway",
-        "Authorization: Bearer dlk_nobody",
+        "Authorization: Bearer dlk_unknown",
         "Content-Type: text/plain",
         `Content-Length: ${length}`,
       ];

@@ -1,5 +1,5 @@
-// Heads at their bounds: bytes beyond ASCII pass as they are, a target that is too long is a 414, and an
-// isolate that cannot reach its directory says so as everything else here does.
+// Unusual heads: bytes beyond ASCII pass unchanged, a target that is too long is a 414, and an isolate that
+// cannot reach its directory answers with a problem document.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -12,7 +12,7 @@ import { ADMIN_TOKEN, DETECT, customer, detect, startWorker } from "./support/wo
 
 const NAME = "Zażółć 日本";
 
-/** A backend that answers with such a header, and tells the bytes of the one that it got. */
+/** A backend that answers with such a header, and returns the bytes of the one that it received. */
 async function startBackend() {
   const server = createServer((request, response) => {
     request.resume();
@@ -28,7 +28,7 @@ async function startBackend() {
   return { url: `http://127.0.0.1:${server.address().port}`, stop };
 }
 
-/** Sends bytes as they are; what comes back. */
+/** Sends bytes unchanged; returns the answer. */
 async function exchange(url, head) {
   const { port } = new URL(url);
   const socket = connect(Number(port), "127.0.0.1");
@@ -71,7 +71,7 @@ test("headers beyond ASCII pass both ways, and long targets are refused", async 
   }
 });
 
-test("an isolate whose directory is away is alive, and says when to try again", async () => {
+test("an isolate whose directory does not answer is alive, and says when to try again", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-away-"));
   const bindings = {
     ENV_SUPABASE_URL: "http://127.0.0.1:1",

@@ -1,5 +1,5 @@
-// Requests under an Idempotency-Key through the Worker, of every method; the headers that pass, and the
-// spelling of paths.
+// Requests with an Idempotency-Key of every method through the Worker, the headers that pass, and the
+// spellings of paths.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { appendFile, cp, mkdtemp, rm } from "node:fs/promises";
@@ -18,7 +18,7 @@ const ROUTES = METHODS.filter((method) => method !== "HEAD")
   .join("");
 const LARGE = 300 << 10;
 
-/** What reached the backend. */
+/** Requests that reached the backend. */
 const seen = [];
 let folder, backend, worker;
 
@@ -102,14 +102,14 @@ test("an answer that cannot be kept is passed on once and then named by its rece
       assert.match(problem.type, /\/idempotency-answer-not-kept$/);
       assert.equal(problem.receipt, receipt);
       assert.equal(again.headers["x-usage-receipt"], undefined);
-      assert.ok(again.headers.ratelimit, "the limits are told");
+      assert.ok(again.headers.ratelimit, "the answer has the limits");
     }
     assert.equal(seen.length, before + 1, "the backend was asked once");
     assert.equal(await units(id), 1);
   }
 });
 
-test("nobody speaks for a proxy or for the gateway, in any spelling", async () => {
+test("headers of proxies and of the gateway cannot be forged, in any spelling", async () => {
   const { id, key } = await customer(worker.url);
   const forged = [
     "forwarded",
@@ -150,7 +150,7 @@ test("every spelling of a path leads to the same route", async () => {
   }
 });
 
-test("a fragment is sent by nobody", async () => {
+test("a target with a fragment is refused", async () => {
   const { key } = await customer(worker.url);
   const before = seen.length;
   const socket = connect(Number(new URL(worker.url).port), "127.0.0.1");

@@ -1,5 +1,5 @@
 // A panic inside an organization's object: the caller gets 500 instead of waiting for the platform's
-// timeout, the next request works, and nothing that was counted is lost.
+// timeout, the next request works, and no settled usage is lost.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ADMIN_TOKEN, WITH_PANIC_TRIGGER, startDetector, startWorker } from "./support/workerd.mjs";
 
-// Without unwinding the caller hangs for more than 100 s; a busy machine takes far less than this.
+// Without unwinding the caller waits for more than 100 s; a busy machine needs far less than this.
 const HANGS_MS = 30_000;
 
-test("a panic in the object is a 500, and no more", async () => {
+test("a panic in the object is a 500 and loses nothing", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-panic-"));
   const detector = await startDetector(join(folder, "detector"));
   const worker = await startWorker({ folder, backend: detector.url, build: WITH_PANIC_TRIGGER });
@@ -41,7 +41,7 @@ test("a panic in the object is a 500, and no more", async () => {
     // In the middle of a transaction it rolls back: nothing is charged, counted or entered.
     const settling = performance.now();
     const failed = await detect(key, { "x-request-id": "panic-in-settle" });
-    // What breaks a transaction is the store's failure, whatever it was.
+    // Any failure in a transaction is reported as a failure of the store.
     assert.equal(failed.status, 503, await failed.text());
     assert.ok(performance.now() - settling < HANGS_MS);
     assert.equal(failed.headers.get("x-usage-receipt"), null);

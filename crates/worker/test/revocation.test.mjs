@@ -1,5 +1,5 @@
-// A key that one isolate revoked is refused by another one at once, though it remembers the key: the
-// organization's object knows. So for D1 and for a Supabase project, on metered and on free routes.
+// A key that one isolate revoked is refused in another one at once, although that one caches the key: the
+// organization's object refuses it. With D1 and with a Supabase project, on metered and on free routes.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -34,7 +34,7 @@ async function check(bindings) {
 
     const { body: usage } = await admin(pair.url, `/organizations/${id}/usage`);
     assert.equal(usage.units, 1);
-    // What replaces a key is not refused with it, and the key itself when its grace time is over.
+    // The successor of a rotated key is accepted, and the rotated key refused after its grace time.
     const path = `/organizations/${id}/keys`;
     const { body: other } = await admin(pair.url, path, { name: "other" });
     assert.equal((await elsewhere(DETECT, detect(other.key))).status, 200);

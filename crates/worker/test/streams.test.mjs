@@ -1,5 +1,5 @@
-// Event streams and WebSockets end at the edge when their key is revoked, and when one client address
-// that all foreign Workers share fails often, other zones and valid keys go on.
+// Event streams and WebSockets end at the edge when their key is revoked. All foreign Workers share one
+// client address; if one zone fails often, other zones and valid keys are not affected.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { appendFile, cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -22,7 +22,7 @@ path = "/api/v1/ticks"
 `;
 const PATIENCE_MS = 20_000;
 
-/** The project's build with more routes, whose streams are judged often. */
+/** The build with more routes and frequent checks of open streams. */
 async function build(folder) {
   const copy = join(folder, "build");
   await cp(BUILD, copy, { recursive: true });
@@ -35,7 +35,7 @@ async function build(folder) {
   return copy;
 }
 
-/** A backend that sends an event every 50 ms, and answers each message of a WebSocket with itself. */
+/** A backend that sends an event every 50 ms and echoes each message of a WebSocket. */
 async function startBackend() {
   const open = { streams: 0, sockets: 0 };
   const server = createServer((_, response) => {
@@ -91,11 +91,11 @@ async function drained(response) {
   try {
     while (!(await reader.read()).done);
   } catch {
-    // It was broken off, which is an end, too.
+    // An aborted stream has ended, too.
   }
 }
 
-test("streams of a revoked key end, those of others go on", () =>
+test("streams of a revoked key end, those of other keys continue", () =>
   withWorker(async ({ url }, { open }) => {
     const [revoked, kept] = [await customer(url), await customer(url)];
     const ticks = (key) =>
@@ -118,14 +118,14 @@ test("streams of a revoked key end, those of others go on", () =>
     assert.equal(answer.status, 200);
     await ended;
     assert.equal((await closed)[0], 1008);
-    await until("the backend is let go", () => open.streams === 1 && open.sockets === 0);
+    await until("the requests to the backend end", () => open.streams === 1 && open.sockets === 0);
     const reader = other.body.getReader();
     for (let piece = 0; piece < 5; piece += 1) assert.ok(!(await reader.read()).done);
     await reader.cancel();
-    await until("a client that leaves is let go", () => open.streams === 0);
+    await until("the request of a client that leaves ends", () => open.streams === 0);
   }));
 
-test("zones of foreign Workers are counted apart, and what is right always passes", () =>
+test("zones of foreign Workers are limited separately, and valid keys always pass", () =>
   withWorker(async ({ url }) => {
     const { key } = await customer(url);
     const shared = "2a06:98c0:3600::103";

@@ -1,4 +1,4 @@
-// What a request asks others: four times at most, an isolate's first one included.
+// Subrequests of a request: four at most, including an isolate's first request.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -21,7 +21,7 @@ async function check(bindings, keyRead) {
       free: ["object: Admit", "backend"],
       "metered, keyed, first of an isolate": [keyRead, ...metered],
     });
-    // Whatever an isolate asks for many requests, it asks once.
+    // Subrequests that serve many requests are made once.
     for (const [kind, { upkeep }] of Object.entries(found)) {
       assert.equal(new Set(upkeep).size, upkeep.length, `${kind}: ${upkeep}`);
     }
@@ -30,7 +30,7 @@ async function check(bindings, keyRead) {
   }
 }
 
-test("a request asks others four times at most, with D1", () => check({}, "directory: raw"));
+test("a request makes at most four subrequests, with D1", () => check({}, "directory: raw"));
 
 test("and with a Supabase project", async () => {
   const project = await startSupabase();

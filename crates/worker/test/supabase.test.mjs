@@ -51,7 +51,7 @@ async function requests(project) {
   return (await fetch(`${project.url}/requests`)).json();
 }
 
-/** What `probe` finds at last. */
+/** Calls `probe` until it returns a value; returns the value. */
 async function eventually(probe) {
   const deadline = Date.now() + 45_000;
   for (;;) {
@@ -62,37 +62,37 @@ async function eventually(probe) {
   }
 }
 
-test("the black-box suite passes on workerd before a Supabase project", async () => {
+test("the black-box suite passes on workerd with a Supabase project", async () => {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-supabase-"));
   const project = await startSupabase();
   const detector = await startDetector(join(folder, "detector"));
   const bindings = { ENV_SUPABASE_URL: project.url, ENV_SUPABASE_SERVICE_ROLE_KEY: project.key };
   const worker = await startWorker({ folder, backend: detector.url, bindings });
   try {
-    // What the Worker made is the project's row, and objects count its units.
+    // An organization that the Worker created is a row of the project, metered by objects.
     const made = await admin(worker.url, "POST", "/organizations", { name: "Edge" });
     const id = made.body.id.replace("org_", "");
     const [row] = await rows(project, `organizations?select=name,ledger&id=eq.${id}`);
     assert.deepEqual(row, { name: "Edge", ledger: { kind: "objects" } });
     const { body: own } = await admin(worker.url, "POST", `/organizations/${id}/keys`, { name: "a" });
-    // Subrequests: the object to admit, the backend, the object to settle; and of the project one
-    // when nothing is remembered of the key, none after.
-    // (What is written beside requests, such as when a key was used, is not counted here.)
+    // Subrequests: the object to admit, the backend, the object to settle, and one of the project if
+    // the key is not cached. Background writes, such as when a key was used, are not counted here.
     const looks = async () =>
       (await requests(project)).filter((path) =>
         /\/driftlock_(caller|key|key_by_hash|organization)$/.test(path),
       ).length;
-    const told = await looks();
+    const before = await looks();
     assert.equal((await detect(worker.url, own.key)).status, 200);
-    const cold = (await looks()) - told;
+    const cold = (await looks()) - before;
     for (let count = 0; count < 2; count += 1) {
       assert.equal((await detect(worker.url, own.key)).status, 200);
     }
-    const warm = (await looks()) - told - cold;
+    const warm = (await looks()) - before - cold;
     console.log(`subrequests of a metered request: ${3 + cold} cold, ${3 + warm / 2} warm`);
     assert.deepEqual([cold, warm], [1, 0]);
 
-    // What native nodes made is theirs until they hand it over: nothing is counted twice.
+    // Native nodes meter an organization that they created until it is handed over, so that nothing is
+    // counted twice.
     const other = "11111111-1111-4111-8111-111111111111";
     const insert = await fetch(`${project.url}/rest/v1/organizations`, {
       method: "POST",
@@ -109,7 +109,7 @@ test("the black-box suite passes on workerd before a Supabase project", async ()
     assert.deepEqual(handed.body.ledger, { kind: "objects" });
     assert.equal((await detect(worker.url, key.key)).status, 200);
 
-    // A key that another isolate revoked: nothing tells this one, so what it remembers ages.
+    // A key revoked in the database: this isolate is not notified, so its cached record must expire.
     const { body: other_key } = await admin(worker.url, "POST", `/organizations/${id}/keys`, {
       name: "b",
     });
@@ -123,18 +123,17 @@ test("the black-box suite passes on workerd before a Supabase project", async ()
       return status === 401 && Date.now() - revoked;
     });
 
-    // Last: its cases use up what an address may try of the admin API.
+    // Last, because its cases use up the address's attempts at the admin API.
     const { code, printed } = await runSuite(worker.url, []);
     assert.equal(code, 0, printed);
-    console.log(`${printed.trim().split("\n").at(-1)} before a Supabase project`);
+    console.log(`${printed.trim().split("\n").at(-1)} with a Supabase project`);
 
     console.log(`a key that was revoked elsewhere is refused after ${await refused_after} ms`);
-    // That it is refused at all is asserted anywhere, how soon only where nothing else runs.
+    // The refusal is asserted on every machine, its delay only where nothing else runs.
     const is_proof = process.env.DRIFTLOCK_TIMES === "strict";
     assert.ok(!is_proof || (await refused_after) < FRESH_SECS * 1000 + 2_000);
 
-    // The object has told the book of record, which only its alarm does: sums, and its chain from the
-    // first entry on.
+    // The object's alarm has mirrored its usage sums and its audit chain from the first entry.
     const sums = await eventually(async () => {
       const found = await rows(project, `usage_counters?select=units&organization_id=eq.${id}`);
       const units = found.reduce((sum, counter) => sum + counter.units, 0);

@@ -1,4 +1,4 @@
-// A WebSocket through the Worker: the handshake is a request like any other, the runtime moves what follows.
+// A WebSocket through the Worker: the handshake is a request like any other, then messages pass through.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { appendFile, cp, mkdtemp, rm } from "node:fs/promises";
@@ -16,7 +16,7 @@ units = 1
 websocket = true
 `;
 
-/** A backend that answers each message with itself, and the heads that reached it. */
+/** A backend that echoes each message, and the heads that reached it. */
 async function startEcho() {
   const heads = [];
   const server = new WebSocketServer({
@@ -40,14 +40,14 @@ async function startEcho() {
   return { url: `http://127.0.0.1:${server.address().port}`, heads, stop };
 }
 
-/** Opens one; the socket and the head of the answer, or the status of the refusal. */
+/** Opens a WebSocket; returns it and the head of the answer, or the status of the refusal. */
 async function open(url, path, key) {
   const headers = { authorization: `Bearer ${key}` };
   const socket = new WebSocket(`${url.replace("http", "ws")}${path}`, "v1.live", { headers });
   const upgraded = once(socket, "upgrade");
   const refused = once(socket, "unexpected-response");
   const opened = once(socket, "open");
-  // Only one of them comes.
+  // Only one of these events happens.
   for (const other of [upgraded, refused, opened]) other.catch(() => {});
   const [first, second] = await Promise.race([upgraded, refused]);
   if (second) {
@@ -80,10 +80,10 @@ test("a WebSocket passes, and is charged once", async () => {
     const { key } = await admin("POST", `/organizations/${organization.id}/keys`, wanted);
     const units = async () => (await admin("GET", `/organizations/${organization.id}/usage`)).units;
 
-    assert.equal((await open(worker.url, "/api/v1/live", "dlk_nobody")).status, 401);
-    // Where there are none the request is an ordinary one, and this backend answers handshakes only.
+    assert.equal((await open(worker.url, "/api/v1/live", "dlk_unknown")).status, 401);
+    // A route without WebSockets gets an ordinary request, and this backend answers handshakes only.
     assert.equal((await open(worker.url, "/api/v1/anomalies", key)).status, 426);
-    assert.equal(echo.heads.length, 0, "the backend saw none of them");
+    assert.equal(echo.heads.length, 0, "no handshake reached the backend");
     assert.equal((await open(worker.url, "/api/v1/live?no", key)).status, 403);
     assert.equal(await units(), 0);
 

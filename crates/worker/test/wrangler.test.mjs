@@ -1,4 +1,4 @@
-// As a user would: `wrangler deploy --dry-run`, and `wrangler dev` with the commands of the gateway.
+// The steps of a user: `wrangler deploy --dry-run`, and `wrangler dev` with the gateway's commands.
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,5 +1,5 @@
-//! Stripe's events in D1. A commit is one batch; its first statement fails, and with it the batch,
-//! when another commit from the same reading came first.
+//! Stripe's events in D1. A commit is one batch. If another commit of the same revision came first,
+//! the first statement fails and the whole batch with it.
 
 use driftlock_domain::denial::Fault;
 use driftlock_domain::id::OrganizationId;
@@ -51,7 +51,8 @@ impl EventInbox for D1Directory {
 
     async fn customer(&self, customer: &str) -> Result<CustomerFile, Fault> {
         let name = [customer.into()];
-        // The standing first: an event that comes in between is in the file, or makes its own.
+        // Read the billing state first: an event that arrives in between is then either in this
+        // file or makes the customer due again.
         let known = self.first(inbox::CUSTOMER, &name, inbox::customer).await?;
         let events = self.query(inbox::EVENTS_OF_CUSTOMER, &name, inbox::filed_event).await?;
         let id = |row: Row<'_>| row.bytes(0).map(OrganizationId::from_bytes);
@@ -111,7 +112,8 @@ impl EventInbox for D1Directory {
     async fn forget(&self, forgetting: Forgetting) -> Result<u64, Fault> {
         let [forget, looked_at] = inbox::forget(&forgetting)?;
         let forgotten = self.changes(forget.sql, &forget.values).await?;
-        // Apart: what is cut off in between is looked at again.
+        // Not one transaction with the deletion: if this statement is lost, the customer is only
+        // examined again.
         self.change(looked_at.sql, &looked_at.values).await?;
         Ok(forgotten)
     }

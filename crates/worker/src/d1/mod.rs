@@ -1,7 +1,7 @@
 //! The directory in D1: organizations and keys.
 //!
-//! A change and its audit row commit together, in one batch; the row waits in an outbox there until
-//! it has joined its chain, which lives in the organization's object.
+//! A change and its audit row commit together, in one batch. The row waits in D1's outbox until it
+//! was appended to the audit chain, which is in the organization's object.
 
 mod inbox;
 mod notes;
@@ -27,10 +27,10 @@ use worker::{D1Database, D1PreparedStatement};
 use crate::js::{JsRow, bound};
 use crate::objects::Objects;
 
-/// How often a change is tried again that another one came before.
+/// Attempts for a change that others precede.
 const ATTEMPTS_MAX: usize = 8;
 
-/// The database, and the objects that its audit rows are for.
+/// The database, and the objects that its audit rows are sent to.
 #[derive(Clone)]
 pub(crate) struct D1Directory {
     database: Rc<D1Database>,
@@ -47,7 +47,7 @@ impl D1Directory {
         schema::migrate(&self.database).await
     }
 
-    /// The key of a hash and its organization, if there is one and the schema is of this program.
+    /// The key of a hash and its organization, if the key exists and the schema is up to date.
     pub(crate) async fn key_with_owner_and_schema(
         &self,
         hash: &KeyHash,
@@ -56,12 +56,12 @@ impl D1Directory {
             format!("SELECT ({}), * FROM ({})", schema::VERSION_IN_META, core::CALLER_BY_HASH);
         let values = [(&hash.0).into()];
         let read = |row: Row<'_>| Ok((row.int(0)?, caller(Row(&row.from(1)))?));
-        // Before the first migration there is no table: that is for the migrations to find out.
+        // Before the first migration there is no table; `prepare` then migrates.
         let found = self.first(&query, &values, read).await.unwrap_or(None);
         found.filter(|(version, _)| schema::is_current(*version)).map(|(_, caller)| caller)
     }
 
-    /// The organizations, nearly always one, whose receipts end like this.
+    /// The organizations, nearly always one, whose receipts end like this one.
     pub(crate) async fn organizations_of(
         &self,
         usage: UsageId,
@@ -95,20 +95,20 @@ impl D1Directory {
         Ok(self.query(sql, values, read).await?.into_iter().next())
     }
 
-    /// Runs a statement; whether it changed a row.
+    /// Runs a statement; returns whether it changed a row.
     async fn change(&self, sql: &str, values: &[Value<'_>]) -> Result<bool, Fault> {
         Ok(self.changes(sql, values).await? > 0)
     }
 
-    /// How many rows it changed.
+    /// Runs a statement; returns how many rows it changed.
     async fn changes(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault> {
         let done = prepare(&self.database, sql, values)?.run().await.map_err(Fault::store)?;
         let meta = done.meta().map_err(Fault::store)?;
         Ok(meta.and_then(|meta| meta.changes).unwrap_or(0) as u64)
     }
 
-    /// Commits a change together with its audit row; whether the first statement changed a row. If
-    /// it did not, nothing is written.
+    /// Commits a change together with its audit row; returns whether the change affected a row. If
+    /// it did not, no audit row is written.
     async fn commit(
         &self,
         organization: OrganizationId,
@@ -138,15 +138,17 @@ impl D1Directory {
         Ok(meta.flatten().and_then(|meta| meta.changes).unwrap_or(0) > 0)
     }
 
-    /// A revocation is in force once the organization's object has its row: it is answered only then.
+    /// A revocation is in force once the organization's object has its audit row, so the caller is
+    /// answered only after that.
     async fn in_force(&self, organization: OrganizationId) -> Result<(), Fault> {
         outbox::ship(&self.database, &self.objects, organization).await
     }
 
-    /// Brings audit rows to their chain. What fails stays in the outbox, and goes with the next.
+    /// Appends outbox rows to the organization's audit chain. After a failure they stay in the
+    /// outbox and are sent with the next rows.
     pub(crate) async fn ship(&self, organization: OrganizationId) {
         if let Err(fault) = outbox::ship(&self.database, &self.objects, organization).await {
-            tracing::error!(cause = fault.cause, "audit rows wait in the directory's outbox");
+            tracing::error!(%organization, error = fault.cause, "could not ship audit rows");
         }
     }
 
@@ -162,7 +164,7 @@ impl D1Directory {
         self.query(query, &values, |row| row.bytes(0).map(OrganizationId::from_bytes)).await
     }
 
-    /// Enters an alert, unless there is one of its kind and subject.
+    /// Stores an alert, unless one of its kind and subject exists.
     pub(crate) async fn raise(&self, alert: &Alert) -> Result<(), Fault> {
         let Statement { sql, values } = alerts::raise(alert);
         prepare(&self.database, sql, &values)?.run().await.map(drop).map_err(Fault::store)
@@ -178,7 +180,7 @@ impl D1Directory {
         self.query(alerts::ALERTS, &values, alerts::alert).await
     }
 
-    /// Brings all audit rows that wait to their chains.
+    /// Appends the outbox rows of all organizations to their audit chains.
     pub(crate) async fn ship_all(&self) -> Result<(), Fault> {
         let query = "SELECT DISTINCT organization FROM audit_outbox LIMIT 100";
         let waiting = self.query(query, &[], |row| row.bytes(0).map(OrganizationId::from_bytes));
@@ -244,7 +246,7 @@ impl Directory for D1Directory {
                 return Ok(Some(changed));
             }
         }
-        Err(Fault::new(FaultKind::Overloaded, "the organization is being changed all the time"))
+        Err(Fault::new(FaultKind::Overloaded, "too many concurrent changes of the organization"))
     }
 
     async fn keys(
@@ -309,7 +311,7 @@ fn caller(row: Row<'_>) -> Result<(KeyRecord, Option<Organization>), Fault> {
     Ok((core::key(row)?, Some(owner)))
 }
 
-/// Behind D1 there are objects only.
+/// With D1, Durable Objects meter every organization.
 fn organization(row: Row<'_>) -> Result<Organization, Fault> {
     let found = core::organization(row)?;
     Ok(Organization { ledger: LedgerHost::of(LedgerKind::Objects), ..found })

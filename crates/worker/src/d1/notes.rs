@@ -1,4 +1,4 @@
-//! What the cron keeps in D1: notes for its next run, and settlements that are to be voided.
+//! The cron's records in D1: notes for its next run, and pending voids.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use driftlock_domain::time::Timestamp;
 use super::D1Directory;
 
 impl D1Directory {
-    /// What a job noted.
+    /// The note of this name.
     pub(crate) async fn note(&self, name: &str) -> Result<Option<String>, Fault> {
         let query = "SELECT CAST(value AS TEXT) FROM meta WHERE name = ?1";
         self.first(query, &[name.into()], |row| Ok(row.text(0)?.into_owned())).await
     }
 
-    /// Notes something for a job's next run.
+    /// Sets or deletes a note for a job's next run.
     pub(crate) async fn set_note(&self, name: &str, value: Option<&str>) -> Result<(), Fault> {
         let changed = match value {
             Some(value) => {
@@ -28,7 +28,8 @@ impl D1Directory {
         changed.map(drop)
     }
 
-    /// Whether something is due that is done every so often; whoever is told so does it.
+    /// Claims periodic work: true if it was last claimed at least `every` ago. A caller that gets
+    /// true does the work.
     pub(crate) async fn claim(
         &self,
         name: &str,
@@ -43,7 +44,7 @@ impl D1Directory {
         self.change(claim, &[name.into(), text.into(), before.into()]).await
     }
 
-    /// Notes a settlement that is to be voided.
+    /// Records a pending void, due at `at`.
     pub(crate) async fn void_at(
         &self,
         organization: OrganizationId,
@@ -57,7 +58,7 @@ impl D1Directory {
         self.change(put, &values).await.map(drop)
     }
 
-    /// Settlements that are to be voided by now.
+    /// Pending voids that are due, the oldest first.
     pub(crate) async fn voids_due(
         &self,
         now: Timestamp,
@@ -72,7 +73,7 @@ impl D1Directory {
         .await
     }
 
-    /// It is voided.
+    /// Deletes a pending void, because the settlement is voided.
     pub(crate) async fn void_done(&self, usage: UsageId) -> Result<(), Fault> {
         let delete = "DELETE FROM pending_voids WHERE usage = ?1";
         self.change(delete, &[usage.as_bytes().into()]).await.map(drop)

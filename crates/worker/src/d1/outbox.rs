@@ -1,7 +1,7 @@
-//! Audit rows on their way from the directory to their chain.
+//! The audit outbox: rows that wait in D1 until they are appended to their chain.
 //!
-//! A row has a number that only grows; the object takes each number once. So shipping may happen
-//! twice at the same time, and again after a failure.
+//! Row numbers only grow, and the object appends each number once. So shipping may run twice at the
+//! same time, and again after a failure.
 
 use driftlock_domain::audit::AuditRecord;
 use driftlock_domain::denial::Fault;
@@ -15,12 +15,12 @@ use super::prepare;
 use crate::js::JsRow;
 use crate::objects::Objects;
 
-/// Rows shipped at once.
+/// Rows shipped in one call.
 const SHIPPED_MAX: usize = 100;
-/// So often, before the rest is left to the next.
+/// Calls of one run; the rest waits for the next run.
 const PORTIONS_MAX: usize = 10;
 
-/// Writes a row, if the statement before it in the batch changed anything.
+/// Inserts a row if the statement before it in the batch changed a row.
 pub(super) fn insert(
     database: &D1Database,
     organization: OrganizationId,
@@ -32,7 +32,7 @@ pub(super) fn insert(
     prepare(database, insert, &[organization.as_bytes().into(), record.into()])
 }
 
-/// Writes a row, whatever else is in the batch.
+/// Inserts a row unconditionally.
 pub(super) fn entry(
     database: &D1Database,
     organization: OrganizationId,
@@ -43,7 +43,7 @@ pub(super) fn entry(
     prepare(database, insert, &[organization.as_bytes().into(), record.into()])
 }
 
-/// Brings an organization's rows to its object, oldest first.
+/// Sends an organization's rows to its object, oldest first.
 pub(super) async fn ship(
     database: &D1Database,
     objects: &Objects,
@@ -54,7 +54,7 @@ pub(super) async fn ship(
             return Ok(());
         }
     }
-    Err(Fault::store("more audit rows wait than are brought to a chain at once"))
+    Err(Fault::store("the audit outbox has more rows than one run ships"))
 }
 
 async fn ship_portion(

@@ -1,4 +1,4 @@
-//! D1's schema: the migrations that an embedded store has, each in one batch.
+//! D1's schema: the same migrations as the SQLite store, each in one batch.
 
 use driftlock_domain::denial::Fault;
 use driftlock_sqlite_core::{MIGRATIONS, statements};
@@ -7,16 +7,17 @@ use worker::D1Database;
 use super::prepare;
 
 const VERSION: &str = "d1_schema_version";
-/// How many migrations the database has, once it has the first.
-pub(super) const VERSION_IN_META: &str = "SELECT coalesce(max(CAST(value AS INTEGER)), 0) AS n FROM meta \
-                                          WHERE name = 'd1_schema_version'";
+/// Reads how many migrations were applied; the table exists after the first one.
+pub(super) const VERSION_IN_META: &str = "SELECT coalesce(max(CAST(value AS INTEGER)), 0) AS n \
+                                          FROM meta WHERE name = 'd1_schema_version'";
 
-/// Whether nothing is missing of a database with so many.
+/// Whether a database with this version has all migrations.
 pub(super) fn is_current(version: i64) -> bool {
     usize::try_from(version).is_ok_and(|version| version >= MIGRATIONS.len())
 }
 
-/// Applies what is missing. Two isolates may try at once: the one that comes second finds it done.
+/// Applies missing migrations. If two isolates try at once, the batch of the second one fails, and
+/// it finds the version raised.
 pub(super) async fn migrate(database: &D1Database) -> Result<(), Fault> {
     let known = MIGRATIONS.len();
     loop {

@@ -1,9 +1,10 @@
-//! The book of record, which an object tells of what it counted and wrote into its chain: a Supabase
-//! project, where one is configured. Told receipts go after a while, since an object's storage ends, and
-//! at once, as told audit entries do, where there is little of it left; where nobody is told receipts go,
-//! too, after more than a year.
+//! The mirror of an object's usage and audit log in a Supabase project, if one is configured.
 //!
-//! Telling comes after the commit and may be repeated; while the project is away everything stays here.
+//! Mirrored receipts are deleted after 45 days; if storage runs low, mirrored receipts and audit
+//! entries are deleted immediately. Without a project, receipts are deleted after 400 days.
+//!
+//! The object ships after its commit and may ship the same rows again. While the project does not
+//! answer, everything stays in the object.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -22,52 +23,53 @@ use crate::clock::EdgeClock;
 use crate::http_client::EdgeHttp;
 use crate::isolate;
 
-/// How long after something happened the project is told.
+/// How long after a change the object ships it to the project.
 pub(super) const MIRRORED_AFTER: Duration = Duration::from_secs(15);
-/// How long after a failure it is told again.
-const TOLD_AGAIN: Duration = Duration::from_secs(60);
-/// What the rest of a run that is too long waits.
+/// After how long a failed shipment is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// After how long a run that reached its bound continues.
 const NEXT_RUN: Duration = Duration::from_secs(1);
-/// Portions of one run.
+/// Most portions that one run ships, and most that it removes.
 const PORTIONS_MAX: usize = 20;
 const DAY: Duration = Duration::from_secs(86_400);
-/// Told receipts are looked up here for so many days, and in the project after.
+/// Days that a mirrored receipt stays in the object; afterwards it is looked up in the project.
 const KEPT_DAYS: u32 = 45;
-/// Without a project they are for so many.
+/// Days that a receipt stays without a project.
 const KEPT_ALONE_DAYS: u32 = 400;
-/// For a call.
+/// Bound of one call of the project.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(super) struct SupabaseMirror {
     project: Option<SupabaseStore<EdgeHttp>>,
-    is_awaited: Cell<bool>,
+    has_alarm: Cell<bool>,
 }
 
 impl SupabaseMirror {
     pub(super) fn of(env: &Env) -> Self {
         let access = isolate::supabase(env).unwrap_or_else(|error| {
-            tracing::error!(error, "the book of record is not told");
+            tracing::error!(error, "Supabase mirror disabled");
             None
         });
         let project = access.map(|access| store(EdgeHttp(TIMEOUT), access, Timing::Database));
-        Self { project, is_awaited: Cell::new(false) }
+        Self { project, has_alarm: Cell::new(false) }
     }
 
-    /// Whether something that happened has still to be told, and no alarm is set for it yet.
-    pub(super) fn is_to_be_awaited(&self) -> bool {
-        self.project.is_some() && !self.is_awaited.get()
+    /// Whether a change needs an alarm: there is a project, and no alarm is set for it yet.
+    pub(super) fn needs_alarm(&self) -> bool {
+        self.project.is_some() && !self.has_alarm.get()
     }
 
-    /// An alarm is set.
-    pub(super) fn await_alarm(&self) {
-        self.is_awaited.set(true);
+    /// Records that an alarm is set.
+    pub(super) fn alarm_set(&self) {
+        self.has_alarm.set(true);
     }
 
-    /// Whether an earlier life of this object left anything to be told, or receipts have become old.
+    /// Whether the object has unshipped rows from before it was last evicted, or receipts to
+    /// delete.
     pub(super) fn is_behind(&self, store: &ObjectStore) -> bool {
-        let is_untold = self.project.is_some() && store.has_untold().unwrap_or(true);
-        is_untold || store.has_receipts(self.receipts_since()).unwrap_or(true)
+        let is_unshipped = self.project.is_some() && store.has_unshipped().unwrap_or(true);
+        is_unshipped || store.has_receipts(self.receipts_since()).unwrap_or(true)
     }
 
     fn receipts_since(&self) -> Timestamp {
@@ -75,27 +77,28 @@ impl SupabaseMirror {
         EdgeClock.now().minus(DAY * days)
     }
 
-    /// Tells what there is, and removes old receipts; after how long there is more to do.
-    pub(super) async fn tell(&self, store: &ObjectStore) -> Option<Duration> {
-        self.is_awaited.set(false);
-        let told = match store.organization() {
-            Ok(Some(organization)) => self.tell_and_remove(store, organization).await,
+    /// Ships what is not mirrored yet and deletes old receipts; returns after how long to run
+    /// again.
+    pub(super) async fn run(&self, store: &ObjectStore) -> Option<Duration> {
+        self.has_alarm.set(false);
+        let next = match store.organization() {
+            Ok(Some(organization)) => self.ship_and_remove(store, organization).await,
             Ok(None) => Ok(None),
             Err(fault) => Err(fault),
         };
-        told.unwrap_or_else(|fault| {
-            tracing::error!(cause = fault.cause, "the book of record waits");
-            Some(TOLD_AGAIN)
+        next.unwrap_or_else(|fault| {
+            tracing::error!(error = fault.cause, "Supabase mirror failed, will retry");
+            Some(RETRY_AFTER)
         })
     }
 
-    async fn tell_and_remove(
+    async fn ship_and_remove(
         &self,
         store: &ObjectStore,
         organization: OrganizationId,
     ) -> Result<Option<Duration>, Fault> {
         let (more, mirror) = match &self.project {
-            Some(project) => (tell(project, store, organization).await?, Mirror::Supabase),
+            Some(project) => (ship(project, store, organization).await?, Mirror::Supabase),
             None => (More::Nothing, Mirror::None),
         };
         let next = match more {
@@ -105,13 +108,16 @@ impl SupabaseMirror {
         };
         let now = EdgeClock.now();
         if self.project.is_none() && store.is_short_of_room() {
-            tracing::error!(%organization, "an object has little room left, and nobody to tell");
+            tracing::error!(
+                %organization,
+                "the object's storage is nearly full and there is no Supabase mirror",
+            );
         }
         for _ in 0..PORTIONS_MAX {
-            let at_once = self.project.is_some() && store.is_short_of_room();
-            let before = if at_once { now } else { self.receipts_since() };
+            let is_urgent = self.project.is_some() && store.is_short_of_room();
+            let before = if is_urgent { now } else { self.receipts_since() };
             let are_more = store.remove_receipts(before, mirror)?;
-            let pruned = if at_once { store.prune_mirrored(organization, now)? } else { 0 };
+            let pruned = if is_urgent { store.prune_mirrored(organization, now)? } else { 0 };
             if !are_more && pruned == 0 {
                 return Ok(next);
             }
@@ -120,7 +126,7 @@ impl SupabaseMirror {
     }
 }
 
-async fn tell(
+async fn ship(
     project: &SupabaseStore<EdgeHttp>,
     store: &ObjectStore,
     organization: OrganizationId,

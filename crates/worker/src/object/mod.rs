@@ -1,9 +1,9 @@
-//! The Durable Object of an organization: its cell, its ledger and its audit chain in one place.
+//! The Durable Object of an organization: its cell, ledger and audit chain in one place.
 //!
-//! It is the shared admission over the shared ledger, with one node that is the object itself; an
-//! isolate asks it by a call (`wire.rs`), whose answer the platform holds back until what it wrote is
-//! durable. Evicted from memory it loses the cell only: holds under
-//! way then settle from what is left, which never exceeds the cap.
+//! The object runs the shared admission over the shared ledger, with itself as the only node. An
+//! isolate calls it (`wire.rs`); the platform delays the answer until the writes are durable. An
+//! eviction from memory loses only the cell: requests in progress then settle from the units that
+//! are left, which never exceeds the cap.
 
 mod mirror;
 mod ports;
@@ -36,19 +36,19 @@ use crate::wire::{Answer, Ask, Denied, Refused};
 use mirror::{MIRRORED_AFTER, SupabaseMirror};
 use store::ObjectStore;
 
-/// The one node of an object.
+/// The node id of every object: it is the only node of its organization.
 pub(crate) const NODE: NodeId = NodeId::from_bytes([0; 16]);
-/// Expired idempotency records are dropped this often.
-const PURGED_EVERY: Duration = Duration::from_secs(3_600);
-/// When more of them expired than go at once.
-const PURGED_ON: Duration = Duration::from_secs(1);
-/// When work that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(60);
+/// How often expired idempotency records are purged.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// After how long purging continues if more expired than one run purges.
+const PURGE_CONTINUES_AFTER: Duration = Duration::from_secs(1);
+/// After how long failed work is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// See the module. `entry.mjs` shows it to the runtime.
+/// See the module. `entry.mjs` exports it to the runtime.
 #[wasm_bindgen]
 pub struct OrganizationObject {
-    /// A panic leaves nothing half-done behind: see `store.rs`.
+    /// Unwind-safe, because a panic rolls back: see `store.rs`.
     parts: AssertUnwindSafe<Parts>,
 }
 
@@ -56,7 +56,7 @@ struct Parts {
     state: State,
     mirror: SupabaseMirror,
     opened: RefCell<Option<Opened>>,
-    /// Whether this life of the object looked for what an earlier one left to be done.
+    /// Whether the object has looked for unfinished work since it was loaded into memory.
     has_looked: Cell<bool>,
 }
 
@@ -68,7 +68,7 @@ struct Opened {
 
 #[wasm_bindgen]
 impl OrganizationObject {
-    /// An object, at the beginning of one of its lives.
+    /// Called by the runtime when it loads the object into memory.
     #[wasm_bindgen(constructor)]
     #[must_use]
     pub fn new(state: DurableObjectState, env: Env) -> Self {
@@ -80,13 +80,13 @@ impl OrganizationObject {
     /// Answers a question (`wire.rs`) to this organization's object.
     ///
     /// # Errors
-    /// That it is no question, or no organization.
+    /// An invalid question or organization id.
     pub async fn ask(&self, organization: String, question: String) -> Result<String, JsError> {
         let (organization, ask) = (organization.parse()?, serde_json::from_str(&question)?);
         Ok(AssertUnwindSafe(self.answer_and_cache(organization, ask)).await?)
     }
 
-    /// Does what its alarm was set for.
+    /// Runs the work for which the alarm was set.
     pub async fn alarm(&self) {
         AssertUnwindSafe(self.alarmed()).await;
     }
@@ -98,14 +98,14 @@ impl OrganizationObject {
         organization: OrganizationId,
         ask: Ask,
     ) -> serde_json::Result<String> {
-        let is_news = matches!(
+        let changes_mirror = matches!(
             ask,
             Ask::Settle(..) | Ask::Append(_) | Ask::AppendOnce(_) | Ask::ReviveReport(..)
         );
         let opened = self.opened();
         let answer = match &opened {
             Ok(opened) => self.answer_catching_panic(opened, organization, ask).await,
-            Err(fault) => said::<()>(Err(fault.clone().into())),
+            Err(fault) => encode::<()>(Err(fault.clone().into())),
         };
         let is_behind = match &opened {
             Ok(opened) if !self.parts.has_looked.replace(true) => self.is_behind(opened),
@@ -113,32 +113,36 @@ impl OrganizationObject {
             Err(_) => true,
         };
         let mirror = &self.parts.mirror;
-        if ((is_news && mirror.is_to_be_awaited()) || is_behind)
+        if ((changes_mirror && mirror.needs_alarm()) || is_behind)
             && self.wake_within(MIRRORED_AFTER).await
         {
-            mirror.await_alarm();
+            mirror.alarm_set();
         }
         answer
     }
 
-    /// An alarm that fails is given up after some attempts: this one never does.
+    /// Runs the alarm's work. It never fails: the platform gives up an alarm that failed several
+    /// times.
     async fn alarmed(&self) {
-        let work = AssertUnwindSafe(self.work_off()).catch_unwind().await;
+        let work = AssertUnwindSafe(self.run_alarm_work()).catch_unwind().await;
         let next = match work {
             Ok(Ok(next)) => next,
             Ok(Err(fault)) => {
-                tracing::error!(cause = fault.cause, "the object's work waits");
-                Some(AGAIN)
+                tracing::error!(
+                    error = fault.cause,
+                    "work of the object's alarm failed, will retry"
+                );
+                Some(RETRY_AFTER)
             }
             // The panic's message is in the log already.
-            Err(_panic) => Some(AGAIN),
+            Err(_panic) => Some(RETRY_AFTER),
         };
         if let Some(delay) = next {
             self.wake_within(delay).await;
         }
     }
 
-    /// The storage; a failure to open it is no lasting one.
+    /// The opened storage. If opening fails, the next call tries again.
     fn opened(&self) -> Result<Opened, Fault> {
         if let Some(opened) = self.parts.opened.borrow().clone() {
             return Ok(opened);
@@ -149,26 +153,26 @@ impl OrganizationObject {
         Ok(opened)
     }
 
-    /// Whether there is work that an alarm should have been set for: one that could not be set, or was
-    /// given up, is set by whatever is asked next.
+    /// Whether there is work that needs an alarm. The alarm may be missing, since setting it can
+    /// fail and the platform may give it up; then the next call sets it.
     fn is_behind(&self, opened: &Opened) -> bool {
         self.parts.mirror.is_behind(&opened.store) || opened.store.keeps_any().unwrap_or(true)
     }
 
-    /// What the alarm is for; after how long there is more of it.
-    async fn work_off(&self) -> Result<Option<Duration>, Fault> {
+    /// Voids, ships to the mirror and purges; returns after how long to run again.
+    async fn run_alarm_work(&self) -> Result<Option<Duration>, Fault> {
         let Opened { store, cells } = self.opened()?;
-        // Voids that failed here.
+        // Repeats voids that failed in this object.
         let tended = cells.tend().await.map(|()| None);
         let tended = tended.unwrap_or_else(|fault| {
-            tracing::error!(cause = fault.cause, "voiding failed");
-            Some(AGAIN)
+            tracing::error!(error = fault.cause, "could not void settlements, will retry");
+            Some(RETRY_AFTER)
         });
-        let more = [tended, self.parts.mirror.tell(&store).await, purge(&store).await];
+        let more = [tended, self.parts.mirror.run(&store).await, purge(&store).await];
         Ok(more.into_iter().flatten().min())
     }
 
-    /// A panic is an answer, too: whoever asks gets it at once, and the next one is served.
+    /// Turns a panic into a fault, so that the caller is answered at once and the object survives.
     async fn answer_catching_panic(
         &self,
         opened: &Opened,
@@ -181,7 +185,7 @@ impl OrganizationObject {
             // The panic's message is in the log already.
             Err(_panic) => {
                 let fault = Fault::new(FaultKind::Internal, "an organization's object panicked");
-                said::<()>(Err(fault.into()))
+                encode::<()>(Err(fault.into()))
             }
         }
     }
@@ -197,14 +201,14 @@ impl OrganizationObject {
         panic_trigger(&ask);
         match ask {
             Ask::Admit(charge) if store.is_revoked(charge.key, EdgeClock.now()) => {
-                said::<()>(Err(Refused::Denied(Denied::KeyRevoked, None)))
+                encode::<()>(Err(Refused::Denied(Denied::KeyRevoked, None)))
             }
             Ask::Admit(charge) => {
-                // No clock ticks in an object: its upkeep comes with its requests.
+                // There are no background timers in an object, so requests run the cell's upkeep.
                 if let Err(fault) = cells.tend().await {
-                    tracing::warn!(cause = fault.cause, "upkeep of an object's cell failed");
+                    tracing::warn!(error = fault.cause, "upkeep of the object's cell failed");
                 }
-                said(admit(opened, organization, &charge).await.map_err(Refused::from))
+                encode(admit(opened, organization, &charge).await.map_err(Refused::from))
             }
             Ask::Settle(settlement, terms) => {
                 if let Some(terms) = terms {
@@ -216,64 +220,68 @@ impl OrganizationObject {
                 let (claim, usage) = (settlement.claim, settlement.usage);
                 let settled = cells.settle(*settlement).await;
                 if settled.is_err() {
-                    self.wake_within(AGAIN).await;
+                    self.wake_within(RETRY_AFTER).await;
                 }
                 if let (Ok(settled), Some(claim)) = (&settled, claim)
                     && settled.counts()
                 {
                     cells.finish(organization, claim.key, usage);
                 }
-                said(settled.map_err(Refused::from))
+                encode(settled.map_err(Refused::from))
             }
             Ask::Release(hold, claim) => {
                 cells.release(organization, hold, claim);
-                said(Ok(()))
+                encode(Ok(()))
             }
             Ask::Finish(key, usage) => {
                 cells.finish(organization, key, usage);
-                said(Ok(()))
+                encode(Ok(()))
             }
             Ask::Void(usage) => {
-                // One that is not there leaves its number behind for a day.
+                // The void of a settlement that is not there keeps a record for a day; the alarm
+                // purges it.
                 self.wake_within(Duration::from_secs(KEPT_SECS)).await;
-                said(told(cells.void(organization, usage).await))
+                encode_outcome(cells.void(organization, usage).await)
             }
             Ask::Usage(at, in_force, grouping) => {
-                said(told(store.usage(organization, at, in_force, grouping).await))
+                encode_outcome(store.usage(organization, at, in_force, grouping).await)
             }
-            Ask::Receipt(usage) => said(told(store.receipt(usage).await)),
-            Ask::Kept(key) => said(told(store.kept(organization, &key, EdgeClock.now()).await)),
-            Ask::Seal(rule) => said(told(store.seal(organization, rule, EdgeClock.agreed()))),
-            Ask::TakeReport => said(told(store.take_report(organization, EdgeClock.now()))),
+            Ask::Receipt(usage) => encode_outcome(store.receipt(usage).await),
+            Ask::Kept(key) => encode_outcome(store.kept(organization, &key, EdgeClock.now()).await),
+            Ask::Seal(rule) => encode_outcome(store.seal(organization, rule, EdgeClock.agreed())),
+            Ask::TakeReport => encode_outcome(store.take_report(organization, EdgeClock.now())),
             Ask::AnswerReport(identifier, next) => {
-                said(told(store.answer_report(&identifier, &next, EdgeClock.now())))
+                encode_outcome(store.answer_report(&identifier, &next, EdgeClock.now()))
             }
-            Ask::Reports(window) => said(told(store.reports(organization, window))),
+            Ask::Reports(window) => encode_outcome(store.reports(organization, window)),
             Ask::ReportsIn(state, after, limit) => {
-                said(told(store.reports_in(state, &after, limit)))
+                encode_outcome(store.reports_in(state, &after, limit))
             }
-            Ask::Report(identifier) => said(told(store.report(organization, &identifier))),
-            Ask::ReviveReport(identifier, audit) => {
-                said(told(store.revive_report(organization, &identifier, *audit, EdgeClock.now())))
-            }
-            Ask::ReportSums(limit) => said(told(store.report_sums(organization, limit))),
-            Ask::Alerts(limit) => said(told(store.alerts(organization, limit))),
+            Ask::Report(identifier) => encode_outcome(store.report(organization, &identifier)),
+            Ask::ReviveReport(identifier, audit) => encode_outcome(store.revive_report(
+                organization,
+                &identifier,
+                *audit,
+                EdgeClock.now(),
+            )),
+            Ask::ReportSums(limit) => encode_outcome(store.report_sums(organization, limit)),
+            Ask::Alerts(limit) => encode_outcome(store.alerts(organization, limit)),
             Ask::Append(records) => {
                 let records = records.into_iter().map(|record| (organization, record)).collect();
-                said(told(store.append(records).await))
+                encode_outcome(store.append(records).await)
             }
-            Ask::AppendOnce(rows) => said(told(store.append_once(organization, rows))),
+            Ask::AppendOnce(rows) => encode_outcome(store.append_once(organization, rows)),
             Ask::Entries(after, limit) => {
-                said(told(store.entries(organization, after, limit).await))
+                encode_outcome(store.entries(organization, after, limit).await)
             }
-            Ask::Head => said(told(store.head(organization).await)),
-            Ask::Checkpoint => said(told(store.checkpoint(organization).await)),
-            Ask::Prune(before, now) => said(told(store.prune(organization, before, now).await)),
+            Ask::Head => encode_outcome(store.head(organization).await),
+            Ask::Checkpoint => encode_outcome(store.checkpoint(organization).await),
+            Ask::Prune(before, now) => encode_outcome(store.prune(organization, before, now).await),
         }
     }
 
-    /// Sees to it that the alarm rings after this delay at the latest; whether it will. What it is for
-    /// does not depend on it: whatever happens next sets it again.
+    /// Sets the alarm so that it runs after this delay at the latest; returns whether it is set. If
+    /// setting fails, a later call sets it.
     async fn wake_within(&self, delay: Duration) -> bool {
         let storage = self.parts.state.storage();
         let wanted = EdgeClock.now().plus(delay).micros() / 1_000;
@@ -283,14 +291,14 @@ impl OrganizationObject {
             Err(error) => Err(error),
         };
         if let Err(error) = &set {
-            tracing::error!(cause = %error, "no alarm could be set");
+            tracing::error!(%error, "could not set the object's alarm");
         }
         set.is_ok()
     }
 }
 
-/// Admits a request. What is kept of an idempotency key that it claims is read once it is in flight, so
-/// that nobody settles under it after.
+/// Admits a request. The record of an idempotency key is read after the request claimed the key, so
+/// that no other request can settle under it in between.
 async fn admit(
     opened: &Opened,
     organization: OrganizationId,
@@ -309,24 +317,24 @@ async fn admit(
     }
 }
 
-/// Drops idempotency records that expired; after how long there are more.
+/// Purges expired idempotency records; returns after how long to purge again.
 async fn purge(store: &ObjectStore) -> Option<Duration> {
     let left = match store.purge_kept(EdgeClock.now()).await {
-        Ok(purged) if purged >= PURGED_MAX => return Some(PURGED_ON),
+        Ok(purged) if purged >= PURGED_MAX => return Some(PURGE_CONTINUES_AFTER),
         Ok(_) => store.keeps_any(),
         Err(fault) => Err(fault),
     };
     match left {
         Ok(false) => None,
-        Ok(true) => Some(PURGED_EVERY),
+        Ok(true) => Some(PURGE_EVERY),
         Err(fault) => {
-            tracing::error!(cause = fault.cause, "purging idempotency keys failed");
-            Some(PURGED_EVERY)
+            tracing::error!(error = fault.cause, "could not purge idempotency keys, will retry");
+            Some(PURGE_EVERY)
         }
     }
 }
 
-/// A test asks for the usage of this instant to see what becomes of a panic.
+/// Panics if a test asks for the usage of this instant.
 #[cfg(feature = "panic-trigger")]
 fn panic_trigger(ask: &Ask) {
     if let Ask::Usage(at, _, _) = ask {
@@ -334,10 +342,11 @@ fn panic_trigger(ask: &Ask) {
     }
 }
 
-fn told<T>(outcome: Result<T, Fault>) -> Answer<T> {
-    outcome.map_err(Refused::Fault)
+/// Encodes the outcome of a question that is never denied.
+fn encode_outcome<T: Serialize>(outcome: Result<T, Fault>) -> serde_json::Result<String> {
+    encode(outcome.map_err(Refused::Fault))
 }
 
-fn said<T: Serialize>(answer: Answer<T>) -> serde_json::Result<String> {
+fn encode<T: Serialize>(answer: Answer<T>) -> serde_json::Result<String> {
     serde_json::to_string(&answer)
 }

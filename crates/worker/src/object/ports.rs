@@ -1,4 +1,4 @@
-//! The shared ports, over an object's storage.
+//! The gateway's store ports over an object's storage.
 
 use driftlock_domain::audit::{AuditEntry, AuditHead, AuditRecord};
 use driftlock_domain::denial::Fault;
@@ -23,7 +23,7 @@ impl Ledger for ObjectStore {
         ask: &LeaseAsk,
         now: Timestamp,
     ) -> Result<LeaseGrant, Fault> {
-        self.write(|books, sql| books.lease(sql, organization, node, ask, now))
+        self.write(|cache, sql| cache.lease(sql, organization, node, ask, now))
     }
 
     async fn settle(&self, settlement: Settlement, now: Timestamp) -> Result<Settled, Fault> {
@@ -31,7 +31,7 @@ impl Ledger for ObjectStore {
     }
 
     async fn void(&self, organization: OrganizationId, usage: UsageId) -> Result<(), Fault> {
-        self.write(|books, sql| books.void(sql, organization, usage))?
+        self.write(|cache, sql| cache.void(sql, organization, usage))?
     }
 }
 
@@ -66,10 +66,10 @@ impl UsageRecords for ObjectStore {
 
 impl AuditLog for ObjectStore {
     async fn append(&self, records: Vec<(OrganizationId, AuditRecord)>) -> Result<(), Fault> {
-        self.write(|books, sql| {
+        self.write(|cache, sql| {
             records
                 .into_iter()
-                .try_for_each(|(organization, record)| books.append(sql, organization, record))
+                .try_for_each(|(organization, record)| cache.append(sql, organization, record))
         })
     }
 
@@ -96,6 +96,6 @@ impl AuditLog for ObjectStore {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<u64, Fault> {
-        self.write(|books, sql| books.prune(sql, organization, before, now))
+        self.write(|cache, sql| cache.prune(sql, organization, before, now))
     }
 }

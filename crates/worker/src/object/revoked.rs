@@ -1,5 +1,6 @@
-//! Keys that are revoked, as the object was told by the audit rows of their revocation. It refuses them
-//! whatever an isolate still remembers of them (I5), metered or free: both are admitted here.
+//! Revoked keys, which the object learns from the audit rows of their revocation. The object
+//! refuses them even if an isolate still caches them as valid (I5). It admits metered and free
+//! requests, so it refuses both.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,19 +11,19 @@ use driftlock_domain::id::KeyId;
 use driftlock_domain::time::Timestamp;
 use driftlock_sqlite_core::Sql;
 
-/// For longer than any isolate remembers a key without having read it again (`keys.max_stale_secs` is
-/// an hour at most) nothing needs to be kept.
+/// How long a revocation is kept: longer than any isolate caches a key without reading it again
+/// (`keys.max_stale_secs` is an hour at most).
 const KEPT: Duration = Duration::from_secs(86_400);
 
-/// From when on each is refused.
+/// Revoked keys, and from when on each is refused.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RevokedKeys(HashMap<KeyId, Timestamp>);
 
 impl RevokedKeys {
-    /// Those that were noted.
+    /// Reads the stored revocations.
     ///
     /// # Errors
-    /// What the database says.
+    /// A failure of the database.
     pub(super) fn read(sql: &impl Sql) -> Result<Self, Fault> {
         let rows = sql.query("SELECT key, at FROM revoked_keys", &[], |row| {
             Ok((KeyId::from_bytes(row.bytes(0)?), Timestamp::from_micros(row.int(1)?)))
@@ -35,13 +36,14 @@ impl RevokedKeys {
     }
 }
 
-/// Notes the key that a record revokes, if it does; whether there was one. The earlier time counts.
+/// Stores the key that an audit record revokes; returns whether the record revokes one. If the key
+/// is stored already, the earlier time counts.
 ///
 /// # Errors
-/// What the database says.
+/// A failure of the database.
 pub(super) fn note(sql: &impl Sql, record: &AuditRecord, now: Timestamp) -> Result<bool, Fault> {
     let Some((key, grace)) = record.revokes() else { return Ok(false) };
-    // Clocks of two machines differ: what has been told is no more in the future.
+    // The clocks of two machines differ: a record that has arrived is not in the future.
     let at = record.at.min(now).plus(grace);
     let put = "INSERT INTO revoked_keys (key, at) VALUES (?1, ?2) \
                ON CONFLICT (key) DO UPDATE SET at = min(at, excluded.at)";

@@ -1,4 +1,4 @@
-//! The schema of an object's database, and the few things that it notes of itself.
+//! The schema of an object's database, and its notes in the table `meta`.
 
 use driftlock_domain::denial::Fault;
 use driftlock_sqlite_core::{MIGRATIONS, Sql};
@@ -24,7 +24,7 @@ pub(super) fn migrate(sql: &impl Sql) -> Result<(), Fault> {
     if version < known { set_note(sql, VERSION, known) } else { Ok(()) }
 }
 
-/// The last row of the directory's audit outbox that joined the chain.
+/// The number of the last row of the directory's audit outbox that was appended to the chain.
 pub(super) fn shipped(sql: &impl Sql) -> Result<i64, Fault> {
     note(sql, SHIPPED)
 }

@@ -1,7 +1,9 @@
-//! Group commit: what is settled while one commit becomes durable is the next one. A lone settlement
-//! goes at once; under load many share a transaction, the sums that it adds to, and the wait for the disk.
+//! Group commit: settlements that arrive while one commit becomes durable form the next one. A lone
+//! settlement commits at once; under load many share a transaction, its updates of the sums, and
+//! the wait for the disk.
 //!
-//! If one of a group fails, each goes alone, so that it does no harm to the others.
+//! If a group fails, each of its settlements is committed alone, so that one cannot fail the
+//! others.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,16 +19,17 @@ use worker::Delay;
 
 use super::store::ObjectStore;
 
-/// Settlements of one commit.
+/// Most settlements of one commit.
 const GROUP_MAX: usize = 256;
-/// How long the next group waits for the one before: a storage that fails takes its object down.
+/// How long the next group waits until the one before is durable. If the storage fails, the
+/// platform restarts the object.
 const DURABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Settlements that wait for their commit.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: RefCell<Vec<Waiting>>,
-    /// Whether somebody commits.
+    /// Whether a task is committing.
     runs: Cell<bool>,
 }
 
@@ -35,7 +38,7 @@ struct Waiting {
     reply: oneshot::Sender<Result<Settled, Fault>>,
 }
 
-/// Settles with whoever else does.
+/// Settles in the next group.
 pub(super) async fn settle(
     store: &ObjectStore,
     settlement: Settlement,
@@ -47,7 +50,9 @@ pub(super) async fn settle(
     if !queue.runs.replace(true) {
         spawn_local(AssertUnwindSafe(run(store.clone())));
     }
-    settled.await.unwrap_or_else(|_| Err(Fault::new(FaultKind::Internal, "nobody settled it")))
+    settled.await.unwrap_or_else(|_| {
+        Err(Fault::new(FaultKind::Internal, "the settlement's commit was dropped"))
+    })
 }
 
 async fn run(store: ObjectStore) {
@@ -77,7 +82,7 @@ fn commit(store: &ObjectStore, group: Vec<Waiting>) {
         Ok(outcomes) => outcomes,
     };
     for (reply, outcome) in replies.into_iter().zip(outcomes) {
-        // The one who asked may have gone away meanwhile.
+        // It fails if the caller is gone.
         let _ = reply.send(outcome);
     }
 }
@@ -87,7 +92,7 @@ fn lone(store: &ObjectStore, one: (Settlement, Timestamp)) -> Result<Settled, Fa
     outcomes.pop().unwrap_or_else(|| Err(Fault::store("a settlement has no outcome")))
 }
 
-/// Settles in one transaction. A panic rolls it back, as an error does.
+/// Settles in one transaction. A panic rolls back, as an error does.
 fn together(
     store: &ObjectStore,
     all: Vec<(Settlement, Timestamp)>,

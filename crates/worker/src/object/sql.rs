@@ -14,7 +14,7 @@ use crate::js::{JsRow, bound, thrown};
 
 #[wasm_bindgen]
 extern "C" {
-    /// Durable Object storage, as far as it is synchronous:
+    /// The synchronous part of a Durable Object's storage:
     /// <https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/>.
     #[derive(Clone)]
     type SyncStorage;
@@ -56,30 +56,30 @@ impl ObjectSql {
         Self { storage, sql }
     }
 
-    /// Bytes in use.
+    /// The size of the database.
     pub(super) fn bytes(&self) -> f64 {
         self.sql.database_size()
     }
 
-    /// Runs `work` in a transaction: its error rolls back.
+    /// Runs `work` in a transaction; an error rolls back.
     pub(super) fn transaction<T>(
         &self,
         work: impl FnOnce() -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let mut state = (Some(work), None);
-        // A panic passes through the platform, which rolls back; nobody looks at the state then.
+        // A panic unwinds through the platform, which rolls back; the state is then not read.
         let mut shared = AssertUnwindSafe(&mut state);
         let ran = self.storage.transaction_sync(&mut move || {
             let (work, outcome) = &mut **DerefMut::deref_mut(&mut shared);
             let Some(work) = work.take() else { return Ok(JsValue::UNDEFINED) };
             let done = work();
-            // The platform rolls back what throws.
-            let told = match &done {
+            // The platform rolls back if the callback throws.
+            let thrown = match &done {
                 Ok(_) => Ok(JsValue::UNDEFINED),
                 Err(fault) => Err(JsValue::from_str(&fault.cause)),
             };
             *outcome = Some(done);
-            told
+            thrown
         });
         let (_, outcome) = state;
         match (outcome, ran) {
@@ -93,7 +93,7 @@ impl ObjectSql {
     /// Waits until everything written is durable.
     ///
     /// # Errors
-    /// What the platform says.
+    /// A failure of the storage.
     pub(super) async fn durable(&self) -> Result<(), Fault> {
         self.storage.sync().await.map(drop).map_err(|error| Fault::store(thrown(&error)))
     }

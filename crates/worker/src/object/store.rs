@@ -1,8 +1,8 @@
 //! The object's storage: an organization's ledger and audit chain.
 //!
-//! All of a call's statements run without an await between them, inside `transactionSync`: an error
-//! or a panic rolls back, and what was remembered is forgotten. The platform holds the answer back
-//! until the writes are durable.
+//! All statements of a call run inside `transactionSync` without an await between them. An error or
+//! a panic rolls back, and cached state is dropped. The platform delays the answer until the writes
+//! are durable.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
@@ -27,14 +27,15 @@ use super::settler::Queue;
 use super::sql::ObjectSql;
 use crate::clock::EdgeClock;
 
-/// Bytes of answers that an organization's idempotency keys keep, of an object's 10 GB: beyond it the
-/// oldest go, as if they had been too great to be kept.
+/// Most bytes of stored answers of idempotency keys, of an object's 10 GB. Beyond it the oldest are
+/// deleted, and a repeated key is answered as if its answer had been too large to store.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
-/// Of an object's 10 GB: the rest is for what is still to be told while a project is away.
+/// Storage runs low beyond this size, of an object's 10 GB. The rest is for rows that are not yet
+/// mirrored while a project does not answer.
 const ROOM_BYTES: f64 = 6e9;
 
-/// The storage of one object; clones are the same one.
+/// The storage of one object; clones share it.
 #[derive(Clone)]
 pub(crate) struct ObjectStore(Rc<Inner>);
 
@@ -42,7 +43,8 @@ struct Inner {
     sql: ObjectSql,
     cache: RefCell<LedgerCache>,
     revoked: RefCell<RevokedKeys>,
-    /// Bytes of kept answers, at least: what is purged is found out when they seem to be too many.
+    /// An upper estimate of the bytes of stored answers: purging does not lower it; the exact sum
+    /// is not read before the estimate exceeds the bound.
     kept_bytes: Cell<Option<u64>>,
     queue: Queue,
 }
@@ -51,7 +53,7 @@ impl ObjectStore {
     /// The storage, with its schema up to date.
     ///
     /// # Errors
-    /// What the database says.
+    /// A failure of the database.
     pub(super) fn open(storage: &Storage) -> Result<Self, Fault> {
         let sql = ObjectSql::new(storage);
         let revoked = sql.transaction(|| {
@@ -63,24 +65,25 @@ impl ObjectStore {
         Ok(Self(Rc::new(Inner { sql, cache, revoked, kept_bytes, queue })))
     }
 
-    /// Learns the terms of an organization, if the object was evicted since it admitted.
+    /// Sets the terms of an organization if the object does not know them, because it was evicted
+    /// since admission.
     pub(super) fn know_if_new(&self, organization: OrganizationId, terms: Terms) {
         self.0.cache.borrow_mut().know_if_new(organization, terms);
     }
 
-    /// Whether any idempotency record is kept.
+    /// Whether there is any idempotency record.
     ///
     /// # Errors
-    /// What the database says.
+    /// A failure of the database.
     pub(super) fn keeps_any(&self) -> Result<bool, Fault> {
         let query = "SELECT EXISTS (SELECT 1 FROM idempotency_keys)";
         Ok(self.sql().first(query, &[], |row| row.int(0))? == Some(1))
     }
 
-    /// Appends rows of the directory that have not been appended before.
+    /// Appends rows of the directory's outbox that were not appended before.
     ///
     /// # Errors
-    /// What the database says.
+    /// A failure of the database.
     pub(super) fn append_once(
         &self,
         organization: OrganizationId,
@@ -104,15 +107,15 @@ impl ObjectStore {
         Ok(())
     }
 
-    /// Whether a key is refused by now.
+    /// Whether a key is revoked at this time.
     pub(super) fn is_revoked(&self, key: KeyId, now: Timestamp) -> bool {
         self.0.revoked.borrow().is_revoked(key, now)
     }
 
-    /// Whose object it is, once anything was written.
+    /// The organization of this object, once anything was written.
     ///
     /// # Errors
-    /// What the database says.
+    /// A failure of the database.
     pub(super) fn organization(&self) -> Result<Option<OrganizationId>, Fault> {
         let query = "SELECT organization FROM audit_logs LIMIT 1";
         self.sql().first(query, &[], |row| row.bytes(0).map(OrganizationId::from_bytes))
@@ -131,8 +134,8 @@ impl ObjectStore {
         self.write(|_, sql| shipment::set_cursor(sql, cursor))
     }
 
-    /// Whether anything has still to be told.
-    pub(super) fn has_untold(&self) -> Result<bool, Fault> {
+    /// Whether rows are not mirrored yet.
+    pub(super) fn has_unshipped(&self) -> Result<bool, Fault> {
         shipment::is_due(self.sql())
     }
 
@@ -140,7 +143,7 @@ impl ObjectStore {
         self.write(|_, sql| shipment::remove_receipts(sql, before, mirror))
     }
 
-    /// Removes a portion of the audit entries that were told, behind a checkpoint; how many.
+    /// Removes a portion of the mirrored audit entries, behind a checkpoint; returns how many.
     pub(super) fn prune_mirrored(
         &self,
         organization: OrganizationId,
@@ -149,20 +152,20 @@ impl ObjectStore {
         self.write(|cache, sql| cache.prune_mirrored(sql, organization, now, now))
     }
 
-    /// Whether the storage has come so near its end that what was told is not kept for its own sake.
+    /// Whether storage runs low, so that mirrored rows are deleted immediately.
     pub(super) fn is_short_of_room(&self) -> bool {
         self.sql().bytes() > ROOM_BYTES
     }
 
-    /// Whether there are receipts from before an instant.
+    /// Whether there are receipts older than this time.
     pub(super) fn has_receipts(&self, before: Timestamp) -> Result<bool, Fault> {
         shipment::has_receipts(self.sql(), before)
     }
 
-    /// Settles all of these in one transaction; the outcome of each.
+    /// Settles all of these in one transaction; returns the outcome of each.
     ///
     /// # Errors
-    /// What the database says: none of them is settled.
+    /// A failure of the database; then none is settled.
     pub(super) fn settle_all(
         &self,
         all: Vec<(Settlement, Timestamp)>,
@@ -188,10 +191,10 @@ impl ObjectStore {
         Ok(outcomes)
     }
 
-    /// Waits until everything written is durable; a storage that fails takes the object down.
+    /// Waits until all writes are durable. If the storage fails, the platform restarts the object.
     pub(super) async fn durable(&self) {
         if let Err(fault) = self.sql().durable().await {
-            tracing::error!(cause = fault.cause, "an object's storage fails");
+            tracing::error!(error = fault.cause, "the object's storage failed");
         }
     }
 
@@ -303,7 +306,7 @@ impl ObjectStore {
     }
 }
 
-/// Drops the oldest answers if they are too many with the bytes that were added; how many stay.
+/// Deletes the oldest answers if the added bytes exceed the bound; returns the bytes that stay.
 fn make_room(sql: &ObjectSql, known: Option<u64>, added: u64) -> Result<u64, Fault> {
     let bytes = match known {
         Some(known) => known + added,
@@ -315,7 +318,7 @@ fn make_room(sql: &ObjectSql, known: Option<u64>, added: u64) -> Result<u64, Fau
     core::drop_answers(sql, ANSWER_BYTES_MAX / 4 * 3)
 }
 
-/// What is remembered is forgotten unless it was committed, also when a panic passes.
+/// Drops the cache unless the transaction committed, also after a panic.
 struct Writing<'a> {
     cache: RefMut<'a, LedgerCache>,
     committed: bool,

@@ -1,17 +1,17 @@
-// A double of Stripe's API, as far as the cron asks it: a meter, and nothing else that it has.
+// A double of Stripe's API with what the cron needs: one meter, and empty lists of everything else.
 import { once } from "node:events";
 import { createServer } from "node:http";
 
-/** Its URL, the meter events that it was told, and what stops it. */
+/** Its URL, the meter events that it received, and the function that stops it. */
 export async function startStripe(eventName) {
-  const told = [];
+  const reported = [];
   const server = createServer(async (request, response) => {
     let body = "";
     for await (const part of request) body += part;
     const path = new URL(request.url, "http://stripe").pathname;
     response.setHeader("content-type", "application/json");
     if (request.method === "POST" && path === "/v1/billing/meter_events") {
-      told.push(Object.fromEntries(new URLSearchParams(body)));
+      reported.push(Object.fromEntries(new URLSearchParams(body)));
       response.end(JSON.stringify({ object: "billing.meter_event" }));
       return;
     }
@@ -21,5 +21,5 @@ export async function startStripe(eventName) {
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const stop = () => new Promise((done) => server.close(done).closeAllConnections());
-  return { url: `http://127.0.0.1:${server.address().port}`, told, stop };
+  return { url: `http://127.0.0.1:${server.address().port}`, reported, stop };
 }

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { program } from "./workerd.mjs";
 
-/** The project: `url`, `key`, `postgrest`, `service_key`, `database_url`, and what stops it. */
+/** The project: `url`, `key`, `postgrest`, `service_key`, `database_url`, and the function that stops it. */
 export async function startSupabase() {
   const child = spawn(program("DRIFTLOCK_SUPABASE_BIN"), [], {
     stdio: ["pipe", "pipe", "inherit"],

@@ -1,5 +1,5 @@
-// The Worker in workerd, by way of Miniflare, before the reference backend: everything on free
-// ports and in a temporary folder.
+// The Worker in workerd, run by Miniflare, in front of the reference backend: everything on free ports and
+// in a temporary folder.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -17,7 +17,7 @@ export const BUILD = fileURLToPath(new URL("../../build", import.meta.url));
 export const ADMIN_TOKEN = "an-admin-token-for-tests-0123456789abcdef";
 export const WEBHOOK_SECRET = "whsec_of_the_tests_0123456789abcdef";
 
-/** A program that the task runner built; its path is in the environment. */
+/** The path of a program that the task runner built, from the environment. */
 export function program(variable) {
   const path = process.env[variable];
   if (!path) throw new Error(`${variable} is not set: run these tests by \`cargo xtask worker\``);
@@ -49,7 +49,7 @@ export async function startWorker({ folder, ...options }) {
   return started(worker);
 }
 
-/** Two isolates, as two places of the network have: they share objects and directory, and no memory. */
+/** Two isolates, as in two locations of the network: they share objects and directory, but no memory. */
 export async function startPair({ folder, ...options }) {
   const first = script({ ...options, name: "first" });
   const second = script({ ...options, name: "second", objectsOf: "first" });
@@ -58,7 +58,7 @@ export async function startPair({ folder, ...options }) {
   return { ...pair, second: await worker.getWorker("second") };
 }
 
-/** The build with a clock that tests set ahead: `POST /test/ahead` with milliseconds. */
+/** The build with a clock that tests can set ahead: `POST /test/ahead` with milliseconds. */
 export async function clockedBuild(folder) {
   const build = join(folder, "clocked");
   await cp(BUILD, build, { recursive: true });
@@ -119,7 +119,7 @@ function script({ backend, bindings = {}, build = BUILD, name = "gateway", objec
   };
 }
 
-/** What the admin API answers to one call: a status, a body. */
+/** Calls the admin API; returns status and body. */
 export async function admin(url, path, body, method = body ? "POST" : "GET") {
   const answer = await fetch(`${url}/admin/v1${path}`, {
     method,
@@ -129,7 +129,7 @@ export async function admin(url, path, body, method = body ? "POST" : "GET") {
   return { status: answer.status, body: await answer.json() };
 }
 
-/** An organization with a key. */
+/** Creates an organization with a key. */
 export async function customer(url, settings = {}) {
   const made = await admin(url, "/organizations", { name: "Acme", ...settings });
   const { body: key } = await admin(url, `/organizations/${made.body.id}/keys`, { name: "test" });
@@ -147,7 +147,7 @@ export function detect(key, headers = {}) {
 
 export const DETECT = "/api/v1/anomalies/detect";
 
-/** Kills the Worker's process, as a machine that fails would. */
+/** Kills the Worker's process with SIGKILL, like a machine that fails. */
 export async function killWorkerd({ worker }) {
   const children = await readFile(`/proc/self/task/${process.pid}/children`, "utf8");
   for (const child of children.trim().split(" ")) {
@@ -157,7 +157,7 @@ export async function killWorkerd({ worker }) {
   await worker.dispose();
 }
 
-/** Backend and Worker together, and what stops them. */
+/** Starts backend and Worker; returns the URL and the function that stops both. */
 export async function startAll() {
   const folder = await mkdtemp(join(tmpdir(), "driftlock-worker-"));
   const detector = await startDetector(join(folder, "detector"));
@@ -170,7 +170,7 @@ export async function startAll() {
   return { url: worker.url, stop };
 }
 
-/** Runs the black-box suite; its exit code and what it printed. */
+/** Runs the black-box suite; returns its exit code and output. */
 export async function runSuite(url, arguments_) {
   const child = spawn(
     program("DRIFTLOCK_E2E_BIN"),
