@@ -8,7 +8,8 @@
 //! It starts `driftlock dev` on free ports and in a directory of its own, makes an organization and
 //! a key, and posts the last 3,000 lines of every file, thirteen times, twelve of them with twenty
 //! lines of the other files; the detector's `examples/support/bursts.rs` says how what is found is
-//! counted. Then `driftlock usage` must show one unit a request, and `driftlock audit verify` must hold.
+//! counted. Then `driftlock usage` must show one unit a request, and `driftlock audit verify` must
+//! hold.
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 #[path = "../../crates/detector/examples/support/bursts.rs"]

@@ -1,7 +1,7 @@
 //! A Supabase project's data plane for a test in another language: a migrated PostgreSQL behind a
-//! real PostgREST. It prints one line of JSON (`url` and `key`, `postgrest` and `service_key` for whom
-//! the double of Supabase's gateway would be in the way, `database_url`), and ends with its standard
-//! input.
+//! real PostgREST. It prints one line of JSON (`url` and `key`, `postgrest` and `service_key` for
+//! whom the double of Supabase's gateway would be in the way, `database_url`), and ends with its
+//! standard input.
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use std::io::{self, Read, Write};
@@ -20,11 +20,11 @@ fn main() -> io::Result<()> {
         Command::new(binary).arg("migrate").env("ENV_DATABASE_URL", &database_url).output()?;
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
     let project = Project::start(&database_url);
-    let told = json!({
+    let printed = json!({
         "url": project.url(), "key": SECRET_KEY, "database_url": database_url,
         "postgrest": project.postgrest(), "service_key": jwt::of_role("service_role"),
     });
-    println!("{told}");
+    println!("{printed}");
     io::stdout().flush()?;
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())

@@ -1,4 +1,4 @@
-// What supabase-js sees of the gateway's tables, as whoever the input says:
+// What supabase-js sees of the gateway's tables, as the caller in the input:
 // {"url", "key", "token"?, "organization", "writes": {table: row}}
 // -> {"rows": {...}, "writes": {table: [inserted, updated, deleted]}, "calls": {...}}.
 import { createClient } from "@supabase/supabase-js";
@@ -36,7 +36,7 @@ const rows = {};
 for (const [name, columns] of Object.entries(READ)) {
   rows[name] = seen(await client.from(name.split(".")[0]).select(columns));
 }
-// A row of its own, in and out again: what each step did.
+// Inserts, changes and deletes a row; returns the result of each step.
 const writes = {};
 for (const [name, row] of Object.entries(input.writes)) {
   const [key, value] = Object.entries(row)[0];

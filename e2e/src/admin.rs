@@ -1,4 +1,4 @@
-//! Organizations and keys of a case's own, made by the admin API.
+//! Organizations and keys for one case, made by the admin API.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,9 +20,9 @@ pub const PLENTY: u32 = 100_000;
 pub const DETECT: &str = "/api/v1/anomalies/detect";
 /// The other metered route.
 pub const ANALYZE: &str = "/api/v1/analyze";
-/// A free route that wants a scope and good standing.
+/// A free route that needs a scope and an entitlement.
 pub const LIST: &str = "/api/v1/anomalies";
-/// The route that wants a key only.
+/// The route that needs only a key.
 pub const HEALTH: &str = "/api/v1/health";
 
 /// An organization made for one case.
@@ -42,13 +42,13 @@ pub struct Key<'a> {
 }
 
 impl<'a> Organization<'a> {
-    /// One on the developer plan, with nothing changed.
+    /// Creates an organization on the developer plan.
     #[must_use]
     pub fn new(target: &'a Target) -> Self {
         Self::with(target, json!({}))
     }
 
-    /// One with these fields.
+    /// Creates an organization with these fields.
     ///
     /// # Panics
     /// When the admin API refuses it.
@@ -61,7 +61,7 @@ impl<'a> Organization<'a> {
         Self { target, id }
     }
 
-    /// One on the standard plan with a subscription in good standing and this quota.
+    /// Creates one on the standard plan with an active subscription and this quota.
     #[must_use]
     pub fn subscribed(target: &'a Target, quota: &Value) -> Self {
         let subscription = subscription("active", None);
@@ -71,12 +71,12 @@ impl<'a> Organization<'a> {
         )
     }
 
-    /// Begins a request about it; `rest` follows its id.
+    /// Begins an admin request about the organization; `rest` follows its id.
     pub fn admin(&self, method: &str, rest: &str) -> Call<'a> {
         self.target.admin(method, &format!("/organizations/{}{rest}", self.id))
     }
 
-    /// Changes it and answers it as it is then.
+    /// Changes the organization; returns it after the change.
     ///
     /// # Panics
     /// When the admin API refuses the change.
@@ -84,13 +84,13 @@ impl<'a> Organization<'a> {
         self.admin("PATCH", "").json(fields).send().expect(200).json()
     }
 
-    /// A key with every scope and as many requests as one likes.
+    /// Creates a key with every scope and a very high rate limit.
     #[must_use]
     pub fn key(&self) -> Key<'a> {
         self.key_with(json!({"requests_per_minute": PLENTY}))
     }
 
-    /// A key with these fields, and every scope unless they name some.
+    /// Creates a key with these fields, and with every scope unless they name some.
     ///
     /// # Panics
     /// When the admin API refuses it.
@@ -135,7 +135,7 @@ impl<'a> Key<'a> {
     /// Reads the answer that shows a key once.
     ///
     /// # Panics
-    /// When it shows none.
+    /// When the answer has no key.
     #[must_use]
     pub fn read(target: &'a Target, made: &Value) -> Self {
         let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
@@ -174,7 +174,7 @@ pub fn two_lines() -> Value {
     json!({"data": ["line 1", "line 2"]})
 }
 
-/// A subscription to the standard plan whose period holds the present.
+/// A subscription to the standard plan whose period contains the present.
 #[must_use]
 pub fn subscription(status: &str, grace_until: Option<Duration>) -> Value {
     let period = json!({"start": at(-Duration::days(10)), "end": at(Duration::days(20))});
@@ -190,7 +190,7 @@ pub fn subscription(status: &str, grace_until: Option<Duration>) -> Value {
 /// Now and this much, as RFC 3339 text in whole seconds.
 ///
 /// # Panics
-/// Never: the years in question can be written.
+/// Never: these years can be formatted.
 #[must_use]
 pub fn at(from_now: Duration) -> String {
     let instant = OffsetDateTime::now_utc() + from_now;
@@ -209,7 +209,7 @@ pub fn unique(what: &str) -> String {
 /// Every row of a list, page by page.
 ///
 /// # Panics
-/// When a page is not of the published shape, or larger than asked for.
+/// When a page does not have the published form, or is larger than requested.
 #[must_use]
 pub fn pages(target: &Target, path: &str, limit: usize) -> Vec<Value> {
     let joint = if path.contains('?') { '&' } else { '?' };

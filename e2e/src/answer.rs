@@ -1,4 +1,4 @@
-//! An HTTP answer with the questions that cases ask of it.
+//! An HTTP answer, with the checks that cases need.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ impl Answer {
     /// The one value of a header.
     ///
     /// # Panics
-    /// When the header stands there twice.
+    /// When the header occurs twice.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(found, _)| found == name);
@@ -69,7 +69,7 @@ impl Answer {
             .unwrap_or_else(|error| panic!("no JSON ({error}): {} {}", self.status, self.text()))
     }
 
-    /// Demands a status.
+    /// Asserts a status.
     ///
     /// # Panics
     /// When the answer has another.
@@ -79,7 +79,7 @@ impl Answer {
         self
     }
 
-    /// Demands a problem of this status and code, of the published shape (RFC 9457), and answers
+    /// Asserts a problem document of this status and code in the published form (RFC 9457); returns
     /// its detail.
     ///
     /// # Panics
@@ -113,10 +113,10 @@ impl Answer {
         receipt.to_owned()
     }
 
-    /// Demands that the answer was free: it carries no receipt.
+    /// Asserts that the answer was free: it has no receipt.
     ///
     /// # Panics
-    /// When it carries one.
+    /// When it has one.
     #[track_caller]
     pub fn free(&self) -> &Self {
         assert_eq!(self.header("x-usage-receipt"), None, "{self:?}");

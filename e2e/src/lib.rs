@@ -1,9 +1,10 @@
-//! What a running gateway must do, seen from outside: HTTP and the admin API, nothing else.
+//! The black-box suite: what a running gateway must do, seen through HTTP and the admin API only.
 //!
-//! The same cases run against every host. Each makes organizations and keys of its own, so that
-//! they run side by side, in any order, against a gateway that holds other data. None sleeps: what
-//! is eventual is polled until a deadline ([`poll`]). A case is an ordinary function that panics
-//! when the gateway is wrong; [`cases::CASES`] is the one list of them.
+//! The same cases run against every host. Each case makes its organizations and keys, so cases run
+//! concurrently, in any order, against a gateway with other data. No case sleeps: eventual effects
+//! are polled until a deadline ([`poll`]). A case is a function that panics when the gateway is
+//! wrong;
+//! [`cases::CASES`] lists them.
 
 pub mod admin;
 pub mod answer;

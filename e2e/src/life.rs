@@ -1,4 +1,4 @@
-//! Lives at Stripe, as the tests have them told: on the plans of the configuration that they run with.
+//! Simulated customer lives at Stripe, on the plans of the tests' configuration.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub fn now() -> Timestamp {
     Timestamp::from_secs(OffsetDateTime::now_utc().unix_timestamp())
 }
 
-/// A life of this organization that follows from the seed, and began so long ago.
+/// A customer life of this organization, derived from the seed, that began `ago`.
 #[must_use]
 pub fn params(organization: &str, seed: u64, ago: Duration) -> LifeParams {
     let price = |plan: &str, cents| SamplePrice { id: format!("price_{plan}"), cents };

@@ -31,7 +31,7 @@ struct Cli {
     /// Run the cases whose name contains this
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
-    /// Run the few that show that the host is wired up
+    /// Run only the few cases that check that the host works at all
     #[arg(long)]
     smoke: bool,
 }
@@ -66,7 +66,7 @@ fn suite(cli: &Cli) -> Result<bool> {
     Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
 }
 
-/// What a file holds; without one, what the variable does.
+/// The content of a file, or of the variable without one.
 fn secret(file: Option<&Path>, variable: &str) -> Result<String> {
     let text = match file {
         Some(path) => fs::read_to_string(path)

@@ -1,19 +1,20 @@
-//! Time in tests: waiting for what is eventual, and measuring what has a published bound.
+//! Time in tests: polling for eventual effects, and measuring times that have a published bound.
 //!
-//! No test may fail because the machine is slow. So a test asserts that something happens at all, within
+//! No test may fail because the machine is slow. So a test asserts that something happens at all,
+//! within
 //! [`DEADLINE`], and [`within`] compares the time taken with the published bound only where a proof asks
 //! for it (`cargo xtask prove times`, on a machine with nothing else to do).
 
 use std::time::{Duration, Instant};
 
-/// Within this time every eventual thing has happened, on a slow machine too.
+/// Every eventual effect must occur within this time, also on a slow machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What `probe` finds at last.
+/// Polls `probe` until it returns a value; returns the value.
 ///
 /// # Panics
-/// When it still finds nothing at the deadline.
+/// When there is no value at the deadline.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {

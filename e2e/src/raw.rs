@@ -1,4 +1,4 @@
-//! Requests that no HTTP client sends: written byte by byte over TCP.
+//! Requests that no HTTP client sends, written as bytes over TCP.
 //!
 //! The answer is read while the request is still being written, since a gateway may refuse a body
 //! long before its end.
@@ -36,7 +36,7 @@ pub fn exchange(
     })
 }
 
-/// As [`head`], where the gateway may be closing the connection already.
+/// As [`head`], if the gateway may already be closing the connection.
 #[must_use]
 pub fn try_head(target: &Target, request_line: &str, headers: &[(&str, &str)]) -> Option<Answer> {
     parse(&sent(target, request_line, headers, std::iter::empty()))
@@ -58,7 +58,7 @@ fn sent(
     text.push_str("Connection: close\r\n\r\n");
     let bodies = std::iter::once(text.into_bytes()).chain(pieces);
     for piece in bodies {
-        // A refusal in the middle of the body is what some cases are about.
+        // Some cases expect a refusal in the middle of the body.
         if stream.write_all(&piece).is_err() || reader.is_finished() {
             break;
         }
@@ -84,7 +84,7 @@ fn connect(target: &Target) -> TcpStream {
     stream
 }
 
-/// Reads one answer, or until the peer closes: a reset after the answer loses nothing.
+/// Reads one answer, or until the peer closes; a reset after the answer is ignored.
 fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 << 10];

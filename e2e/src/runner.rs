@@ -1,4 +1,4 @@
-//! Runs cases side by side and tells what became of them.
+//! Runs cases concurrently and reports their outcomes.
 
 use std::any::Any;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::target::Target;
 
-/// One thing that a gateway must do.
+/// One case.
 pub struct Case {
     /// `file::function`.
     pub name: &'static str,
@@ -22,19 +22,19 @@ pub struct Case {
 /// When a case runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Beside all others.
+    /// Concurrently with all others.
     Together,
-    /// After all others: it uses up something that they share, such as an address's attempts.
+    /// After all others: it uses up a shared resource, such as an address's attempts.
     Last,
 }
 
-/// What became of a case.
+/// The outcome of a case.
 pub struct Outcome {
     /// The case's name.
     pub name: &'static str,
     /// How long it took.
     pub took: Duration,
-    /// What it found wrong.
+    /// The panic's message, if it failed.
     pub failure: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs the cases and answers what became of each, in the order given.
+/// Runs the cases; returns their outcomes in the given order.
 #[must_use]
 pub fn run(target: &Target, cases: &[&Case]) -> Vec<Outcome> {
     let together: Vec<&Case> = pick(cases, Turn::Together);
@@ -73,7 +73,7 @@ fn side_by_side(target: &Target, cases: &[&Case]) -> Vec<Outcome> {
     let waiting = Mutex::new(cases.iter());
     let done = Mutex::new(Vec::new());
     let work = || {
-        // The lock is held for taking the next case only.
+        // The lock is held only while the next case is taken.
         while let Some(case) = waiting.lock().ok().and_then(|mut waiting| waiting.next()) {
             let outcome = attempt(target, case);
             if let Ok(mut done) = done.lock() {
@@ -104,10 +104,10 @@ fn text(panic: &(dyn Any + Send)) -> String {
 /// Most cases wait for the gateway, not for a processor.
 const THREADS: usize = 8;
 
-/// Runs the cases, and says how many passed.
+/// Runs the cases and prints how many passed.
 ///
 /// # Panics
-/// When one failed, with what each that did says.
+/// When cases failed, with the message of each.
 #[must_use]
 pub fn check(target: &Target, cases: &[Case]) -> String {
     let outcomes = run(target, &cases.iter().collect::<Vec<_>>());
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_case_is_told_and_stops_no_other() {
+    fn a_failing_case_is_reported_and_stops_no_other() {
         let cases = [
             case("last", |_| {}, Turn::Last),
             case("bad", |_| panic!("wrong"), Turn::Together),
@@ -134,8 +134,8 @@ mod tests {
         ];
         let target = Target::new("http://127.0.0.1:1/", "token");
         let outcomes = run(&target, &cases.iter().collect::<Vec<_>>());
-        let told: Vec<_> = outcomes.iter().map(|o| (o.name, o.failure.as_deref())).collect();
-        assert_eq!(told, [("last", None), ("bad", Some("wrong")), ("good", None)]);
+        let reported: Vec<_> = outcomes.iter().map(|o| (o.name, o.failure.as_deref())).collect();
+        assert_eq!(reported, [("last", None), ("bad", Some("wrong")), ("good", None)]);
         assert_eq!(summary(&outcomes), "2 passed, 1 failed");
     }
 }

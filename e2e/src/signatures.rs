@@ -1,4 +1,5 @@
-//! The project's signature cases over HTTP: what is accepted is kept, what is refused touches nothing.
+//! The project's signature cases over HTTP: accepted deliveries are stored, refused ones change
+//! nothing.
 
 use driftlock_domain::stripe::sample::{SIGNATURE_CASES, SignatureCase};
 use driftlock_domain::stripe::signature::TOLERANCE_SECS;
@@ -8,16 +9,16 @@ use time::OffsetDateTime;
 use crate::admin::unique;
 use crate::target::Target;
 
-/// Signs where no former secret is in force.
+/// Signs with a former secret where none is in force.
 const NOT_IN_FORCE: &str = "whsec_not_in_force_any_more_0123456789";
-/// A time so near a bound may be beyond it when it arrives.
+/// A timestamp this close to a bound may be beyond it on arrival.
 const NEAR_SECS: u64 = 30;
 
-/// Delivers every case by the secret in force, and the former one where that is, too; how many there
-/// were.
+/// Delivers every case signed with the current secret, and with the former one if it is in force
+/// too; returns the number of cases.
 ///
 /// # Panics
-/// When the gateway's verdict is another.
+/// When the gateway's verdict differs.
 pub fn judge(target: &Target, secret: &str, former: Option<&str>) -> usize {
     let is_clear = |case: &&SignatureCase| {
         let distance = case.age_secs.unsigned_abs().abs_diff(TOLERANCE_SECS);
@@ -28,7 +29,7 @@ pub fn judge(target: &Target, secret: &str, former: Option<&str>) -> usize {
 }
 
 fn deliver(target: &Target, case: &SignatureCase, secret: &str, former: Option<&str>) {
-    // An event of its own for each case: a duplicate would be accepted for another reason.
+    // A new event for each case, because a duplicate would be accepted for another reason.
     let id = format!("evt_{}", unique("case"));
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let event = json!({

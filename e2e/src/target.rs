@@ -9,14 +9,14 @@ use ureq::{Agent, Body};
 
 use crate::answer::Answer;
 
-/// No answer takes longer.
+/// Bound of one answer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const BODY_BYTES_MAX: u64 = 64 << 20;
 
 /// Where the gateway is, and who administers it.
 #[derive(Clone)]
 pub struct Target {
-    /// Scheme, host and port, without a slash at the end.
+    /// Scheme, host and port, without a trailing slash.
     pub base_url: String,
     /// The token of the admin API.
     pub admin_token: String,
@@ -43,13 +43,13 @@ impl Target {
         }
     }
 
-    /// The same gateway, which wants Stripe's deliveries signed with this secret.
+    /// The same gateway, for which Stripe's deliveries are signed with this secret.
     #[must_use]
     pub fn with_webhook_secret(self, secret: &str) -> Self {
         Self { webhook_secret: Some(secret.to_owned()), ..self }
     }
 
-    /// What Stripe's deliveries are to be signed with.
+    /// The secret that signs Stripe's deliveries.
     ///
     /// # Panics
     /// When it was not given.
@@ -134,7 +134,7 @@ impl Call<'_> {
         Answer { status, headers, body }
     }
 
-    /// Sends it and leaves the body unread: for event streams.
+    /// Sends it and leaves the body unread, for event streams.
     ///
     /// # Panics
     /// When the gateway does not answer HTTP.
@@ -146,7 +146,7 @@ impl Call<'_> {
         for (name, value) in &headers {
             builder = builder.header(name, value);
         }
-        // A body is framed only where there is one, as ordinary clients do.
+        // Only a request with a body has framing headers, as with ordinary clients.
         let sent = if body.is_empty() && matches!(method.as_str(), "GET" | "HEAD" | "DELETE") {
             builder
                 .body(())

@@ -1,4 +1,4 @@
-//! A right key or token passes, however often others failed from the same address.
+//! A valid key or token passes, even if many others failed from the same address.
 
 mod support {
     #[expect(dead_code, reason = "this test's backend only answers")]
@@ -22,7 +22,7 @@ const TOKEN: &str = "an-admin-token-for-tests-0123456789abcdef";
 const WRONG: &str = "Bearer a-wrong-admin-token-0123456789abcdefghij";
 const ORGANIZATIONS: &str = "/admin/v1/organizations";
 
-/// A gateway whose both listeners are known, and which can be started again over its store.
+/// A gateway with two known listeners, which can be restarted on its store.
 struct Gateway {
     process: Child,
     public: String,
@@ -85,7 +85,7 @@ fn wrong_admin_tokens_lock_no_operator_out_and_each_listener_counts_by_itself() 
     assert_eq!(status(&public, ORGANIZATIONS, WRONG), 429, "failures are still delayed");
 }
 
-/// Junk of every kind, keys with right checksums included, from the address that customers share.
+/// Invalid keys of every kind, also with valid checksums, from the address that customers share.
 #[test]
 fn junk_from_a_shared_address_locks_no_customer_out_also_after_a_restart() {
     let (folder, backend) = (tempfile::tempdir().expect("a folder"), Backend::start());

@@ -1,4 +1,4 @@
-//! Backends that fail under load: every client gets an answer, and what is charged is what succeeded.
+//! Backends that fail under load: every client gets an answer, and only successes are charged.
 
 #[path = "support"]
 mod support {
@@ -23,11 +23,11 @@ use support::process::free_address;
 
 const CLIENTS: usize = 8;
 const REQUESTS: usize = 25;
-/// For a backend that never answers: each of its requests takes this long.
+/// Head timeout for a backend that never answers: each of its requests takes this long.
 const QUICK: &str = "[timeouts]\nbackend_head_ms = 200\n";
 /// For two backends of which one never answers: the other one needs less, on a busy machine too.
 const PATIENT: &str = "[timeouts]\nbackend_head_ms = 2000\n";
-/// For backends that answer or are away.
+/// Head timeout for backends that answer or do not run.
 const DEFAULTS: &str = "";
 
 /// What clients saw, by status, and how many units were charged for it.
@@ -35,7 +35,7 @@ fn load(gateway: &Gateway) -> (BTreeMap<u16, u64>, u64) {
     load_by(gateway, |_, key| key.detect().status)
 }
 
-/// The same, each request made so.
+/// The same with this way to make a request.
 fn load_by(
     gateway: &Gateway,
     ask: impl Fn(&Target, &Key<'_>) -> u16 + Sync,
@@ -60,7 +60,7 @@ fn one(manner: Manner, config: &str) -> (BTreeMap<u16, u64>, u64) {
     load(&Gateway::start(config, &backend.url))
 }
 
-fn told(what: &str, (seen, charged): &(BTreeMap<u16, u64>, u64)) {
+fn print_outcome(what: &str, (seen, charged): &(BTreeMap<u16, u64>, u64)) {
     let statuses = seen.iter().map(|(status, count)| format!("{status} × {count}"));
     let statuses: Vec<_> = statuses.collect();
     eprintln!("| {what} | {} | {charged} |", statuses.join(", "));
@@ -71,7 +71,7 @@ fn what_is_charged_is_what_succeeded() {
     let all = (CLIENTS * REQUESTS) as u64;
     eprintln!("| backend | clients saw | units charged |\n|---|---|---|");
     let away = load(&Gateway::start(DEFAULTS, &format!("http://{}", free_address())));
-    told("away", &away);
+    print_outcome("away", &away);
     assert_eq!(away, (BTreeMap::from([(502, all)]), 0));
     for (name, manner, config, status) in [
         ("resets", Manner::Resets, DEFAULTS, 502),
@@ -80,7 +80,7 @@ fn what_is_charged_is_what_succeeded() {
         ("fails", Manner::Fails, DEFAULTS, 500),
     ] {
         let outcome = one(manner, config);
-        told(name, &outcome);
+        print_outcome(name, &outcome);
         assert_eq!(outcome, (BTreeMap::from([(status, all)]), 0));
     }
     let cut = Backend::start();
@@ -97,20 +97,20 @@ fn what_is_charged_is_what_succeeded() {
         assert_eq!(answer.text(), "{\"half\":", "it is passed on as far as it came");
         answer.status
     });
-    told("ends mid-body", &cut);
+    print_outcome("ends mid-body", &cut);
     assert_eq!(cut, (BTreeMap::from([(200, all)]), all), "the head had left, settled");
     let flaky = one(Manner::FailsHalfTheTime, DEFAULTS);
-    told("50 % errors", &flaky);
+    print_outcome("50 % errors", &flaky);
     assert_eq!(flaky.0.keys().copied().collect::<Vec<_>>(), [200, 500]);
     assert_eq!(flaky.0[&200], flaky.1, "each success, once");
 
     let (well, dead) = (Backend::start(), free_address());
     let outcome = load(&Gateway::start(DEFAULTS, &format!("{},http://{dead}", well.url)));
-    told("one of two dead", &outcome);
-    assert_eq!(outcome, (BTreeMap::from([(200, all)]), all), "nobody noticed");
+    print_outcome("one of two dead", &outcome);
+    assert_eq!(outcome, (BTreeMap::from([(200, all)]), all), "no client noticed");
 }
 
-/// One of two is lost while both are busy: those whose request it had are told, the others go on.
+/// One of two backends is lost while both are busy: its requests get an error, the others continue.
 #[test]
 fn one_of_two_is_lost_under_load() {
     for (name, manner, status) in
@@ -127,7 +127,7 @@ fn one_of_two_is_lost_under_load() {
             });
             load(&gateway)
         });
-        told(name, &(seen.clone(), charged));
+        print_outcome(name, &(seen.clone(), charged));
         let failed = seen.get(&status).copied().unwrap_or_default();
         assert_eq!(seen[&200] + failed, (CLIENTS * REQUESTS) as u64, "{seen:?}");
         assert!((1..=2 * CLIENTS as u64 + 3).contains(&failed), "{seen:?}: then it is left out");

@@ -19,7 +19,7 @@ use support::gateway::{Gateway, open_to_all, refused};
 
 const QUICK: &str = "[timeouts]\nbackend_head_ms = 2000\n";
 
-/// A request byte by byte, and whatever comes back until the gateway closes.
+/// Sends a request as bytes; returns everything that arrives until the gateway closes.
 fn exchange(gateway: &Gateway, key: &Key<'_>, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(gateway.address()).expect("it listens");
     let body = if method == "POST" { r#"{"data":["a"]}"# } else { "" };
@@ -31,7 +31,7 @@ fn exchange(gateway: &Gateway, key: &Key<'_>, method: &str, path: &str) -> Strin
     );
     stream.write_all(request.as_bytes()).expect("it reads");
     let mut answer = Vec::new();
-    // A reset after what was sent is as good an end as any.
+    // A reset after the answer ends it as well.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -43,7 +43,7 @@ fn charged<'a>(target: &'a Target) -> (Organization<'a>, Key<'a>) {
 }
 
 #[test]
-fn a_backend_that_gives_no_head_is_told_apart_and_costs_nothing() {
+fn a_backend_that_gives_no_head_is_named_and_costs_nothing() {
     let backend = Backend::start();
     let gateway = Gateway::start(QUICK, &backend.url);
     let target = gateway.target();
@@ -76,8 +76,8 @@ fn a_backend_that_gives_no_head_is_told_apart_and_costs_nothing() {
 
 #[test]
 fn a_backend_that_is_away_is_502_and_costs_nothing() {
-    let nobody = support::process::free_address();
-    let gateway = Gateway::start(QUICK, &format!("http://{nobody}"));
+    let unused = support::process::free_address();
+    let gateway = Gateway::start(QUICK, &format!("http://{unused}"));
     let target = gateway.target();
     let (organization, key) = charged(&target);
     key.detect().problem(502, "backend-unreachable");
@@ -162,7 +162,7 @@ fn a_read_only_database_is_refused_by_name() {
     std::fs::set_permissions(&database, PermissionsExt::from_mode(0o444)).expect("it is ours");
     open_to_all(folder.path());
     let root = std::fs::metadata("/proc/self").expect("a process").uid() == 0;
-    // Permissions do not bind root: the gateway then runs as nobody.
+    // File permissions do not apply to root, so the gateway runs as the user `nobody`.
     let (status, said) = refused(&database, root.then_some("65534"));
     assert!(!status.success());
     assert!(said.contains("shut.db") && said.contains("read-only"), "{said}");

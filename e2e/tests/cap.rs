@@ -50,7 +50,7 @@ fn exactly_the_cap_succeeds() {
     });
 }
 
-/// Sends over one connection until all requests are sent; the receipts of the successes.
+/// Sends over one connection until all requests are sent; returns the receipts of the successes.
 fn client(listen: &str, key: &str, next: &AtomicUsize) -> Vec<String> {
     let stream = TcpStream::connect(listen).expect("connects");
     let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));

@@ -1,5 +1,5 @@
-//! Real HTTP clients with their defaults: Java's `HttpClient` and `curl --http2`, which offer `h2c` with
-//! their requests, and Python's `http.client`, which sends head and body apart.
+//! Real HTTP clients with their defaults: Java's `HttpClient` and `curl --http2`, which offer `h2c`
+//! with their requests, and Python's `http.client`, which sends head and body apart.
 //!
 //! A test target that runs when it is asked for by name, since it needs the three:
 //! `cargo xtask prove clients`.
@@ -51,7 +51,7 @@ for _ in range(200):
 print(read, end="")
 "#;
 
-/// What a program prints.
+/// The output of a program.
 fn printed(command: &mut Command) -> String {
     let output = command.output().expect("it is installed");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

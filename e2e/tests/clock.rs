@@ -1,5 +1,5 @@
-//! A system clock that leaps under a gateway that runs: the gateway's system clock is shifted by a
-//! library between it and the C library, and read from the file that the test writes.
+//! A system clock that leaps while a gateway runs. A preloaded library shifts the gateway's system
+//! clock by the seconds in a file that the test writes.
 
 mod support {
     #[expect(dead_code, reason = "this test's backend answers")]
@@ -25,7 +25,7 @@ use time::Duration;
 
 const DAY_SECS: i64 = 86_400;
 
-/// Adds what the file named by CLOCK_FILE holds to the system clock, in seconds.
+/// Adds the seconds in the file named by CLOCK_FILE to the system clock.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -70,7 +70,7 @@ impl Shift {
         self.folder.path().join(name)
     }
 
-    /// At once: a reader sees the one number or the other.
+    /// Atomically: a reader sees the old or the new number.
     fn set(&self, secs: i64) {
         fs::write(self.path("next"), secs.to_string()).expect("written");
         fs::rename(self.path("next"), self.path("clock")).expect("renamed");
@@ -162,7 +162,7 @@ fn a_system_clock_that_was_years_ahead_at_the_start_is_left_once_it_is_corrected
     let verdict = target.admin("GET", &format!("/organizations/{id}/audit/verify")).send();
     let verdict = verdict.expect(200).json();
     assert_eq!(verdict["ok"], true, "{verdict}");
-    // At a start retention looks at every log at once: by that clock all of it was too old.
+    // At the start retention checks every log: by the shifted clock all entries are too old.
     let checkpoint = verdict["checkpoint"].as_str().expect("text");
     assert!(checkpoint.starts_with("0:"), "entries were removed: {verdict}");
 }

@@ -1,6 +1,6 @@
 //! I1, I2 and I4 through `kill -9`, while 64 clients send against a hard cap of 10,000: every
-//! acknowledged unit is in the ledger once, there are never more unacknowledged ones than requests were
-//! under way, and in the end exactly the cap is used up.
+//! acknowledged unit is in the ledger once, there are never more unacknowledged units than requests
+//! in progress, and in the end exactly the cap is used up.
 //!
 //! `DRIFTLOCK_CRASHES` sets how often each durability mode is killed; 3 unless set.
 
@@ -65,7 +65,7 @@ fn survives(durability: &str) {
     eprintln!("figure {durability} units = {units}");
 }
 
-/// An organization under a hard cap, and what it was told.
+/// An organization under a hard cap, and the receipts that its clients got.
 struct Customer<'a> {
     organization: Organization<'a>,
     key: String,
@@ -89,7 +89,7 @@ impl<'a> Customer<'a> {
         self.units() == CAP
     }
 
-    /// What was acknowledged is there, and little else is.
+    /// Every acknowledged unit is in the ledger, and few others.
     fn acknowledge(&mut self, receipts: Vec<String>) {
         for receipt in receipts {
             assert!(self.acknowledged.insert(receipt), "a receipt was given twice");
@@ -107,7 +107,7 @@ impl<'a> Customer<'a> {
                 loop {
                     match client.send() {
                         Outcome::Success(receipt) => receipts.push(receipt),
-                        // Others' requests may yet fail, and theirs are the last units.
+                        // Other requests may still fail and release the last units.
                         Outcome::Held => {}
                         Outcome::Exceeded => return receipts,
                         other => panic!("neither a success nor a denial: {other:?}"),
@@ -130,7 +130,7 @@ impl<'a> Customer<'a> {
     }
 }
 
-/// Clients send until the server is gone; the receipts of the answers they got.
+/// Clients send until the server is gone; returns the receipts of their answers.
 fn load_until_killed(server: &mut Server, key: &str, crash: usize) -> Vec<String> {
     let listen = server.listen.clone();
     thread::scope(|scope| {
@@ -150,7 +150,7 @@ fn load_until_killed(server: &mut Server, key: &str, crash: usize) -> Vec<String
                 })
             })
             .collect();
-        // Another instant each time; what matters is that requests are under way.
+        // A different time each run; only requests must be in progress.
         thread::sleep(Duration::from_millis(150 + 37 * (crash as u64 % 7)));
         server.kill();
         clients.into_iter().flat_map(|client| client.join().expect("no client fails")).collect()

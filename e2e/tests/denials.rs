@@ -1,5 +1,5 @@
-//! A request that is denied while its body is still being sent: the client reads the denial, however
-//! it sends. Closing a connection on which unread bytes lie would reset it, and lose the answer.
+//! A request that is denied while the client still sends its body: every client reads the denial.
+//! Closing a connection with unread bytes would reset it and lose the answer.
 //!
 //! `cargo xtask prove denials` runs it at full size.
 
@@ -23,7 +23,7 @@ use serde_json::json;
 use support::backend::Backend;
 use support::gateway::Gateway;
 
-/// As `docs/operate.md` says: what the gateway reads of a request that it has answered already.
+/// How much the gateway reads of a request after its answer; also in `docs/operate.md`.
 const UNWANTED_MAX: usize = 256 << 10;
 
 fn number(name: &str, default: usize) -> usize {
@@ -31,7 +31,7 @@ fn number(name: &str, default: usize) -> usize {
     text.map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// A connection, as Python's `http.client` has one: the head in one write, the body in another.
+/// A connection like that of Python's `http.client`: head and body in separate writes.
 struct Client {
     stream: TcpStream,
     read: Vec<u8>,
@@ -100,7 +100,7 @@ fn head(path: &str, key: &str, length: usize) -> String {
     )
 }
 
-/// Clients at their quota, on connections that they keep.
+/// Clients at their quota, on persistent connections.
 #[test]
 fn every_denial_at_the_quota_is_read_and_no_connection_is_reset() {
     let (clients, requests) = (number("DRIFTLOCK_CLIENTS", 16), number("DRIFTLOCK_DENIALS", 800));
@@ -123,7 +123,7 @@ fn every_denial_at_the_quota_is_read_and_no_connection_is_reset() {
                 let (mut client, mut read) = (connect(), 0);
                 let more = usize::from(number < requests % clients);
                 for round in 0..requests / clients + more {
-                    // From less than a packet to more than the gateway reads at once.
+                    // From less than a packet to more than the gateway reads in one call.
                     let body = vec![b'x'; [10, 3_000, 40_000, 200_000][(number + round) % 4]];
                     match client.ask(&head(DETECT, secret, body.len()), &body) {
                         Ok(answer) => {
@@ -166,7 +166,7 @@ fn every_kind_of_denial_arrives_and_the_connection_goes_on() {
     let reader = organization.key_with(json!({"scopes": ["anomalies:read"]}));
     let body = vec![b'x'; 200_000];
     for (status, path, key) in [
-        (401, DETECT, "dlk_nobody"),
+        (401, DETECT, "dlk_unknown"),
         (402, DETECT, &*unpaid.secret),
         (403, DETECT, &*reader.secret),
         (404, "/api/v1/nothing", &*key.secret),
@@ -191,7 +191,7 @@ fn a_body_beyond_the_bound_closes_the_connection_which_the_answer_says() {
     let organization = Organization::new(&target);
     let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 100_000}));
     for (path, secret, status, length) in
-        [(DETECT, "dlk_nobody", 401, UNWANTED_MAX + 1), (DETECT, &*key.secret, 413, 100 << 20)]
+        [(DETECT, "dlk_unknown", 401, UNWANTED_MAX + 1), (DETECT, &*key.secret, 413, 100 << 20)]
     {
         let mut client = Client::connect(&gateway);
         let answer = client.ask(&head(path, secret, length), &vec![b'x'; UNWANTED_MAX - 20_000]);
@@ -202,13 +202,13 @@ fn a_body_beyond_the_bound_closes_the_connection_which_the_answer_says() {
     }
 }
 
-/// Chunks say nothing of their length: a body that ends soon goes by, one that does not is cut off.
+/// A chunked body has no declared length: a short one is read to its end, a long one is cut off.
 #[test]
 fn chunks_are_read_to_their_end_or_cut_off() {
     let backend = Backend::start();
     let gateway = Gateway::start("", &backend.url);
     let head = format!(
-        "POST {DETECT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer dlk_nobody\r\n\
+        "POST {DETECT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer dlk_unknown\r\n\
          Transfer-Encoding: chunked\r\n\r\n"
     );
     let mut client = Client::connect(&gateway);
@@ -218,7 +218,7 @@ fn chunks_are_read_to_their_end_or_cut_off() {
         assert_eq!(client.ask(&head, body.as_bytes()).expect("it goes on").status, 401);
     }
     assert_eq!(client.ask(&head, chunk.as_bytes()).expect("an answer").status, 401);
-    // Nothing more comes: after a second the connection ends.
+    // The client sends no more: after a second the connection ends.
     client.stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     assert_eq!(client.end().expect("it ends"), 0);
 }
@@ -229,7 +229,7 @@ fn a_client_that_asks_before_it_sends_is_denied_before_it_sends() {
     let backend = Backend::start();
     let gateway = Gateway::start("", &backend.url);
     let head =
-        head(DETECT, "dlk_nobody", 5_000).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+        head(DETECT, "dlk_unknown", 5_000).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
     let mut client = Client::connect(&gateway);
     let answer = client.ask(&head, b"").expect("an answer");
     assert_eq!(answer.status, 401, "{}", answer.head);

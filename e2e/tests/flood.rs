@@ -1,5 +1,5 @@
-//! A flood without keys from one address: it is told 429, and the keyed traffic of the same address
-//! goes on.
+//! A flood without keys from one address gets 429, and requests with keys from the same address
+//! still succeed.
 
 mod support {
     #[expect(dead_code, reason = "this test's backend only answers")]
@@ -17,7 +17,7 @@ use support::gateway::Gateway;
 
 const CONFIG: &str = "[limits]\naddress_requests_per_minute = 20\n[keys]\nfresh_secs = 1\n";
 
-/// Whatever has no valid key counts: a known path, an unknown one, another method, another root.
+/// Every request without a valid key counts: a known path, an unknown one, another method or root.
 #[test]
 fn a_flood_without_keys_is_429_and_keyed_traffic_goes_on() {
     let backend = Backend::start();
@@ -26,7 +26,7 @@ fn a_flood_without_keys_is_429_and_keyed_traffic_goes_on() {
     let organization = Organization::with(&target, json!({"quota": {"included": 1_000}}));
     let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 10_000}));
     key.get(LIST).expect(200);
-    let wrong = "Bearer some-key-that-nobody-has";
+    let wrong = "Bearer some-unknown-key";
     let flood = [
         ("GET", LIST, None),
         ("GET", "/api/v1/nothing", None),
@@ -49,14 +49,14 @@ fn a_flood_without_keys_is_429_and_keyed_traffic_goes_on() {
         refused.problem(429, "rate-limited");
         assert!(refused.number("retry-after") >= 1);
     }
-    // The key's own mistakes are not the address's.
+    // Errors of a valid key do not count against the address.
     key.get("/api/v1/nothing").problem(404, "not-found");
     target.request("GET", "/healthz").send().expect(200);
     target.request("GET", "/readyz").send().expect(200);
     assert_eq!(organization.units(), 0);
 }
 
-/// What is asked without a key, however harmless, is bounded, too.
+/// Harmless requests without a key are bounded, too.
 #[test]
 fn questions_about_health_are_bounded() {
     let backend = Backend::start();
@@ -72,12 +72,12 @@ fn questions_about_health_are_bounded() {
     assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
 }
 
-/// A backend that is away, and a client that goes on asking: the log says so a few times, then how
-/// often.
+/// A backend that does not run, and a client that keeps sending: the log has a few lines, then
+/// their number.
 #[test]
 fn a_flood_of_faults_is_a_few_lines_in_the_log() {
-    let nobody = format!("http://{}", support::process::free_address());
-    let gateway = Gateway::start("", &nobody);
+    let unused = format!("http://{}", support::process::free_address());
+    let gateway = Gateway::start("", &unused);
     let target = gateway.target();
     let organization = Organization::with(&target, json!({"quota": {"included": 1_000}}));
     let key = organization.key_with(json!({"scopes": ["*"], "requests_per_minute": 10_000}));
@@ -87,10 +87,10 @@ fn a_flood_of_faults_is_a_few_lines_in_the_log() {
     let lines = |log: &str| log.matches("a request failed").count();
     let written = lines(&gateway.log());
     assert!((10..=40).contains(&written), "{written} lines of 300");
-    let suppressed = eventually("what was suppressed is told", || {
+    let suppressed = eventually("suppressed lines are reported", || {
         let log = gateway.log();
-        let told = log.lines().find(|line| line.contains("suppressed log lines"));
-        told.map(str::to_owned)
+        let report = log.lines().find(|line| line.contains("suppressed log lines"));
+        report.map(str::to_owned)
     });
     assert!(suppressed.contains("lines=") && suppressed.contains("a request failed"));
 }

@@ -1,5 +1,5 @@
-//! What the operator configures at the front: pages that may call, clients that may not, bodies that
-//! are taken, headers that every answer has.
+//! The operator's settings for incoming requests: allowed origins, refused clients, accepted
+//! bodies, and headers of every answer.
 
 mod support {
     #[expect(dead_code, reason = "each test uses the manners that it is about")]
@@ -119,7 +119,7 @@ fn addresses_and_agents_are_refused() {
     });
 }
 
-/// A page that may not call gets no further with what would be refused anyway.
+/// A refused origin hides no other error: malformed requests and refused clients get their own.
 #[test]
 fn a_foreign_page_hides_nothing() {
     with(|target, _, key| {
@@ -165,7 +165,7 @@ fn proxies_are_believed_by_the_configured_header() {
     key.call("GET", LIST).header("x-forwarded-for", "203.0.113.9").send().expect(200);
 }
 
-/// Deliveries that nobody signed: the operator's rules hold, and an address sends only so many.
+/// Unsigned deliveries: the operator's rules apply, and an address may send only a few.
 #[test]
 fn deliveries_pass_the_front_too() {
     let backend = Backend::start();
@@ -183,7 +183,7 @@ fn deliveries_pass_the_front_too() {
     for _ in 0..3 {
         deliver("x-forwarded-for", "198.51.100.1").problem(400, "invalid-webhook");
     }
-    // A body that never comes: it is not waited for.
+    // The gateway does not wait for a body that never arrives.
     let head = [
         ("Content-Type", "application/json"),
         ("Content-Length", "500000"),
@@ -193,7 +193,7 @@ fn deliveries_pass_the_front_too() {
     let refused = raw::head(&target, "POST /webhooks/stripe HTTP/1.1", &head);
     refused.problem(429, "rate-limited");
     assert!(refused.number("retry-after") >= 1);
-    // What is Stripe's is taken all the same.
+    // Stripe's signed deliveries are accepted meanwhile.
     let event = json!({ "id": "evt_1", "object": "event", "type": "ping", "created": 1,
         "livemode": false, "data": { "object": {} } });
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
@@ -211,7 +211,7 @@ fn an_address_has_a_bounded_number_of_connections() {
     let target = gateway.target();
     let health =
         || raw::try_head(&target, "GET /healthz HTTP/1.1", &[]).map(|answer| answer.status);
-    // One after the other, since cores accept in any order; others of this test may have theirs.
+    // One after the other, since cores accept in any order.
     let held: Vec<_> = std::iter::from_fn(|| admitted(&gateway)).take(6).collect();
     assert!((3..=5).contains(&held.len()), "{} of 5 were let in", held.len());
     assert_eq!(health(), Some(429), "all of them are taken");
@@ -219,10 +219,10 @@ fn an_address_has_a_bounded_number_of_connections() {
     eventually("there is room again", || (health() == Some(200)).then_some(()));
 }
 
-/// A connection that was answered and stays open; `None` if it was turned away.
+/// A connection that was answered and stays open; `None` if it was refused.
 fn admitted(gateway: &Gateway) -> Option<TcpStream> {
     let mut stream = connect(gateway);
-    // It may have been turned away before it asks.
+    // The connection may be refused before the request is sent.
     let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut line = [0; 12];
     stream.read_exact(&mut line).expect("it is answered");
@@ -290,7 +290,7 @@ fn every_answer_has_the_configured_headers() {
 #[test]
 fn paths_and_headers_are_the_backends_own() {
     let backend = Backend::start();
-    // The example, with a variable that is set everywhere, and without a backend that is watched.
+    // The example with a variable that is always set, and without health checks of the backend.
     let example = include_str!("../../examples/go-backend.toml");
     let config = example
         .replace("env:DRIFTLOCK_BACKEND_KEY", "env:PATH")
@@ -304,7 +304,7 @@ fn paths_and_headers_are_the_backends_own() {
     let seen = backend.seen();
     assert!(seen[0].starts_with("POST /v1/detect HTTP/1.1\r\n"), "{}", seen[0]);
     assert!(seen[1].starts_with("GET /healthz?verbose=1 HTTP/1.1\r\n"), "{}", seen[1]);
-    let told = format!("x-api-key: {}", std::env::var("PATH").expect("a PATH"));
-    assert!(seen.iter().all(|head| head.contains(&told)), "{seen:?}");
+    let expected = format!("x-api-key: {}", std::env::var("PATH").expect("a PATH"));
+    assert!(seen.iter().all(|head| head.contains(&expected)), "{seen:?}");
     assert!(!seen.iter().any(|head| head.contains(&key.secret)), "the client's key stays here");
 }

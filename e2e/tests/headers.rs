@@ -1,5 +1,5 @@
-//! What a backend and a client get to see of each other: header lists both ways, and paths in one
-//! spelling.
+//! Headers and paths between client and backend: the lists of removed headers in both directions,
+//! and one spelling of each path.
 
 mod support {
     #[expect(dead_code, reason = "stores that fail are another test's matter")]
@@ -17,7 +17,7 @@ use support::gateway::Gateway;
 use support::script::{End, Script, Scripted};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-/// A metered operation beside a free route that any segment matches.
+/// A metered operation, and a free route that matches any segment.
 const ROUTES: &str = r#"
 [[routes]]
 method = "POST"
@@ -72,7 +72,7 @@ fn an_encoded_character_is_no_way_past_a_metered_route() {
     });
 }
 
-/// The rule of the route holds, and the backend sees the type that it was checked by.
+/// The route's rule applies, and the backend sees the content type that was checked.
 #[test]
 fn connection_takes_no_content_type_past_the_route_s_rule() {
     with("", OK, |_, backend, key, _| {

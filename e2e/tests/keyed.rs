@@ -1,4 +1,4 @@
-//! Requests under an Idempotency-Key before a backend that is slow, or says much (I3).
+//! Requests with an Idempotency-Key to a backend that is slow or sends large answers (I3).
 
 mod support {
     #[expect(dead_code, reason = "stores that fail are another test's matter")]
@@ -73,14 +73,14 @@ fn ask(key: &Key<'_>, method: &str, path: &str, token: &str) -> Answer {
     }
 }
 
-/// Demands the refusal of a repetition whose answer was not kept.
+/// Asserts that a repetition is refused because the answer was not stored.
 #[track_caller]
 fn not_kept(again: &Answer, receipt: &str) {
     let detail = again.free().problem(409, "idempotency-answer-not-kept");
     assert!(detail.contains(receipt), "{detail}");
     assert_eq!(again.json()["receipt"], receipt);
     assert_eq!(again.header("retry-after"), None, "it would be refused again");
-    assert!(again.limit("ratelimit", "key", "r") > 0, "the limits are told");
+    assert!(again.limit("ratelimit", "key", "r") > 0, "the answer has the limits");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn every_metered_method_is_charged_once_and_replayed() {
             assert!(backend.take().is_empty(), "{method}: the backend was asked once");
             assert_eq!(organization.units(), place as u64 + 1, "{method}");
         }
-        // The quota is used up, and what was paid for is still given.
+        // The quota is used up, and the answer that was paid for is still replayed.
         ask(key, "PUT", THING, "new").free().problem(429, "quota-exceeded");
         assert_eq!(ask(key, "PUT", THING, "PUT").expect(200).required(REPLAYED), "true");
     });
@@ -147,7 +147,7 @@ fn an_answer_beyond_256_kib_is_passed_on_once_and_then_named_by_its_receipt() {
     }
 }
 
-/// Neither does a used-up quota open the way to the backend again.
+/// A used-up quota does not send the repetition to the backend again either.
 #[test]
 fn an_answer_that_was_not_kept_is_no_free_way_past_the_quota() {
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50000\r\n".to_vec();
@@ -167,7 +167,7 @@ fn an_answer_that_was_not_kept_is_no_free_way_past_the_quota() {
     });
 }
 
-/// On a route of streams, and where a backend answers with one unasked: it begins at once.
+/// A stream begins at once, on a route of streams and where a backend sends one unexpectedly.
 #[test]
 fn a_streamed_answer_is_not_kept() {
     let head =
@@ -181,7 +181,7 @@ fn a_streamed_answer_is_not_kept() {
     }
 }
 
-/// Neither the unit nor the key is lost for an answer that never came.
+/// A missing answer costs neither the unit nor the key.
 #[test]
 fn an_answer_that_breaks_off_costs_nothing_and_frees_the_key() {
     let broken = "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nab";
@@ -195,7 +195,7 @@ fn an_answer_that_breaks_off_costs_nothing_and_frees_the_key() {
     });
 }
 
-/// It runs on, settles and keeps its answer, for the client that comes again.
+/// The request continues, settles and stores its answer for a client that repeats it.
 #[test]
 fn a_client_that_goes_away_cancels_no_keyed_request() {
     let pieces = vec![(Duration::from_millis(300), OK.as_bytes().to_vec())];

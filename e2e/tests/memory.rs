@@ -1,5 +1,5 @@
-//! Clients that send half of a request and stop: the gateway's memory grows by its budget at most, and
-//! is given back when they are gone.
+//! Clients that send half of a request and stop: the gateway's memory grows by its budget at most,
+//! and is released when the clients are gone.
 //!
 //! `cargo xtask prove memory` runs it at full size.
 
@@ -23,15 +23,15 @@ use serde_json::json;
 use support::backend::Backend;
 use support::gateway::Gateway;
 
-/// Half of the greatest delivery that is taken.
+/// Half of the largest accepted delivery.
 const HALF_DELIVERY: usize = 256 << 10;
-/// Half of the greatest payload under an Idempotency-Key.
+/// Half of the largest payload with an Idempotency-Key.
 const HALF_PAYLOAD: usize = 512 << 10;
-/// Somewhat less than a head may have.
+/// Somewhat less than the largest head.
 const HALF_HEAD: usize = 36 << 10;
-/// What a process grows by in any case while it gets going, and does not give back.
+/// Growth of a process while it starts to serve, which it does not release.
 const GROWTH: u64 = 24 << 20;
-/// What the allocator keeps for a next time: a page of each size that was in use, per core.
+/// Memory that the allocator retains: a page of each size class that was in use, per core.
 const RETAINED: u64 = 48 << 20;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -52,7 +52,7 @@ fn metric(gateway: &Gateway, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name}: {text}")).trim().parse().expect("a number")
 }
 
-/// The head of a request from an address of its own, and how many bytes of what follows are sent.
+/// The head of a request from a separate address, and how many bytes of its rest are sent.
 struct Half {
     name: &'static str,
     head: Box<dyn Fn(usize) -> String>,
@@ -89,16 +89,16 @@ fn halves(key: &Key<'_>) -> [Half; 3] {
     ]
 }
 
-/// Sends one half; what was refused of it meanwhile.
+/// Sends one half; returns a refusal that arrived meanwhile.
 fn send(gateway: &Gateway, half: &Half, number: usize) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address()).expect("it listens");
     let _ = stream.write_all((half.head)(number).as_bytes());
-    // A refusal comes before the end of it.
+    // A refusal can arrive before the half is sent.
     let _ = stream.write_all(&vec![b'x'; half.then]);
     stream
 }
 
-/// The first line, and whether it says when to come again, of an answer that is there already.
+/// The status line of an answer that has arrived, and whether it has `Retry-After`.
 fn answered(stream: &mut TcpStream) -> Option<(u16, bool)> {
     stream.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
     let mut piece = [0; 4_096];
@@ -129,7 +129,7 @@ fn halves_of_requests_take_the_budget_at_most_and_give_it_back() {
             (0..count).map(|number| send(&gateway, &half, number)).collect();
         let used = settled(&gateway);
         assert!(used <= budget, "{used} of {budget}");
-        // An ordinary request finds its way beside them: it is in no need of the budget.
+        // An ordinary request succeeds meanwhile, since it does not need the budget.
         key.call("GET", LIST).send().expect(200);
         let during = resident_bytes(gateway.process_id());
         let seen: Vec<_> = all.iter_mut().filter_map(answered).collect();
@@ -152,14 +152,14 @@ fn halves_of_requests_take_the_budget_at_most_and_give_it_back() {
         );
         assert!(during <= start + budget.max(GROWTH), "{name}: {start} before, {during} during");
         assert!(after <= start + RETAINED, "{name}: {start} before, {after} after");
-        // The same request, whole, passes again.
+        // The same request, sent completely, passes again.
         key.detect().expect(200);
     }
     assert!(metric(&gateway, "driftlock_buffered_bytes_refusals_total") > 0);
     assert_eq!(metric(&gateway, "driftlock_buffered_bytes_max"), budget);
 }
 
-/// What the budget counts once it does not change any more.
+/// The bytes in the budget once the number no longer changes.
 fn settled(gateway: &Gateway) -> u64 {
     let (mut last, mut same) = (u64::MAX, 0);
     eventually("what can be taken was taken", || {
@@ -185,8 +185,8 @@ fn once_below(gateway: &Gateway, key: &Key<'_>, wanted: u64) -> u64 {
     resident
 }
 
-/// Bodies of falsely signed deliveries are in memory as far as their address may fail, and 16 beyond;
-/// others of it are refused by their heads.
+/// The gateway reads bodies of falsely signed deliveries only while their address has failures
+/// left, and 16 more; further ones are refused by their heads.
 #[test]
 fn an_address_has_as_many_unverified_deliveries_as_it_may_fail_with() {
     let backend = Backend::start();

@@ -1,5 +1,5 @@
-//! The whole suite against the native server: `driftlock dev`, on free ports and in a directory of
-//! its own.
+//! The whole suite against the native server: `driftlock dev`, on free ports and in a temporary
+//! directory.
 
 mod support {
     pub(crate) mod process;

@@ -1,4 +1,4 @@
-//! The whole suite against a native gateway whose rate limits are Redis's.
+//! The whole suite against a native gateway that shares its rate limits through Redis.
 
 mod support {
     pub(crate) mod process;
@@ -12,7 +12,7 @@ use driftlock_e2e::runner::check;
 use driftlock_testkit::redis::{Redis, on_each_server};
 use support::server::Server;
 
-/// A busy machine makes a server wait.
+/// Long, because a busy machine delays the server.
 const LENIENT: &str = "[limits]\nfleet_answer_ms = 5000\n";
 
 #[test]
@@ -24,7 +24,7 @@ fn over_tls_the_certificate_must_be_known() {
     let key = Organization::new(&target).key();
     target.keyed("GET", LIST, &key.secret).send().expect(200);
     assert!(stranger.log().contains("Redis unavailable"), "{}", stranger.log());
-    assert!(!asked(), "nothing was sent to a server that nobody vouches for");
+    assert!(!asked(), "nothing was sent to a server without a valid certificate");
     let certificate = certificate.display().to_string();
     let server =
         Server::start_with(LENIENT, &[("ENV_REDIS_URL", &url), ("SSL_CERT_FILE", &certificate)]);

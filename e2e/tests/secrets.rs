@@ -1,4 +1,4 @@
-//! I8: a secret stands in no log, error, metric, audit row or file, however much is logged.
+//! I8: no log, error, metric, audit row or file contains a secret, at any log level.
 
 mod support {
     #[expect(dead_code, reason = "this test's backend answers and fails")]
@@ -25,13 +25,13 @@ const WEBHOOK_SECRET: &str = "whsec_a0b1c2d3e4f5061728394a5b6c7d8e9f";
 const STRIPE_KEY: &str = "sk_test_a0b1c2d3e4f5061728394a5b6c7d8e9f";
 const PASSWORD: &str = "the-databases-own-password";
 
-/// Everything that could go wrong with a secret in it, and what goes right.
+/// Failing and successful requests that carry a secret.
 fn load(target: &Target, backend: &Backend, organization: &Organization<'_>) -> Vec<String> {
     let key = organization.key();
     for manner in [Manner::Answers, Manner::Resets, Manner::HalfBody, Manner::Answers] {
         backend.set(manner);
         let call = key.call("POST", "/api/v1/analyze").header("idempotency-key", "i");
-        // A body that breaks off is no answer to read: only that it is asked for counts.
+        // The answer may be incomplete: only the request matters.
         drop(call.json(&json!({"data": ["a"]})).open());
         drop(key.call("GET", LIST).open());
     }
@@ -56,13 +56,13 @@ fn a_loaded_gateway_keeps_its_secrets() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = format!("sqlite:{}", folder.path().join("a.db").display());
     let backend = Backend::start();
-    let nobody = format!("http://{}", support::process::free_address());
+    let unused = format!("http://{}", support::process::free_address());
     let environment = [
         ("RUST_LOG", "trace"),
         ("ENV_DATABASE_URL", database.as_str()),
         ("ENV_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET),
         ("ENV_STRIPE_SECRET_KEY", STRIPE_KEY),
-        ("ENV_STRIPE_API_BASE", nobody.as_str()),
+        ("ENV_STRIPE_API_BASE", unused.as_str()),
     ];
     let gateway = Gateway::start_with("", &backend.url, &environment);
     let target = gateway.target();
@@ -91,7 +91,7 @@ fn a_loaded_gateway_keeps_its_secrets() {
     assert!(places.len() >= 10 && log.contains("request failed"), "nothing to search: {log}");
     for (place, text) in &places {
         for secret in &secrets {
-            // Beyond its first characters, which are shown on purpose, nothing may be left of it.
+            // Nothing may appear beyond the first characters, which are shown on purpose.
             let rest = &secret[secret.len() / 2..];
             assert!(!text.contains(rest), "{place} holds …{rest}");
         }
@@ -116,7 +116,7 @@ fn a_database_that_does_not_answer_is_named_without_its_password() {
     assert!(!said.contains(PASSWORD), "{said}");
 }
 
-/// An API in Stripe's place that repeats what it was sent.
+/// A double of Stripe's API that repeats each request in its answer.
 #[test]
 fn what_another_service_echoes_is_masked_in_the_log() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -132,7 +132,7 @@ fn what_another_service_echoes_is_masked_in_the_log() {
                 "HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
-            // A gateway that stops meanwhile reads no answer.
+            // The gateway may stop before it reads the answer.
             let _ = stream.write_all(answer.as_bytes());
         }
     });

@@ -1,5 +1,5 @@
-//! Clients that are slow on purpose, in three forms, beside ordinary ones: these go on as before,
-//! and nobody's connection costs much.
+//! Three forms of deliberately slow clients, together with ordinary ones: the ordinary clients are
+//! not delayed, and no connection needs much memory.
 //!
 //! `cargo xtask prove slow-clients`
 //! prints the figures at full size.
@@ -27,15 +27,15 @@ use support::backend::{Backend, LARGE};
 use support::gateway::Gateway;
 
 const SLOW: usize = 150;
-/// Connections whose memory is measured: more of them, since a process grows by itself, too.
+/// Connections whose memory is measured: many, so that other growth of the process matters little.
 const IDLE: usize = 400;
 const NORMAL: usize = 32;
 const ROUNDS: usize = 40;
-/// Between two bytes of a slow client: quick enough not to be closed for its silence.
+/// Time between two bytes of a slow client: short enough for the idle timeouts.
 const DRIP: Duration = Duration::from_millis(200);
-/// As much as one idle connection may hold, in bytes.
+/// The most bytes that one idle connection may hold.
 const IDLE_MAX: u64 = 48 << 10;
-/// Nothing of a slow client may make an ordinary request wait for its own timeouts.
+/// Bound of an ordinary request; a slow client's timeouts must not delay it.
 const P99_MAX: Duration = Duration::from_secs(1);
 
 fn slow_clients() -> usize {
@@ -88,13 +88,13 @@ fn drip(slow: &mut [TcpStream], key: &Key<'_>, over: &AtomicBool) {
             _ => format!("GET {LARGE} HTTP/1.1\r\n{authorization}\r\n"),
         };
         let _ = stream.write_all(start.as_bytes());
-        // What is not there yet is read in a later round.
+        // Bytes that have not arrived yet are read in a later round.
         stream.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
     }
     let mut buffer = [0; 1];
     while !over.load(Ordering::Relaxed) {
         for (place, stream) in slow.iter_mut().enumerate() {
-            // Those that were closed meanwhile have had their time.
+            // Closed connections had reached their timeouts.
             let _ = match place % 3 {
                 2 => stream.read(&mut buffer).map(drop),
                 _ => stream.write_all(b"x"),
@@ -105,7 +105,7 @@ fn drip(slow: &mut [TcpStream], key: &Key<'_>, over: &AtomicBool) {
 }
 
 #[test]
-fn slow_clients_cost_nobody_anything() {
+fn slow_clients_do_not_delay_others() {
     let backend = Backend::start();
     let gateway = Gateway::start("", &backend.url);
     let target = gateway.target();

@@ -1,5 +1,5 @@
-//! Event streams and WebSockets end when their key is revoked or expires, or when their organization
-//! is suspended.
+//! Event streams and WebSockets end when their key is revoked or expires, or when their
+//! organization is suspended.
 
 #[path = "support"]
 mod support {
@@ -23,7 +23,7 @@ use support::gateway::Gateway;
 use tungstenite::Message;
 use tungstenite::http::Request;
 
-/// Streams are judged often, so that the test need not wait.
+/// Streams are checked often, so that the test need not wait.
 const CONFIG: &str = "[keys]\nstream_check_ms = 100\n\
     [[routes]]\nmethod = \"GET\"\npath = \"/api/v1/stream/anomalies\"\nstream = true\n\
     [[routes]]\nmethod = \"GET\"\npath = \"/api/v1/live\"\nunits = 1\nwebsocket = true\n\
@@ -31,7 +31,7 @@ const CONFIG: &str = "[keys]\nstream_check_ms = 100\n\
 const PATIENCE: Duration = Duration::from_secs(20);
 const EVENT: &[u8] = b"c\r\ndata: tick\n\n\r\n";
 
-/// A backend that sends an event every 20 ms; how many of its streams are open.
+/// A backend that sends an event every 20 ms and counts its open streams.
 fn ticking() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -84,7 +84,7 @@ fn events(gateway: &Gateway, key: &str) -> TcpStream {
     stream
 }
 
-/// Reads until the stream has ended properly: its last chunk, and nothing after it for a while.
+/// Reads until the stream has ended properly: the last chunk, and nothing after it for a while.
 fn ends(mut stream: TcpStream) {
     let mut read = Vec::new();
     while !read.ends_with(b"\r\n0\r\n\r\n") {
@@ -151,7 +151,7 @@ fn event_streams_of_a_key_that_expires_end() {
 fn websockets_of_a_revoked_key_end() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let (told, ended) = std::sync::mpsc::channel();
+    let (sender, ended) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let (stream, _) = listener.accept().expect("it connects");
         let mut socket = tungstenite::accept(stream).expect("a handshake");
@@ -160,7 +160,7 @@ fn websockets_of_a_revoked_key_end() {
                 break;
             }
         }
-        told.send(()).expect("the test waits");
+        sender.send(()).expect("the test waits");
     });
     let gateway = Gateway::start(CONFIG, &url);
     let target = gateway.target();

@@ -1,4 +1,4 @@
-//! Stripe's deliveries, from the signed bytes to what a request feels, over the native server.
+//! Stripe's deliveries to the native server, from the signed bytes to their effect on requests.
 
 #[path = "support"]
 mod support {
@@ -29,13 +29,13 @@ fn with(act: impl FnOnce(&Gateway, &Target, &Organization<'_>, &Key<'_>)) {
     let environment = [("ENV_STRIPE_WEBHOOK_SECRET", environment.as_str())];
     let gateway = Gateway::start_with("[keys]\nfresh_secs = 1\n", &backend.url, &environment);
     let target = gateway.target();
-    // A paid plan without a subscription: nothing passes before Stripe has told of one.
+    // A paid plan without a subscription: requests are refused until Stripe reports one.
     let organization = Organization::with(&target, json!({"plan": "standard"}));
     let key = organization.key();
     act(&gateway, &target, &organization, &key);
 }
 
-/// `driftlock stripe trigger`; whether all were taken, and what was answered.
+/// Runs `driftlock stripe trigger`; returns whether all were accepted, and the answers.
 fn trigger(gateway: &Gateway, secret: &str, organization: &str, what: &[&str]) -> (bool, Value) {
     let output = Command::new(support::process::build())
         .args(["stripe", "trigger", "--json", "--organization", organization])
@@ -73,7 +73,7 @@ fn a_signup_opens_the_door_in_whatever_order_it_comes() {
         let actions: Vec<Value> = organization.audit();
         assert!(actions.iter().any(|row| row["action"] == "billing.subscribed"));
 
-        // The same once more, signed with the secret before: nothing but duplicates.
+        // The same again, signed with the former secret: only duplicates.
         let rows = organization.audit().len();
         let (taken, answers) = trigger(gateway, OLD_SECRET, &organization.id, &order);
         let all = answers["data"].as_array().expect("answers");
@@ -120,7 +120,7 @@ fn what_is_triggered_next_goes_on_from_what_is_there() {
         let first = shown(organization);
         assert_eq!(first["subscription"]["plan"], "standard", "{first}");
 
-        // A failed payment of the same subscription: it has grace, until it is paid.
+        // A failed payment of the same subscription has grace time until it is paid.
         run(&organization.id, &["invoice.payment_failed"]);
         let failed = shown(organization);
         assert_eq!(failed["subscription"]["id"], first["subscription"]["id"], "{failed}");
@@ -129,7 +129,7 @@ fn what_is_triggered_next_goes_on_from_what_is_there() {
         let paid = shown(organization);
         assert_eq!(paid["subscription"]["grace_until"], Value::Null, "{paid}");
 
-        // An upgrade comes after the sign-up that is there.
+        // An upgrade continues the existing sign-up.
         run(&organization.id, &["--scenario", "upgrade", "--shuffle", "2"]);
         let upgraded = shown(organization);
         assert_eq!(upgraded["subscription"]["plan"], "growth", "{upgraded}");
@@ -149,7 +149,7 @@ fn what_is_triggered_next_goes_on_from_what_is_there() {
         assert_eq!(shown(&other)["subscription"]["status"], "active");
         assert_ne!(shown(&other)["stripe_customer_id"], first["stripe_customer_id"]);
 
-        // What was printed repeats a run: nothing but duplicates.
+        // The printed seed repeats a run: only duplicates.
         let answers = run(&other.id, &["invoice.payment_failed"]);
         let seed = answers["seed"].to_string();
         let repeated =
@@ -185,7 +185,7 @@ fn an_unknown_price_is_a_dead_letter_that_names_it() {
 }
 
 #[test]
-fn what_is_not_stripes_is_told_apart_and_touches_nothing() {
+fn deliveries_not_from_stripe_are_refused_and_change_nothing() {
     with(|gateway, target, organization, _| {
         let wrong = "whsec_somebody_elses_0123456789abcdef";
         let (taken, answers) =

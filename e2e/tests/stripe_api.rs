@@ -1,4 +1,5 @@
-//! With a secret key: Stripe is asked, told and compared with, over the native server and the double.
+//! With a secret key: reading from Stripe, meter reports and reconciliation, with the native server
+//! and the double.
 
 #[path = "support"]
 mod support {
@@ -67,7 +68,7 @@ fn one_event_is_enough_to_learn_how_a_customer_stands() {
         let growth = life.params().upgrade.clone();
         life.change_price(&growth);
         double.put(&life);
-        // All that arrives is the oldest event; what Stripe says now counts.
+        // Only the oldest event arrives; Stripe's current state counts.
         deliver(target, &life.events()[0]);
         eventually("the plan is Stripe's", || {
             (shown(organization)["subscription"]["plan"] == "growth").then_some(())
@@ -77,7 +78,7 @@ fn one_event_is_enough_to_learn_how_a_customer_stands() {
         let invoices = organization.admin("GET", "/invoices").send().expect(200).json();
         assert_eq!(invoices["data"].as_array().map(Vec::len), Some(1), "{invoices}");
 
-        // A dispute names a charge; only Stripe knows whose it is.
+        // A dispute names a charge; only Stripe knows its customer.
         life.dispute();
         let mut dispute = life.events().last().expect("an event").clone();
         let charge = "ch_of_the_test";
@@ -142,7 +143,7 @@ fn a_live_subscription_is_changed_in_the_portal_and_not_bought_twice() {
         let problem = refused.problem(409, "conflict");
         assert!(problem.contains(&live) && problem.contains("portal"), "{problem}");
 
-        // Stripe's preview is its own: without it our figures stand.
+        // Without Stripe's preview the gateway's own figures are shown.
         double.set_outage(Some(Period { start: now(), end: Timestamp::MAX }));
         let coming = organization.admin("GET", "/invoices/upcoming").send().expect(200).json();
         assert_eq!(
@@ -184,11 +185,11 @@ fn a_comparison_repairs_what_was_missed_and_tells_what_it_cannot() {
         life.subscribe(&standard, Start::Paid);
         let patch = json!({ "stripe_customer_id": life.customer() });
         organization.admin("PATCH", "").json(&patch).send().expect(200);
-        // The link takes effect at once; what the customer buys after that, nobody tells of.
+        // The link takes effect at once; no event reports what the customer buys later.
         eventually("the customer was asked for", || {
             double.calls().contains(&"GET /v1/invoices".to_owned()).then_some(())
         });
-        // No event ever came, and the gateway compares by itself once an hour, the first time now.
+        // No event arrived; the gateway reconciles once an hour, the first time now.
         eventually("its own comparison is over", || {
             gateway.log().contains("as Stripe has it").then_some(())
         });
@@ -212,7 +213,7 @@ fn a_comparison_repairs_what_was_missed_and_tells_what_it_cannot() {
     });
 }
 
-/// `driftlock stripe reconcile --json`.
+/// Runs `driftlock stripe reconcile --json`.
 fn reconcile(gateway: &Gateway) -> (bool, Value) {
     let output = Command::new(support::process::build())
         .args(["stripe", "reconcile", "--json", "--url"])

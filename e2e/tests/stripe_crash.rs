@@ -1,8 +1,8 @@
-//! I6 through `kill -9`: events that keep coming while the gateway dies again and again are all
-//! kept, all processed, and none has its effect twice.
+//! I6 through `kill -9`: events are delivered while the gateway is killed repeatedly. All are
+//! stored and processed, and none has its effect twice.
 //!
-//! `DRIFTLOCK_CRASHES` sets how often it is killed; 5 unless set. The instants follow from the clock,
-//! and are printed.
+//! `DRIFTLOCK_CRASHES` sets how often it is killed; 5 unless set. The times depend on the clock and
+//! are printed.
 
 #[path = "support"]
 mod support {
@@ -23,7 +23,7 @@ use support::customers::{Customer, are_as_stripe_has_them};
 use support::server::Server;
 
 const EVENTS: usize = 1_000;
-/// A life begins so long ago that all of it has happened.
+/// How long ago a customer life begins, so that all its events are in the past.
 const AGO: Duration = Duration::from_secs(45 * 86_400);
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -40,31 +40,31 @@ fn events_survive_kill_9_and_have_their_effect_once() {
         secrets: vec![server.webhook_secret()],
         api_version: ApiShape::Basil,
     });
-    let (mut customers, mut told) = (Vec::new(), 0);
+    let (mut customers, mut events_total) = (Vec::new(), 0);
     for (seed, scenario) in (1..).zip(Scenario::ALL.into_iter().cycle()) {
-        if told >= EVENTS {
+        if events_total >= EVENTS {
             break;
         }
         let customer = Customer::new(&target, seed, AGO, |params| scenario.life(params));
-        told += customer.life.events().len();
+        events_total += customer.life.events().len();
         double.put(&customer.life);
         customers.push(customer);
     }
-    deliver_while_it_dies(&mut server, &double, told, crashes);
-    // What was acknowledged last is perhaps not processed yet: that, too, must survive.
+    deliver_while_it_dies(&mut server, &double, events_total, crashes);
+    // The last acknowledged events may not be processed yet: they must survive, too.
     server.kill();
     server.restart();
 
     let events = are_as_stripe_has_them(&target, &customers);
-    assert_eq!(events, told, "each event is made once");
-    customers.iter().for_each(is_told_once);
+    assert_eq!(events, events_total, "each event is made once");
+    customers.iter().for_each(is_subscribed_once);
     let deliveries = double.deliveries();
-    eprintln!("{told} events, {} customers, {} crashes", customers.len(), crashes + 1);
+    eprintln!("{events_total} events, {} customers, {} crashes", customers.len(), crashes + 1);
     eprintln!("{deliveries:?}");
 }
 
-/// The double delivers, and again what was not acknowledged, while the gateway is killed at instants
-/// that nobody chose.
+/// The double delivers, and repeats deliveries that were not acknowledged, while the gateway is
+/// killed at arbitrary times.
 fn deliver_while_it_dies(
     server: &mut Server,
     double: &StripeDouble,
@@ -78,7 +78,7 @@ fn deliver_while_it_dies(
             let mut before = 0;
             while double.deliver() && !is_over.load(Ordering::SeqCst) {
                 if double.taken() == before {
-                    // Perhaps nobody is there.
+                    // The gateway may not be running.
                     thread::park_timeout(RETRY);
                 }
                 before = double.taken();
@@ -110,11 +110,11 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Whether its sign-up was told once, in a log that holds.
-fn is_told_once(customer: &Customer<'_>) {
+/// Asserts that the sign-up was audited once, in an audit log that verifies.
+fn is_subscribed_once(customer: &Customer<'_>) {
     let rows = customer.organization.audit();
-    let told = rows.iter().filter(|row| row["action"] == "billing.subscribed").count();
-    assert_eq!(told, 1, "{rows:?}");
+    let count = rows.iter().filter(|row| row["action"] == "billing.subscribed").count();
+    assert_eq!(count, 1, "{rows:?}");
     let verdict = customer.organization.admin("GET", "/audit/verify").send().expect(200).json();
     assert_eq!(verdict["ok"], true, "{verdict}");
 }

@@ -1,5 +1,5 @@
-//! A write that fails, where others had noted the event as done already, or had answered 200: here
-//! it is refused, and counts when Stripe delivers again.
+//! A write of an event fails. Other implementations have recorded the event as done or answered
+//! 200; the gateway refuses it, and accepts it when Stripe delivers again.
 
 #[path = "support"]
 mod support {

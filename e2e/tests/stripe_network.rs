@@ -1,6 +1,6 @@
-//! I6 over HTTP: the double of Stripe delivers what happens in lives to the gateway's endpoint, signed,
-//! out of order, doubled, late and broken off, and again until it is taken, while the gateway dies.
-//! What it shows in the end is the double's truth.
+//! I6 over HTTP: the double of Stripe delivers the events of customer lives to the gateway's
+//! endpoint: signed, out of order, duplicated, late and cut off, and again until accepted, while
+//! the gateway is killed. In the end the gateway shows the double's state.
 
 #[path = "support"]
 mod support {
@@ -23,9 +23,9 @@ use support::server::Server;
 
 const LIVES: u64 = 24;
 const DEEDS: u32 = 12;
-/// Deeds before the one during which it is killed.
+/// Actions before the one during which the gateway is killed.
 const CALM: u32 = DEEDS / 2;
-/// However long the pauses of a life, all of it has happened by now.
+/// How long ago a life begins, so that all its events are in the past.
 const AGO: Duration = Duration::from_secs((DEEDS as u64 + 1) * PAUSE_SECS_MAX as u64);
 const OLD_SECRET: &str = "whsec_before_the_rotation_0123456789";
 
@@ -51,7 +51,7 @@ fn a_gateway_that_knows_only_events_comes_to_stripes_state() {
 fn live(double: &StripeDouble, environment: &[(&str, &str)]) {
     let mut server = Server::start_with("", environment);
     let target = server.target();
-    // Two endpoints, as while one changes over to a newer version: each event comes by both.
+    // Two endpoints, as during a change to a newer API version: both get each event.
     for api_version in [ApiShape::Acacia, ApiShape::Basil] {
         double.add_endpoint(Endpoint {
             address: server.listen.clone(),
@@ -83,7 +83,7 @@ fn live(double: &StripeDouble, environment: &[(&str, &str)]) {
         }
     }
     while double.deliver() {}
-    // What was acknowledged last is perhaps not processed yet.
+    // The last acknowledged events may not be processed yet.
     server.kill();
     server.restart();
     let events = are_as_stripe_has_them(&target, &customers);
@@ -106,7 +106,7 @@ fn deliver_while_it_dies(double: &StripeDouble, server: &mut Server) {
         server.kill();
         delivering.join().expect("it delivers in vain");
     });
-    // Nobody is there; it comes again.
+    // The gateway is not running; the double delivers again.
     double.deliver();
     server.restart();
 }

@@ -55,7 +55,7 @@ fn what_the_sdk_signs_is_accepted_and_refused_as_wanted() {
     let count = cases(&event(0)).as_array().expect("cases").len();
     assert!(count >= 10, "{count} cases");
     for number in 0..count {
-        // An event of its own for each case: a duplicate would be accepted for another reason.
+        // A new event for each case, because a duplicate would be accepted for another reason.
         let payload = event(number);
         let case = &cases(&payload)[number];
         let post = target.request("POST", "/webhooks/stripe");
@@ -97,7 +97,7 @@ fn what_the_gateways_tools_sign_the_sdk_accepts() {
     assert!(refused, "by another secret none is accepted");
 }
 
-/// What the SDK says.
+/// The SDK's verdicts.
 fn sdk(deed: &str, input: &Value) -> Value {
     let root = project();
     let mut node = Command::new("node")

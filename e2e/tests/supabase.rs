@@ -11,20 +11,26 @@ use driftlock_e2e::cases::CASES;
 use driftlock_e2e::runner::check;
 use support::fleet::Fleet;
 
-/// A schema of another version than the program's, as an upgrade leaves it for a while.
+/// `driftlock check` names a schema of another version, as during an upgrade.
 #[test]
 fn check_compares_the_schema_with_the_program() {
     let fleet = Fleet::start(0, "").by_rest();
-    let (is_well, told) = fleet.checked();
-    assert!(is_well && told.starts_with("ENV_SUPABASE_URL: the schema is up to date"), "{told}");
-    fleet.sql("insert into driftlock.migrations (version) values (99)");
-    let (is_well, told) = fleet.checked();
-    assert!(!is_well && told.contains("version 99; ") && told.contains("use a later"), "{told}");
-    fleet.sql("delete from driftlock.migrations where version > 2");
-    let (is_well, told) = fleet.checked();
+    let (is_well, printed) = fleet.checked();
     assert!(
-        !is_well && told.contains("version 2; ") && told.contains("`driftlock migrate`"),
-        "{told}"
+        is_well && printed.starts_with("ENV_SUPABASE_URL: the schema is up to date"),
+        "{printed}"
+    );
+    fleet.sql("insert into driftlock.migrations (version) values (99)");
+    let (is_well, printed) = fleet.checked();
+    assert!(
+        !is_well && printed.contains("version 99; ") && printed.contains("use a later"),
+        "{printed}"
+    );
+    fleet.sql("delete from driftlock.migrations where version > 2");
+    let (is_well, printed) = fleet.checked();
+    assert!(
+        !is_well && printed.contains("version 2; ") && printed.contains("`driftlock migrate`"),
+        "{printed}"
     );
 }
 

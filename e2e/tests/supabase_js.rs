@@ -1,5 +1,5 @@
 //! What supabase-js (npm, at the version in package-lock.json) sees of the gateway's tables over a
-//! real PostgREST: as a member, as a stranger, as nobody, and as the service.
+//! real PostgREST: as a member, as a stranger, anonymously, and as the service.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -65,7 +65,7 @@ fn rows_of(organization: &str) -> Value {
     })
 }
 
-/// What the script says of one kind of caller, which tries to write these rows.
+/// The script's result for one kind of caller, which tries to write these rows.
 fn seen_by(project_url: &str, key: &str, token: Option<String>, writes: &Value) -> Value {
     let input = json!({
         "url": project_url, "key": key, "token": token, "organization": A, "writes": writes,
@@ -91,7 +91,7 @@ fn each_sees_what_is_its_own() {
     fill(&fleet);
     let project: &Project = fleet.project();
     let url = project.url();
-    // A member's own organization: nothing but its rights can refuse it.
+    // A member's own organization, so that only its rights can refuse it.
     let mut writes = rows_of(A);
     for name in ["subscriptions", "quota_policy", "dunning_states"] {
         writes[name] = json!({ "organization_id": A });
@@ -112,10 +112,10 @@ fn each_sees_what_is_its_own() {
         "quota_policy": 0, "dunning_states": 0, "billing_customers": DENIED, "stripe_events": DENIED,
     });
     assert_eq!(stranger["rows"], of_none, "who is no member sees nothing");
-    let nobody = ask(PUBLISHABLE_KEY, None);
+    let anonymous = ask(PUBLISHABLE_KEY, None);
     let denied = |value: &Value| value == DENIED;
-    assert!(nobody["rows"].as_object().expect("rows").values().all(denied), "{nobody}");
-    for caller in [&member, &stranger, &nobody] {
+    assert!(anonymous["rows"].as_object().expect("rows").values().all(denied), "{anonymous}");
+    for caller in [&member, &stranger, &anonymous] {
         let tried = caller["writes"].as_object().expect("writes");
         assert_eq!(tried.len(), 11, "every table: {caller}");
         for (name, steps) in tried {
@@ -140,6 +140,6 @@ fn each_sees_what_is_its_own() {
     let table = |name: &str, seen: &Value| eprintln!("{name:<9} {}", seen["rows"]);
     table("member", &member);
     table("stranger", &stranger);
-    table("nobody", &nobody);
+    table("anonymous", &anonymous);
     table("service", &service);
 }

@@ -1,5 +1,5 @@
-//! WebSockets through the gateway: a handshake is a request like any other, and what follows is
-//! passed on both ways, on routes that say so.
+//! WebSockets through the gateway: a handshake is a request like any other, then messages pass in
+//! both directions, on routes that allow it.
 
 #[path = "support"]
 mod support {
@@ -30,8 +30,8 @@ const CONFIG: &str = "[timeouts]\nwebsocket_idle_ms = 3000\n\
 const LIVE: &str = "/api/v1/live";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A backend that answers each message with itself; the heads of the handshakes that reached it. One
-/// to `/api/v1/live?no` is refused.
+/// A backend that echoes each message; returns the heads of the handshakes that reached it. It
+/// refuses `/api/v1/live?no`.
 fn echo() -> (String, Receiver<HeaderMap>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -41,7 +41,7 @@ fn echo() -> (String, Receiver<HeaderMap>) {
             let heads = heads.clone();
             thread::spawn(move || {
                 let agree = |request: &Request, mut response: Response| {
-                    // Nobody may look at them any more.
+                    // The receiver may be gone.
                     let _ = heads.send(request.headers().clone());
                     let refused = || {
                         let answer = tungstenite::http::Response::builder().status(403);
@@ -63,7 +63,7 @@ fn echo() -> (String, Receiver<HeaderMap>) {
     (url, seen)
 }
 
-/// Opens a WebSocket, or tells the status and the connection of the refusal.
+/// Opens a WebSocket; returns the status and the connection of a refusal.
 fn open(gateway: &Gateway, path: &str, key: &str) -> Result<(WebSocket<TcpStream>, Response), u16> {
     let stream = TcpStream::connect(gateway.address()).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -99,7 +99,7 @@ fn with(act: impl FnOnce(&Gateway, &Receiver<HeaderMap>, &Organization<'_>, &Key
     act(&gateway, &seen, &organization, &key);
 }
 
-/// A connection cannot be kept: its repetition is told the receipt of the first.
+/// A connection cannot be stored: a repetition gets the receipt of the first request.
 #[test]
 fn an_idempotency_key_opens_one_connection() {
     with(|gateway, seen, organization, key| {
@@ -163,8 +163,8 @@ fn messages_pass_both_ways_and_the_connection_is_charged_once() {
 #[test]
 fn what_is_refused_costs_nothing_and_stays_http() {
     with(|gateway, seen, organization, key| {
-        assert_eq!(open(gateway, LIVE, "dlk_nobody").err(), Some(401));
-        // Where there are none the request is an ordinary one, which this backend cannot answer.
+        assert_eq!(open(gateway, LIVE, "dlk_unknown").err(), Some(401));
+        // A route without WebSockets gets an ordinary request, which this backend cannot answer.
         assert_eq!(open(gateway, LIST, &key.secret).err(), Some(502), "not on this route");
         assert_eq!(open(gateway, "/healthz", &key.secret).err(), Some(200), "nor here");
         let target = gateway.target();
@@ -173,7 +173,8 @@ fn what_is_refused_costs_nothing_and_stays_http() {
         assert!(seen.try_recv().is_err(), "the backend saw none of them");
         assert_eq!(open(gateway, "/api/v1/live?no", &key.secret).err(), Some(403), "its word");
         assert_eq!(organization.units(), 0);
-        // The same route without a handshake is a request like any other: this backend speaks no HTTP.
+        // The same route without a handshake gets an ordinary request, which this backend cannot
+        // answer.
         let plain = gateway.target().keyed("GET", LIVE, &key.secret).send();
         assert!((400..600).contains(&plain.status), "{}", plain.text());
         assert_eq!(organization.units(), 0);
@@ -181,7 +182,7 @@ fn what_is_refused_costs_nothing_and_stays_http() {
 }
 
 #[test]
-fn whoever_goes_on_before_it_is_agreed_to_is_cut_off() {
+fn a_client_that_sends_before_the_handshake_is_accepted_is_cut_off() {
     with(|gateway, _, _, key| {
         let mut stream = TcpStream::connect(gateway.address()).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -194,7 +195,7 @@ fn whoever_goes_on_before_it_is_agreed_to_is_cut_off() {
         );
         stream.write_all(handshake.as_bytes()).expect("written");
         let mut answer = Vec::new();
-        // However it is cut off.
+        // In any way that the connection is cut off.
         let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");

@@ -220,8 +220,8 @@ pub(crate) async fn collect(
 }
 
 /// Reads what a client still sends of a refused body, up to [`UNWANTED_BYTES_MAX`] and for
-/// [`UNWANTED_WITHIN`]. The runtime closes a connection with an unread body, and then the client loses
-/// the refusal.
+/// [`UNWANTED_WITHIN`]. The runtime closes a connection with an unread body, and the client would
+/// lose the refusal.
 async fn drop_rest(mut chunks: Chunks) {
     let dropping = async {
         let mut left = UNWANTED_BYTES_MAX;

@@ -9,17 +9,17 @@ use crate::answer::{Answer, PROBLEMS};
 use crate::target::Target;
 
 const ORGANIZATIONS: &str = "/admin/v1/organizations";
-/// Ids of the right form that nobody has.
+/// Ids of the right form that do not exist.
 const NO_UUID: &str = "00000000000070008000000000000000";
 
-/// Failures of an address are few per minute: each case costs as few as it can.
+/// An address may fail only a few times a minute, so each case causes as few failures as it can.
 pub(super) fn a_token_is_needed(target: &Target) {
     target.request("GET", ORGANIZATIONS).send().problem(401, "unauthenticated");
     let key = Organization::new(target).key();
     key.get(ORGANIZATIONS).problem(401, "unauthenticated");
 }
 
-/// Runs after all others, since the address of the whole suite is throttled by it.
+/// Runs after all others, since it throttles the address of the whole suite.
 pub(super) fn failures_are_throttled(target: &Target) {
     let wrong = "x".repeat(40);
     let denied = (0..100)
@@ -66,7 +66,7 @@ pub(super) fn a_key_is_shown_once(target: &Target) {
     }
 }
 
-/// Nothing that can be read later holds a key, whole or in any part that is not public (I8).
+/// No later answer contains a key or a secret part of it (I8).
 pub(super) fn no_list_or_log_holds_a_secret(target: &Target) {
     let organization = Organization::new(target);
     let key = organization.key();

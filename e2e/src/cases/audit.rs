@@ -32,7 +32,7 @@ pub(super) fn a_free_request_is_in_the_log_soon(target: &Target) {
     assert_eq!(entry["outcome"], "200", "{entry}");
 }
 
-/// A flood of denials writes a bounded number of rows, and loses none from the count.
+/// A flood of denials writes a bounded number of rows, and the count includes every denial.
 pub(super) fn denials_coalesce_with_their_count(target: &Target) {
     const DENIALS: u64 = 40;
     let organization = Organization::new(target);
@@ -80,8 +80,8 @@ pub(super) fn what_an_operator_does_is_in_the_log(target: &Target) {
     assert_eq!(actions, wanted);
 }
 
-/// What was changed, from what to what; of a name, which may be a person's, only that it was.
-pub(super) fn a_change_is_told_with_its_old_and_new_values(target: &Target) {
+/// A change is audited with old and new value; of a name, which may be a person's, only the fact.
+pub(super) fn a_change_is_audited_with_its_old_and_new_values(target: &Target) {
     let organization = Organization::with(target, json!({"plan": "standard"}));
     organization.patch(&json!({
         "name": "Somebody's own",
@@ -156,7 +156,7 @@ pub(super) fn an_export_is_ndjson_and_states_its_head(target: &Target) {
     let log = organization.audit();
     assert_eq!(log[..entries.len()], entries[..], "an export and a list show the same");
 
-    // More was done since: the head that was stated still lies on the way.
+    // Entries were added since: the stated head is still in the chain.
     organization.key().detect().expect(200);
     let verify = |head: &str| {
         let path = format!("/audit/verify?head={head}");
@@ -165,7 +165,7 @@ pub(super) fn an_export_is_ndjson_and_states_its_head(target: &Target) {
     let verdict = verify(&format!("{seq}:{hash}"));
     assert_eq!(verdict["ok"], true, "{verdict}");
     assert!(verdict["entries"].as_u64() > Some(seq), "{verdict}");
-    // A head that the log never had, and one that lies beyond its end.
+    // A head that the log never had, and one beyond its end.
     for forged in [format!("{seq}:{}", "0".repeat(64)), format!("9999:{hash}")] {
         let verdict = verify(&forged);
         assert_eq!(verdict["ok"], false, "{verdict}");
@@ -211,7 +211,7 @@ fn find(organization: &Organization<'_>, wanted: impl Fn(&Value) -> bool) -> Opt
 }
 
 fn check_chain(entries: &[Value]) {
-    // What the first entry follows is the organization's own hash.
+    // The first entry follows the organization's genesis hash.
     let mut before = entries[0]["prev_hash"].clone();
     assert_eq!(before.as_str().map(str::len), Some(64), "{}", entries[0]);
     for (entry, seq) in entries.iter().zip(1_u64..) {

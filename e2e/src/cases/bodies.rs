@@ -1,14 +1,14 @@
-//! Bodies beyond the route's limit are refused, however they are framed, and charged nothing.
+//! Bodies beyond the route's limit are refused in every framing, and not charged.
 
 use crate::admin::{DETECT, Organization};
 use crate::raw;
 use crate::target::Target;
 
-/// What the shipped routes take.
+/// The body limit of the shipped routes.
 const BODY_BYTES_MAX: usize = 10 << 20;
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The declared length is enough: not a byte of the body is sent.
+/// The declared length suffices: no byte of the body is sent.
 pub(super) fn a_declared_length_beyond_the_limit_is_413(target: &Target) {
     let length = (BODY_BYTES_MAX + 1).to_string();
     check_refused(target, &[("Content-Length", &length)], std::iter::empty());

@@ -16,7 +16,7 @@ const CAP: usize = 50;
 
 pub(super) fn a_cap_holds_to_the_unit(target: &Target) {
     let organization = Organization::with(target, json!({"quota": {"included": CAP}}));
-    // Two keys: the pool is the organization's.
+    // Two keys, because the quota is the organization's.
     let keys = [organization.key(), organization.key()];
     let receipts: Vec<String> = thread::scope(|scope| {
         let spend = |index: usize| {
@@ -46,7 +46,7 @@ fn until_used_up(key: &Key<'_>) -> Vec<String> {
             receipts.push(answer.receipt());
             continue;
         }
-        // Units that others hold may still come back; used up ones do not.
+        // Units that other requests hold may be released; used units are not.
         answer.expect(429);
         if answer.json()["type"] != format!("{PROBLEMS}quota-held") {
             answer.problem(429, "quota-exceeded");

@@ -1,4 +1,5 @@
-//! Idempotency-Key: charged at most once, answered the same (I3).
+//! Idempotency-Key: a request is charged at most once, and its repetition gets the same answer
+//! (I3).
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -45,7 +46,8 @@ pub(super) fn another_payload_is_422(target: &Target) {
     assert_eq!(organization.units(), 1);
 }
 
-/// A backend may answer by any header that reaches it, so that all of them are part of the request.
+/// A backend's answer may depend on any header that reaches it, so all of them are part of the
+/// request.
 pub(super) fn another_header_is_422_unless_it_only_says_who_sends_it(target: &Target) {
     let organization = Organization::new(target);
     let (key, token) = (organization.key(), unique("idem"));
@@ -73,7 +75,7 @@ pub(super) fn another_header_is_422_unless_it_only_says_who_sends_it(target: &Ta
             ("x-request-id", "another"),
             ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             ("x-forwarded-for", "192.0.2.1"),
-            ("x-organization-id", "org_of_nobody"),
+            ("x-organization-id", "org_unknown"),
         ],
     ] {
         let again = keyed(same);
@@ -109,7 +111,7 @@ pub(super) fn concurrent_repetitions_are_charged_once(target: &Target) {
         assert!(answer.number("retry-after") >= 1);
     }
     let receipts: BTreeSet<String> = passed.iter().map(Answer::receipt).collect();
-    assert_eq!(receipts.len(), 1, "one receipt, whoever asked");
+    assert_eq!(receipts.len(), 1, "one receipt for all callers");
     let first_hand = passed.iter().filter(|answer| answer.header(REPLAYED).is_none()).count();
     assert_eq!(first_hand, 1, "the backend was called once");
     assert_eq!(settled(&key, &token).expect(200).required(REPLAYED), "true");
@@ -121,7 +123,7 @@ pub(super) fn an_answer_that_is_not_2xx_frees_the_key(target: &Target) {
     let (key, token) = (organization.key(), unique("idem"));
     let call = key.call("POST", DETECT).header("idempotency-key", &token);
     call.json(&json!({"data": 1})).send().free().expect(400);
-    // Another payload, and yet no 422: the key is as good as new.
+    // Another payload without 422: the key is free again.
     let good = settled(&key, &token);
     assert_eq!(good.expect(200).header(REPLAYED), None);
     assert_eq!(organization.units(), 1);
@@ -139,7 +141,7 @@ pub(super) fn a_key_is_scoped_to_organization_and_route(target: &Target) {
         assert_ne!(answer.receipt(), first);
     }
     assert_eq!((one.units(), other.units()), (2, 1));
-    // Another key of the organization is the same customer.
+    // Another API key of the organization shares its idempotency keys.
     assert_eq!(settled(&one.key(), &token).expect(200).receipt(), first);
 }
 
@@ -155,7 +157,7 @@ pub(super) fn a_replay_comes_before_the_quota_and_after_the_key(target: &Target)
     send(&key, &token).problem(401, "key-revoked");
 }
 
-/// Without a key the same payload would pass: keyed ones are kept, and may have 1 MiB at most.
+/// Payloads with a key are stored and limited to 1 MiB; without a key the same payload passes.
 pub(super) fn a_keyed_payload_beyond_1_mib_is_413(target: &Target) {
     let organization = Organization::new(target);
     let bearer = format!("Bearer {}", organization.key().secret);
@@ -172,7 +174,7 @@ pub(super) fn a_keyed_payload_beyond_1_mib_is_413(target: &Target) {
     assert_eq!(organization.units(), 0);
 }
 
-/// No byte of the payload is sent: what is denied is denied by its head.
+/// The request is denied by its head: no byte of the payload is sent.
 pub(super) fn a_payload_is_read_only_of_a_request_that_was_admitted(target: &Target) {
     let denied = |key: &Key<'_>, code: &str| {
         let (bearer, token) = (format!("Bearer {}", key.secret), unique("idem"));
@@ -199,7 +201,8 @@ fn send(key: &Key<'_>, token: &str) -> Answer {
     key.call("POST", DETECT).header("idempotency-key", token).json(&two_lines()).send()
 }
 
-/// The answer once the request before is over: its answer is kept a moment after it was read.
+/// The answer once the earlier request has finished: its answer is stored a moment after it was
+/// read.
 fn settled(key: &Key<'_>, token: &str) -> Answer {
     eventually("the request before is over", || {
         let answer = send(key, token);

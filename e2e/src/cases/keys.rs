@@ -1,4 +1,4 @@
-//! Who may come in: missing, malformed, unknown, expired and revoked keys; rotation.
+//! Authentication: missing, malformed, unknown, expired and revoked keys; rotation.
 
 use serde_json::json;
 use time::Duration;
@@ -16,7 +16,7 @@ pub(super) fn a_key_is_needed(target: &Target) {
     }
 }
 
-/// Written lazily: a moment after the request, not before its answer.
+/// The time of use is written a moment after the answer.
 pub(super) fn a_request_notes_when_its_key_was_used(target: &Target) {
     let organization = Organization::new(target);
     let (used, idle) = (organization.key(), organization.key());

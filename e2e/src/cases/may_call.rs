@@ -1,4 +1,4 @@
-//! Who may call, by what Stripe said and what an operator set: `docs/stripe.md`.
+//! Entitlement: who may call, from Stripe's events and an operator's settings (`docs/stripe.md`).
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::target::Target;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A life of this organization that began so long ago, and in which nothing has happened.
+/// A customer life of this organization that began `ago`, without events yet.
 fn begun(organization: &Organization<'_>, ago: Duration) -> Life {
     let digits = organization.id.bytes().rev().take(8);
     let seed = digits.fold(0, |seed, digit| seed << 8 | u64::from(digit));
     Life::new(life::params(&organization.id, seed, ago))
 }
 
-/// Delivers events, and waits until all of them had their effect.
+/// Delivers events, and waits until all are processed.
 fn deliver(target: &Target, events: &[Value]) {
     for event in events {
         let body = event.to_string().into_bytes();
@@ -42,7 +42,7 @@ fn shown(organization: &Organization<'_>) -> Value {
     organization.admin("GET", "").send().expect(200).json()
 }
 
-/// What the admin API says of the decision: the plan that counts, and the subscription's id.
+/// The entitlement as the admin API shows it: the plan in force, and the subscription's id.
 fn decided(organization: &Organization<'_>) -> (Value, Value) {
     let shown = shown(organization);
     (shown["entitlement"]["plan"].clone(), shown["subscription"]["id"].clone())
@@ -59,7 +59,7 @@ pub(super) fn an_abandoned_checkout_leaves_the_free_plan_alone(target: &Target) 
     for _ in 0..3 {
         key.detect().expect(200);
     }
-    let told = life.events().len();
+    let before = life.events().len();
     life.wait(23 * HOUR);
     // Stripe gives up on the first payment: the subscription expires and its invoice is void.
     life.cancel();
@@ -69,7 +69,7 @@ pub(super) fn an_abandoned_checkout_leaves_the_free_plan_alone(target: &Target) 
     voided["type"] = "invoice.voided".into();
     voided["created"] = life.now().secs().into();
     voided["data"]["object"]["status"] = "void".into();
-    let mut events = life.events()[told..].to_vec();
+    let mut events = life.events()[before..].to_vec();
     events.push(voided);
     deliver(target, &events);
     let shown = shown(&organization);
@@ -94,18 +94,20 @@ pub(super) fn what_an_operator_set_is_not_undone_by_an_event(target: &Target) {
     let contract = subscription("active", None);
     organization.patch(&json!({ "subscription": contract }));
     eventually("the contract counts", || (key.detect().status == 200).then_some(()));
-    let told = life.events().len();
+    let before = life.events().len();
     life.wait(HOUR);
     life.fail();
     life.cancel();
-    deliver(target, &life.events()[told..]);
+    deliver(target, &life.events()[before..]);
     assert_eq!(decided(&organization), (json!("standard"), contract["id"].clone()));
     key.detect().expect(200);
     organization.patch(&json!({ "subscription": null }));
-    eventually("nothing is left", || (key.detect().status == 402).then_some(()));
+    eventually("neither contract nor subscription remains", || {
+        (key.detect().status == 402).then_some(())
+    });
 }
 
-pub(super) fn an_upgrade_under_way_refuses_nothing(target: &Target) {
+pub(super) fn an_upgrade_in_progress_refuses_nothing(target: &Target) {
     let organization = Organization::new(target);
     let key = organization.key();
     let mut life = begun(&organization, 2 * HOUR);
@@ -113,24 +115,24 @@ pub(super) fn an_upgrade_under_way_refuses_nothing(target: &Target) {
     life.subscribe(&standard, Start::Paid);
     deliver(target, life.events());
     key.detect().expect(200);
-    // Another subscription, which waits two seconds for its first payment.
+    // Another subscription, whose first payment is pending for two seconds.
     life.wait(HOUR);
-    let mut told = life.events().len();
+    let mut before = life.events().len();
     life.subscribe(&growth, Start::Unpaid);
-    deliver(target, &life.events()[told..]);
+    deliver(target, &life.events()[before..]);
     for _ in 0..10 {
         key.detect().expect(200);
     }
     assert_eq!(decided(&organization).0, "standard");
-    told = life.events().len();
+    before = life.events().len();
     life.wait(Duration::from_secs(2));
     life.pay();
-    deliver(target, &life.events()[told..]);
+    deliver(target, &life.events()[before..]);
     for _ in 0..10 {
         key.detect().expect(200);
     }
     assert_eq!(decided(&organization).0, "growth");
-    assert_eq!(shown(&organization)["plan"], "developer", "its own plan is as it was");
+    assert_eq!(shown(&organization)["plan"], "developer", "its own plan is unchanged");
 }
 
 pub(super) fn a_contract_counts_before_a_checkout(target: &Target) {
@@ -155,10 +157,10 @@ pub(super) fn an_uncollectible_invoice_ends_its_dunning(target: &Target) {
     deliver(target, life.events());
     let problem = key.detect().problem(402, "subscription-inactive");
     assert!(problem.contains("grace"), "failed eleven days ago: {problem}");
-    let told = life.events().len();
+    let before = life.events().len();
     life.wait(9 * DAY);
     life.write_off();
-    deliver(target, &life.events()[told..]);
+    deliver(target, &life.events()[before..]);
     assert_eq!(shown(&organization)["subscription"]["status"], "active");
     eventually("it may call", || (key.detect().status == 200).then_some(()));
 }
@@ -222,11 +224,11 @@ pub(super) fn what_is_bought_several_times_is_included_as_often(target: &Target)
     deliver(target, &quantity(life.events(), 3));
     assert_eq!(shown(&organization)["quota"]["included"], 750_000);
     key.detect().expect(200);
-    let told = life.events().len();
+    let before = life.events().len();
     life.wait(HOUR);
     let growth = life.params().upgrade.clone();
     life.change_price(&growth);
-    deliver(target, &quantity(&life.events()[told..], 0));
+    deliver(target, &quantity(&life.events()[before..], 0));
     eventually("a quantity of 0 buys nothing", || (key.detect().status == 402).then_some(()));
     assert_eq!(shown(&organization)["entitlement"]["reason"], "quantity_zero");
 }
@@ -249,7 +251,7 @@ pub(super) fn a_connected_account_sells_nothing_here(target: &Target) {
     organization.key().detect().problem(402, "subscription-inactive");
 }
 
-pub(super) fn a_scheduled_end_ends_it_although_the_event_of_it_is_lost(target: &Target) {
+pub(super) fn a_scheduled_end_takes_effect_although_its_event_is_lost(target: &Target) {
     let organization = Organization::with(target, json!({"plan": "standard"}));
     let mut life = begun(&organization, 31 * DAY);
     let standard = life.params().price.clone();

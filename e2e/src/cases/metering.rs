@@ -55,7 +55,7 @@ pub(super) fn a_backend_s_refusal_charges_nothing_and_passes_through(target: &Ta
     let broken = key.call("POST", DETECT).bytes("application/json", b"{".to_vec()).send();
     broken.free().expect(400);
     assert_eq!(organization.units(), 0);
-    // What was held for them went back: the one unit is still there.
+    // Their holds were released: the one unit is still there.
     key.detect().expect(200).receipt();
     assert_eq!(organization.units(), 1);
 }

@@ -1,8 +1,9 @@
-//! Every case, in one list, so that every host runs all that hold there.
+//! The list of all cases, so that every host runs the same ones.
 
 mod admin_api;
 mod anomalies;
 mod audit;
+mod billing_state;
 mod bodies;
 mod concurrency;
 mod idempotency;
@@ -14,13 +15,12 @@ mod quota;
 mod rate_limits;
 mod requests;
 mod routing;
-mod standing;
 mod stripe;
 mod usage;
 
 use crate::runner::{Case, Turn};
 
-/// Names each function, so that a case cannot be listed under another name.
+/// Takes each case's name from its function, so that they cannot differ.
 macro_rules! cases {
     ($($turn:ident $file:ident::$function:ident;)*) => {
         &[$(Case {
@@ -31,9 +31,9 @@ macro_rules! cases {
     };
 }
 
-/// The suite. The slowest stand first, so that the others run beside them.
+/// The suite. The slowest cases come first, so that the others run meanwhile.
 pub const CASES: &[Case] = cases! {
-    // Rows are written when their 10 s are over.
+    // Coalesced rows are written after 10 s.
     Together audit::denials_coalesce_with_their_count;
     Together keys::a_key_is_needed;
     Together keys::a_request_notes_when_its_key_was_used;
@@ -80,14 +80,14 @@ pub const CASES: &[Case] = cases! {
     Together quota::a_soft_cap_bills_overage_and_then_denies;
     Together quota::allow_denies_at_the_spend_cap_only;
     Together quota::the_nearer_of_cap_and_spend_cap_counts;
-    Together quota::a_smaller_plan_that_is_used_up_is_told_at_once;
+    Together quota::a_smaller_plan_that_is_used_up_alerts_at_once;
     Together quota::without_overage_only_the_base_fee_is_due;
-    Together standing::a_paid_plan_wants_a_subscription;
-    Together standing::good_statuses_pass;
-    Together standing::bad_statuses_are_402;
-    Together standing::a_failed_payment_passes_in_its_grace_time;
-    Together standing::a_suspended_organization_is_402;
-    Together standing::the_period_is_the_subscription_s;
+    Together billing_state::a_paid_plan_wants_a_subscription;
+    Together billing_state::good_statuses_pass;
+    Together billing_state::bad_statuses_are_402;
+    Together billing_state::a_failed_payment_passes_in_its_grace_time;
+    Together billing_state::a_suspended_organization_is_402;
+    Together billing_state::the_period_is_the_subscription_s;
     Together concurrency::a_cap_holds_to_the_unit;
     Together idempotency::a_repetition_is_replayed_and_charged_once;
     Together idempotency::another_payload_is_422;
@@ -102,7 +102,7 @@ pub const CASES: &[Case] = cases! {
     Together requests::a_harmless_request_id_is_taken_over;
     Together requests::any_other_request_id_is_replaced;
     Together requests::a_request_without_an_id_is_given_one;
-    Together requests::a_problem_is_told_as_rfc_9457_says;
+    Together requests::a_problem_has_the_form_of_rfc_9457;
     Together requests::a_forged_organization_is_replaced;
     Together requests::connection_cannot_take_the_organization_away;
     Together requests::a_gateway_says_whether_it_lives;
@@ -120,7 +120,7 @@ pub const CASES: &[Case] = cases! {
     Together audit::a_metered_request_is_in_the_log_at_once;
     Together audit::a_free_request_is_in_the_log_soon;
     Together audit::what_an_operator_does_is_in_the_log;
-    Together audit::a_change_is_told_with_its_old_and_new_values;
+    Together audit::a_change_is_audited_with_its_old_and_new_values;
     Together audit::entries_are_numbered_and_chained;
     Together audit::an_untouched_log_is_verified;
     Together audit::an_export_is_ndjson_and_states_its_head;
@@ -128,21 +128,21 @@ pub const CASES: &[Case] = cases! {
     Together audit::organizations_do_not_see_each_other;
     Together may_call::an_abandoned_checkout_leaves_the_free_plan_alone;
     Together may_call::what_an_operator_set_is_not_undone_by_an_event;
-    Together may_call::an_upgrade_under_way_refuses_nothing;
+    Together may_call::an_upgrade_in_progress_refuses_nothing;
     Together may_call::a_contract_counts_before_a_checkout;
     Together may_call::an_uncollectible_invoice_ends_its_dunning;
     Together may_call::an_invoice_that_is_sent_has_grace_from_its_due_date;
     Together may_call::a_newer_subscription_that_fails_takes_nothing_away;
     Together may_call::what_is_bought_several_times_is_included_as_often;
     Together may_call::a_connected_account_sells_nothing_here;
-    Together may_call::a_scheduled_end_ends_it_although_the_event_of_it_is_lost;
-    Together stripe::a_signup_opens_the_door_in_any_order;
+    Together may_call::a_scheduled_end_takes_effect_although_its_event_is_lost;
+    Together stripe::a_signup_admits_requests_in_any_order;
     Together stripe::a_failed_payment_is_grace_and_an_alert;
     Together stripe::a_person_clears_a_dispute;
-    Together stripe::an_end_closes_the_door;
+    Together stripe::an_ended_subscription_refuses_requests;
     Together stripe::an_unknown_price_is_a_dead_letter_that_names_it;
     Together stripe::every_signature_case_has_its_verdict;
-    Together stripe::what_is_not_stripe_s_is_told_apart;
+    Together stripe::deliveries_not_from_stripe_are_refused;
     Together admin_api::a_token_is_needed;
     Last admin_api::failures_are_throttled;
     Together admin_api::an_organization_is_made_read_and_patched;
@@ -157,7 +157,7 @@ pub const CASES: &[Case] = cases! {
     Together admin_api::bad_pages_are_400;
 };
 
-/// Whether a case belongs to the few that show that a host is wired up: a metered and a free
+/// Whether a case belongs to the few that check that a host works at all: a metered and a free
 /// request, the receipt, the usage.
 #[must_use]
 pub fn is_smoke(name: &str) -> bool {

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::admin::{ANALYZE, DETECT, HEALTH, LIST, Organization, PLENTY, two_lines};
 use crate::target::Target;
 
-/// Each route with the scope it wants.
+/// Each route with the scope that it needs.
 const ROUTES: [(&str, &str, &str); 7] = [
     ("GET", LIST, "anomalies:read"),
     ("POST", DETECT, "anomalies:detect"),
@@ -63,12 +63,12 @@ pub(super) fn a_key_bound_to_its_addresses_passes(target: &Target) {
     key.get(LIST).expect(200);
 }
 
-/// The suite runs on the gateway's own machine: it comes over loopback, by IPv4.
+/// The suite runs on the gateway's machine, so its address is the IPv4 loopback.
 pub(super) fn a_key_bound_to_loopback_passes(target: &Target) {
     let organization = Organization::new(target);
     let key = organization.key_with(json!({"ip_allow": ["203.0.113.0/24", "127.0.0.0/8"]}));
     key.get(LIST).expect(200);
-    // What a client says of its own address counts for nothing.
+    // The gateway ignores an address that the client states itself.
     let other = organization.key_with(json!({"ip_allow": ["203.0.113.7/32"]}));
     for name in ["x-forwarded-for", "x-real-ip", "forwarded"] {
         let forged = other.call("GET", LIST).header(name, "203.0.113.7").send();

@@ -1,4 +1,4 @@
-//! How far an organization may go in a period, and what it costs to the micro-dollar.
+//! Quota: how many units an organization may use in a period, and their price to the micro-dollar.
 
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ pub(super) fn a_soft_cap_bills_overage_and_then_denies(target: &Target) {
 }
 
 pub(super) fn allow_denies_at_the_spend_cap_only(target: &Target) {
-    // Two units cost 7,000: the thousand left over buys nothing.
+    // Two units cost 7,000; the remaining thousand buys no further unit.
     let quota = json!({"included": 1, "policy": "allow", "spend_cap_micros": 8_000});
     let organization = Organization::subscribed(target, &quota);
     let key = organization.key();
@@ -84,7 +84,7 @@ pub(super) fn without_overage_only_the_base_fee_is_due(target: &Target) {
     assert_eq!((&usage["amount_micros"], &usage["included"]), (&json!(0), &json!(10_000)));
 }
 
-/// So many detections pass, and the next is denied for want of units.
+/// Expects that so many detections pass and the next is denied by the quota.
 fn used_up_after(key: &Key<'_>, units: usize) {
     for _ in 0..units {
         key.detect().expect(200);
@@ -102,7 +102,7 @@ fn check_usage(usage: &Value, units: u64, included: u64) {
     assert_eq!(usage["amount_micros"], BASE_MICROS + overage * OVERAGE_MICROS, "{usage}");
 }
 
-pub(super) fn a_smaller_plan_that_is_used_up_is_told_at_once(target: &Target) {
+pub(super) fn a_smaller_plan_that_is_used_up_alerts_at_once(target: &Target) {
     let organization =
         Organization::subscribed(target, &json!({"included": 10, "policy": "block"}));
     let key = organization.key();
@@ -117,7 +117,7 @@ pub(super) fn a_smaller_plan_that_is_used_up_is_told_at_once(target: &Target) {
         kinds
     };
     assert_eq!(kinds(), [""; 0]);
-    // No request tells of it: the change does.
+    // The change itself raises the alert, without a request.
     organization.patch(&json!({"quota": {"included": 6}}));
     let all = ["cap_reached", "usage_100_percent", "usage_70_percent", "usage_90_percent"];
     assert_eq!(kinds(), all);

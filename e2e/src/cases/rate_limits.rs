@@ -1,4 +1,5 @@
-//! Requests per minute of a key and of an organization; what a denial says and does not consume.
+//! Requests per minute of a key and of an organization; the headers of a denial, and that it
+//! consumes nothing.
 
 use serde_json::json;
 
@@ -53,7 +54,7 @@ pub(super) fn a_denial_consumes_no_quota(target: &Target) {
 
 pub(super) fn an_organization_s_limit_is_shared_by_its_keys(target: &Target) {
     let organization = Organization::with(target, json!({"requests_per_minute": 2}));
-    // So low that none of it comes back while the case runs.
+    // So low that no request is refilled while the case runs.
     let (one, two) = (
         organization.key_with(json!({"requests_per_minute": 5})),
         organization.key_with(json!({"requests_per_minute": 5})),
@@ -89,7 +90,7 @@ fn check_names(answer: &Answer, wanted: &[&str]) {
     }
 }
 
-/// Both families of headers say the same.
+/// Both families of headers agree.
 fn check_key_limit(answer: &Answer, limit: u64, remaining: u64) {
     assert_eq!(answer.limit("ratelimit-policy", "key", "q"), limit);
     assert_eq!(answer.limit("ratelimit-policy", "key", "w"), 60);

@@ -33,8 +33,8 @@ pub(super) fn a_request_without_an_id_is_given_one(target: &Target) {
     assert_ne!(one.required("x-request-id"), two.required("x-request-id"));
 }
 
-/// `Answer::problem` checks the shape; here it is whole, and names the client's own request id.
-pub(super) fn a_problem_is_told_as_rfc_9457_says(target: &Target) {
+/// `Answer::problem` checks the form; this case checks every member, with the client's request id.
+pub(super) fn a_problem_has_the_form_of_rfc_9457(target: &Target) {
     let id = unique("problem");
     let refused = target.request("GET", LIST).header("x-request-id", &id).send();
     refused.problem(401, "unauthenticated");
@@ -55,7 +55,7 @@ pub(super) fn a_forged_organization_is_replaced(target: &Target) {
         anomaly_ids(&organization.key().get("/api/v1/anomalies?status=all").expect(200).json())
     };
     assert!(found.iter().all(|id| listed(&own).contains(id)), "it is the caller's own");
-    assert!(listed(&other).is_empty(), "and nobody else's");
+    assert!(listed(&other).is_empty(), "and no other organization's");
     for id in &found {
         let path = format!("/api/v1/anomalies/{id}");
         other.key().get(&path).expect(404);

@@ -1,4 +1,4 @@
-//! Which path and method reach the backend, and what is refused before.
+//! Which paths and methods reach the backend, and which are refused.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ pub(super) fn head_goes_where_get_does(target: &Target) {
     assert!(answer.expect(200).body.is_empty());
 }
 
-/// Sent as they stand: an HTTP client would repair them.
+/// Sent as raw bytes: an HTTP client would correct them.
 pub(super) fn paths_that_parsers_read_differently_are_refused(target: &Target) {
     let key = Organization::new(target).key();
     let bearer = format!("Bearer {}", key.secret);
@@ -58,8 +58,8 @@ pub(super) fn needless_encoding_is_undone(target: &Target) {
     key.get("/api/v1/%68ealth").expect(200);
 }
 
-/// Refused, unless a host's platform resolves them before anything of the gateway sees them; then
-/// whatever they lead to is what is authorized, and what the backend is asked.
+/// Dot segments are refused, unless a host's platform resolves them before the gateway sees them.
+/// Then the resolved path is authorized and forwarded.
 pub(super) fn dot_segments_lead_past_no_scope(target: &Target) {
     let organization = Organization::new(target);
     let health_only = organization.key_with(json!({"scopes": []}));
@@ -88,15 +88,15 @@ pub(super) fn dot_segments_lead_past_no_scope(target: &Target) {
     }
 }
 
-/// Whoever disagrees with a proxy about where a request ends can smuggle another one in. The native
-/// server refuses with 400, and in more cases than these (`tests/request_cases`); at the edge some are
-/// refused by the platform, in its own words.
+/// If a proxy and the gateway disagree about where a request ends, a client can smuggle in another
+/// one. The native server refuses such requests with 400, and more than these
+/// (`tests/request_cases`); at the edge the platform refuses some of them with its own message.
 pub(super) fn ambiguous_framing_is_not_acted_on(target: &Target) {
     let organization = Organization::new(target);
     let bearer = format!("Bearer {}", organization.key().secret);
     let line = format!("POST {DETECT} HTTP/1.1");
     for framing in [
-        // Both at once is not here: hyper has made one of them before the gateway sees the head.
+        // Not both framings at once: hyper removes one of them before the gateway sees the head.
         &[("Content-Length", "4"), ("Content-Length", "5")][..],
         &[("Content-Length", "+4")],
         &[("Transfer-Encoding", "identity, chunked")],
@@ -110,7 +110,7 @@ pub(super) fn ambiguous_framing_is_not_acted_on(target: &Target) {
     assert_eq!(organization.units(), 0);
 }
 
-/// RFC 9112, section 6.3: refused, or read as chunked alone; never by the length.
+/// RFC 9112, section 6.3: either refused or read as chunked, but never by the length.
 pub(super) fn a_length_beside_chunks_does_not_count(target: &Target) {
     let organization = Organization::new(target);
     let bearer = format!("Bearer {}", organization.key().secret);

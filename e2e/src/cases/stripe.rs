@@ -1,4 +1,4 @@
-//! Stripe's deliveries, from the signed bytes to what a request feels.
+//! Stripe's deliveries, from the signed bytes to their effect on requests.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::target::Target;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// One on a paid plan: without a subscription nothing passes.
+/// An organization on a paid plan: without a subscription its requests are refused.
 fn standard(target: &Target) -> Organization<'_> {
     Organization::with(target, json!({ "plan": "standard" }))
 }
 
-/// A life that begins so long ago.
+/// Parameters of a customer life that began `ago`.
 fn params(organization: &Organization<'_>, price_id: &str, ago: Duration) -> LifeParams {
-    // Ids follow from the seed, and suites may run one after the other on one gateway.
+    // Ids derive from the seed, and several suites may run against one gateway.
     let digits = organization.id.bytes().rev().take(8);
     let seed = digits.fold(0, |seed, digit| seed << 8 | u64::from(digit));
     let usual = life::params(&organization.id, seed, ago);
@@ -32,7 +32,7 @@ fn params(organization: &Organization<'_>, price_id: &str, ago: Duration) -> Lif
     LifeParams { price, ..usual }
 }
 
-/// A sign-up of two hours ago.
+/// A sign-up two hours ago.
 fn signup(organization: &Organization<'_>, price_id: &str) -> Life {
     Scenario::Signup.life(params(organization, price_id, 2 * HOUR))
 }
@@ -48,17 +48,17 @@ fn shown(organization: &Organization<'_>) -> Value {
     organization.admin("GET", "").send().expect(200).json()
 }
 
-pub(super) fn a_signup_opens_the_door_in_any_order(target: &Target) {
+pub(super) fn a_signup_admits_requests_in_any_order(target: &Target) {
     let organization = standard(target);
     let key = organization.key();
     key.detect().problem(402, "subscription-inactive");
     let mut events = signup(&organization, "price_standard").into_events();
-    let told = events.len();
+    let count = events.len();
     events = duplicate(events, 7);
     shuffle(&mut events, 7);
     let answers = events.iter().map(|event| deliver(target, event).expect(200).json());
     let news = answers.filter(|answer| answer["duplicate"] == false).count();
-    assert_eq!(news, told, "each is new once");
+    assert_eq!(news, count, "each is new once");
     eventually("the key may", || (key.detect().status == 200).then_some(()));
     let invoices = organization.admin("GET", "/invoices").send().expect(200).json();
     assert_eq!(invoices["data"][0]["status"], "paid", "{invoices}");
@@ -69,7 +69,7 @@ pub(super) fn a_signup_opens_the_door_in_any_order(target: &Target) {
 
 pub(super) fn a_failed_payment_is_grace_and_an_alert(target: &Target) {
     let organization = standard(target);
-    // A month ago and some hours: the next invoice is due.
+    // Began more than a month ago, so the next invoice is due.
     let mut life =
         Scenario::Signup.life(params(&organization, "price_standard", (31 * 24 + 2) * HOUR));
     life.renew();
@@ -106,14 +106,14 @@ pub(super) fn a_person_clears_a_dispute(target: &Target) {
     let other = json!({"reason": "none of its", "dispute": "dp_none"});
     clear(other).problem(404, "not-found");
     let open = shown(&organization)["billing"]["disputes"].clone();
-    let told = clear(json!({"reason": "settled by telephone"})).expect(200).json();
-    assert_eq!((&told["cleared"], &told["waiting"]), (&open, &Value::Null), "{told}");
-    assert_eq!(told["customer"], life.customer(), "{told}");
+    let answer = clear(json!({"reason": "settled by telephone"})).expect(200).json();
+    assert_eq!((&answer["cleared"], &answer["waiting"]), (&open, &Value::Null), "{answer}");
+    assert_eq!(answer["customer"], life.customer(), "{answer}");
     let billing = shown(&organization)["billing"].clone();
     assert_eq!((&billing["disputed"], &billing["disputes"]), (&json!(false), &json!([])));
     let again = clear(json!({"reason": "settled by telephone"})).expect(200).json();
     assert_eq!(again["cleared"], json!([]), "once: {again}");
-    // Stripe's event of it comes again: the flag stays away.
+    // Stripe delivers the dispute's event again: the flag stays cleared.
     let opened = life.events().last().expect("the dispute");
     assert_eq!(deliver(target, opened).expect(200).json()["duplicate"], true);
     assert_eq!(shown(&organization)["billing"]["disputed"], false);
@@ -127,11 +127,11 @@ pub(super) fn a_person_clears_a_dispute(target: &Target) {
     assert_eq!(verdict["ok"], true, "{verdict}");
 }
 
-pub(super) fn an_end_closes_the_door(target: &Target) {
+pub(super) fn an_ended_subscription_refuses_requests(target: &Target) {
     let organization = standard(target);
     let mut life = signup(&organization, "price_standard");
     life.cancel();
-    // The newest first: what is older does not undo it.
+    // Delivered in reverse order: older events do not undo newer ones.
     for event in life.events().iter().rev() {
         deliver(target, event).expect(200);
     }
@@ -162,7 +162,7 @@ pub(super) fn every_signature_case_has_its_verdict(target: &Target) {
     signatures::judge(target, target.webhook_secret(), None);
 }
 
-pub(super) fn what_is_not_stripe_s_is_told_apart(target: &Target) {
+pub(super) fn deliveries_not_from_stripe_are_refused(target: &Target) {
     let organization = standard(target);
     let life = signup(&organization, "price_standard");
     let body = life.events()[0].to_string().into_bytes();

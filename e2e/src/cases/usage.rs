@@ -1,4 +1,4 @@
-//! The usage report: however it is grouped, the sums are the same (I7).
+//! The usage report: the sums are the same in every grouping (I7).
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(super) fn buckets_start_at_whole_hours_and_days_within_the_period(target: &T
         for bucket in usage["buckets"].as_array().expect("buckets") {
             let begins = bucket["start"].as_str().expect("a start");
             assert!(begins.ends_with(end), "{grouping}: {begins}");
-            // RFC 3339 text of one form sorts as the instants do.
+            // RFC 3339 texts of one form sort by time.
             assert!(Some(begins) >= start.as_str() && Some(begins) < stop.as_str(), "{usage}");
         }
     }

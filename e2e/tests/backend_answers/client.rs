@@ -1,4 +1,4 @@
-//! A client that keeps its connection and reads answers as strictly as HTTP/1.1 is written.
+//! A client with a persistent connection that reads answers strictly by HTTP/1.1.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ pub(crate) struct Client {
     connection: Option<BufReader<TcpStream>>,
 }
 
-/// An answer as far as it came.
+/// The part of an answer that arrived.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) status: u16,
@@ -22,7 +22,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// A header that is there once at most.
+    /// A header that may occur at most once.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(found, _)| found == name);
         let value = found.next().map(|(_, value)| value.as_str());
@@ -36,7 +36,7 @@ impl Client {
         Self { address: address.to_owned(), connection: None }
     }
 
-    /// Sends a request and reads its answer, over the connection of the one before if that is open.
+    /// Sends a request and reads its answer, over the previous connection if it is open.
     pub(crate) fn ask(&mut self, method: &str, request: &str) -> Seen {
         let connection = self.connection.get_or_insert_with(|| {
             let stream = TcpStream::connect(&self.address).expect("the gateway listens");
@@ -85,13 +85,13 @@ fn read(connection: &mut BufReader<TcpStream>, method: &str) -> Seen {
     seen
 }
 
-/// Whether that many bytes came.
+/// Whether that many bytes arrived.
 fn take(connection: &mut BufReader<TcpStream>, bytes: usize, body: &mut Vec<u8>) -> bool {
     let read = connection.take(bytes as u64).read_to_end(body);
     read.is_ok_and(|read| read == bytes)
 }
 
-/// Whether the last chunk came.
+/// Whether the last chunk arrived.
 fn chunks(connection: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> bool {
     loop {
         let mut size = String::new();
@@ -123,7 +123,7 @@ fn nothing_follows(connection: &mut BufReader<TcpStream>, seen: &Seen) {
     let stream = connection.get_ref();
     stream.set_nonblocking(true).expect("an option");
     match stream.peek(&mut [0]) {
-        // It was closed, which the next request would find.
+        // The connection was closed; the next request needs a new one.
         Ok(0) => {}
         Ok(_) => panic!("more bytes behind {seen:?}"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "behind {seen:?}"),

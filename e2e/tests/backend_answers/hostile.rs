@@ -1,5 +1,5 @@
-//! A backend that mixes honest answers with malformed ones. The request names the kind of answer that it
-//! wants; the body of an answer consists of the request's token.
+//! A backend that mixes correct answers with malformed ones. The request names the kind of answer;
+//! the body of an answer consists of the request's token.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How an answer is made, and what is right for the client to see.
+/// The kind of an answer, and what the client must see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// With a length.
@@ -38,24 +38,24 @@ pub(crate) enum Kind {
     Late304,
     /// An answer to HEAD, and then its body in a second write.
     LateHead,
-    /// An honest answer and another one in the same write.
+    /// A correct answer and another one in the same write.
     Surplus,
-    /// An honest answer and another one in a second write.
+    /// A correct answer and another one in a second write.
     Unasked,
-    /// It breaks off within the length.
+    /// It ends before its length.
     Truncated,
-    /// It breaks off within a chunk.
+    /// It ends within a chunk.
     TruncatedChunk,
 }
 
-/// What a client has to see.
+/// What a client must see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
     /// The whole body with this status.
     Whole(u16),
-    /// The head, and that the body broke off.
+    /// The head, and an incomplete body.
     BrokenOff,
-    /// A problem, uncharged.
+    /// A problem document, not charged.
     Refused,
 }
 
@@ -104,7 +104,7 @@ impl Kind {
         Self::ALL[number]
     }
 
-    /// What a request says for it.
+    /// The name of the kind in a request.
     pub(crate) fn number(self) -> usize {
         Self::ALL.iter().position(|kind| *kind == self).expect("each is listed")
     }
@@ -132,19 +132,19 @@ impl Hostile {
             for stream in listener.incoming().flatten() {
                 connections.fetch_add(1, Ordering::Relaxed);
                 let gaps = Arc::clone(&gaps);
-                // A gateway that closes the connection ends its thread, and nothing else.
+                // If the gateway closes the connection, only this thread ends.
                 thread::spawn(move || serve(stream, &gaps));
             }
         });
         hostile
     }
 
-    /// How many connections were made to it.
+    /// The number of connections that were opened.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// How many second writes were further behind the first than this, since the machine was busy.
+    /// How many second writes came later than this after the first, because the machine was busy.
     pub(crate) fn gaps_beyond(&self, time: Duration) -> usize {
         let gaps = self.gaps.lock().expect("no panic holds it");
         gaps.values().filter(|gap| **gap > time).count()

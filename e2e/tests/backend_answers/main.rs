@@ -1,9 +1,8 @@
-//! A backend whose answers have two framings, a body where there can be none, or a second answer behind
-//! them that no request asked for. No byte of one answer is in another, and what is charged is what was
-//! delivered.
+//! A backend whose answers have two framings, a body where none is allowed, or an unrequested
+//! second answer. No byte of one answer is in another, and only complete answers are charged.
 //!
-//! `DRIFTLOCK_BACKEND_ANSWERS` sets how many answers are read; 600 unless set. `DRIFTLOCK_SEED` sets the
-//! order.
+//! `DRIFTLOCK_BACKEND_ANSWERS` sets how many answers are read; 600 unless set. `DRIFTLOCK_SEED`
+//! sets the order.
 
 #[path = "../support"]
 mod support {
@@ -28,9 +27,9 @@ use hostile::{Hostile, Kind, Right, body};
 use support::gateway::Gateway;
 
 const CUSTOMERS: usize = 4;
-/// Connections to the gateway. Requests of all customers alternate on each.
+/// Connections to the gateway; each carries requests of all customers alternately.
 const CONNECTIONS: usize = 6;
-/// One more than a head and a body that are read together.
+/// Longer than head and body that are read in one call.
 const BODY_BYTES_MAX: u64 = 3_000;
 
 #[test]
@@ -51,7 +50,7 @@ fn no_byte_of_one_answer_is_in_another_and_what_is_charged_was_delivered() {
         .collect();
     let (next, keys) = (AtomicU64::new(0), &keys);
     let mut all = Counts::default();
-    // Each customer's units are leased before many requests come at once.
+    // Lease each customer's units before many requests arrive at once.
     let mut random = Random(seed);
     for (customer, key) in keys.iter().enumerate() {
         let first = Wanted { customer, ..Wanted::honest(&mut random) };
@@ -62,9 +61,10 @@ fn no_byte_of_one_answer_is_in_another_and_what_is_charged_was_delivered() {
             let mut random = Random(seed.wrapping_mul(1_000).wrapping_add(connection + 1));
             let (mut client, mut counts) = (Client::new(gateway.address()), Counts::default());
             while next.fetch_add(1, Ordering::Relaxed) < answers {
-                // The gateway has seen stray bytes of this backend before an unrequested answer comes in
-                // a second write behind a body: a trusted backend's first one can meet the next request,
-                // and HTTP/1.1 leaves no way to tell them apart.
+                // The gateway has seen stray bytes of this backend before an unrequested answer
+                // arrives in a second write after a body. A trusted backend's first one can be
+                // taken for the answer to the next request: HTTP/1.1 offers no way to distinguish
+                // them.
                 let may_be_unasked = counts.seen.contains_key(&Kind::Surplus);
                 let wanted = Wanted::draw(&mut random, may_be_unasked);
                 counts.exchange(&mut client, &wanted, &keys[wanted.customer]);
@@ -84,7 +84,7 @@ fn no_byte_of_one_answer_is_in_another_and_what_is_charged_was_delivered() {
         truncated += rows.iter().filter(|row| row["outcome"] == "truncated").count() as u64;
     }
     assert_eq!(truncated, all.broken_off, "every body that broke off is audited");
-    // Only a second write that came later than a connection rests can have met another request.
+    // Only a second write later than the pause before reuse can have met another request.
     let late = backend.gaps_beyond(REST) as u64;
     assert!(all.spoiled.len() as u64 <= late, "{late} writes came late: {:?}", all.spoiled);
     for (kind, count) in &all.seen {
@@ -100,7 +100,7 @@ fn no_byte_of_one_answer_is_in_another_and_what_is_charged_was_delivered() {
     eprintln!("figure answers spoiled by a second write = {}", all.spoiled.len());
 }
 
-/// A request, and how the backend is to answer it.
+/// A request, and how the backend must answer it.
 struct Wanted {
     customer: usize,
     kind: Kind,
@@ -167,7 +167,7 @@ impl Wanted {
         )
     }
 
-    /// Under a key the answer is read before it is charged: it is whole, or it is none.
+    /// With an idempotency key the answer is read before it is charged: it is complete or refused.
     fn right(&self) -> Right {
         match self.kind.right() {
             Right::BrokenOff if self.idempotency.is_some() => Right::Refused,
@@ -182,7 +182,7 @@ struct Counts {
     charged: [u64; CUSTOMERS],
     broken_off: u64,
     replays: u64,
-    /// Answers that are not the backend's to this request, and no other's either.
+    /// Answers that differ from the backend's answer to the request.
     spoiled: Vec<String>,
 }
 
@@ -203,7 +203,7 @@ impl Counts {
         self.replays += 1;
     }
 
-    /// Whether the answer is the one that was wanted.
+    /// Whether the answer is the expected one.
     fn count(&mut self, wanted: &Wanted, seen: &Seen) -> bool {
         if seen.header("x-usage-receipt").is_some() {
             self.charged[wanted.customer] += 1;

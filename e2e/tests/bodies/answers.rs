@@ -1,4 +1,4 @@
-//! Answers of rare forms.
+//! Rare forms of answers.
 
 use driftlock_e2e::admin::{DETECT, LIST};
 
@@ -38,7 +38,7 @@ fn an_answer_without_a_body_has_none_whatever_the_backend_sends() {
             let head = client.head();
             assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
             backend.say(Script::text(crate::OK, End::Keep));
-            // What it sent beyond must not be the next answer, on either connection.
+            // Surplus bytes must not become the next answer, on either connection.
             for _ in 0..3 {
                 client.write(&request(key, &format!("GET {LIST}"), "\r\n"));
                 let head = client.head();

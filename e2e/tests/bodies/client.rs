@@ -1,4 +1,4 @@
-//! A client that is written byte by byte.
+//! A client that writes raw bytes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -45,7 +45,7 @@ impl Client {
     /// Up to the end of the connection.
     pub(crate) fn rest(mut self) -> String {
         let mut rest = Vec::new();
-        // A reset is an end, too.
+        // A reset ends the connection, too.
         let _ = self.0.read_to_end(&mut rest);
         String::from_utf8_lossy(&rest).into_owned()
     }

@@ -1,4 +1,4 @@
-//! Large bodies, both ways: the memory that they take does not grow with them.
+//! Large bodies in both directions: the gateway's memory does not grow with their size.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use crate::client::{Client, request};
 use crate::support::script::{End, Script};
 use crate::with;
 
-/// `DRIFTLOCK_LARGE_MIB` asks for more.
+/// `DRIFTLOCK_LARGE_MIB` sets a larger size.
 const MIB: u64 = 40;
 /// What a gateway may grow by while a body passes, in KiB.
 const GROWTH_MAX: u64 = 16 << 10;
@@ -49,7 +49,7 @@ fn a_large_upload_passes_with_flat_memory() {
         let head = client.head();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert_eq!(backend.take().pop().map(|seen| seen.body_bytes), Some(size));
-        told("upload", size, before, peak(gateway.process_id()));
+        print_memory("upload", size, before, peak(gateway.process_id()));
     });
 }
 
@@ -69,11 +69,11 @@ fn a_large_answer_passes_with_flat_memory() {
         let mut body = client.0.take(size);
         let read = std::io::copy(&mut body, &mut std::io::sink()).expect("the whole of it");
         assert_eq!(read, size);
-        told("answer", size, before, peak(gateway.process_id()));
+        print_memory("answer", size, before, peak(gateway.process_id()));
     });
 }
 
-fn told(what: &str, size: u64, before: u64, after: u64) {
+fn print_memory(what: &str, size: u64, before: u64, after: u64) {
     let grown = after.saturating_sub(before);
     assert!(grown < GROWTH_MAX, "the gateway grew by {grown} KiB");
     eprintln!("{what} of {} MiB: {before} KiB before, {after} KiB at its peak", size >> 20);

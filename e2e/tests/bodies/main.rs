@@ -1,5 +1,5 @@
-//! Bodies, heads and ends of connections that are rare but legal: each goes through whole, and the
-//! connections behind it stay in step.
+//! Rare but legal bodies, heads and ends of connections: each passes completely, and the following
+//! messages on the connections are read correctly.
 
 #[path = "../support"]
 mod support {
@@ -21,7 +21,7 @@ use support::script::{End, Script, Scripted};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
-/// A gateway before a scripted backend, and a key.
+/// A gateway in front of a scripted backend, and a key.
 fn with(config: &str, act: impl FnOnce(&Gateway, &Scripted, &Key<'_>, &Organization<'_>)) {
     let backend = Scripted::start(Script::text(OK, End::Keep));
     let gateway = Gateway::start(config, &backend.url);

@@ -1,4 +1,4 @@
-//! Requests of rare forms.
+//! Rare forms of requests.
 
 use driftlock_e2e::admin::{DETECT, LIST};
 
@@ -6,7 +6,7 @@ use crate::client::{Client, request};
 use crate::with;
 
 #[test]
-fn a_client_that_expects_100_is_told_to_go_on_only_if_it_may() {
+fn a_client_that_expects_100_gets_continue_only_if_it_may_send() {
     with("", |gateway, backend, key, organization| {
         let expect = "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n";
         let line = format!("POST {DETECT}");
@@ -22,7 +22,7 @@ fn a_client_that_expects_100_is_told_to_go_on_only_if_it_may() {
         assert!(!head.contains("expect:"), "the gateway has met the expectation itself: {head}");
 
         let mut client = Client::connect(gateway);
-        let keyless = request(key, &line, expect).replace(&key.secret, "dlk_nobody");
+        let keyless = request(key, &line, expect).replace(&key.secret, "dlk_unknown");
         client.write(&keyless);
         let head = client.head();
         assert!(head.starts_with("HTTP/1.1 401 "), "refused before a byte of the body: {head}");
@@ -47,7 +47,7 @@ fn trailers_end_a_body_and_are_no_headers() {
         assert_eq!(seen.body_bytes, 2);
         assert!(!seen.head.contains("org_forged"), "{seen:?}");
         assert!(!seen.trailers.contains("org_forged"), "a trailer may not say it either: {seen:?}");
-        // The connection goes on behind them.
+        // The connection works afterwards.
         client.write(&request(key, &format!("GET {LIST}"), "\r\n"));
         assert!(client.head().starts_with("HTTP/1.1 200 "));
     });
@@ -60,7 +60,7 @@ fn head_goes_where_get_goes_and_options_is_the_gateways() {
         client.write(&request(key, &format!("HEAD {LIST}"), "\r\n"));
         let head = client.head().to_lowercase();
         assert!(head.starts_with("http/1.1 200 ") && head.contains("content-length: 2\r\n"));
-        // Not a byte of a body: the next answer follows at once.
+        // No byte of a body: the next answer follows at once.
         client.write(&request(key, &format!("OPTIONS {LIST}"), "\r\n"));
         let head = client.head().to_lowercase();
         assert!(head.starts_with("http/1.1 405 "), "{head}");

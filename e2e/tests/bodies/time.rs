@@ -1,4 +1,4 @@
-//! How long a request may take as a whole, and who is to blame when it takes longer.
+//! The time limit of a whole request, and whether client or backend gets the error beyond it.
 
 use std::io::Write;
 use std::thread;

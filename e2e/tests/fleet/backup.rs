@@ -1,5 +1,5 @@
-//! A backup by the commands of docs/fleet.md: a gateway on the copy has every unit, receipt and key, an
-//! audit log that verifies, and counts on from there.
+//! A backup by the commands of docs/fleet.md: a gateway on the copy has every unit, receipt and
+//! key, an audit log that verifies, and continues to count from there.
 
 use driftlock_e2e::admin::Organization;
 use serde_json::json;
@@ -39,7 +39,7 @@ fn a_copy_has_everything_and_counts_on() {
     assert_eq!(ask("/usage")["units"], UNITS);
     assert_eq!(super::lost(&fleet, &receipts), Vec::<&String>::new());
     let mut client = Client::new(fleet.listen(1), &key);
-    // What the dead gateway had leased is free again once its lease is over.
+    // The killed gateway's leased units are free once its lease has expired.
     let mut more = 0;
     driftlock_e2e::poll::eventually("the cap is reached", || {
         more += usize::from(matches!(client.send(), Outcome::Success(_)));

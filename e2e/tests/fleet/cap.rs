@@ -1,5 +1,5 @@
-//! 96 clients at three gateways against a hard cap of 10,000: exactly 10,000 succeed, and never one
-//! more on the way; with a gateway killed and the database restarted, too.
+//! 96 clients at three gateways against a hard cap of 10,000: exactly 10,000 succeed, and at no
+//! time more, also if a gateway is killed and the database restarted.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,17 +18,18 @@ use super::{CONFIG, lost};
 const NODES: usize = 3;
 const CLIENTS: usize = 96;
 const CAP: usize = 10_000;
-/// Longer than any lease lives: whoever hears nothing else for so long, gives up.
+/// Longer than any lease: a client without a success for so long gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What all clients did.
+/// The results of all clients.
 #[derive(Default)]
 struct Load {
     successes: AtomicUsize,
     stop: AtomicBool,
 }
 
-/// Sends until the quota is used up; the receipts. Whoever loses its gateway goes to the next one.
+/// Sends until the quota is used up; returns the receipts. A client that loses its gateway uses the
+/// next one.
 fn client(load: &Load, listens: &[String], first: usize, key: &str) -> Vec<String> {
     let (mut receipts, mut node, mut progress) = (Vec::new(), first, Instant::now());
     let mut client = Client::new(&listens[node], key);
@@ -52,19 +53,19 @@ fn client(load: &Load, listens: &[String], first: usize, key: &str) -> Vec<Strin
     }
 }
 
-/// Rather than the second that the answer asks for.
+/// Instead of the second in `Retry-After`.
 fn pause() {
     thread::park_timeout(Duration::from_millis(20));
 }
 
-/// Looks again and again: what is used and what is leased never exceed the cap together.
+/// Checks repeatedly that used and leased units together never exceed the cap.
 fn watch(load: &Load, look: &impl Fn(&str) -> Result<String, String>) -> usize {
     let mut looks = 0;
     while !load.stop.load(Ordering::Relaxed) {
         let query = "select coalesce(max(l.used), 0), coalesce(max(l.used), 0) + coalesce(sum(u.units) \
              filter (where u.until > extract(epoch from clock_timestamp()) * 1000000), 0) \
              from driftlock.usage_ledgers l left join driftlock.usage_leases u using (organization_id)";
-        // It may just be restarting, or nobody has asked for units yet.
+        // The database may be restarting, or no gateway has asked for units yet.
         if let Ok(row) = look(query) {
             let (used, reserved) = row.split_once('|').expect("two columns");
             let reserved: usize = reserved.parse().expect("a number");
@@ -134,7 +135,7 @@ fn a_cap_holds_when_a_gateway_and_the_database_die() {
     let organization = Organization::with(&target, quota);
     let key = organization.key_with(json!({ "requests_per_minute": 100_000_000 }));
     let load = Load::default();
-    // The one who looks asks the database; the fleet is changed meanwhile.
+    // The checking thread reads the database while the fleet changes.
     let look = fleet.cluster.asker(&fleet.database);
     let (receipts, looks) = thread::scope(|scope| {
         let looking = scope.spawn(|| watch(&load, &look));
@@ -155,8 +156,8 @@ fn a_cap_holds_when_a_gateway_and_the_database_die() {
     });
     let distinct: HashSet<String> = receipts.iter().cloned().collect();
     assert_eq!(distinct.len(), receipts.len(), "distinct receipts");
-    // Charged without an answer stays only what was under way at the gateway that was killed: those
-    // that live take back what they did not answer for.
+    // Only requests in progress at the killed gateway may stay charged without an answer: the other
+    // gateways void such settlements.
     let used = eventually("unknown settlements are resolved", || {
         let used = rows(&fleet);
         assert!(

@@ -1,5 +1,5 @@
-//! docs/supabase.md: the migrations, copied as Supabase's command wants them and applied in its order,
-//! make the schema that a gateway takes.
+//! docs/supabase.md: the migrations, copied as Supabase's command wants them and applied in its
+//! order, make the schema that a gateway takes.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn supabases_own_way_makes_the_same_schema() {
     }
     let shown = commands("docs/supabase.md", "supabase db push");
     let (_, copying) = shown.split_once("mkdir ").expect("it begins with a folder");
-    // What the command does: each file whose name begins with a time, in order, in a transaction.
+    // Like the command: each file whose name begins with a time, in order, in one transaction each.
     let push = "for file in supabase/migrations/[0-9]*_*.sql; do \
                 psql --quiet --set ON_ERROR_STOP=1 --single-transaction --file \"$file\" \"$URL\"; done";
     let copying = copying.replace("supabase db push", push);
@@ -29,7 +29,7 @@ fn supabases_own_way_makes_the_same_schema() {
     for _ in 0..2 {
         fleet.cluster.shell(folder.path(), &format!("mkdir {copying}"), &[("URL", &url)]);
     }
-    // A gateway refuses a schema that is not its own.
+    // A gateway refuses another schema version.
     fleet.add();
     let versions = fleet.sql("select count(*) = max(version) from driftlock.migrations");
     assert_eq!(versions, "t");

@@ -1,4 +1,4 @@
-//! What a crashed gateway holds back: the units of its lease, until the lease expires.
+//! A crashed gateway withholds the units of its lease until the lease expires.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +28,8 @@ fn what_a_crashed_gateway_holds_is_back_within_a_leases_life() {
     assert!(matches!(Client::new(fleet.listen(0), &key).send(), Outcome::Success(_)));
     fleet.kill(0);
     let killed = Instant::now();
-    // The dead gateway neither renews nor returns its lease, so the row stays until it is replaced.
+    // The killed gateway neither renews nor returns its lease, so the row stays until it is
+    // replaced.
     let row = fleet.sql("select node_id, units from driftlock.usage_leases");
     let (node, held) = row.split_once('|').expect("two columns");
     let held: usize = held.parse().expect("units");
@@ -45,7 +46,7 @@ fn what_a_crashed_gateway_holds_is_back_within_a_leases_life() {
                 successes += 1;
                 if successes > CAP - held && back.is_none() {
                     back = Some(killed.elapsed());
-                    // Asked after the answer: a lease that lives now lived when the unit was given.
+                    // Read after the answer: a lease valid now was valid when the unit was granted.
                     assert_eq!(fleet.sql(&is_leased), "0", "a leased unit was given twice");
                 }
             }

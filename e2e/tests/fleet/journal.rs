@@ -1,6 +1,6 @@
-//! `metering.on_outage = "journal"`: with PostgreSQL away, organizations without any cap go on, and
-//! every unit that was acknowledged is settled once when it is back; a killed gateway's, too. What the
-//! database refuses holds up nothing else, and a full journal refuses.
+//! `metering.on_outage = "journal"`: while PostgreSQL does not answer, organizations without a cap
+//! continue. When it is back, every acknowledged unit is settled once, also of a killed gateway. A
+//! settlement that the database refuses does not delay others, and a full journal refuses requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -27,7 +27,7 @@ fn key(target: &Target, quota: &serde_json::Value) -> (String, String) {
     (organization.id, key.secret)
 }
 
-/// Clients send until they are told to stop or lose the gateway; the receipts.
+/// Clients send until stopped or until they lose the gateway; returns the receipts.
 fn load(fleet: &Fleet, key: &str, stop: &AtomicBool, over: impl FnOnce()) -> Vec<String> {
     let listen = fleet.listen(0);
     thread::scope(|scope| {
@@ -50,14 +50,14 @@ fn load(fleet: &Fleet, key: &str, stop: &AtomicBool, over: impl FnOnce()) -> Vec
     })
 }
 
-/// Once nothing waits in the journal any more: every receipt is known, and nothing is charged that
-/// was not under way.
+/// Waits until the journal is empty, then asserts that every receipt is known and that other
+/// charges are only those of requests in progress.
 fn settled(fleet: &Fleet, organization: &str, receipts: &[String], unknown_max: usize) -> usize {
     let target = fleet.target(0);
     let usage = format!("/organizations/{organization}/usage");
     let units = eventually("all that was acknowledged is settled", || {
         let shown = target.admin("GET", &usage).send();
-        // For a moment it may still be taken to be away.
+        // The gateway may consider the database unavailable for a moment longer.
         let shown = (shown.status == 200).then(|| shown.json())?;
         let units = shown["units"].as_u64().and_then(|units| usize::try_from(units).ok());
         units.filter(|units| *units >= receipts.len())
@@ -83,7 +83,7 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
     let (_, capped) = key(&target, &json!({ "policy": "block" }));
     let (_, first_seen) = key(&target, &json!({ "policy": "allow" }));
     let send = |fleet: &Fleet, key: &str| Client::new(fleet.listen(0), key).send();
-    fleet.all_told();
+    fleet.all_notified();
     let mut receipts = Vec::new();
     for key in [&open_key, &capped, &spending] {
         let Outcome::Success(receipt) = send(&fleet, key) else { panic!("no success") };
@@ -122,7 +122,7 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
         (shown == [0, 0]).then_some(())
     });
 
-    // The same once more, with a gateway that is killed before it could settle anything.
+    // The same again, with a gateway that is killed before it settled anything.
     fleet.cluster.shut_down();
     let pid = fleet.pid(0);
     let kill = || {
@@ -138,7 +138,7 @@ fn without_a_cap_metered_requests_go_on_and_are_settled_once() {
     eprintln!("{} acknowledged, {units} charged, after a kill -9", receipts.len());
 }
 
-/// What the first gateway shows of its journal.
+/// The journal's metrics of the first gateway.
 fn gauge(fleet: &Fleet, name: &str) -> u64 {
     let log = std::fs::read_to_string(fleet.file(0, "log")).expect("a log");
     let (shown, name) = (metrics(&log), format!("driftlock_journal_{name} "));
@@ -159,7 +159,7 @@ fn what_the_database_refuses_is_put_aside_and_holds_up_nothing() {
     let mut fleet = Fleet::start_before(1, &format!("{CONFIG}{JOURNAL}"), &backend.url);
     let target = fleet.target(0);
     let (organization, key) = key(&target, &json!({ "policy": "allow" }));
-    fleet.all_told();
+    fleet.all_notified();
     fleet.sql(
         "alter table driftlock.usage_events add constraint poison check (request_id <> 'poison')",
     );
@@ -181,7 +181,7 @@ fn what_the_database_refuses_is_put_aside_and_holds_up_nothing() {
     assert!(kept.contains("poison"), "{kept}");
     assert!(fleet.log(0).contains("refused a journal entry permanently"), "and it is logged");
 
-    // An operator who mended the cause gives it back to a gateway that stands still.
+    // After the cause is fixed, an operator appends the file to the journal of a stopped gateway.
     fleet.sql("alter table driftlock.usage_events drop constraint poison");
     fleet.kill(0);
     std::fs::rename(&aside, fleet.file(0, "driftlock.journal")).expect("renamed");
@@ -197,7 +197,7 @@ fn a_full_journal_refuses_and_what_is_in_it_is_settled() {
     let small = format!("{CONFIG}{JOURNAL}journal_bytes_max = 65536\n");
     let mut fleet = Fleet::start_before(1, &small, &backend.url);
     let (organization, key) = key(&fleet.target(0), &json!({ "policy": "allow" }));
-    fleet.all_told();
+    fleet.all_notified();
     let mut client = Client::new(fleet.listen(0), &key);
     let Outcome::Success(first) = client.send() else { panic!("no success") };
     fleet.cluster.shut_down();

@@ -1,6 +1,6 @@
-//! I3 across gateways: of two requests under one Idempotency-Key, sent to two gateways at once, one
-//! reaches the backend and the other is told that it is in flight; then its answer is replayed
-//! everywhere. What failed frees the key everywhere.
+//! I3 across gateways: of two requests with one Idempotency-Key, sent to two gateways at once, one
+//! reaches the backend and the other is refused as in flight. Then every gateway replays the
+//! answer. A failed request frees the key everywhere.
 
 use std::thread;
 
@@ -14,7 +14,7 @@ use super::CONFIG;
 use super::support::backend::{Backend, Manner};
 use super::support::fleet::Fleet;
 
-/// A backend that stays silent is given up soon.
+/// A short head timeout for a backend that does not answer.
 const TIMEOUTS: &str = "[timeouts]\nbackend_head_ms = 2000\n";
 
 fn send(target: &Target, key: &str, name: &str, data: &str) -> Answer {
@@ -39,7 +39,7 @@ fn of_two_at_once_one_reaches_the_backend() {
         assert_eq!(second.status, 409, "{}", second.text());
         assert_eq!(send(&other, &key, "a", "y").status, 422, "another payload");
         assert_eq!(reached(), 1, "the backend is not called for it");
-        // Whoever waits is told in the end that nothing came; the key is free then.
+        // A client that waits gets the backend's timeout in the end; then the key is free.
         assert_eq!(first.join().expect("no client fails").status, 504);
     });
     assert_eq!(organization.units(), 0);

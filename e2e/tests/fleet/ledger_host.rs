@@ -1,5 +1,5 @@
-//! One kind of ledger counts an organization's units (I4 between native nodes and Workers): the other
-//! kind refuses, by what it knows and by what the database says.
+//! One kind of ledger host meters an organization (I4 between native nodes and Workers). The other
+//! kind refuses, by its cached record and by the database's check.
 
 use driftlock_e2e::admin::{LIST, Organization};
 use driftlock_e2e::poll::eventually;
@@ -21,7 +21,7 @@ fn what_is_not_counted_here_is_refused_here() {
     let fleet = Fleet::start_before(2, CONFIG, &backend.url);
     let (target, other) = (fleet.target(0), fleet.target(1));
 
-    // Nothing is counted yet: at once, on every node.
+    // No unit is counted yet: the handover happens at once, on every node.
     let organization = Organization::new(&target);
     let key = organization.key();
     let elsewhere = || other.keyed("POST", "/api/v1/anomalies/detect", &key.secret);
@@ -34,7 +34,7 @@ fn what_is_not_counted_here_is_refused_here() {
     assert!(refused.number("retry-after") > 0);
     refused.problem(503, "wrong-ledger-host");
     key.get(LIST).expect(200);
-    // Whatever a node remembers: the database grants and settles nothing.
+    // Even with a stale cached record: the database grants no lease and settles nothing.
     let id = organization.id.trim_start_matches("org_");
     let lease = json!({
         "organization": id, "node": id, "start": 0, "end": 4_000_000_000_000_000_u64,
@@ -42,12 +42,12 @@ fn what_is_not_counted_here_is_refused_here() {
     });
     let granted = fleet.sql(&format!("select driftlock_lease('{lease}')"));
     assert_eq!(granted, r#"{"held_by": "objects"}"#);
-    // Objects may have counted meanwhile: back at the end of the period only.
+    // Objects may have counted units meanwhile: back only at the period's end.
     let back = hand_over(&organization, "leases");
     assert_eq!((&back["kind"], &back["next"]["kind"]), (&json!("objects"), &json!("leases")));
     assert!(back["next"]["from"].is_string(), "{back}");
 
-    // A unit is counted: from the end of the period on, and off again.
+    // A unit is counted: the handover is planned for the period's end, and can be cancelled.
     let organization = Organization::new(&target);
     let key = organization.key();
     key.detect().expect(200);
@@ -56,7 +56,7 @@ fn what_is_not_counted_here_is_refused_here() {
     key.detect().expect(200);
     assert_eq!(hand_over(&organization, "leases"), json!({ "kind": "leases" }));
     hand_over(&organization, "objects");
-    // The end of the period, as far as the agreement goes.
+    // Simulates that the period's end has come.
     let id = organization.id.trim_start_matches("org_");
     fleet.sql(&format!(
         "update organizations set ledger = jsonb_set(ledger, '{{next,from}}', to_jsonb(now())) \

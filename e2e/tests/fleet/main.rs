@@ -1,5 +1,5 @@
-//! Several gateways on one PostgreSQL: a cap is the fleet's (I4), whatever dies on the way (I1), and
-//! what one changes the others know within a second (I5).
+//! Several gateways on one PostgreSQL: a cap holds for the fleet (I4), also through crashes (I1),
+//! and the others learn a change within a second (I5).
 
 #[path = "../support"]
 mod support {
@@ -23,11 +23,11 @@ mod outage;
 mod revocation;
 mod rights;
 
-/// Limits that no test here is about.
+/// Rate limits so high that no test here reaches them.
 const CONFIG: &str = "[limits]\naddress_requests_per_minute = 1000000\n\
                       address_ceiling_per_minute = 100000000\n";
 
-/// The acknowledged units that the ledger does not have.
+/// Acknowledged units that are missing in the ledger.
 fn lost<'a>(fleet: &support::fleet::Fleet, receipts: &'a [String]) -> Vec<&'a String> {
     let known = fleet.sql("select 'use_' || id from driftlock.usage_events where not voided");
     let plain = |id: &str| id.replace('-', "");

@@ -1,5 +1,6 @@
-//! PostgreSQL is away, refusing or silent: free requests with remembered keys go on, metered ones are
-//! told when to come again, and everything is as before when it is back, without a restart.
+//! PostgreSQL refuses connections or does not answer: free requests with cached keys succeed,
+//! metered ones get `Retry-After`. When PostgreSQL is back, everything works as before without a
+//! restart.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -14,15 +15,15 @@ use super::support::fleet::Fleet;
 use super::support::metered::{Client, Outcome};
 use super::{CONFIG, lost};
 
-/// Longer than leases, polls and rests last; shorter than what is remembered.
+/// Longer than leases, polls and retry pauses; shorter than `keys.max_stale_secs`.
 const AWAY_SECS: u64 = 6;
-/// Seconds to be away instead.
+/// Sets another length of the outage in seconds.
 const AWAY_VARIABLE: &str = "DRIFTLOCK_E2E_AWAY_SECS";
-/// Within this a metered request is refused when the database only stays silent.
+/// Bound for refusing a metered request when the database accepts connections but does not answer.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// Whoever has heard of nothing for longer than this has been told of all that was changed (I5).
-const TOLD_WITHIN: Duration = Duration::from_secs(2);
+/// A gateway has learned every change after this time (I5).
+const CHANGES_KNOWN_WITHIN: Duration = Duration::from_secs(2);
 const NODES: usize = 2;
 /// Clients of each kind at each gateway.
 const CLIENTS: usize = 3;
@@ -36,7 +37,7 @@ struct Stand {
     _backend: Backend,
 }
 
-/// What clients did, while it goes on.
+/// The results of the clients so far.
 #[derive(Default)]
 struct Load {
     is_away: AtomicBool,
@@ -44,7 +45,7 @@ struct Load {
     free: AtomicUsize,
     refused: AtomicUsize,
     slowest_micros: AtomicU64,
-    /// Metered clients that had a success since the database is back.
+    /// Metered clients that succeeded since the database is back.
     back: AtomicUsize,
 }
 
@@ -61,7 +62,9 @@ impl Stand {
         let key = organization.key_with(json!({ "requests_per_minute": 100_000_000 })).secret;
         let organization = organization.id;
         let made = Instant::now();
-        eventually("everybody was told", || (made.elapsed() > TOLD_WITHIN).then_some(()));
+        eventually("every gateway has learned it", || {
+            (made.elapsed() > CHANGES_KNOWN_WITHIN).then_some(())
+        });
         Self { fleet, organization, key, _backend: backend }
     }
 
@@ -79,7 +82,7 @@ impl Stand {
         usage.send().expect(200).json()["units"].as_u64().expect("a number")
     }
 
-    /// Metered requests succeed again; how long it took.
+    /// Waits until metered requests succeed again; returns how long it took.
     fn back(&self) -> Duration {
         let since = Instant::now();
         let mut client = self.metered();
@@ -91,7 +94,7 @@ impl Stand {
 }
 
 impl Load {
-    /// Free requests succeed, whatever happens.
+    /// Free requests succeed at all times.
     fn free(&self, mut client: Client) {
         while !self.stop.load(Ordering::Relaxed) {
             let outcome = client.send();
@@ -101,7 +104,7 @@ impl Load {
         }
     }
 
-    /// Metered ones succeed, or are told when to come again; the receipts.
+    /// Metered requests succeed or get `Retry-After`; returns the receipts.
     fn metered(&self, mut client: Client) -> Vec<String> {
         let (mut receipts, mut is_back) = (Vec::new(), false);
         while !self.stop.load(Ordering::Relaxed) {
@@ -192,9 +195,9 @@ fn with_the_database_away_free_requests_go_on() {
     );
 }
 
-/// The same by a project's REST API: one waits for it, the others are told at once.
+/// The same with a project's REST API: one request waits for it, the others are refused at once.
 #[test]
-fn with_a_supabase_project_silent_nobody_waits_for_long() {
+fn no_request_waits_long_for_a_silent_supabase_project() {
     let backend = Backend::start();
     let mut fleet = Fleet::start_before(0, CONFIG, &backend.url).by_rest();
     fleet.add();
@@ -214,7 +217,7 @@ fn with_a_supabase_project_silent_nobody_waits_for_long() {
         let took = silent.elapsed();
         for client in waiting {
             let outcome = client.join().expect("no client fails");
-            // What was leased before is admitted, and its settlement waits.
+            // Leased units are admitted, and their settlement waits.
             assert!(matches!(outcome, Outcome::Refused(503, Some(1..))), "{outcome:?}");
         }
         within("all refused while the project is silent", took, SILENCE_MAX);
@@ -225,7 +228,7 @@ fn with_a_supabase_project_silent_nobody_waits_for_long() {
 }
 
 #[test]
-fn with_the_database_silent_nobody_waits_for_long() {
+fn no_request_waits_long_for_a_silent_database() {
     let stand = Stand::start(1);
     let (mut free, mut metered) = (stand.free(), stand.metered());
     assert!(matches!(free.send(), Outcome::Success(_)));

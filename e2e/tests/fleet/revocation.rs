@@ -1,5 +1,5 @@
-//! I5 across gateways: a key revoked on one is refused by the others within a second, by notice, and
-//! by polling when the listening connection is lost.
+//! I5 across gateways: the others refuse a key that one revoked within a second, by notification,
+//! or by polling if the listening connection is lost.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -85,7 +85,7 @@ fn an_open_stream_ends_on_every_node() {
     assert!(revoked, "{}", String::from_utf8_lossy(&read));
 }
 
-/// From the answer to the revocation to the first refusal.
+/// The time from the answer to the revocation to the first refusal.
 fn until_refused(organization: &Organization<'_>, revoking: &Target, other: &Target) -> Duration {
     let key = organization.key();
     let status = || other.keyed("GET", LIST, &key.secret).send().status;

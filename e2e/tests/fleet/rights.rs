@@ -1,5 +1,5 @@
-//! A gateway's own login needs nothing but the membership of `service_role`: it owns nothing, and
-//! does everything.
+//! A gateway's database login needs only membership of `service_role`: it owns no object and can do
+//! everything that the gateway needs.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Requests from many clients at once, and how long each took.
+//! Concurrent requests of many clients, and the time of each.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::support::metered::{Client, Outcome};
 
-/// What a load was answered with.
+/// The results of a load.
 pub(crate) struct Answered {
     sorted: Vec<Duration>,
     took: Duration,
@@ -42,7 +42,7 @@ impl fmt::Display for Answered {
     }
 }
 
-/// So many clients for so long, each over a connection of its own; everything must succeed.
+/// Runs so many clients for so long, each over its own connection; every request must succeed.
 pub(crate) fn during(
     length: Duration,
     clients: usize,
@@ -69,7 +69,7 @@ pub(crate) fn during(
     Answered::of(times, began.elapsed())
 }
 
-/// One request after the other, each of another client.
+/// Sends one request after the other, each of another client.
 pub(crate) fn one_by_one(clients: impl Iterator<Item = Client>) -> Answered {
     let began = Instant::now();
     let times = clients.map(|mut client| timed(&mut client)).collect();

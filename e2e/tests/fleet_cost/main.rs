@@ -1,8 +1,9 @@
-//! What PostgreSQL behind costs: round trips per request, throughput and p99 of metered requests beside
-//! SQLite in one run, and what a million keys and millions of usage rows add to a request.
+//! The cost of PostgreSQL as store: round trips per request, throughput and p99 of metered requests
+//! compared with SQLite in one run, and what a million keys and millions of usage rows add to a
+//! request.
 //!
 //! `cargo xtask bench fleet` runs it. `DRIFTLOCK_USAGE_ROWS` (50,000,000) and `DRIFTLOCK_KEYS`
-//! (1,000,000) say how full the full database is; `DRIFTLOCK_BENCH_FOLDER`, where it is kept.
+//! (1,000,000) set the size of the full database; `DRIFTLOCK_BENCH_FOLDER` its folder.
 
 #![expect(clippy::print_stdout, reason = "figures on standard output are what it is for")]
 
@@ -36,7 +37,7 @@ use support::metered::Client;
 const CLIENTS: usize = 64;
 const ROUNDS: usize = 5;
 const LENGTH: Duration = Duration::from_secs(5);
-/// Keys that are asked for once each.
+/// Keys that are each requested once.
 const COLD: u64 = 5_000;
 const CONFIG: &str = "[limits]\naddress_requests_per_minute = 1000000\n\
                       address_ceiling_per_minute = 1000000000\n";
@@ -68,7 +69,7 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().map_or(usual, |text| text.parse().expect("a number"))
 }
 
-/// Rounds of both stores take turns, so that what else runs on the machine is the same for both.
+/// Rounds of both stores alternate, so that other load on the machine affects both.
 fn beside_sqlite(backend: &Backend) {
     let fleet = Fleet::start_on(Cluster::start_with(&PRODUCTION), 1, CONFIG, &backend.url);
     let embedded = Gateway::start(CONFIG, &backend.url);
@@ -98,13 +99,13 @@ fn median(mut rounds: Vec<Answered>) -> Answered {
     rounds.swap_remove(rounds.len() / 2)
 }
 
-/// Round trips that a request waits for, whatever else a node does beside.
+/// Round trips that a request waits for, without the node's background work.
 const WAITED_FOR: [&str; 5] = ["caller", "key_by_hash", "organization", "settle", "claim_key"];
-/// Of metered requests without an Idempotency-Key, all round trips of the node together.
+/// All round trips of the node for metered requests without an Idempotency-Key.
 const METERED_MAX: f64 = 0.1;
 
-/// Counted by the database itself, function by function: all of them for each request, and those that
-/// requests waited for.
+/// The database's own counts by function: all calls per request, and those that requests waited
+/// for.
 fn round_trips(fleet: &Fleet, what: &str, load: impl FnOnce() -> Answered) -> (f64, u64) {
     fleet.sql("create extension if not exists pg_stat_statements");
     fleet.sql("select pg_stat_statements_reset()");
@@ -129,14 +130,14 @@ fn round_trips(fleet: &Fleet, what: &str, load: impl FnOnce() -> Answered) -> (f
     (ratio, waited.filter_map(|line| line.split_once('|')?.1.parse::<u64>().ok()).sum())
 }
 
-/// What a request costs on such a database: p50 of a look-up, and the time of a metered request.
+/// The cost of a request on such a database: p50 of a look-up, and the time of a metered request.
 fn cost_of(backend: &Backend, keys: u64, rows: u64) -> (f64, f64) {
     let mut fleet = filled(&backend.url, CONFIG, keys, rows);
     fleet.add();
     let size = fleet.sql("select pg_size_pretty(pg_database_size(current_database()))");
     println!("  {size}");
     let listen = fleet.listen(0).to_owned();
-    // Spread over all of them, by a step that meets each once.
+    // A step that visits each key once, spread over all.
     let number = |n: u64| (n * 7_919) % keys;
     let cold = one_by_one((0..COLD).map(|n| Client::free(&listen, &secret(number(n)))));
     println!("  free, key looked up       {cold}");

@@ -1,7 +1,7 @@
-//! Requests that are malformed or meant to be read differently by two parsers, byte by byte: what
-//! the client gets, what the backend sees, what is charged.
+//! Requests that are malformed, or that two parsers may read differently: what the client gets,
+//! what the backend sees, and what is charged.
 //!
-//! `cargo xtask cases` prints the same table for nginx and HAProxy beside it.
+//! `cargo xtask cases` prints the same table with nginx and HAProxy for comparison.
 
 #[path = "../support"]
 mod support {
@@ -49,7 +49,7 @@ fn every_case_has_its_verdict() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is wrong with an outcome.
+/// The error of an outcome, if it is wrong.
 fn judge(case: &Case, outcome: &Outcome) -> Option<String> {
     let Outcome { status, closed, requests, bytes, unsent, .. } = outcome;
     let is_one_of = |statuses: &[u16]| status.is_some_and(|status| statuses.contains(&status));
@@ -121,7 +121,7 @@ fn statuses_of(outcome: &Outcome) -> Vec<u16> {
     statuses(&outcome.answer)
 }
 
-/// Each refusal says why, under an id.
+/// Each refusal has a reason and a request id.
 fn unexplained(answer: &str) -> Option<String> {
     let refusals = answer.split("HTTP/1.1 4").skip(1);
     let all = ["application/problem+json", "x-request-id: ", "x-content-type-options: nosniff"];
@@ -132,7 +132,7 @@ fn unexplained(answer: &str) -> Option<String> {
 }
 
 #[test]
-fn a_client_that_trickles_is_told_408_and_costs_nobody_anything() {
+fn a_client_that_trickles_gets_408_and_delays_no_other() {
     let backend = Backend::start();
     let config = "[timeouts]\nclient_head_ms = 400\nbody_idle_ms = 400\n";
     let gateway = Gateway::start(config, &backend.url);

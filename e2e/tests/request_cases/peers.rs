@@ -1,6 +1,6 @@
-//! The same requests through nginx and HAProxy, as bare reverse proxies of their ordinary
-//! configuration, beside the gateway. A test target that runs when it is asked for by name, since it
-//! needs both: `cargo xtask cases`.
+//! The same requests through nginx and HAProxy as reverse proxies with ordinary configuration,
+//! compared with the gateway. The test target runs only by name, since it needs both: `cargo xtask
+//! cases`.
 
 #[path = "../support"]
 mod support {
@@ -11,7 +11,7 @@ mod support {
 }
 #[expect(dead_code, reason = "the table is printed here, not judged")]
 mod table;
-#[expect(dead_code, reason = "nobody trickles here")]
+#[expect(dead_code, reason = "no case here trickles")]
 mod wire;
 
 use std::fs;

@@ -1,26 +1,27 @@
-//! The cases: what is sent, and what has to become of it.
+//! The cases: the bytes sent, and the required outcome.
 
-/// What has to become of a request.
+/// The required outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// One of these statuses, the connection closed, nothing forwarded.
     Refused(&'static [u16]),
-    /// One of these statuses and the connection closed; the head may be at the backend already, which
-    /// then never sees a complete body.
+    /// One of these statuses and the connection closed; the head may be at the backend already,
+    /// which then never sees a complete body.
     RefusedOrAborted(&'static [u16]),
     /// The same, with the rest of the body left unread.
     Unread(&'static [u16]),
-    /// The first request is forwarded and answered, the one pipelined behind it refused so.
+    /// The first request is forwarded and answered, the pipelined second one gets this status.
     ThenRefused(&'static [u16]),
-    /// Refused, or forwarded with this very path.
+    /// Refused, or forwarded with exactly this path.
     RefusedOr(&'static str),
     /// Forwarded, with this text in its head.
     ForwardedWith(&'static str),
     /// Forwarded, with none of these texts in its head.
     ForwardedWithout(&'static [&'static str]),
-    /// The first request is forwarded and answered, the one behind it answered so as one of its own.
+    /// The first request is forwarded and answered, the second one gets this status as a separate
+    /// request.
     ThenAnswered(&'static [u16]),
-    /// Answered so without being forwarded; the connection may stay.
+    /// Answered with this status and not forwarded; the connection may stay open.
     Answered(&'static [u16]),
 }
 
@@ -115,7 +116,7 @@ fn framing() -> Vec<Case> {
     ]
 }
 
-/// Heads that do not begin where a piece read from the connection does.
+/// Heads that do not start at the beginning of a read.
 fn pipelined() -> Vec<Case> {
     let (length, te) = ("Content-Length: 4\r\n", "Transfer-Encoding: chunked\r\n");
     let smuggled = "GET /api/v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -216,7 +217,7 @@ fn heads() -> Vec<Case> {
     ]
 }
 
-/// Headers that a client may not send, and `Connection` lines that would take away what counts.
+/// Headers that a client may not send, and `Connection` lines that would remove important headers.
 fn names() -> Vec<Case> {
     let with = |names: &[&str]| {
         let lines = names.iter().map(|name| format!("{name}: forged\r\n"));
@@ -329,7 +330,7 @@ fn bounds() -> Vec<Case> {
     let many: String = (0..101).map(|number| format!("X-{number}: 1\r\n")).collect();
     let large = format!("X-Large: {}\r\n", "x".repeat(64 << 10));
     let length = format!("Content-Length: {}\r\n", 32 << 20);
-    // More than the limit and what both sides' sockets hold together.
+    // More than the limit and the socket buffers of both sides together.
     let body = "x".repeat(32 << 20);
     let chunks = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20)).repeat(32);
     vec![

@@ -1,4 +1,4 @@
-//! Sending bytes and telling what became of them.
+//! Sends bytes and observes the outcome.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::support::recorder::Recorder;
 use crate::table::Case;
 
-/// How long nothing may come before an open connection counts as kept open.
+/// How long an open connection must be silent before it counts as kept open.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The first answer's status; `None` when the connection closed without one.
     pub(crate) status: Option<u16>,
-    /// Everything that was answered.
+    /// All bytes of the answers.
     pub(crate) answer: String,
     /// How much of the request could not be sent any more, in bytes.
     pub(crate) unsent: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Outcome {
     pub(crate) bytes: String,
 }
 
-/// Sends a case and looks at both ends.
+/// Sends a case and observes client and backend.
 pub(crate) fn send(gateway: &str, recorder: &Recorder, case: &Case, key: &str) -> Outcome {
     recorder.clear();
     let mut stream = TcpStream::connect(gateway).expect("it listens");
@@ -37,7 +37,7 @@ pub(crate) fn send(gateway: &str, recorder: &Recorder, case: &Case, key: &str) -
     let bytes = with_key(&case.bytes, key);
     let mut unsent = bytes.len();
     for part in bytes.chunks(64 << 10) {
-        // A refusal in the middle of a body is what some cases are about.
+        // Some cases expect a refusal in the middle of a body.
         if stream.write_all(part).is_err() || reader.is_finished() {
             break;
         }
@@ -108,7 +108,7 @@ fn read(stream: &mut TcpStream) -> (Vec<u8>, bool) {
 fn with_key(bytes: &[u8], key: &str) -> Vec<u8> {
     let mut with = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
-    // Keys are in heads: what comes after the first few of them is not searched.
+    // Keys are in heads: only the first few kilobytes are searched.
     while let Some(at) = rest.windows(5).take(4_096).position(|five| five == b"{key}") {
         with.extend_from_slice(&rest[..at]);
         with.extend_from_slice(key.as_bytes());

@@ -1,18 +1,18 @@
-//! A key's limit is the fleet's, wherever its requests go.
+//! A key's rate limit holds for the fleet, at whichever gateway its requests arrive.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::{Stand, successes};
 
-/// One request more a minute is none more in this test's time.
+/// One request a minute: no token is refilled during the test.
 const LIMIT: usize = 500;
 const CLIENTS: usize = 8;
 
 #[test]
 fn two_gateways_admit_exactly_the_limit_between_them() {
     let stand = Stand::start(5_000);
-    // Full buckets of 500 give one more each 120 ms: what comes meanwhile is counted against time.
+    // Buckets of 500 refill one token each 120 ms: the elapsed time is taken into account.
     let key = stand.key(u32::try_from(LIMIT).expect("small"));
     let (passed, began) = (AtomicUsize::new(0), std::time::Instant::now());
     thread::scope(|scope| {

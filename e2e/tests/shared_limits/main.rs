@@ -1,5 +1,5 @@
-//! Two gateways on one Redis: a limit is the fleet's; without Redis each node's own, told once, until
-//! Redis is back.
+//! Two gateways on one Redis: a limit holds for the fleet. Without Redis each node applies its own
+//! limits and logs it once, until Redis is back.
 
 #[path = "../support"]
 mod support {
@@ -22,7 +22,7 @@ use support::backend::Backend;
 use support::fleet::Fleet;
 use support::metered::{Client, Outcome};
 
-/// What two gateways share, before a backend that answers.
+/// The shared parts of two gateways, in front of a backend that answers.
 struct Stand {
     fleet: Fleet,
     redis: Redis,
@@ -53,7 +53,7 @@ impl Stand {
         Client::free(self.fleet.listen(node), key)
     }
 
-    /// A number that a gateway's `/metrics` tells.
+    /// The value of a metric of a gateway.
     fn metric(&self, node: usize, name: &str) -> u64 {
         let log = self.fleet.log(node);
         let admin = log.lines().find(|line| line.contains("admin listener"));
@@ -66,13 +66,13 @@ impl Stand {
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
     }
 
-    /// How often a gateway logged a line with these words.
+    /// How many lines with this text a gateway logged.
     fn logged(&self, node: usize, words: &str) -> usize {
         self.fleet.log(node).lines().filter(|line| line.contains(words)).count()
     }
 }
 
-/// How many of so many requests in a row succeed; the rest is refused by the rate limit.
+/// How many of so many consecutive requests succeed; the rate limit must refuse the others.
 fn successes(client: &mut Client, requests: usize) -> usize {
     let mut successes = 0;
     for _ in 0..requests {

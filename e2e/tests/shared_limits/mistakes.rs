@@ -1,4 +1,4 @@
-//! What an operator is told before anything listens.
+//! Configuration mistakes that `serve` reports before it listens.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use driftlock_testkit::redis::Redis;
 
 use super::support::process::build;
 
-/// What `serve` says when it ends at once.
+/// The message of `serve` when it exits at once.
 fn refused(redis_url: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(build())
@@ -29,6 +29,6 @@ fn a_malformed_url_and_wrong_credentials_end_the_start_in_one_line_without_the_p
     let malformed = refused("http://u:hunter2@h");
     assert!(malformed.contains("ENV_REDIS_URL: not a Redis URL"), "{malformed}");
     let wrong = refused(&format!("redis://:hunter2@{}", redis.address()));
-    let told = wrong.lines().find(|line| line.contains("ENV_REDIS_URL")).unwrap_or_default();
-    assert!(told.contains(&redis.address()) && told.contains("credentials"), "{wrong}");
+    let line = wrong.lines().find(|found| found.contains("ENV_REDIS_URL")).unwrap_or_default();
+    assert!(line.contains(&redis.address()) && line.contains("credentials"), "{wrong}");
 }

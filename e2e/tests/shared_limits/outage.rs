@@ -1,4 +1,5 @@
-//! Redis goes, or stands still: each node's own limits, a metric and one line; then it is back.
+//! Redis stops or does not answer: each node applies its own limits, with a metric and one log
+//! line, until Redis is back.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use driftlock_e2e::poll::{eventually, within};
 
 use super::{Stand, successes};
 
-/// One in 20 s: what a test takes adds nothing.
+/// One token in 20 s: none is refilled during the test.
 const LIMIT: u32 = 3;
 const AWAY: &str = "Redis unavailable";
 const BACK: &str = "Redis available";
@@ -53,7 +54,7 @@ fn a_redis_that_stands_still_costs_a_bounded_wait_once() {
     let bound = Duration::from_millis(300);
     assert!(first >= bound, "{first:?}");
     within("the first request without Redis", first, bound * 5);
-    // Of hundreds of requests, over other connections too, one a core waits at most.
+    // Of hundreds of requests, over other connections too, at most one for each core waits.
     let began = Instant::now();
     assert_eq!(successes(&mut client, 200), 200);
     assert_eq!(successes(&mut stand.client(0, &key), 200), 200);

@@ -8,7 +8,7 @@ use std::thread;
 
 use socket2::SockRef;
 
-/// What becomes of a request.
+/// How a request is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// It is answered.
@@ -25,24 +25,24 @@ pub(crate) enum Manner {
     HalfBody,
     /// Chunks without the last one.
     HalfChunked,
-    /// An error of its own.
+    /// The backend's own error.
     Fails,
-    /// An error of its own, every second time.
+    /// The backend's own error for every second request.
     FailsHalfTheTime,
 }
 
-/// A GET of this path is answered at length.
+/// A GET of this path gets a long answer.
 pub(crate) const LARGE: &str = "/api/v1/anomalies/large";
 /// More than the sockets of a client, a gateway and a backend hold together.
 const LARGE_BYTES: usize = 16 << 20;
 
-/// Whose turn it is to fail.
+/// Whether the next request fails, to fail every second one.
 static TURN: AtomicBool = AtomicBool::new(false);
 
 /// Connections that may wait to be accepted.
 const WAITING_MAX: i32 = 4_096;
 
-/// What the kernel holds of an answer that nobody reads.
+/// Socket buffer for an answer that is not read.
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// See the module.
@@ -57,10 +57,11 @@ impl Backend {
     /// A backend that answers.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        // A crowd comes at once: whom the standard library's queue drops would try again in a second.
+        // Many clients connect at once: one dropped by a short accept queue would retry after a
+        // second.
         let socket = SockRef::from(&listener);
         socket.listen(WAITING_MAX).expect("it listens already");
-        // What it has not got rid of takes memory that it shares with those it is tested with.
+        // Unsent bytes take memory of the test's process.
         socket.set_send_buffer_size(BUFFER_BYTES).expect("it may be smaller");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let manner = Arc::new(Mutex::new(Manner::Answers));
@@ -81,7 +82,7 @@ impl Backend {
         self.seen.lock().expect("no panic holds it").clone()
     }
 
-    /// How many answers at length were taken to their end.
+    /// How many long answers were read to their end.
     pub(crate) fn written_at_length(&self) -> usize {
         self.written.load(Ordering::Relaxed)
     }
@@ -92,7 +93,7 @@ impl Backend {
     }
 }
 
-/// Serves one connection; it ends with the first request that is not simply answered.
+/// Serves one connection, until a request that is not simply answered.
 fn serve(
     mut stream: TcpStream,
     manner: &Mutex<Manner>,
@@ -128,7 +129,7 @@ fn serve(
             Manner::Fails => b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
             Manner::Resets => return reset(stream),
             Manner::Stalls => {
-                // Kept open until the gateway has had enough of it.
+                // Kept open until the gateway closes it.
                 waiting.push(Box::new(stream.try_clone().expect("a second handle")));
                 let _ = stream.read(&mut [0; 1]);
                 return;
@@ -155,7 +156,7 @@ fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(at_once).expect("a socket");
 }
 
-/// Reads a request with a body of a declared length; its head.
+/// Reads a request with a body of a declared length; returns its head.
 fn read_request(stream: &mut TcpStream) -> Option<String> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {

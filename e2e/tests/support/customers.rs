@@ -1,4 +1,5 @@
-//! Organizations whose lives at Stripe the double tells of, and whether the gateway came to its truth.
+//! Organizations whose customer lives the double of Stripe delivers, and a check of the gateway's
+//! state.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(crate) struct Customer<'a> {
 }
 
 impl<'a> Customer<'a> {
-    /// One whose life began so long ago, and follows from the seed.
+    /// An organization whose customer life derives from the seed and began `ago`.
     pub(crate) fn new(
         target: &'a Target,
         seed: u64,
@@ -65,8 +66,8 @@ impl<'a> Customer<'a> {
     }
 }
 
-/// Waits until everything is processed: each event of these lives is kept once and has its effect, and
-/// what is shown is Stripe's truth. How many events there are.
+/// Waits until everything is processed, and asserts that each event is stored once and processed,
+/// and that the gateway shows Stripe's state. Returns the number of events.
 pub(crate) fn are_as_stripe_has_them(target: &Target, customers: &[Customer<'_>]) -> usize {
     eventually("everything is processed", || {
         let page = target.admin("GET", "/stripe/events?state=pending").send();
@@ -74,9 +75,9 @@ pub(crate) fn are_as_stripe_has_them(target: &Target, customers: &[Customer<'_>]
     });
     let kept = pages(target, "/stripe/events", 500);
     let ids: BTreeSet<&str> = kept.iter().map(|row| row["id"].as_str().expect("an id")).collect();
-    let told = customers.iter().flat_map(|customer| customer.life.events());
-    let told: BTreeSet<&str> = told.map(|event| event["id"].as_str().expect("an id")).collect();
-    assert_eq!((kept.len(), &ids), (told.len(), &told), "each is kept, and once");
+    let events = customers.iter().flat_map(|customer| customer.life.events());
+    let sent: BTreeSet<&str> = events.map(|event| event["id"].as_str().expect("an id")).collect();
+    assert_eq!((kept.len(), &ids), (sent.len(), &sent), "each is kept, and once");
     let not_done: Vec<&Value> = kept.iter().filter(|row| row["state"] != "done").collect();
     assert!(not_done.is_empty(), "{not_done:?}");
     customers.iter().for_each(Customer::is_as_stripe_has_it);

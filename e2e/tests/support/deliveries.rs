@@ -1,4 +1,4 @@
-//! Signed deliveries, as `driftlock stripe trigger` makes them, caught instead of delivered.
+//! Signed deliveries made by `driftlock stripe trigger`, captured instead of delivered.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ pub(crate) struct Delivery {
     pub(crate) body: String,
 }
 
-/// Whoever catches them.
+/// The server that captures them.
 pub(crate) struct Catcher {
     url: String,
     secret: String,
@@ -34,14 +34,14 @@ impl Catcher {
         let all = Arc::clone(&caught);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // One sender at a time: what it sends stays in order.
+                // One sender at a time keeps the order.
                 let _ = answer(stream, &all);
             }
         });
         Self { url, secret: secret.to_owned(), caught }
     }
 
-    /// What `driftlock stripe trigger` sends with these words, in order.
+    /// The deliveries of `driftlock stripe trigger` with these arguments, in order.
     pub(crate) fn catch(&self, organization: &str, words: &[&str]) -> Vec<Delivery> {
         let output = Command::new(build_once())
             .args(["stripe", "trigger", "--json", "--organization", organization])

@@ -1,5 +1,5 @@
-//! Gateways of one PostgreSQL, as an operator runs them: `driftlock migrate`, then `driftlock serve`
-//! as often as wanted, before one reference backend.
+//! Gateways on one PostgreSQL, as an operator runs them: `driftlock migrate`, then several
+//! `driftlock serve`, in front of one reference backend.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use super::process::{build, free_address, is_ready};
 
 /// A token that is long enough.
 const ADMIN_TOKEN: &str = "an-admin-token-for-tests-0123456789abcdef";
-/// What Stripe's deliveries are signed with.
+/// The secret that signs Stripe's deliveries.
 const WEBHOOK_SECRET: &str = "whsec_ZmxlZXRzLWFyZS10ZXN0ZWQtd2l0aC10aGlz";
 
-/// A database and its gateways; all of it stops with the test.
+/// A database and its gateways; all stop with the test.
 pub(crate) struct Fleet {
-    // In order of dropping: whoever asks goes before whoever is asked.
+    // Dropped in this order: clients before the servers that they use.
     nodes: Vec<Node>,
     backend: Option<Node>,
     backend_url: String,
@@ -40,7 +40,7 @@ pub(crate) struct Node {
 }
 
 impl Fleet {
-    /// So many gateways with this configuration, on an empty database, before the reference backend.
+    /// So many gateways with this configuration, on an empty database, with the reference backend.
     pub(crate) fn start(size: usize, config: &str) -> Self {
         let listen = free_address();
         let mut fleet = Self::start_before(0, config, &format!("http://{listen}"));
@@ -55,12 +55,12 @@ impl Fleet {
         fleet
     }
 
-    /// The same before a backend of the test's own.
+    /// The same with a backend of the test.
     pub(crate) fn start_before(size: usize, config: &str, backend_url: &str) -> Self {
         Self::start_on(Cluster::start(), size, config, backend_url)
     }
 
-    /// The same on a cluster of the test's own.
+    /// The same on a database cluster of the test.
     pub(crate) fn start_on(cluster: Cluster, size: usize, config: &str, backend_url: &str) -> Self {
         let database = cluster.database(None);
         let mut fleet = Self::start_in(cluster, &database, config, backend_url);
@@ -70,7 +70,7 @@ impl Fleet {
         fleet
     }
 
-    /// The same on a database that is there, without gateways yet.
+    /// The same on an existing database, without gateways yet.
     pub(crate) fn start_in(
         cluster: Cluster,
         database: &str,
@@ -96,7 +96,7 @@ impl Fleet {
         fleet
     }
 
-    /// From here on the database is a Supabase project, and gateways that are added ask its REST API.
+    /// Turns the database into a Supabase project; gateways added later use its REST API.
     pub(crate) fn by_rest(mut self) -> Self {
         self.project = Some(Project::start(&self.cluster.url(&self.database)));
         self
@@ -107,13 +107,13 @@ impl Fleet {
         self.project.as_ref().expect("`by_rest` made one")
     }
 
-    /// From here on gateways that are added share their rate limits there.
+    /// Gateways added later share their rate limits through this Redis.
     pub(crate) fn with_redis(mut self, url: &str) -> Self {
         self.redis = Some(url.to_owned());
         self
     }
 
-    /// From here on gateways that are added log in to the database as this role.
+    /// Gateways added later log in to the database as this role.
     pub(crate) fn with_login(mut self, role: &'static str) -> Self {
         self.login = Some(role);
         self
@@ -125,7 +125,7 @@ impl Fleet {
             .map_or_else(|| url.clone(), |role| url.replace("//postgres@", &format!("//{role}@")))
     }
 
-    /// One more gateway.
+    /// Adds a gateway.
     pub(crate) fn add(&mut self) {
         let folder = self.folder(self.nodes.len());
         fs::create_dir(&folder).expect("a folder");
@@ -145,7 +145,7 @@ impl Fleet {
         self.folder(node).join(name)
     }
 
-    /// A gateway's process, for whoever tells the system about it.
+    /// A gateway's process id.
     pub(crate) fn pid(&self, node: usize) -> String {
         self.nodes[node].process.id().to_string()
     }
@@ -163,7 +163,7 @@ impl Fleet {
         node
     }
 
-    /// Runs a command of the first gateway's operator; what it prints.
+    /// Runs a command for the first gateway; returns its output.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let url = format!("http://{}", self.listen(0));
         let mut command = self.command(arguments[0]);
@@ -172,12 +172,12 @@ impl Fleet {
         String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
-    /// What `driftlock check` says of the store, and whether it is content.
+    /// The store's line of `driftlock check`, and whether the check passed.
     pub(crate) fn checked(&self) -> (bool, String) {
         let mut command = self.command("check");
         command.arg("--config").arg(self.directory.path().join("gateway.toml"));
         let done = command.output().expect("it runs");
-        // What is right goes to standard output, mistakes to standard error.
+        // Correct settings are printed to standard output, mistakes to standard error.
         let printed = String::from_utf8([done.stdout, done.stderr].concat()).expect("UTF-8");
         let line = printed.lines().find_map(|line| line.find("ENV_").map(|at| &line[at..]));
         (done.status.success(), line.unwrap_or_default().to_owned())
@@ -188,7 +188,7 @@ impl Fleet {
         &self.nodes[node].listen
     }
 
-    /// A gateway, to be asked.
+    /// A gateway as target of requests.
     pub(crate) fn target(&self, node: usize) -> Target {
         Target::new(&format!("http://{}", self.nodes[node].listen), ADMIN_TOKEN)
             .with_webhook_secret(WEBHOOK_SECRET)
@@ -204,11 +204,11 @@ impl Fleet {
         text(&self.nodes[node].log)
     }
 
-    /// Waits until the one gateway knows of every change so far: it forgets what it remembers of what
-    /// changed, its own changes included, and is to have done so before the database goes away.
-    pub(crate) fn all_told(&self) {
+    /// Waits until the only gateway has processed every change so far. It invalidates its cached
+    /// records, also for its own changes, and must have done so before a test stops the database.
+    pub(crate) fn all_notified(&self) {
         let mut since = self.sql("select clock_timestamp()");
-        // A reading begins when what the one before it found was told.
+        // A poll starts only after the changes of the previous one were processed.
         for _ in 0..2 {
             let begun = format!(
                 "select max(query_start) from pg_stat_activity \
@@ -263,7 +263,7 @@ impl Node {
     }
 
     fn kill(&mut self) {
-        // It may have ended by itself, which whoever asks it finds out.
+        // The process may have ended already; then the next request to it fails.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! `driftlock serve`, as an operator runs it, before a backend of the test's own.
+//! `driftlock serve`, as an operator runs it, in front of a backend of the test.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -20,12 +20,12 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one with this configuration before this backend.
+    /// Starts one with this configuration and backend.
     pub(crate) fn start(config: &str, backend: &str) -> Self {
         Self::start_with(config, backend, &[])
     }
 
-    /// The same with more in its environment.
+    /// The same with additional environment variables.
     pub(crate) fn start_with(config: &str, backend: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
@@ -51,12 +51,12 @@ impl Gateway {
         &self.listen
     }
 
-    /// The process, for whoever asks the system about it.
+    /// The process id.
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Bounds every file that it writes from now on: `unlimited`, or bytes.
+    /// Sets the size limit of files that it writes from now on: `unlimited`, or bytes.
     pub(crate) fn limit_files(&self, bytes: &str) {
         let pid = self.process_id().to_string();
         let arguments = ["--pid", &pid, &format!("--fsize={bytes}:unlimited")];
@@ -84,7 +84,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Runs `serve` on a store that it must refuse; its exit and what it said.
+/// Runs `serve` on a store that it must refuse; returns its exit status and output.
 pub(crate) fn refused(database: &Path, user: Option<&str>) -> (ExitStatus, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let binary = directory.path().join("driftlock");
@@ -109,13 +109,13 @@ pub(crate) fn refused(database: &Path, user: Option<&str>) -> (ExitStatus, Strin
     (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Lets other users in, as the folders of tests are private.
+/// Makes the test's folder, which is private, accessible to other users.
 pub(crate) fn open_to_all(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
 }
 
-/// A file beyond its bound is an error, not a signal: that is what a full disk looks like.
+/// Ignores SIGXFSZ, so that a write beyond the limit is an error, as with a full disk.
 fn command(directory: &Path, listen: &str, backend: &str) -> Command {
     let log = File::create(directory.join("log")).expect("a log");
     let mut command = Command::new("sh");

@@ -1,16 +1,16 @@
-//! A client of the metered route that stays connected, and tells only what became of its requests.
+//! A client of the metered route with a persistent connection, which returns only outcomes.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// No answer takes longer.
+/// Bound of one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It succeeded, under this receipt.
+    /// It succeeded with this receipt.
     Success(String),
     /// The quota is used up.
     Exceeded,
@@ -18,7 +18,7 @@ pub(crate) enum Outcome {
     Held,
     /// Another answer, with its `Retry-After` in seconds.
     Refused(u16, Option<u64>),
-    /// The gateway is gone: whether it charged is not known.
+    /// The gateway is gone; the request may be charged.
     Gone,
 }
 

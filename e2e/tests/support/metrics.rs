@@ -1,11 +1,12 @@
-//! What a gateway shows its operator.
+//! A gateway's metrics.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// `/metrics`, at the address that the gateway's log names last.
 pub(crate) fn metrics(log: &str) -> String {
-    let line = log.lines().rfind(|line| line.contains("admin listener")).expect("it is told");
+    let line =
+        log.lines().rfind(|line| line.contains("admin listener")).expect("the address is logged");
     let port = line.rsplit("127.0.0.1:").next().expect("an address");
     let port: String = port.chars().take_while(char::is_ascii_digit).collect();
     let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("it listens");

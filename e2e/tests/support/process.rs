@@ -23,11 +23,11 @@ pub(crate) fn build() -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
     let mut cargo = Command::new(env!("CARGO"));
-    // The way the workspace's tests have it built: by itself it would be of other features, and all that
-    // it depends on compiled a second time.
+    // Built with the features of the workspace's tests: with others, all its dependencies would be
+    // compiled a second time.
     cargo.args(["test", "--no-run", "--quiet", "--workspace", "--test", "cli"]);
-    // Set for this test; a build script that watches them (ring's) would run again, and all that needs
-    // it compile again.
+    // These variables are set for this test; a build script that watches them (ring's) would run
+    // again, and its dependents would be compiled again.
     let of_package =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {

@@ -1,4 +1,4 @@
-//! A backend that understands as little as possible: it notes every byte, and answers each head.
+//! A backend that interprets as little as possible: it records every byte and answers each head.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -35,7 +35,7 @@ impl Recorder {
         Self { address, connections }
     }
 
-    /// Forgets what came so far, and takes what comes next on connections of its own or not.
+    /// Forgets the bytes recorded so far, of open connections, too.
     pub(crate) fn clear(&self) {
         self.connections.lock().expect("no panic holds it").iter_mut().for_each(Vec::clear);
     }
@@ -54,7 +54,7 @@ impl Recorder {
     }
 }
 
-/// Answers at the end of each head, or of the chunks that it announces; other bodies are not read.
+/// Answers after each head, or after the chunks that it announces; other bodies are not read.
 fn record(mut stream: TcpStream, all: &Connections, place: usize) {
     let (mut buffer, mut tail, mut in_chunks) = ([0; 16 << 10], Vec::new(), false);
     loop {
@@ -78,7 +78,7 @@ fn record(mut stream: TcpStream, all: &Connections, place: usize) {
             }
         }
         if in_chunks {
-            // Of chunks only their end is looked for.
+            // Only the end of the chunks is searched.
             tail.drain(..tail.len().saturating_sub(3));
         }
     }

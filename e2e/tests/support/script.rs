@@ -1,4 +1,4 @@
-//! A backend that says what it is told to, byte for byte, to every request that it has read whole.
+//! A backend that sends scripted bytes for every request that it has read completely.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// An answer: pieces, each after a pause, and what becomes of the connection then.
+/// An answer: pieces, each after a pause, and whether the connection then stays open.
 #[derive(Clone)]
 pub(crate) struct Script {
     pub(crate) pieces: Vec<(Duration, Vec<u8>)>,
-    /// So many more pieces of so many bytes.
+    /// Additional pieces: how many, and of how many bytes.
     pub(crate) repeated: (u64, usize),
     pub(crate) end: End,
 }
 
-/// What becomes of a connection behind an answer.
+/// What happens to a connection after an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// It waits for the next request.
@@ -24,7 +24,7 @@ pub(crate) enum End {
     Close,
 }
 
-/// What a request was.
+/// A request that was received.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) head: String,
@@ -56,19 +56,19 @@ impl Scripted {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (current, requests) = (Arc::clone(&current), Arc::clone(&requests));
-                // A client that goes away ends its connection, and nothing else.
+                // If a client disconnects, only its connection ends.
                 thread::spawn(move || serve(stream, &current, &requests));
             }
         });
         Self { url, script, seen }
     }
 
-    /// What is said from now on.
+    /// Sets the answer for further requests.
     pub(crate) fn say(&self, script: Script) {
         *self.script.lock().expect("no panic holds it") = script;
     }
 
-    /// The requests so far; they are forgotten.
+    /// Takes the requests so far.
     pub(crate) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock().expect("no panic holds it"))
     }

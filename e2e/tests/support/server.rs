@@ -1,4 +1,4 @@
-//! A server of the test's own: `driftlock dev`, on free ports and in a directory of its own.
+//! A server for one test: `driftlock dev`, on free ports and in a temporary directory.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ impl Server {
         Self::start_with(config, &[])
     }
 
-    /// The same with more in its environment.
+    /// The same with additional environment variables.
     pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("gateway.toml"), config).expect("a configuration");
@@ -46,7 +46,7 @@ impl Server {
             .with_webhook_secret(&self.webhook_secret())
     }
 
-    /// What `dev` wants Stripe's deliveries to be signed with.
+    /// The secret with which `dev` expects Stripe's deliveries to be signed.
     pub(crate) fn webhook_secret(&self) -> String {
         let secret = fs::read_to_string(self.directory.path().join("data/webhook-secret"));
         secret.expect("dev keeps its webhook secret").trim().to_owned()

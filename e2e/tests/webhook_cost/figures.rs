@@ -1,4 +1,4 @@
-//! Times, as they are printed.
+//! Formatting of measured times.
 
 use std::fmt;
 use std::fs;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The unit of process times in /proc on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Median, 99th percentile and most.
+/// Median, 99th percentile and maximum.
 pub(crate) struct Quantiles {
     sorted: Vec<Duration>,
 }

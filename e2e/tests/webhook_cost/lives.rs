@@ -1,4 +1,4 @@
-//! Customers whose lives are told by signed deliveries.
+//! Customers with simulated lives, and the signed deliveries of their events.
 
 use std::time::Duration;
 
@@ -33,22 +33,22 @@ impl<'a> Customer<'a> {
     }
 
     pub(crate) fn signup(&self) -> Vec<Signed> {
-        self.told_since(0)
+        self.deliveries_since(0)
     }
 
-    /// The subscription ends, now.
+    /// Ends the subscription now.
     pub(crate) fn cancel(&mut self) -> Vec<Signed> {
-        let told = self.life.events().len();
+        let known = self.life.events().len();
         self.life.cancel();
-        self.told_since(told)
+        self.deliveries_since(known)
     }
 
-    fn told_since(&self, told: usize) -> Vec<Signed> {
+    fn deliveries_since(&self, known: usize) -> Vec<Signed> {
         let signed = |event: &serde_json::Value| {
             let body = event.to_string().into_bytes();
             Signed { signature: sign(SECRET, now().secs(), &body), body }
         };
-        self.life.events()[told..].iter().map(signed).collect()
+        self.life.events()[known..].iter().map(signed).collect()
     }
 }
 

@@ -1,8 +1,8 @@
-//! What a delivery of Stripe's costs, durably kept: deliveries and CPU time per second, and the time
-//! from a delivery's first byte until a request feels its effect, alone and while others arrive.
+//! The cost of a durably stored Stripe delivery: deliveries and CPU time per second, and the time
+//! from a delivery's first byte until it affects a request, alone and while others arrive.
 //!
-//! `cargo xtask bench webhooks` runs it; the figures are the gateway's beside a writer that only
-//! appends each body to a file and syncs it, in one run.
+//! `cargo xtask bench webhooks` runs it and compares the gateway, in one run, with a writer that
+//! only appends each body to a file and syncs it.
 
 #![expect(clippy::print_stdout, reason = "figures on standard output are what it is for")]
 
@@ -31,9 +31,9 @@ use lives::{Customer, SECRET, Signed};
 use support::backend::Backend;
 use support::gateway::Gateway;
 
-/// Whose events are delivered at once.
+/// Customers whose events are delivered concurrently.
 const CUSTOMERS: usize = 1_500;
-/// Whose effects are waited for, alone and under load each.
+/// Customers whose effects are measured, alone and under load each.
 const WATCHED: usize = 200;
 const CLIENTS: usize = 16;
 const CONFIG: &str = "[limits]\naddress_requests_per_minute = 1000000\n\
@@ -58,7 +58,7 @@ fn what_a_delivery_costs() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
-                // Duplicates of what is known cost less than what is new: these are new.
+                // Duplicates cost less than new events: these are new.
                 let customer = Customer::new(&target, 20_000 + more.load(Ordering::SeqCst));
                 customer.signup().iter().for_each(|one| one.send(&target));
                 more.fetch_add(1, Ordering::SeqCst);
@@ -106,7 +106,7 @@ fn throughput(gateway: &Gateway, target: &Target, deliveries: &[Signed]) {
     );
 }
 
-/// What the disk alone allows: each body appended and synced, one after the other.
+/// The limit of the disk: each body appended and synced, one after the other.
 fn appended(deliveries: &[Signed]) {
     let directory = tempfile::tempdir().expect("a directory");
     let mut file = fs::File::create(directory.path().join("bodies")).expect("a file");
@@ -119,7 +119,7 @@ fn appended(deliveries: &[Signed]) {
     println!("append and fdatasync alone, one writer {rate:>8.0} /s");
 }
 
-/// Subscriptions that end: the time until a request with the customer's key is refused.
+/// Ends subscriptions and measures the time until a request with the customer's key is refused.
 fn effects(target: &Target, seed: usize) -> Quantiles {
     let times = (seed..).take(WATCHED).map(|seed| {
         let mut customer = Customer::new(target, seed);
@@ -137,7 +137,7 @@ fn effects(target: &Target, seed: usize) -> Quantiles {
     Quantiles::of(times.collect())
 }
 
-/// The organization of a customer, for its module.
+/// The organization of a customer, for the module `lives`.
 fn organization<'a>(target: &'a Target) -> Organization<'a> {
     Organization::with(target, serde_json::json!({ "plan": "standard" }))
 }

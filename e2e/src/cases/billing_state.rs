@@ -1,4 +1,4 @@
-//! Who is in good standing: subscriptions, grace time, suspension.
+//! Billing state: subscriptions, grace time, suspension.
 
 use serde_json::{Value, json};
 use time::Duration;
@@ -65,10 +65,10 @@ fn check_passes(organization: &Organization<'_>) {
     key.get(LIST).expect(200);
 }
 
-/// Free routes want good standing too; only health does not.
+/// Free routes need an entitlement too; only the health route does not.
 fn check_refused(organization: &Organization<'_>) {
     let key = organization.key();
-    // With the next request the ledger learns of another period, which takes units over.
+    // With the next request the ledger learns of another period and moves units to it.
     key.get(HEALTH).expect(200);
     let before = organization.units();
     key.detect().free().problem(402, "subscription-inactive");
