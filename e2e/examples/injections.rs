@@ -1,15 +1,16 @@
-//! Does a burst of foreign lines in a real log get found through a real gateway, is a quiet one
-//! quiet, and is exactly what was asked charged?
+//! Measures detection through a real gateway: whether a burst of foreign lines in a real log is
+//! found, whether an unchanged log has no finding, and whether each request is charged exactly
+//! once.
 //!
 //! ```text
 //! cargo run --release -p driftlock-e2e --example injections -- /var/log/dpkg.log FILE FILE…
 //! ```
 //!
-//! It starts `driftlock dev` on free ports and in a directory of its own, makes an organization and
-//! a key, and posts the last 3,000 lines of every file, thirteen times, twelve of them with twenty
-//! lines of the other files; the detector's `examples/support/bursts.rs` says how what is found is
-//! counted. Then `driftlock usage` must show one unit a request, and `driftlock audit verify` must
-//! hold.
+//! It starts `driftlock dev` on free ports and in a temporary directory, and makes an organization
+//! and a key. It posts the last 3,000 lines of every file thirteen times, twelve of them with
+//! twenty lines of the other files; the detector's `examples/support/bursts.rs` says how findings
+//! are counted. Then `driftlock usage` must show one unit a request, and `driftlock audit verify`
+//! must hold.
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 #[path = "../../crates/detector/examples/support/bursts.rs"]

@@ -150,7 +150,7 @@ test("every spelling of a path leads to the same route", async () => {
   }
 });
 
-test("a target with a fragment is refused", async () => {
+test("a fragment is removed before routing and forwarding", async () => {
   const { key } = await customer(worker.url);
   const before = seen.length;
   const socket = connect(Number(new URL(worker.url).port), "127.0.0.1");
@@ -159,7 +159,7 @@ test("a target with a fragment is refused", async () => {
   const parts = [];
   for await (const part of socket) parts.push(part);
   const answer = Buffer.concat(parts).toString();
-  // The platform cuts it off before the gateway sees it: the rest is what is routed and sent.
+  // The platform removes the fragment before the gateway sees the target.
   assert.match(answer, /^HTTP\/1\.1 200 /, answer);
   assert.equal(seen.length, before + 1);
   assert.equal(seen.at(-1).url, "/api/a");
