@@ -1,4 +1,4 @@
-// The least that a Worker can do.
+// A Worker that only sends a constant answer.
 export default {
   fetch: () => Response.json({ status: "ok" }),
 };

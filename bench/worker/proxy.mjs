@@ -1,4 +1,4 @@
-// A Worker that passes every request on, and does nothing else.
+// A Worker that only forwards every request.
 export default {
   fetch(request, env) {
     const url = new URL(request.url);

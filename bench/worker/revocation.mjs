@@ -1,5 +1,5 @@
-// How soon an isolate refuses a key that another one revoked, though it remembers the key (I5); and
-// how soon one that was changed past the admin API, in the database itself.
+// Measures how soon an isolate refuses a key that it has cached and another isolate revoked (I5),
+// and how soon it refuses a key that was revoked in the database, without the admin API.
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,7 +7,7 @@ import { DETECT, admin, customer, detect, startPair } from "../../crates/worker/
 
 const GIVEN_UP_AFTER_MS = 20_000;
 
-/** For each way: requests that still passed after the key was revoked, and milliseconds until one did not. */
+/** For both cases: requests that passed after revocation, and milliseconds until one was refused. */
 export async function revocation(folder) {
   const backend = createServer((request, response) => request.resume().on("end", () => response.end("{}")));
   await once(backend.listen(0, "127.0.0.1"), "listening");

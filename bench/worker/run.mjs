@@ -1,10 +1,11 @@
-// Throughput, latency and CPU on bare workerd: nothing but an answer, a plain proxy, the gateway,
-// and the TypeScript Worker that one would write instead; rounds of all alternate, medians count.
+// Measures throughput, latency and CPU on workerd of a constant answer, a plain proxy, the gateway,
+// and a hand-written TypeScript Worker for the same job. Rounds of all alternate; the medians
+// count.
 //
-// Gateway and TypeScript Worker are measured over one real PostgREST and PostgreSQL, as they would
-// stand in production; besides, the gateway over D1, and the TypeScript Worker over fixed answers
-// in the place of its database, which costs it nothing then. Backend and fixed answers are nginx.
-// Run by `cargo xtask worker bench`.
+// The gateway and the TypeScript Worker use one real PostgREST and PostgreSQL, as in production. In
+// addition, the gateway is measured with D1, and the TypeScript Worker with fixed answers instead
+// of its database, which then costs it nothing. nginx serves the backend and the fixed answers. Run
+// by `cargo xtask worker bench`.
 import { spawn, execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -24,9 +25,9 @@ const ROUNDS = Number(process.env.DRIFTLOCK_BENCH_ROUNDS ?? 3);
 const SECONDS = Number(process.env.DRIFTLOCK_BENCH_SECONDS ?? 4);
 const CONNECTIONS = 32;
 const CLOCK_TICKS = 100;
-/** Of the 10 ms that the smallest plan gives a request. */
+/** Bound of the CPU time of a request: half of the 10 ms of the smallest plan. */
 const CPU_MAX_MICROS = 5_000;
-/** Of the gateway's throughput over the TypeScript Worker's, with the same store behind them. */
+/** Least ratio of the gateway's throughput to the TypeScript Worker's, with the same store. */
 const RATIO_MIN = 2;
 const FREE = "/api/v1/anomalies";
 const METERED = "/api/v1/anomalies/detect";
@@ -35,7 +36,7 @@ const METERED = "/api/v1/anomalies/detect";
 const KEY = "k";
 
 const execute = promisify(execFile);
-/** Runs a program, with text for its input. */
+/** Runs a program with this input. */
 function run(program, arguments_, input) {
   const running = execute(program, arguments_);
   if (input) running.child.stdin.end(input);
@@ -144,7 +145,7 @@ async function project() {
   const pass = `upstream rest { server ${postgrest.slice("http://".length)}; keepalive 64; }`;
   const location = `proxy_pass http://rest/; proxy_http_version 1.1; proxy_set_header Connection "";`;
   const url = await nginx("supabase", "return 404;", `location /rest/v1/ { ${location} }`, pass);
-  // PostgREST reads its schema again when the tables have come.
+  // PostgREST reloads its schema after the tables were created.
   for (let tries = 0; tries < 100; tries++) {
     const found = await fetch(`${url}/rest/v1/customer_keys`, { headers: { authorization: `Bearer ${key}` } });
     if (found.ok) return { url, key };
@@ -210,7 +211,7 @@ function print(rows) {
       `${name.padEnd(44)} ${rate.toFixed(0).padStart(7)} requests/s  ${ratio} × plain proxy  ` +
         `p50 ${p50.toFixed(1)} ms  p99 ${p99.toFixed(1)} ms  ${cpu.toFixed(0)} µs CPU/request`,
     );
-    // workerd's CPU time, its HTTP and storage included, which the platform does not count.
+    // This is workerd's CPU time. It includes HTTP and storage, which the platform does not count.
     if (name.startsWith("gateway") && cpu > CPU_MAX_MICROS) process.exitCode = 1;
   }
   console.log(`at most ${CPU_MAX_MICROS} µs CPU for a request of the gateway's`);
@@ -244,7 +245,7 @@ async function nginx(name, location, server = "", http = "") {
   throw new Error(`nginx does not answer at ${url}`);
 }
 
-/** What `start` gives, and the workerd process that it started. */
+/** The result of `start`, and the id of the workerd process that it started. */
 async function withPid(start) {
   const before = await children();
   const value = await start();

@@ -1,7 +1,7 @@
-// The bounds of the deployed Worker but for CPU (`run.mjs`): compressed size, as wrangler uploads
-// it; the time that workerd takes for the start-up phase here (the median of several; the least,
-// which nothing else disturbed, beside it); what a request asks of others; how soon a revoked key
-// is refused. Exits with 1 beyond any of them. Run by `cargo xtask worker size`.
+// Checks the bounds of the deployed Worker, except for CPU (`run.mjs`): the compressed size, as
+// wrangler uploads it; the time of workerd's start-up phase on this machine (the median of several
+// runs, and the least); the subrequests of a request; how soon a revoked key is refused. Exits with
+// 1 if a bound is exceeded. Run by `cargo xtask worker size`.
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import { subrequests } from "./subrequests.mjs";
 const SIZE_MAX = 1_000_000;
 const STARTUP_MAX_MS = 50;
 const SUBREQUESTS_MAX = 4;
-/** What was changed past the admin API counts by then. */
+/** A change in the database, without the admin API, has an effect within this time. */
 const REVOCATION_MAX_MS = 10_000;
 const TRIES = 5;
 const OFFLINE = {

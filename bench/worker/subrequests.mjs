@@ -1,5 +1,5 @@
-// What a request asks of others, by name: the backend, its organization's object, the directory.
-// The Worker is the built one; around it stands an entry that notes what passes through its
+// Records the subrequests of a request by name: the backend, its organization's object, the
+// directory. The Worker is the built one; a wrapper around its entry records the calls through its
 // environment.
 import { once } from "node:events";
 import { cp, rename, writeFile } from "node:fs/promises";
@@ -15,8 +15,8 @@ import {
 } from "../../crates/worker/test/support/workerd.mjs";
 
 const FREE = "/api/v1/anomalies";
-/** What an isolate asks for many requests at once, after their answers: when keys were used, audit rows, and
- * once, whether a project has the schema of this program. */
+/** Calls that an isolate makes for many requests at once, after their answers: the last use of keys
+ * and audit rows; and once, the check of a project's schema. */
 const UPKEEP = [
   "directory: batch",
   "directory: driftlock_checksums",
@@ -24,7 +24,7 @@ const UPKEEP = [
   "directory: driftlock_version",
   "object: Append",
 ];
-/** After that long whatever a request left to be done is done. */
+/** After this time the work that a request leaves behind is done. */
 const AFTERWARDS_MS = 400;
 
 const NOTING = `import Real, { OrganizationObject } from "./real.mjs";
@@ -39,7 +39,7 @@ globalThis.fetch = (...all) => {
 
 const plain = (value) => (Array.isArray(value) ? value.map(plain) : (value?.unnoted ?? value));
 
-/** The same object; \`note\` sees the calls of its methods first, \`wrapped\` what they return. */
+/** A proxy of the object: \`note\` gets the calls of its methods, \`wrapped\` their results. */
 const noted = (target, note, wrapped = {}) =>
   new Proxy(target, {
     get(object, name) {
@@ -47,7 +47,7 @@ const noted = (target, note, wrapped = {}) =>
       if (typeof found !== "function" || name === "constructor") return found;
       return (...all) => {
         note(name, all);
-        // Not \`apply\`: of an object's stub that would be a call, too.
+        // Not \`apply\`: on an object's stub that would be a call, too.
         const made = object[name](...all.map(plain));
         return wrapped[name] ? wrapped[name](made) : made;
       };
@@ -79,7 +79,7 @@ export default class extends Real {
 }
 `;
 
-/** By kind of request: what it asked, and what its isolate's upkeep asked meanwhile. */
+/** For each kind of request: its subrequests, and those of its isolate's periodic work. */
 export async function subrequests(folder, bindings = {}) {
   const backend = createServer((request, response) => request.resume().on("end", () => response.end("{}")));
   await once(backend.listen(0, "127.0.0.1"), "listening");

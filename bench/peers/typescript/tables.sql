@@ -1,4 +1,4 @@
--- What the TypeScript Worker looks up and enters: a key, a plan, a sum, which a trigger keeps.
+-- The tables of the TypeScript Worker: keys, plans, usage, and the sum that a trigger maintains.
 
 create table customer_keys (
     id uuid primary key default gen_random_uuid(),

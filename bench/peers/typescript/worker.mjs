@@ -1,7 +1,6 @@
-// The Worker that one would write by hand for the same job, fairly: supabase-js with three look-ups
-// in a row (key, subscription, usage), a check of the quota, the request passed on, one unit
-// entered. It has no rate limit, audit, receipt or idempotency, and two requests at once can exceed
-// the quota.
+// A fair hand-written Worker for the same job: supabase-js with three sequential look-ups (key,
+// subscription, usage), a check of the quota, the forwarded request, and one inserted unit. It has
+// no rate limit, audit, receipt or idempotency, and two concurrent requests can exceed the quota.
 import { createClient } from "@supabase/supabase-js";
 
 async function sha256(text) {
@@ -9,7 +8,7 @@ async function sha256(text) {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** One client per isolate: making it costs more than using it. */
+/** One client per isolate, because creating it costs more than using it. */
 let client;
 function clientOf({ ENV_SUPABASE_URL: url, ENV_SUPABASE_SERVICE_ROLE_KEY: key }) {
   client ??= createClient(url, key, { auth: { persistSession: false, autoRefreshToken: false } });

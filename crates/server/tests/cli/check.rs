@@ -40,7 +40,7 @@ fn a_mistake_is_named_with_its_file_line_and_remedy() {
 }
 
 #[test]
-fn several_mistakes_are_told_at_once() {
+fn several_mistakes_are_reported_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = "[timeouts]\nclient_head_ms = 0\nrequest_ms = 0\n";
     fs::write(folder.path().join("gateway.toml"), text).expect("written");
@@ -52,7 +52,7 @@ fn several_mistakes_are_told_at_once() {
     }
 }
 
-/// The line that matters comes last.
+/// The result is in the last line.
 #[test]
 fn a_valid_file_is_summed_up() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -74,7 +74,7 @@ fn without_a_file_the_defaults_are_examined_as_serve_would_use_them() {
 
 /// A gateway starts without its backend and its Redis.
 #[test]
-fn what_does_not_answer_is_a_warning_and_a_failure_only_with_strict() {
+fn a_service_that_does_not_answer_is_a_warning_and_a_failure_only_with_strict() {
     let folder = tempfile::tempdir().expect("a folder");
     let (backend, redis) =
         (format!("http://{}", free_address()), format!("redis://{}", free_address()));
@@ -108,13 +108,13 @@ fn json_is_for_programs() {
     let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(report["ok"], true);
     assert_eq!(report["config"]["plans"]["developer"]["included"], 10_000);
-    assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1), "the backend is away");
+    assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1), "the backend does not answer");
     let Done { success, out, .. } = check(folder.path(), "", &["--json", "--strict"]);
     let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert!(!success && report["ok"] == false);
 }
 
-/// What the environment names is looked at, and nothing of it changed.
+/// `check` examines the store that the environment names, and does not change it.
 #[test]
 fn the_stores_schema_is_compared_with_the_programs() {
     let folder = tempfile::tempdir().expect("a folder");

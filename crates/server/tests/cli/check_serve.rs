@@ -1,5 +1,5 @@
 //! `driftlock check` fails for a configuration exactly when `driftlock serve` does, with the same
-//! words.
+//! message.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,8 @@ const BACKEND: (&str, &str) = ("ENV_GO_BACKEND_URL", "http://127.0.0.1:9");
 const DATABASE: (&str, &str) = ("ENV_DATABASE_URL", "sqlite:a.db");
 const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
 
-/// A configuration: its text if there is a file, its environment, and what a message about it says.
+/// A configuration: its text if there is a file, its environment, and a part of the expected
+/// message.
 struct Case {
     text: Option<&'static str>,
     environment: Vec<(&'static str, &'static str)>,
@@ -27,12 +28,12 @@ fn broken(
     Case { text: Some(text), environment: environment.to_vec(), said }
 }
 
-/// One more variable beside a backend and a store.
+/// A backend, a store and one more variable.
 fn with(name: &'static str, value: &'static str, said: &'static str) -> Case {
     broken("", &[BACKEND, DATABASE, (name, value)], said)
 }
 
-/// A configuration's text beside a backend and a store.
+/// A backend, a store and the text of a configuration.
 fn text(text: &'static str, said: &'static str) -> Case {
     broken(text, &[BACKEND, DATABASE], said)
 }
@@ -108,7 +109,7 @@ fn texts() -> Vec<Case> {
     ]
 }
 
-/// What a gateway starts with, so that `check` must not fail.
+/// Configurations with which a gateway starts, so that `check` must not fail.
 fn sound() -> Vec<Case> {
     vec![
         text("", ""),
@@ -134,7 +135,7 @@ fn sound() -> Vec<Case> {
     ]
 }
 
-/// A folder with what the cases name.
+/// A folder with the files that the cases name.
 fn folder(case: &Case) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
@@ -168,21 +169,21 @@ fn check(folder: &Path, case: &Case) -> Done {
 }
 
 #[test]
-fn what_serve_cannot_start_with_check_refuses_in_the_same_words() {
+fn check_refuses_what_serve_refuses_with_the_same_message() {
     let free = free_address();
     for case in environments().into_iter().chain(texts()) {
         let (folder, shown) = (folder(&case), format!("{:?} {:?}", case.text, case.environment));
         let before = names(folder.path());
         let checked = check(folder.path(), &case);
         assert!(!checked.success, "check takes {shown}");
-        assert_eq!(checked.out, "", "nothing but the mistake: {shown}");
+        assert_eq!(checked.out, "", "only the mistake is printed: {shown}");
         assert_eq!(names(folder.path()), before, "check changes nothing: {shown}");
         let arguments = ["serve", "--listen", &free, "--admin-listen", &free];
         let mut serve = program(folder.path(), &arguments);
         let served = done(serve.envs(case.environment.iter().copied()));
         assert!(!served.success, "serve takes {shown}");
         assert_eq!(checked.err, served.err, "{shown}");
-        assert_eq!(names(folder.path()), before, "serve begins nothing: {shown}");
+        assert_eq!(names(folder.path()), before, "serve creates nothing: {shown}");
         assert!(checked.err.starts_with("error: "), "{shown}: {}", checked.err);
         assert!(checked.err.contains(case.said), "{shown}: {}", checked.err);
         assert!(!checked.err.contains("hunter2"), "a secret: {}", checked.err);
@@ -190,7 +191,7 @@ fn what_serve_cannot_start_with_check_refuses_in_the_same_words() {
 }
 
 #[test]
-fn what_serve_starts_with_check_takes() {
+fn check_accepts_what_serve_starts_with() {
     for case in sound() {
         let (folder, shown) = (folder(&case), format!("{:?} {:?}", case.text, case.environment));
         let checked = check(folder.path(), &case);
@@ -199,7 +200,7 @@ fn what_serve_starts_with_check_takes() {
         let arguments = ["serve", "--listen", &free[0], "--admin-listen", &free[1]];
         let mut serve = program(folder.path(), &arguments);
         serve.envs(case.environment.iter().copied());
-        // It fails here with the log if the gateway does not start.
+        // If the gateway does not start, this fails and shows the log.
         let _server = start(&mut serve, &folder.path().join("log"), "listens on");
     }
 }

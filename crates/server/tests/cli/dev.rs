@@ -1,4 +1,4 @@
-//! `driftlock dev`: the lines it prints work when pasted, and a second start finds the first's data.
+//! `driftlock dev`: the commands it prints work, and a second start reuses the first one's data.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::support::{Done, dev, done, free_address, program};
 
-/// The word behind `label` in the greeting.
+/// The word after `label` in the greeting.
 fn word<'a>(greeting: &'a str, label: &str) -> &'a str {
     let line = greeting.lines().find(|line| line.starts_with(label));
     let rest = line.and_then(|line| line.strip_prefix(label)).unwrap_or_default();
@@ -59,14 +59,14 @@ fn the_five_lines_work_when_pasted_and_cost_what_they_should() {
 }
 
 #[test]
-fn a_second_start_finds_the_first_ones_data() {
+fn a_second_start_reuses_the_first_ones_data() {
     let folder = tempfile::tempdir().expect("a folder");
     let (first, _, greeting) = dev(folder.path());
     let (organization, key) = (word(&greeting, "organization"), word(&greeting, "API key"));
     drop(first);
     let (_second, url, again) = dev(folder.path());
     assert_eq!(word(&again, "organization"), organization);
-    assert!(!again.contains(key), "a key is shown once");
+    assert!(!again.contains(key), "a key is shown only once");
     assert!(again.contains("key create"), "how to make another: {again}");
     let health = format!("curl -sS {url}/api/v1/health -H 'Authorization: Bearer {key}'");
     assert_eq!(json(&paste(folder.path(), &health).out)["status"], "ok");

@@ -1,9 +1,8 @@
-//! Every command that a document shows is run by a test, or checked against what it names: none is
-//! left out, since a command that no rule knows fails here.
+//! Checks every command that a document shows. A command without a rule fails, so none is left out.
 //!
-//! A rule says how a command is checked. `driftlock` commands are parsed by the program itself;
-//! commands that take long or change something elsewhere are checked to name what exists (a package,
-//! a test, a task, a variable); the rest is run by a test that is named, and that is looked up.
+//! A rule says how a command is checked. The program itself parses `driftlock` commands. Commands
+//! that take long, or change something elsewhere, must name what exists (a package, a test, a task,
+//! a variable). Other commands are run by another test: the rule names its file and a text in it.
 //!
 //! The lists of webhook events in the documents must equal those of the code.
 
@@ -26,7 +25,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/workers.md",
 ];
 
-/// Commands that a test elsewhere runs: their beginning, the test's file, and a text in it.
+/// Commands that another test runs: their beginning, the test's file, and a text in that file.
 const RUN_ELSEWHERE: [(&str, &str, &str); 14] = [
     ("pg_dump ", "e2e/tests/fleet/backup.rs", "\"pg_dump\""),
     ("pg_restore ", "e2e/tests/fleet/backup.rs", "\"pg_dump\""),
@@ -44,8 +43,8 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 14] = [
     ("stripe trigger", "crates/server/tests/cli/stripe.rs", "docs/stripe.md"),
 ];
 
-/// Commands of Cloudflare's that change an account: their subcommand, which is its documented name,
-/// and the environment that they name, which `wrangler.toml` has.
+/// Subcommands of wrangler that change an account. Checked are the subcommand's name, and that
+/// `wrangler.toml` has the environment.
 const WRANGLER: [&str; 6] =
     ["secret put ", "deploy", "tail", "rollback", "d1 create ", "d1 migrations "];
 
@@ -57,7 +56,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The commands of a document: those in blocks, and those between backticks in its text.
+/// The commands of a document, in blocks and between backticks in its text.
 fn shown(document: &str) -> Vec<String> {
     let text = read(document);
     let mut shown = commands(&text);
@@ -73,7 +72,7 @@ fn shown(document: &str) -> Vec<String> {
     shown
 }
 
-/// Text between backticks that begins with a program and goes on with an argument.
+/// Whether text between backticks begins with a program and an argument.
 fn is_command(text: &str) -> bool {
     const PROGRAMS: [&str; 10] = [
         "driftlock",
@@ -91,7 +90,7 @@ fn is_command(text: &str) -> bool {
 }
 
 #[test]
-fn every_command_of_every_document_is_known_to_a_test() {
+fn every_command_of_every_document_has_a_rule() {
     let mut checked = 0;
     for document in DOCUMENTS {
         for command in shown(document) {
@@ -123,9 +122,9 @@ fn documents_list_the_webhook_events_that_the_code_handles() {
     }
 }
 
-/// The rules can say no.
+/// The rules do refuse commands.
 #[test]
-fn commands_of_what_does_not_exist_are_refused() {
+fn commands_that_name_what_does_not_exist_are_refused() {
     for wrong in [
         "cargo build --release --package driftlock-server",
         "cargo install --path crates/gateway",
@@ -176,7 +175,7 @@ fn check(command: &str) -> Result<(), String> {
     }
 }
 
-/// The words of a command, as a shell tells them apart: what stands in double quotes is one.
+/// The words of a command, as a shell splits them: text in double quotes is one word.
 fn words(command: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for (place, part) in command.split('"').enumerate() {
@@ -189,7 +188,7 @@ fn words(command: &str) -> Vec<&str> {
     words
 }
 
-/// By the program itself: it reads all arguments, and shows its help instead of acting on them.
+/// Checks with the program: it parses all arguments, and shows its help instead of running.
 fn parsed(arguments: &[&str]) -> Result<(), String> {
     // `…` stands for more arguments.
     let named = arguments.iter().filter(|argument| **argument != "…");
@@ -198,7 +197,7 @@ fn parsed(arguments: &[&str]) -> Result<(), String> {
     if outcome.success { Ok(()) } else { Err(outcome.err) }
 }
 
-/// A variable that some part of the project reads.
+/// Checks that the project reads this variable.
 fn variable(name: &str) -> Result<(), String> {
     const READ_IN: [&str; 4] = [
         "crates/server/src/host/environment.rs",
@@ -214,7 +213,7 @@ fn exists(path: &str) -> Result<(), String> {
     if root().join(path).exists() { Ok(()) } else { Err(format!("there is no {path}")) }
 }
 
-/// A task of xtask's, and its flags, as its command line declares them.
+/// Checks a task of xtask and its flags against the declaration of its command line.
 fn task(name: &str, rest: &[&str]) -> Result<(), String> {
     let source = read("xtask/src/main.rs");
     let variant: String =
@@ -235,16 +234,16 @@ fn task(name: &str, rest: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// `cargo fuzz` on a target of the project's; `<target>` stands for any.
+/// `cargo fuzz` with a target of the project; `<target>` stands for any.
 fn fuzz(rest: &[&str]) -> Result<(), String> {
     match rest {
         ["run" | "tmin" | "cmin", target, ..] if target.starts_with('<') => Ok(()),
         ["run" | "tmin" | "cmin", target, ..] => exists(&format!("fuzz/fuzz_targets/{target}.rs")),
-        _ => Err("no command of cargo fuzz".to_owned()),
+        _ => Err("not a known command of cargo fuzz".to_owned()),
     }
 }
 
-/// `cargo install --path FOLDER` of a package that has the program `driftlock`.
+/// `cargo install --path FOLDER` of the package with the program `driftlock`.
 fn installed(rest: &[&str]) -> Result<(), String> {
     let path = following(rest, "--path").ok_or("it names no --path")?;
     let manifest = root().join(path).join("Cargo.toml");
@@ -256,7 +255,7 @@ fn installed(rest: &[&str]) -> Result<(), String> {
     known_flags(rest, &["--path", "--locked", "--profile", "--root"])
 }
 
-/// `cargo build`, `test` or `run` of packages, tests and examples that exist.
+/// `cargo build`, `test` or `run` of existing packages, tests and examples.
 fn built(rest: &[&str]) -> Result<(), String> {
     let own: Vec<&str> = rest.iter().copied().take_while(|word| *word != "--").collect();
     let flags = ["--release", "--workspace", "-p", "--package", "--test", "--example", "--profile"];
@@ -285,7 +284,7 @@ fn built(rest: &[&str]) -> Result<(), String> {
 
 fn known_flags(words: &[&str], known: &[&str]) -> Result<(), String> {
     let unknown = words.iter().find(|word| word.starts_with('-') && !known.contains(word));
-    unknown.map_or(Ok(()), |flag| Err(format!("{flag} is no flag that this test knows")))
+    unknown.map_or(Ok(()), |flag| Err(format!("this test does not know the flag {flag}")))
 }
 
 /// The word after a flag.
@@ -309,7 +308,7 @@ fn packages() -> Vec<(String, PathBuf)> {
 
 fn wrangler(command: &str) -> Result<(), String> {
     if !WRANGLER.iter().any(|known| command.starts_with(known)) {
-        return Err("no command of wrangler that this test knows".to_owned());
+        return Err("this test does not know the subcommand of wrangler".to_owned());
     }
     let words: Vec<&str> = command.split_whitespace().collect();
     if let Some(environment) = following(&words, "--env")

@@ -1,4 +1,4 @@
-//! The program as a person meets it: what it prints, what it refuses and how it says so.
+//! Tests of the program from a user's view: its output, its errors and their messages.
 
 mod check;
 mod check_serve;

@@ -1,4 +1,4 @@
-//! Every command of the operator's guide, in its blocks and in its tables, run against a gateway.
+//! Runs every command of the operator's guide, from its blocks and its text, against a gateway.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,19 +8,19 @@ use super::support::{Done, commands, done, free_address, shell, start};
 
 const GUIDE: &str = include_str!("../../../../docs/operate.md");
 const TOKEN: &str = "an-admin-token-of-at-least-32-characters";
-/// What builds the program under test, of which `documents.rs` checks that it exists, and the gateway
-/// that is running already.
+/// Not run here: the build of the program, which `documents.rs` checks, and the gateway, which is
+/// running already.
 const ELSEWHERE: [&str; 2] = ["cargo install", "driftlock serve"];
-/// Refused here, since this gateway has no secret key of Stripe's: how it says so is the test.
+/// Refused here, because this gateway has no secret key of Stripe: the test checks the message.
 const NEEDS_STRIPE: &str = "driftlock stripe reconcile";
 
-/// Those in blocks first, in their order; then those that stand between backticks, once each.
+/// Commands in blocks in their order, then commands between backticks, once each.
 fn written() -> Vec<String> {
     let mut written = commands(GUIDE);
     let inline: BTreeSet<&str> =
         GUIDE.split('`').filter(|piece| piece.starts_with("driftlock ")).collect();
     written.extend(inline.into_iter().map(str::to_owned));
-    // Last, since nothing else works with a revoked key.
+    // Last, because nothing else works with a revoked key.
     written.sort_by_key(|command| command.contains("key revoke"));
     written
 }
@@ -40,7 +40,7 @@ fn every_command_of_the_operators_guide_runs() {
     let run = |line: &str| done(&mut shell(folder, &environment, line));
     let migrated = run("driftlock migrate");
     assert!(migrated.success, "{migrated:?}");
-    // Before the gateway runs, as the guide says; a number that names no loss changes nothing.
+    // Before the gateway runs, as in the guide. A number that matches no loss changes nothing.
     for command in written().iter().filter(|command| command.contains("--accept-missing-commits")) {
         let accepted = run(command);
         assert!(accepted.success, "{command}: {accepted:?}");

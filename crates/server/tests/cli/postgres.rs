@@ -1,5 +1,5 @@
-//! A PostgreSQL database as an operator meets it: migrating it, and what is said when it cannot be
-//! used. Never a password.
+//! A PostgreSQL database from an operator's view: migration, and the errors if it cannot be used.
+//! No error contains a password.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn serve_or<'a>(command: &'a mut Command, url: &str) -> &'a mut Command {
     command.env("ENV_DATABASE_URL", url).envs([BACKEND])
 }
 
-/// What `serve` says when it does not begin.
+/// The error of a `serve` that does not start.
 fn refused(url: &str) -> String {
     let free = free_address();
     let said = run(&["serve", "--listen", &free, "--admin-listen", &free], url);
@@ -33,7 +33,7 @@ fn refused(url: &str) -> String {
 }
 
 #[test]
-fn migrate_tells_what_it_applied_and_a_second_run_applies_nothing() {
+fn migrate_prints_what_it_applied_and_a_second_run_applies_nothing() {
     let cluster = Cluster::start();
     let url = cluster.url(&cluster.database(None));
     let said = refused(&url);
@@ -66,7 +66,7 @@ fn a_later_schema_is_not_touched() {
 }
 
 #[test]
-fn what_is_wrong_with_the_way_to_it_is_said() {
+fn errors_of_the_connection_are_named() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     cluster.sql(&database, &format!("create role {LOCKED} login password 'right'"));
@@ -88,7 +88,7 @@ fn what_is_wrong_with_the_way_to_it_is_said() {
     assert!(said.contains("cannot be reached"), "{said}");
 }
 
-/// `serve` begins.
+/// `serve` starts.
 fn serves(url: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let free = [free_address(), free_address()];

@@ -1,10 +1,10 @@
-//! Every command of the README, run as it stands there, in its order, in one shell's environment.
+//! Runs every command of the README unchanged, in its order, with one environment.
 
 use std::collections::HashMap;
 
 use super::support::{commands, dev, done, free_address, shell, start};
 
-/// Commands that take long: they build this very program, or run this very suite. `documents.rs`
+/// Commands that take long, because they build this program or run this suite. `documents.rs`
 /// checks that what they name exists.
 const ELSEWHERE: [&str; 3] = [
     "cargo run --release -- dev",
@@ -60,8 +60,8 @@ fn every_command_runs() {
                 &environment,
                 &format!("driftlock audit verify {organization} --json{remote}"),
             ));
-            let told: serde_json::Value = serde_json::from_str(&outcome.out).expect("JSON");
-            head = told["head"].as_str().expect("SEQ:HASH").to_owned();
+            let report: serde_json::Value = serde_json::from_str(&outcome.out).expect("JSON");
+            head = report["head"].as_str().expect("SEQ:HASH").to_owned();
         }
     }
     assert!(server.is_some() && !head.is_empty(), "the README shows them");

@@ -1,4 +1,4 @@
-//! What the program refuses to begin, and what it then says: never a secret.
+//! Starts that the program refuses, and its errors, which contain no secret.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ fn refused(command: &mut Command) -> String {
 }
 
 #[test]
-fn an_environment_that_lacks_something_is_told_what() {
+fn missing_variables_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let token = ("ENV_ADMIN_TOKEN", "hunter2");
     for (environment, name, remedy) in [
@@ -37,11 +37,11 @@ fn an_environment_that_lacks_something_is_told_what() {
         assert!(!said.contains("hunter2"), "a secret: {said}");
     }
     let left = fs::read_dir(folder.path()).expect("a folder").count();
-    assert_eq!(left, 0, "nothing was begun");
+    assert_eq!(left, 0, "no file was created");
 }
 
 #[test]
-fn a_journal_is_for_stores_that_can_be_away() {
+fn the_embedded_store_refuses_a_journal() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = "[metering]\non_outage = \"journal\"\n";
     fs::write(folder.path().join("gateway.toml"), config).expect("written");
@@ -67,7 +67,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_second_owner_of_the_store_is_told_who_has_it() {
+fn a_second_process_on_the_store_gets_the_owners_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_server, ..) = dev(folder.path());
     let store = format!("sqlite:{}", folder.path().join(".driftlock/gateway.db").display());
@@ -78,7 +78,7 @@ fn a_second_owner_of_the_store_is_told_who_has_it() {
 }
 
 #[test]
-fn a_command_says_which_gateway_it_did_not_find() {
+fn a_command_names_the_gateway_that_it_did_not_reach() {
     let folder = tempfile::tempdir().expect("a folder");
     let said = refused(&mut program(folder.path(), &["org", "list"]));
     assert!(said.contains("ENV_ADMIN_TOKEN") && said.contains("--data"), "{said}");

@@ -1,5 +1,5 @@
-//! Billing as an operator works with it: docs/stripe.md, command by command, against a double of Stripe
-//! and a database in which an organization has used 275,000 units three hours ago.
+//! Billing from an operator's view: the commands of docs/stripe.md, against a double of Stripe and
+//! a database in which an organization used 275,000 units three hours ago.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +27,7 @@ const SECRET: &str = "whsec_of_the_tests_0123456789abcdef";
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What an organization with a live subscription is told of a checkout.
+/// The refusal of a checkout for an organization with a live subscription.
 const SECOND_CHECKOUT: &str =
     "a second one would be paid for beside it. The portal changes its plan.";
 
@@ -47,7 +47,7 @@ fn now() -> Timestamp {
 }
 
 impl World {
-    /// An organization that is a customer since ten days and used so many units three hours ago.
+    /// An organization that has been a customer for ten days and used `units` three hours ago.
     fn new(units: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let owner = Organization { plan: "standard".into(), ..organization(1) };
@@ -81,7 +81,7 @@ impl World {
         Self { folder, owner, life, double, served, public, environment }
     }
 
-    /// A gateway with this under `[stripe]`.
+    /// A gateway with these settings under `[stripe]`.
     fn gateway(&self, stripe: &str) -> Server {
         let path = self.folder.path().join("gateway.toml");
         std::fs::write(path, format!("[stripe]\n{stripe}\n")).expect("a configuration");
@@ -92,7 +92,7 @@ impl World {
         start(&mut command, &self.folder.path().join("serve.log"), "listens on").0
     }
 
-    /// All that Stripe has to tell so far.
+    /// Delivers all events so far, and waits until the subscription is known.
     fn deliver(&self) {
         self.deliver_again();
         self.until("the subscription is known", || {
@@ -104,7 +104,7 @@ impl World {
         self.owner.id.to_string()
     }
 
-    /// A command of the program, against the gateway.
+    /// A command of the program for the gateway.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = program(self.folder.path(), words);
         command.args(["--url", &format!("http://{}", self.public)]);
@@ -112,7 +112,7 @@ impl World {
         command
     }
 
-    /// What it prints for people.
+    /// The output of a command for people.
     fn said(&self, words: &[&str]) -> String {
         let outcome = done(&mut self.command(words));
         assert!(outcome.success, "{words:?}: {outcome:?}");
@@ -165,21 +165,21 @@ fn what_275_000_units_cost_is_shown_to_the_micro_dollar() {
     for text in ["275000", "25000", "$0.0035", "$87.50", "$49.00", "$136.50"] {
         assert!(table.contains(text), "{text}: {table}");
     }
-    // Stripe counts the same as soon as it is told.
-    world.tell();
+    // Stripe counts the same as soon as the usage is reported.
+    world.report_usage();
     let coming = world.json(&["usage", &id, "--invoice"]);
     assert_eq!(coming["stripe_preview"]["total"], 13_650, "{coming}");
     assert!(world.said(&["usage", &id, "--invoice"]).contains("credits: $136.50"));
 }
 
 #[test]
-fn overage_mode_tells_stripe_of_what_is_beyond_the_included_units() {
+fn overage_mode_reports_the_units_beyond_the_included_ones() {
     let world = World::new(275_000);
     let _gateway = world.gateway("report_usage = \"overage\"");
     world.deliver();
-    world.tell();
-    let told: Vec<i64> = world.double.meter_events().iter().map(|event| event.value).collect();
-    assert_eq!(told, [25_000]);
+    world.report_usage();
+    let reported: Vec<i64> = world.double.meter_events().iter().map(|event| event.value).collect();
+    assert_eq!(reported, [25_000]);
     let rows = world.json(&["stripe", "reports", "--state", "done"]);
     assert_eq!(rows["data"][0]["units"], 275_000, "{rows}");
     assert_eq!(rows["data"][0]["value"], 25_000);
@@ -189,23 +189,23 @@ fn overage_mode_tells_stripe_of_what_is_beyond_the_included_units() {
 }
 
 #[test]
-fn usage_that_stripe_refused_is_listed_and_told_again() {
+fn usage_that_stripe_refused_is_listed_and_reported_again() {
     let world = World::new(5);
     {
         let _gateway = world.gateway("meter_event_name = \"a_meter_that_is_not_there\"");
         world.deliver();
-        world.tell();
+        world.report_usage();
         let dead = world.said(&["stripe", "reports", "--state", "dead"]);
         assert!(dead.contains("No active meter found") && dead.contains(&world.id()), "{dead}");
-        // Told again while nothing is mended, it is dead again, and the command says so.
+        // Reported again without a correction, the report is dead again, and the command says so.
         let again = done(&mut world.command(&["stripe", "retry", "--all"]));
         assert!(!again.success && again.out.contains("dead"), "{again:?}");
     }
     let _gateway = world.gateway("");
     let rows = world.json(&["stripe", "reports", "--state", "dead"]);
     let report = rows["data"][0]["id"].as_str().expect("it is still there").to_owned();
-    let told = world.json(&["stripe", "retry", &report]);
-    assert_eq!(told["data"][0]["state"], "done", "{told}");
+    let retried = world.json(&["stripe", "retry", &report]);
+    assert_eq!(retried["data"][0]["state"], "done", "{retried}");
     let values: Vec<i64> = world.double.meter_events().iter().map(|event| event.value).collect();
     assert_eq!(values, [5], "once");
     let done_already = done(&mut world.command(&["stripe", "retry", &report]));
@@ -218,7 +218,7 @@ fn usage_that_stripe_refused_is_listed_and_told_again() {
 }
 
 #[test]
-fn stripes_pages_and_a_standing_are_commands() {
+fn stripes_pages_and_the_billing_state_are_commands() {
     let mut world = World::new(1);
     let _gateway = world.gateway("");
     world.deliver();
@@ -241,7 +241,7 @@ fn stripes_pages_and_a_standing_are_commands() {
     assert!(world.said(&portal).starts_with("https://billing.stripe.com/"));
     assert!(world.json(&portal)["url"].is_string());
 
-    // A failed payment, a dispute: each is a line.
+    // A failed payment and a dispute are one line each.
     world.life.wait(DAY);
     world.life.bill();
     world.life.fail();
@@ -263,7 +263,7 @@ fn stripes_pages_and_a_standing_are_commands() {
     assert_eq!(line("trial ends"), "–");
     assert!(line("last billing change").starts_with("billing."), "{shown}");
 
-    // A person says that the dispute is over, once.
+    // An operator clears the dispute, once.
     let dispute = line("disputes");
     assert!(dispute.contains("dp_"), "{shown}");
     let clear = ["stripe", "clear-dispute", &id, "--reason", "refunded by hand"];
@@ -289,20 +289,21 @@ fn stripes_pages_and_a_standing_are_commands() {
 }
 
 impl World {
-    /// The gateway's own first comparison with Stripe is over: of two at once the second is refused.
+    /// Waits for the gateway's first reconciliation: a second one at the same time would be
+    /// refused.
     fn compared(&self) {
         let log = || std::fs::read_to_string(self.folder.path().join("serve.log"));
         self.until("compared", || log().is_ok_and(|log| log.contains("as Stripe has it")));
     }
 
-    /// Has usage told to Stripe now, which otherwise comes round once a minute.
-    fn tell(&self) {
+    /// Reports usage to Stripe now; otherwise the gateway does so once a minute.
+    fn report_usage(&self) {
         self.compared();
         let outcome = done(self.command(&["stripe", "reconcile"]).arg("--json"));
         assert!(read(&outcome)["customers"].is_number(), "{outcome:?}");
     }
 
-    /// Everything once more: what is known already is a duplicate.
+    /// Delivers all events again: known ones are duplicates.
     fn deliver_again(&self) {
         for event in self.life.events() {
             let body = event.to_string();
@@ -321,7 +322,7 @@ impl World {
     }
 }
 
-/// The commands of the document, by its blocks of shell commands.
+/// The commands of the document, from its blocks of shell commands.
 fn documented() -> Vec<String> {
     let document = include_str!("../../../../docs/stripe.md");
     let blocks = document.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -335,7 +336,7 @@ fn every_command_of_the_document_runs() {
     let world = World::new(5);
     let mut gateway = Some(world.gateway("meter_event_name = \"not_there_yet\""));
     world.deliver();
-    world.tell();
+    world.report_usage();
     let report =
         world.json(&["stripe", "reports"])["data"][0]["id"].as_str().expect("id").to_owned();
     drop(gateway.take());
@@ -345,7 +346,7 @@ fn every_command_of_the_document_runs() {
     let mut ran = 0;
     for written in documented() {
         if written.starts_with("export ") || written.starts_with("driftlock serve") {
-            // The environment and the gateway are this test's own.
+            // This test has set up the environment and the gateway.
             continue;
         }
         let line = written.replace("ORG", &world.id()).replace("EVENT", &event);

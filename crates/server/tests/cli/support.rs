@@ -1,4 +1,4 @@
-//! Running the program, and a `dev` that stops with the test.
+//! Runs the program, and servers that stop with the test.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_driftlock");
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) success: bool,
@@ -20,14 +20,14 @@ pub(crate) struct Done {
     pub(crate) err: String,
 }
 
-/// The program in this folder, with none of the caller's settings.
+/// The program in this folder, without the caller's environment.
 pub(crate) fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).current_dir(folder).env_clear().stdin(Stdio::null());
     command
 }
 
-/// Runs it to its end.
+/// Runs a command to its end.
 pub(crate) fn done(command: &mut Command) -> Done {
     let output = command.output().expect("it runs");
     Done {
@@ -53,7 +53,8 @@ impl Drop for Server {
     }
 }
 
-/// Starts `command`, its output in `log`, and waits until that holds `sign`; the whole of it.
+/// Starts `command` with its output in the file `log`, waits until the log contains `sign`, and
+/// returns the log's text.
 pub(crate) fn start(command: &mut Command, log: &Path, sign: &str) -> (Server, String) {
     let file = File::create(log).expect("a log");
     command.stdout(file.try_clone().expect("a second handle")).stderr(file);
@@ -71,7 +72,8 @@ pub(crate) fn start(command: &mut Command, log: &Path, sign: &str) -> (Server, S
     }
 }
 
-/// `driftlock dev` on free ports, its data in `folder/.driftlock`; its address and its greeting.
+/// Starts `driftlock dev` on free ports with data in `folder/.driftlock`. Returns address and
+/// output.
 pub(crate) fn dev(folder: &Path) -> (Server, String, String) {
     let (gateway, backend, admin) = (free_address(), free_address(), free_address());
     let listen = ["dev", "--listen", &gateway, "--backend-listen", &backend];
@@ -81,7 +83,7 @@ pub(crate) fn dev(folder: &Path) -> (Server, String, String) {
     (server, format!("http://{gateway}"), greeting)
 }
 
-/// The commands of a document, as its blocks of shell show them.
+/// The commands in a document's `sh` blocks.
 pub(crate) fn commands(document: &str) -> Vec<String> {
     let mut within = false;
     let mut commands = Vec::new();
@@ -100,7 +102,7 @@ pub(crate) fn commands(document: &str) -> Vec<String> {
     commands
 }
 
-/// `sh` in a folder that holds the project's configuration, with `driftlock` on its path.
+/// A command line for `sh` in this folder, with `driftlock` on the path.
 pub(crate) fn shell(folder: &Path, environment: &HashMap<String, String>, line: &str) -> Command {
     let bin = Path::new(PROGRAM).parent().expect("a folder").display();
     let path = std::env::var("PATH").unwrap_or_default();

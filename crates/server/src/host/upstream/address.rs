@@ -1,5 +1,5 @@
-//! A backend's base URL, parsed once: where to connect, what to say as `Host`, what to put before
-//! every path.
+//! A backend's base URL, parsed once: the address to connect to, the `Host` header, and the prefix
+//! of every path.
 
 use std::fmt;
 
@@ -12,23 +12,23 @@ use tokio_rustls::rustls::pki_types::ServerName;
 pub(crate) struct BackendUrl {
     host: String,
     port: u16,
-    /// Whom the certificate has to name; none without TLS.
+    /// The name that the certificate must contain; `None` without TLS.
     server_name: Option<ServerName<'static>>,
     authority: HeaderValue,
-    /// Without a slash at its end.
+    /// The path prefix, without a slash at its end.
     prefix: String,
 }
 
-/// A URL that is no backend's. Never holds the URL, which may have credentials in it.
+/// Why a URL cannot be a backend's. It never contains the URL, which may have credentials in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MalformedBackendUrl {
     /// Not a URL at all.
     #[error("no URL; `http://127.0.0.1:8081` would be right")]
     NotUrl,
-    /// A user and a password.
+    /// It has a user name or a password.
     #[error("a backend URL has no user name or password in it; `http://HOST:PORT` is right")]
     Credentials,
-    /// A query.
+    /// It has a query.
     #[error("a backend URL has no `?` in it; `http://HOST:PORT` is right")]
     Query,
 }
@@ -75,7 +75,7 @@ impl BackendUrl {
         (&self.host, self.port)
     }
 
-    /// Whom the certificate has to name; `None` without TLS.
+    /// The name that the server's certificate must contain; `None` without TLS.
     pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
         self.server_name.clone()
     }
@@ -85,7 +85,8 @@ impl BackendUrl {
         self.authority.clone()
     }
 
-    /// The target of a request: path and query, below the prefix. `None` when that is no target.
+    /// The target of a request: the prefix, then its path and query. `None` if that is not a valid
+    /// URI.
     pub(super) fn target(&self, uri: Uri) -> Option<Uri> {
         if self.prefix.is_empty() && uri.authority().is_none() && uri.scheme().is_none() {
             return Some(uri);
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn where_to_connect() {
+    fn urls_have_an_endpoint_and_an_authority() {
         assert_eq!(parse("http://127.0.0.1:8081").endpoint(), ("127.0.0.1", 8081));
         assert_eq!(parse("http://backend").endpoint(), ("backend", 80));
         assert_eq!(parse("http://[::1]:8081/").endpoint(), ("::1", 8081));
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_backend_has() {
+    fn urls_that_no_backend_has_are_refused() {
         let refused = |text| BackendUrl::parse(text).expect_err("no backend's URL");
         assert_eq!(refused("http://u:hunter2@backend"), MalformedBackendUrl::Credentials);
         assert_eq!(refused("http://backend/?a=b"), MalformedBackendUrl::Query);

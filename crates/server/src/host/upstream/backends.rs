@@ -1,4 +1,4 @@
-//! The backends of a process: what its cores share of them.
+//! The backends of a process: addresses, health and TLS settings, which all cores share.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -14,7 +14,7 @@ use super::health::Health;
 use super::target::Target;
 use super::tls::{self, TrustError};
 
-/// See the module; clones are the same ones.
+/// The backends. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Backends {
     urls: Arc<[BackendUrl]>,
@@ -26,17 +26,16 @@ pub(crate) struct Backends {
 /// Why there are no backends.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackendsError {
-    /// A URL is none.
+    /// A URL is malformed.
     #[error(transparent)]
     Url(#[from] MalformedBackendUrl),
-    /// No HTTPS backend can be trusted.
+    /// There are no certificates to verify HTTPS backends.
     #[error(transparent)]
     Trust(#[from] TrustError),
 }
 
 impl Backends {
-    /// The backends of these URLs, of which there is at least one. Health checks have these
-    /// headers.
+    /// The backends with these URLs (at least one). Health checks send these headers.
     ///
     /// # Errors
     /// [`BackendsError`].
@@ -58,8 +57,8 @@ impl Backends {
         self.urls.len()
     }
 
-    /// Tries to connect to each backend, within the configured time each: its URL, and why that
-    /// failed if it did. Blocks.
+    /// Tries to connect to each backend, each within the configured time. Returns the URLs and the
+    /// results. Blocks.
     pub(crate) fn connect(&self, timeouts: &config::Timeouts) -> Vec<(String, io::Result<()>)> {
         let within = Duration::from_millis(timeouts.backend_connect_ms);
         let try_one = |url: &BackendUrl| -> io::Result<()> {
@@ -75,12 +74,12 @@ impl Backends {
         self.urls.iter().map(|url| (url.to_string(), try_one(url))).collect()
     }
 
-    /// What every request to a backend carries, ours included.
+    /// The headers of every request to a backend, including health checks.
     pub(super) fn headers(&self) -> Arc<[(HeaderName, HeaderValue)]> {
         Arc::clone(&self.headers)
     }
 
-    /// A core's own targets.
+    /// Targets for one core.
     pub(super) fn targets(&self, config: &Config) -> Vec<Target> {
         let all = self.urls.iter().zip(self.health.iter());
         all.map(|(url, health)| {

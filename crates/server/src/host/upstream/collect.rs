@@ -1,4 +1,4 @@
-//! Bodies read into memory, up to a bound.
+//! Reads bodies into memory, up to a bound.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) async fn request(
     Ok(read.join())
 }
 
-/// Reads an answer's body of at most `max` bytes, for so long at most.
+/// Reads an answer's body of at most `max` bytes, for at most the time `within`.
 pub(super) async fn response(
     mut body: ResponseBody,
     max: usize,
@@ -58,7 +58,7 @@ pub(super) async fn response(
         if let Ok(data) = frame.into_data()
             && let Err((_, data)) = read.push(data)
         {
-            // Without room to keep it, it is passed on as a greater one is.
+            // Without room in memory, the answer is passed on like one that is too large.
             let rest = ResponseBody::prefixed(data, body);
             return Collected::Unfinished(ResponseBody::prefixed(read.join(), rest));
         }

@@ -1,8 +1,8 @@
-//! Why there is no answer.
+//! The reasons for which a backend gives no answer.
 
 use driftlock_domain::denial::{Fault, FaultKind};
 
-/// Why there is no answer, if the client's body is not to blame.
+/// Why there is no answer, except for errors in the client's body.
 pub(super) enum Failed {
     NoPermit,
     ConnectTimeout,
@@ -15,7 +15,7 @@ pub(super) enum Failed {
 }
 
 impl Failed {
-    /// Whether it counts against the backend's health.
+    /// Whether the failure counts for the backend's health.
     pub(super) const fn is_the_backends(&self) -> bool {
         match self {
             Self::NoPermit => false,
@@ -47,7 +47,7 @@ impl From<Failed> for Fault {
             Failed::Connection(error) => unreachable(format!("the connection broke: {error}")),
             Failed::HeadTimeout => Self::new(FaultKind::BackendTimeout, "no response head in time"),
             Failed::Switched => {
-                Self::new(FaultKind::BackendBroken, "switched protocols without being asked")
+                Self::new(FaultKind::BackendBroken, "switched protocols without a request for it")
             }
         }
     }

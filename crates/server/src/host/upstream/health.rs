@@ -1,5 +1,5 @@
-//! Which of several backends get requests: those that did not just fail in a row, and whose health
-//! check, if there is one, succeeds. All cores share what is known.
+//! Decides which of several backends get requests: those that did not fail several times in a row,
+//! and whose health check succeeds, if one is configured. All cores share this state.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use driftlock_domain::config;
 use driftlock_domain::response::UNTRUSTED_FOR;
 
-/// What is known of one backend.
+/// The health of one backend.
 #[derive(Debug)]
 pub(crate) struct Health {
     began: Instant,
     eject_after: u32,
     eject: Duration,
     failures: AtomicU32,
-    /// Milliseconds since `began`; it gets no requests until then.
+    /// Until then the backend gets no requests; milliseconds since `began`.
     out_until: AtomicU64,
-    /// What the last health check found.
+    /// Whether the last health check failed.
     ill: AtomicBool,
-    /// Milliseconds since `began`; until then its connections rest after each answer.
+    /// Until then its connections rest after each answer; milliseconds since `began`.
     untrusted_until: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ impl Health {
         }
     }
 
-    /// Whether it gets requests.
+    /// Whether the backend gets requests.
     pub(super) fn is_well(&self) -> bool {
         if self.ill.load(Ordering::Relaxed) {
             return false;
@@ -44,16 +44,16 @@ impl Health {
         out_until == 0 || self.millis() >= out_until
     }
 
-    /// It answered.
+    /// The backend answered.
     pub(super) fn answered(&self) {
-        // Reading costs nothing; writing would take the line from the other cores.
+        // Read first: a write would invalidate the cache line of the other cores.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
             self.out_until.store(0, Ordering::Relaxed);
         }
     }
 
-    /// It did not answer; whether it is out now, and was not before.
+    /// The backend did not answer. Returns whether this ejects it.
     pub(super) fn failed(&self) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures < self.eject_after {
@@ -65,7 +65,7 @@ impl Health {
         was_well
     }
 
-    /// What a health check found; whether that is news.
+    /// Records the result of a health check. Returns whether it differs from the last one.
     pub(super) fn checked(&self, well: bool) -> bool {
         if well {
             self.answered();
@@ -73,7 +73,7 @@ impl Health {
         self.ill.swap(!well, Ordering::Relaxed) == well
     }
 
-    /// It sent bytes that belong to no answer; whether that is news.
+    /// The backend sent bytes that belong to no answer. Returns whether it was trusted before.
     pub(super) fn sent_stray_bytes(&self) -> bool {
         let was_trusted = self.is_trusted();
         let until = self.millis().saturating_add(millis(UNTRUSTED_FOR));
@@ -81,7 +81,7 @@ impl Health {
         was_trusted
     }
 
-    /// Whether it sent nothing but answers of late.
+    /// Whether the backend recently sent no bytes besides its answers.
     pub(super) fn is_trusted(&self) -> bool {
         let until = self.untrusted_until.load(Ordering::Relaxed);
         until == 0 || self.millis() >= until
@@ -106,20 +106,20 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_take_it_out() {
+    fn failures_in_a_row_eject_it() {
         let health = health(60_000);
         assert!(!health.failed());
         health.answered();
-        assert!(!health.failed() && health.is_well(), "an answer in between starts anew");
+        assert!(!health.failed() && health.is_well(), "an answer in between resets the count");
         assert!(health.failed(), "the second in a row is news");
         assert!(!health.is_well());
         assert!(!health.failed(), "the third is none");
         health.answered();
-        assert!(health.is_well(), "whoever answers is well");
+        assert!(health.is_well(), "a backend that answers is healthy");
     }
 
     #[test]
-    fn it_gets_another_chance() {
+    fn it_gets_requests_again_after_a_while() {
         let health = health(0);
         health.failed();
         assert!(health.failed());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn stray_bytes_are_news_once() {
+    fn stray_bytes_are_reported_once() {
         let health = health(60_000);
         assert!(health.is_trusted());
         assert!(health.sent_stray_bytes() && !health.is_trusted());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_decides() {
+    fn a_health_check_decides() {
         let health = health(60_000);
         assert!(health.checked(false) && !health.is_well());
         assert!(!health.checked(false), "no news");

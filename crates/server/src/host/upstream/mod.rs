@@ -1,10 +1,9 @@
-//! The way to the backend: HTTP/1.1, plain or over TLS, over a bounded pool of connections for each
-//! backend, one pool per core.
+//! Requests to the backend: HTTP/1.1, plain or over TLS. Each core has a bounded pool of
+//! connections for each backend.
 //!
-//! Several backends take turns, as long as they are well (`health.rs`). A request is tried again,
-//! once per connection that died in the pool and once with another backend (if the first cannot be
-//! connected to, or has no connection left), only if not a byte of it had been written. Everything
-//! waits for a bounded time.
+//! Several healthy backends (`health.rs`) get requests in turn. A request is tried again only if
+//! not a byte of it was written: once if a pooled connection had died, and once with another
+//! backend if connecting to the first fails or it has no free connection. Every wait is bounded.
 
 mod address;
 mod backends;
@@ -55,13 +54,13 @@ pub(crate) struct Backend(Rc<Inner>);
 struct Inner {
     targets: Vec<Target>,
     turn: Cell<usize>,
-    /// What health checks carry; requests come with it.
+    /// `backend.headers` for health checks. Forwarded requests already have them.
     headers: Arc<[(HeaderName, HeaderValue)]>,
     body_idle: Duration,
 }
 
 impl Backend {
-    /// These backends, with the bounds of the configuration.
+    /// A core's view of these backends, with the configuration's bounds.
     pub(crate) fn new(backends: &Backends, config: &Config) -> Self {
         Self(Rc::new(Inner {
             targets: backends.targets(config),
@@ -71,13 +70,13 @@ impl Backend {
         }))
     }
 
-    /// Closes idle connections whose time has come; called about once a second.
+    /// Closes connections that were idle for too long; called about once a second.
     pub(crate) fn sweep(&self) {
         self.0.targets.iter().for_each(|target| target.pool.sweep());
     }
 
-    /// Sends a request to the backend whose turn it is, or to the next if that one cannot even be
-    /// connected to, or has no room.
+    /// Sends a request to the backend whose turn it is. If connecting fails or all its connections
+    /// are in use, the next backend is tried.
     async fn exchange(
         &self,
         mut request: Request<RequestBody>,
@@ -107,7 +106,7 @@ impl Backend {
 }
 
 impl Inner {
-    /// The next backend that is well, other than `tried`; if none is, simply the next.
+    /// The next healthy backend other than `tried`; if none is healthy, the next one.
     fn choose(&self, tried: Option<usize>) -> usize {
         let count = self.targets.len();
         if count == 1 {
@@ -133,10 +132,11 @@ impl Inner {
         let answered = target.send(request, head_timeout, idle).await;
         match &answered {
             Ok(_) => target.health.answered(),
-            // A client's broken body breaks the connection that was sending it, too.
+            // An error in the client's body also breaks the connection to the backend: not counted.
             Err(attempt) if attempt.failed.is_the_backends() && !note.is_written() => {
                 if target.health.failed() && self.targets.len() > 1 {
-                    tracing::warn!(backend = %target.url(), "failed in a row, and is left out");
+                    let backend = target.url();
+                    tracing::warn!(%backend, "backend failed repeatedly: ejecting it");
                 }
             }
             Err(_) => {}
@@ -158,7 +158,8 @@ impl Upstream for Backend {
             return Err(SendError::Denied(denial));
         }
         let note = request.body().note();
-        // A client's broken body breaks the connection that was sending it: the note knows better.
+        // An error in the client's body also breaks the connection to the backend: use the body's
+        // note.
         self.exchange(request, route).await.map_err(|failed| match note.take() {
             Some(denial) => SendError::Denied(denial),
             None => SendError::Fault(failed),

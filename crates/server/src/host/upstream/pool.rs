@@ -1,10 +1,10 @@
-//! The connections of one core to the backend: a bounded number, the one used last first.
+//! The pool of one core's connections to a backend: bounded, last in, first out.
 //!
-//! Last in, first out keeps few connections busy and lets the others run into their idle timeout. A
-//! connection whose last answer may have something behind it rests first
+//! Last in, first out keeps few connections busy, so that the others reach their idle timeout. If
+//! unexpected bytes may follow a connection's last answer, the connection rests before its next use
 //! (`driftlock_domain::response::Reuse`). Invariants: connections in use, idle and resting together
-//! never exceed `connections_max`; a connection is used again only after a look at its socket found
-//! nothing.
+//! never exceed `connections_max`; a connection is used again only if its socket has no unread
+//! bytes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,20 +21,20 @@ use super::address::BackendUrl;
 use super::health::Health;
 use super::lane::{Found, Lane};
 
-/// See the module.
+/// The pool.
 pub(super) struct Pool {
     idle: RefCell<VecDeque<Box<Lane>>>,
-    /// The one that has rested longest first.
+    /// Resting connections; the first has rested longest.
     resting: RefCell<VecDeque<Box<Lane>>>,
     idle_max: usize,
     idle_timeout: Duration,
     in_use: Rc<Semaphore>,
-    /// Whose connections they are.
+    /// The backend of these connections.
     backend: BackendUrl,
     health: Arc<Health>,
 }
 
-/// The right to use a connection.
+/// The permit for one connection, returned on drop.
 pub(super) struct Permit(Rc<Semaphore>);
 
 impl Drop for Permit {
@@ -63,7 +63,7 @@ impl Pool {
         }
     }
 
-    /// The right to use one more connection; `None` when none became free within `wait`.
+    /// A permit for one more connection; `None` if none became free within `wait`.
     pub(super) async fn permit(&self, wait: Duration) -> Option<Permit> {
         let acquired = match self.in_use.try_acquire() {
             Ok(acquired) => acquired,
@@ -75,7 +75,7 @@ impl Pool {
         Some(Permit(Rc::clone(&self.in_use)))
     }
 
-    /// An idle connection that is still good. The permit is given back when there is none.
+    /// An idle connection that is still usable, or the permit if there is none.
     pub(super) fn take(&self, permit: Permit) -> Result<Box<Lane>, Permit> {
         self.end_rests();
         loop {
@@ -89,8 +89,8 @@ impl Pool {
         Err(permit)
     }
 
-    /// Closes connections that are not in use until there is room for one more. The caller has a
-    /// permit for that one.
+    /// Closes unused connections until there is room for one more, for which the caller has a
+    /// permit.
     pub(super) fn make_room(&self) {
         let (mut idle, mut resting) = (self.idle.borrow_mut(), self.resting.borrow_mut());
         while idle.len() + resting.len() > self.in_use.available_permits() {
@@ -100,7 +100,7 @@ impl Pool {
         }
     }
 
-    /// Puts a connection back after its exchange, or closes it.
+    /// Returns a connection to the pool after its exchange, or closes it.
     pub(super) fn give_back(&self, mut lane: Box<Lane>) {
         if lane.reuse == Reuse::Never {
             return;
@@ -123,7 +123,7 @@ impl Pool {
             }
         }
         drop((idle, resting));
-        // Only now may another request make a connection.
+        // Dropped last: only now may another request open a connection.
         drop(permit);
     }
 
@@ -137,7 +137,7 @@ impl Pool {
         });
     }
 
-    /// Makes the connections that have rested ordinary idle ones.
+    /// Moves connections that have rested long enough to the idle ones.
     fn end_rests(&self) {
         let mut resting = self.resting.borrow_mut();
         if resting.is_empty() {

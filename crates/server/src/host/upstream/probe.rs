@@ -1,6 +1,5 @@
-//! Health checks: each backend is asked for its path in a steady rhythm; any 2xx is well. The
-//! question carries `backend.headers`, as requests do: a backend may want a key for its health,
-//! too.
+//! Health checks: each backend's path is requested at a fixed interval; any 2xx means healthy. The
+//! request has `backend.headers`, because a backend may require a key also for its health.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::target::Target;
 use super::{Backend, RequestBody};
 
 impl Backend {
-    /// Asks every backend in a steady rhythm; ends at once when no path is configured.
+    /// Checks every backend at a fixed interval; returns at once if no path is configured.
     pub(crate) async fn probe(&self, config: &config::Backend) {
         let path = config.health_path.as_deref();
         let Some(path) = path.and_then(|path| path.parse::<PathAndQuery>().ok()) else { return };
@@ -32,7 +31,7 @@ impl Backend {
     }
 }
 
-/// One backend has as much time as there is between two checks.
+/// Checks one backend. The timeout is the interval between two checks.
 async fn check(target: &Target, mut request: Request<RequestBody>, path: &Uri, patience: Duration) {
     if target.address(&mut request, path.clone()).is_err() {
         return;
@@ -42,8 +41,10 @@ async fn check(target: &Target, mut request: Request<RequestBody>, path: &Uri, p
         Err(_) => false,
     };
     match (target.health.checked(well), well) {
-        (true, true) => tracing::info!(backend = %target.url(), "is well again"),
-        (true, false) => tracing::warn!(backend = %target.url(), "failed its health check"),
+        (true, true) => {
+            tracing::info!(backend = %target.url(), "backend passed its health check again")
+        }
+        (true, false) => tracing::warn!(backend = %target.url(), "backend failed its health check"),
         (false, _) => {}
     }
 }

@@ -1,9 +1,9 @@
-//! A client's body on its way to the backend: bounded in size, and in how long it may be silent.
+//! A client's body on its way to the backend, with bounds for its size and its silence.
 //!
-//! What is wrong with a body is the client's doing, but it surfaces as an error of the backend's
-//! connection, which was writing it. So the body leaves a note, which the sender reads first.
+//! An error in the client's body surfaces as an error of the backend's connection, which was
+//! writing it. So the body records the reason in a note, which the sender reads first.
 //!
-//! A body that is dropped before its end goes back to its connection, which reads on.
+//! If a body is dropped before its end, the client's connection gets it back and reads the rest.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -22,41 +22,41 @@ use tokio::time::{Instant, Sleep};
 
 use crate::host::unwanted::Unwanted;
 
-/// See the module.
+/// The body of a request.
 pub(crate) enum RequestBody {
-    /// Bytes that are there already.
+    /// Bytes in memory.
     Full(Option<Bytes>),
-    /// Bytes that are still coming.
+    /// Bytes that the client still sends.
     Client(Box<ClientBody>),
 }
 
-/// A body as it comes from a client.
+/// A body that a client sends.
 pub(crate) struct ClientBody {
-    /// Always there, until this is dropped.
+    /// `None` only after the end or during the drop.
     incoming: Option<Incoming>,
-    /// Where the rest goes if this is dropped before its end.
+    /// Takes the rest if this is dropped before its end.
     unwanted: Rc<Unwanted>,
-    /// Whether the client sends nothing before it is told to.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     awaits_consent: bool,
-    /// How many bytes may come in all, and how many of them have not yet.
+    /// The bound for the body's bytes, and how many of them are still allowed.
     max: u64,
     left: u64,
     began: Instant,
     pace: Pace,
-    /// How long it was waited for in all; a backend that takes its time does not count.
+    /// The total time of waiting for the client, without waiting for the backend.
     waited: Duration,
     waiting: Option<Waiting>,
     note: Note,
 }
 
-/// How slowly a body may come.
+/// How slowly a client may send a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// The longest silence.
     pub(crate) idle: Duration,
-    /// After one such silence, so many bytes per second on average; 0 is any.
+    /// The least average rate, after one such silence; 0 is any.
     pub(crate) bytes_per_sec_min: u64,
-    /// Until its end.
+    /// The longest time until the body's end.
     pub(crate) total: Duration,
 }
 
@@ -66,7 +66,7 @@ struct Waiting {
     timer: Pin<Box<Sleep>>,
 }
 
-/// How a body gets on, for whoever sends it; nothing for one that is there already.
+/// The progress of a body, for its sender; `None` for a body in memory.
 #[derive(Clone)]
 pub(super) struct Note(Option<Rc<Progress>>);
 
@@ -75,22 +75,22 @@ struct Progress {
     turn: Cell<Turn>,
 }
 
-/// Whose turn it is.
+/// Which side the transfer waits for.
 #[derive(Clone, Copy)]
 enum Turn {
     /// The client is silent.
     Client,
-    /// The backend has been given all that came, since then.
+    /// The backend has had all arrived bytes since this time.
     Backend(Instant),
 }
 
-/// A request body that broke off. The reason is in its [`Note`].
+/// A request body that ended before it was complete. The reason is in its [`Note`].
 #[derive(Debug)]
 pub(crate) struct BrokenBody;
 
 impl RequestBody {
-    /// A request with its body, which comes at this pace at least; if it is not read to its end,
-    /// the rest is `unwanted`.
+    /// A request with its body, which must arrive at this pace at least. If the body is not read to
+    /// its end, `unwanted` gets the rest.
     pub(crate) fn of(
         request: Request<Incoming>,
         pace: Pace,
@@ -138,7 +138,7 @@ impl RequestBody {
         self
     }
 
-    /// What is wrong with it before a byte is read: its announced length.
+    /// The denial for a body whose announced length is too great.
     pub(super) fn refused(&self) -> Option<Denial> {
         match self {
             Self::Full(_) => None,
@@ -148,7 +148,7 @@ impl RequestBody {
         }
     }
 
-    /// Where a failure will be noted.
+    /// The note that will contain the reason of a failure.
     pub(super) fn note(&self) -> Note {
         match self {
             Self::Full(_) => Note(None),
@@ -158,12 +158,12 @@ impl RequestBody {
 }
 
 impl Note {
-    /// Takes what was noted.
+    /// Takes the recorded reason.
     pub(super) fn take(&self) -> Option<Denial> {
         self.0.as_ref()?.failed.borrow_mut().take()
     }
 
-    /// Whether anything was noted.
+    /// Whether a reason was recorded.
     pub(super) fn is_written(&self) -> bool {
         self.0.as_ref().is_some_and(|progress| progress.failed.borrow().is_some())
     }
@@ -181,8 +181,8 @@ impl Note {
         }
     }
 
-    /// Until when the backend may still take its time at `now`, at least, if that long is allowed
-    /// between the last piece of the request and the answer.
+    /// The earliest time at which the backend's time is over, if it is not over at `now`. `allowed`
+    /// is the time between the last piece of the request and the answer.
     pub(super) fn backend_has_until(&self, now: Instant, allowed: Duration) -> Option<Instant> {
         let end = match self.0.as_ref()?.turn.get() {
             Turn::Client => now + allowed,
@@ -225,7 +225,7 @@ impl ClientBody {
         self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
-    /// Ready once the client was silent for too long, or is too slow on the whole.
+    /// Ready when the client was silent for too long, or is too slow on average.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let waiting = self.waiting.get_or_insert_with(|| {
             let since = Instant::now();
@@ -251,8 +251,8 @@ impl Drop for ClientBody {
 }
 
 impl Pace {
-    /// How long the next bytes may take, when so many came, so long was waited for them, and so
-    /// long ago the body began.
+    /// How long the next bytes may take. `received` counts the bytes so far, `waited` is the time
+    /// of waiting for them, and `age` the time since the body began.
     fn patience(self, received: u64, waited: Duration, age: Duration) -> Duration {
         let longest = self.idle.min(self.total.saturating_sub(age));
         let Some(earned) = received.checked_div(self.bytes_per_sec_min) else { return longest };
@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trickle_wears_patience_out() {
+    fn a_body_that_arrives_too_slowly_runs_out_of_time() {
         let secs = Duration::from_secs;
         let pace = Pace { idle: secs(30), bytes_per_sec_min: 50, total: secs(300) };
         let (none, some) = (secs(0), secs(100));

@@ -1,8 +1,8 @@
 //! An answer's body on its way to the client.
 //!
-//! A backend's body owns its connection: it goes back to the pool with the body's last byte, and
-//! is closed if the body is dropped before. Invariant: the size hint stays exact where the backend
-//! stated a length, so that the client gets the same `Content-Length`.
+//! A backend's body owns its connection. The connection returns to the pool with the body's last
+//! byte, and is closed if the body is dropped before. Invariant: if the backend stated a length,
+//! the size hint stays exact, so that the client gets the same `Content-Length`.
 
 use std::fmt;
 use std::pin::Pin;
@@ -21,25 +21,25 @@ use hyper::body::Incoming;
 use super::lane::{Lane, Switched};
 use super::pool::Pool;
 
-/// See the module.
+/// The body of an answer.
 pub(crate) enum ResponseBody {
-    /// Bytes that are there already.
+    /// Bytes in memory.
     Full(Option<Bytes>),
-    /// The backend's.
+    /// A body from the backend.
     Backend(Box<BackendBody>),
-    /// Made by the gateway as it is read.
+    /// A stream that the gateway produces.
     Made(LocalBoxStream<'static, Result<Bytes, Fault>>),
-    /// What was read of a body already, and then the rest of it.
+    /// The part of a body that was already read, then the rest.
     Prefixed(Box<Prefixed>),
-    /// Tells how it ended.
+    /// A body that reports how it ended.
     Watched(Box<Watched>),
-    /// Ends when it has to.
+    /// A body that ends when a future is ready.
     Bounded(Box<Bounded>),
-    /// None: the connection to the backend speaks another protocol now.
+    /// No body: the connection to the backend was switched to another protocol.
     Switched(Box<Switched>),
 }
 
-/// A body that broke off.
+/// A body that ended before it was complete.
 #[derive(Debug)]
 pub(crate) struct Broken(pub(super) &'static str);
 
@@ -48,7 +48,7 @@ pub(crate) struct BackendBody {
     incoming: Incoming,
     lane: Option<Box<Lane>>,
     pool: Rc<Pool>,
-    /// How long it may be silent; no bound for event streams.
+    /// How long the backend may be silent; `None` for event streams.
     idle: Option<Duration>,
     waiting: bool,
     broken: Option<Broken>,
@@ -68,7 +68,7 @@ pub(crate) struct Watched {
 
 /// See [`ResponseBody::Bounded`].
 pub(crate) struct Bounded {
-    /// None once it has ended: the connection that it came from is closed then.
+    /// `None` after the end; this closes the connection to the backend.
     body: Option<ResponseBody>,
     over: LocalBoxFuture<'static, ()>,
 }
@@ -76,8 +76,8 @@ pub(crate) struct Bounded {
 type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl ResponseBody {
-    /// A backend's body. What came along with the head is taken off the connection right away, so
-    /// that a short answer does not keep it busy until the client has read it.
+    /// A backend's body. Bytes that arrived together with the head are read at once, so that a
+    /// short answer does not occupy the connection until the client has read it.
     pub(super) fn backend(
         incoming: Incoming,
         lane: Box<Lane>,
@@ -107,13 +107,13 @@ impl ResponseBody {
         }
     }
 
-    /// What was read, and then the rest.
+    /// The bytes that were read, then the rest.
     pub(super) fn prefixed(read: Bytes, rest: Self) -> Self {
         let read = (!read.is_empty()).then_some(read);
         Self::Prefixed(Box::new(Prefixed { read, rest }))
     }
 
-    /// Whether it may go on for ever: a stream of events, or an export.
+    /// Whether it may have no end: a stream of events, or an export.
     pub(crate) fn is_endless(&self) -> bool {
         match self {
             Self::Full(_) => false,
@@ -125,7 +125,7 @@ impl ResponseBody {
         }
     }
 
-    /// A body that may go on for ever ends when what `over` makes is ready.
+    /// Ends a body without an end when the future that `over` makes is ready.
     pub(super) fn ended_by<F: Future<Output = ()> + 'static>(
         self,
         over: impl FnOnce() -> F,
@@ -142,7 +142,7 @@ impl ResponseBody {
         }
     }
 
-    /// A body that tells how it ended, once.
+    /// A body that calls `ended` once, with how it ended.
     pub(super) fn watched(self, ended: Box<dyn FnOnce(BodyEnd)>) -> Self {
         if let Self::Switched(_) = self {
             return self;
@@ -152,8 +152,8 @@ impl ResponseBody {
 }
 
 impl BackendBody {
-    /// A failure is told one poll late: a server that hears of it throws away what it has not
-    /// flushed yet, and the client is to see the head, and that the body broke off.
+    /// Reports a failure one poll late. The HTTP server discards unflushed bytes when it gets an
+    /// error, but the client must get the head and see that the body was cut off.
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
@@ -172,7 +172,7 @@ impl BackendBody {
         if let Poll::Ready(frame) = self.poll_ready() {
             return Poll::Ready(frame);
         }
-        // Asking has told the connection that a piece is wanted; now it may fetch one.
+        // The poll has requested a piece; now drive the connection, so that it can read one.
         let Some(lane) = &mut self.lane else { return Poll::Ready(None) };
         lane.drive(context);
         if let Poll::Ready(frame) = self.poll_ready() {
@@ -180,10 +180,10 @@ impl BackendBody {
         }
         ready!(self.poll_silence());
         self.lane = None;
-        Poll::Ready(Some(Err(Broken("the backend fell silent"))))
+        Poll::Ready(Some(Err(Broken("the backend stopped sending its answer"))))
     }
 
-    /// What the connection has read already.
+    /// Bytes that the connection has already read.
     fn poll_ready(&mut self) -> Polled {
         let mut context = Context::from_waker(Waker::noop());
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(&mut context));
@@ -197,7 +197,7 @@ impl BackendBody {
             }
             Some(Err(_)) => {
                 self.lane = None;
-                Some(Err(Broken("the backend's answer broke off")))
+                Some(Err(Broken("the backend's answer was cut off")))
             }
             None => {
                 self.release();
@@ -242,7 +242,7 @@ impl Prefixed {
 }
 
 impl Bounded {
-    /// It ends properly, as its client has to know that nothing follows.
+    /// The body ends without an error, so that the client knows that nothing follows.
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         if self.body.is_some() && self.over.as_mut().poll(context).is_ready() {
             self.body = None;
@@ -274,7 +274,7 @@ impl Watched {
 }
 
 impl Drop for Watched {
-    /// A server does not ask again for what a body of known length has already given.
+    /// The server does not poll a body of known length again after its last byte.
     fn drop(&mut self) {
         let complete = self.body.is_end_stream();
         self.end(if complete { BodyEnd::Complete } else { BodyEnd::Truncated });
@@ -291,7 +291,7 @@ impl Body for ResponseBody {
             Self::Backend(body) => body.poll(context),
             Self::Made(parts) => {
                 let part = ready!(parts.as_mut().poll_next(context));
-                let fault = |_| Broken("the gateway could not go on with its answer");
+                let fault = |_| Broken("the gateway could not continue its answer");
                 Poll::Ready(part.map(|part| part.map(Frame::data).map_err(fault)))
             }
             Self::Prefixed(body) => body.poll(context),
@@ -323,7 +323,7 @@ impl Body for ResponseBody {
             Self::Switched(_) => SizeHint::with_exact(0),
             Self::Prefixed(body) => body.size_hint(),
             Self::Watched(body) => body.body.size_hint(),
-            // A length that is stated might not be reached.
+            // The body may end before a stated length.
             Self::Bounded(_) => SizeHint::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! One backend, as one core sees it: its address, its connections, what is known of its health.
+//! One backend from the view of one core: its address, its connections and its health.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::{Failed, RequestBody, ResponseBody};
 use crate::host::listen::keepalive;
 use crate::host::socket::Socket;
 
-/// See the module.
+/// One backend.
 pub(super) struct Target {
     url: BackendUrl,
     tls: Option<TlsConnector>,
@@ -32,7 +32,7 @@ pub(super) struct Target {
     connect_timeout: Duration,
 }
 
-/// Why there is no response head, and the request if not a byte of it was written.
+/// A failed attempt: the reason, and the request if not a byte of it was written.
 pub(super) struct Attempt {
     pub(super) failed: Failed,
     pub(super) unsent: Option<Box<Request<RequestBody>>>,
@@ -61,13 +61,14 @@ impl Target {
         &self.url
     }
 
-    /// Makes a request with this client's URI one for this backend.
+    /// Addresses a request to this backend; `asked` is the URI for the backend, without its prefix.
     pub(super) fn address(
         &self,
         request: &mut Request<RequestBody>,
         asked: Uri,
     ) -> Result<(), Fault> {
-        let unusable = || Fault::new(FaultKind::Internal, "the request's target is no target");
+        let unusable =
+            || Fault::new(FaultKind::Internal, "the request's target is not a valid URI");
         *request.uri_mut() = self.url.target(asked).ok_or_else(unusable)?;
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().insert(HOST, self.url.authority());
@@ -108,7 +109,7 @@ impl Target {
         self.answer(&method, response, lane, idle)
     }
 
-    /// Sends a handshake over a connection of its own: no other request is to find it changed.
+    /// Sends a WebSocket handshake over a new connection, which no other request uses.
     async fn switch(
         &self,
         request: Request<RequestBody>,
@@ -138,7 +139,8 @@ impl Target {
 
     async fn transport(&self) -> Result<Transport, Failed> {
         let stream = TcpStream::connect(self.url.endpoint()).await.map_err(Failed::Connect)?;
-        // Without it a request whose body follows its head may wait for an acknowledgement.
+        // Otherwise a body that follows its head may wait for an acknowledgement (Nagle's
+        // algorithm).
         stream.set_nodelay(true).map_err(Failed::Connect)?;
         let socket = SockRef::from(&stream);
         socket.set_tcp_keepalive(&keepalive()).map_err(Failed::Connect)?;

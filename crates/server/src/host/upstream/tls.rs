@@ -1,4 +1,4 @@
-//! Whom HTTPS backends are trusted by: the certificates of a file, or the system's.
+//! The CA certificates for HTTPS backends: those of a file, or the system's.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Why no HTTPS backend can be trusted.
+/// Why there are no CA certificates.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrustError {
     /// The file cannot be read as PEM.
     #[error("backend.ca_file: cannot read certificates from {0}: {1}")]
     File(String, String),
-    /// The file holds none.
-    #[error("backend.ca_file: there is no certificate in {0}; a PEM file is right")]
+    /// The file contains no certificate.
+    #[error("backend.ca_file: there is no certificate in {0}; use a PEM file")]
     Empty(String),
-    /// The system has none.
+    /// The system has no CA certificates.
     #[error(
         "the system has no trusted certificates for HTTPS backends; install ca-certificates, or \
          set backend.ca_file"
@@ -25,7 +25,7 @@ pub(crate) enum TrustError {
     NoSystemRoots,
 }
 
-/// What makes HTTPS connections.
+/// The connector for HTTPS connections.
 ///
 /// # Errors
 /// [`TrustError`].

@@ -1,5 +1,5 @@
-//! A connection's bytes: plain, or TLS. The pool can look at the socket while an HTTP library owns
-//! the connection.
+//! A connection to a backend, plain or with TLS. The pool can examine the socket while the HTTP
+//! library owns the connection.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -14,20 +14,21 @@ use tokio_rustls::client::TlsStream;
 
 use crate::host::socket::Socket;
 
-/// As much of unexpected bytes as is looked at.
+/// Unexpected bytes are examined up to this number.
 const LOOKED_AT_BYTES: usize = 16;
 
-/// See the module.
+/// The connection.
 pub(crate) enum Transport {
     Plain(Shared),
     Tls(Box<TlsStream<Shared>>),
 }
 
-/// A socket with two owners: who reads and writes it, and the pool, which looks at it in between.
+/// A socket with two owners: the HTTP library, which reads and writes, and the pool, which examines
+/// it.
 #[derive(Clone)]
 pub(crate) struct Shared(Rc<RefCell<Socket>>);
 
-/// What lies unread in a socket.
+/// Unread bytes of a socket.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {
     Nothing,
@@ -45,7 +46,7 @@ impl Transport {
         }
     }
 
-    /// Whether what is read from the socket is what the backend wrote.
+    /// Whether the socket's bytes are the backend's plaintext.
     pub(super) const fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
@@ -56,7 +57,7 @@ impl Shared {
         Self(Rc::new(RefCell::new(socket)))
     }
 
-    /// Asks the kernel, since the runtime learns of new bytes only between two polls of its tasks.
+    /// Asks the kernel, because the runtime notices new bytes only between two polls of its tasks.
     pub(super) fn unread(&self) -> Unread {
         let socket = self.0.borrow();
         match SockRef::from(socket.stream()).peek(&mut [MaybeUninit::uninit()]) {
@@ -75,13 +76,13 @@ impl Shared {
         bytes[..count].to_vec()
     }
 
-    /// Acknowledges at once what has come: a backend whose second write waits for the
-    /// acknowledgement of its first (Nagle's algorithm) sends it now, and not behind the next
+    /// Acknowledges received bytes at once. If a backend's second write waits for the
+    /// acknowledgement of its first (Nagle's algorithm), it is sent now and not after the next
     /// request.
     pub(super) fn acknowledge(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            // It only makes stray bytes come earlier; without it they may come later.
+            // Errors are ignored: this only makes stray bytes arrive earlier.
             let _ = SockRef::from(self.0.borrow().stream()).set_tcp_quickack(true);
         }
     }

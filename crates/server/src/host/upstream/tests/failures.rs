@@ -1,10 +1,10 @@
-//! What a backend, or the way to it, can do wrong.
+//! Failures of a backend and of the connection to it.
 
 use socket2::{Domain, Socket, Type};
 
 use super::*;
 
-/// What a client is told when the backend answers every request with `answer` and closes.
+/// The outcome for a client if the backend answers every request with `answer` and closes.
 async fn answering(answer: &'static str) -> Result<(u16, String), &'static str> {
     let backend = backend(&hasty(), move |mut stream, _| async move {
         head(&mut stream).await;
@@ -15,7 +15,7 @@ async fn answering(answer: &'static str) -> Result<(u16, String), &'static str> 
 }
 
 #[test]
-fn a_backend_that_is_away() {
+fn a_backend_that_does_not_listen() {
     on_core(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -32,7 +32,7 @@ fn a_backend_that_takes_no_connection() {
         socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
         socket.listen(0).expect("it listens");
         let address = socket.local_addr().expect("bound").as_socket().expect("an address");
-        // It never accepts: whoever finds its queue full gets no answer at all.
+        // It never accepts: once its queue is full, further clients get no answer at all.
         let (mut queued, patience) = (Vec::new(), Duration::from_secs(1));
         while let Ok(stream) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
             queued.push(stream.expect("queued"));
@@ -43,7 +43,7 @@ fn a_backend_that_takes_no_connection() {
         let request = Request::get("/").body(RequestBody::Full(None)).expect("a request");
         let error = backend.send(request, &route()).await.err().expect("no connection");
         assert_eq!(code(&error), "backend-unreachable");
-        let SendError::Fault(fault) = error else { panic!("nobody was denied") };
+        let SendError::Fault(fault) = error else { panic!("it is a fault, not a denial") };
         assert_eq!(fault.cause, "connecting took too long");
     });
 }
@@ -52,24 +52,24 @@ fn a_backend_that_takes_no_connection() {
 fn a_connection_is_reset_before_and_within_an_answer() {
     on_core(async {
         let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-        for (said, told) in [("", "backend-unreachable"), (half, "broken")] {
+        for (said, expected) in [("", "backend-unreachable"), (half, "broken")] {
             let backend = backend(&hasty(), move |mut stream, _| async move {
                 head(&mut stream).await;
                 say(&mut stream, said).await;
-                // What was said arrives, since it was read before the reset overtakes it.
+                // The bytes arrive, because they are read before the reset.
                 tokio::task::yield_now().await;
                 let now = Some(Duration::ZERO);
                 socket2::SockRef::from(&stream).set_linger(now).expect("a socket");
             })
             .await;
-            assert_eq!(get(&backend).await, Err(told));
+            assert_eq!(get(&backend).await, Err(expected));
             assert_eq!(backend.0.targets[0].pool.idle(), 0);
         }
     });
 }
 
 #[test]
-fn connections_are_kept_for_so_long() {
+fn connections_are_kept_until_the_idle_timeout() {
     on_core(async {
         let mut config = hasty();
         config.timeouts.backend_idle_ms = 60;
@@ -90,7 +90,7 @@ fn connections_are_kept_for_so_long() {
 }
 
 #[test]
-fn answers_that_are_none() {
+fn malformed_answers() {
     on_core(async {
         assert_eq!(answering("").await, Err("backend-unreachable"));
         assert_eq!(answering("HTTP/1.1 200 O").await, Err("backend-unreachable"));

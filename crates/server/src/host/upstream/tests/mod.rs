@@ -1,4 +1,4 @@
-//! The way to the backend, against real sockets: a scripted backend, a client on a pipe.
+//! Tests of requests to the backend with real sockets: a scripted backend, and a client on a pipe.
 
 mod failures;
 mod reuse;
@@ -24,15 +24,15 @@ use crate::host::unwanted::Unwanted;
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const GET: &str = "GET /api/x HTTP/1.1\r\nhost: client\r\n\r\n";
 
-/// How long an answer's body may take.
+/// The timeout for an answer's body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Room for everything.
+/// A memory budget that is never exhausted.
 fn buffers() -> Arc<Buffers> {
     Buffers::new(1 << 30)
 }
 
-/// Runs a test as a core runs.
+/// Runs a test like a core, on one thread.
 fn on_core(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async {
@@ -40,7 +40,7 @@ fn on_core(test: impl Future<Output = ()>) {
     });
 }
 
-/// Short timeouts, so that what runs into one does so at once.
+/// Short timeouts, so that a test that reaches one is fast.
 fn hasty() -> Config {
     let mut config = Config::default();
     config.timeouts.backend_connect_ms = 500;
@@ -87,7 +87,7 @@ fn at(urls: &[String], config: &Config) -> Backend {
     Backend::new(&backends, config)
 }
 
-/// Reads one request's head (and whatever came with it).
+/// Reads one request's head, and bytes that arrived with it.
 async fn head(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     while !read.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -102,7 +102,7 @@ async fn say(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).await.expect("written");
 }
 
-/// An answer, or why there is none, as `code`.
+/// The answer, or the code of the error.
 async fn get(backend: &Backend) -> Result<(u16, String), &'static str> {
     let request = Request::get("/api/x").body(RequestBody::Full(None)).expect("a request");
     let response = backend.send(request, &route()).await.map_err(|error| code(&error))?;
@@ -151,7 +151,7 @@ fn client(backend: &Backend, route: Route) -> DuplexStream {
     ours
 }
 
-/// Reads until the text holds `end`, or the other side is done.
+/// Reads until the text contains `end`, or the connection ends.
 async fn until(client: &mut DuplexStream, end: &str) -> String {
     let mut read = Vec::new();
     while !String::from_utf8_lossy(&read).contains(end) {

@@ -1,4 +1,4 @@
-//! When a connection carries another request, and what a backend may send beyond its answer.
+//! When a connection is reused, and what happens to bytes that a backend sends beyond its answer.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -8,7 +8,7 @@ use driftlock_domain::response::REST;
 
 const STOLEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nstolen";
 
-/// A backend with these answers, and the connections to it: the test writes stray bytes to them.
+/// Scripted backends and their connections, to which a test can write stray bytes.
 #[derive(Clone, Default)]
 struct Backends(Rc<RefCell<Vec<std::net::TcpStream>>>);
 
@@ -35,7 +35,7 @@ impl Backends {
         self.0.borrow().len()
     }
 
-    /// What is written is in the gateway's socket at once, and its runtime does not know yet.
+    /// Writes bytes. They reach the gateway's socket at once, before its runtime notices them.
     fn write(&self, connection: usize, text: &str) {
         self.0.borrow_mut()[connection].write_all(text.as_bytes()).expect("open");
     }
@@ -124,7 +124,7 @@ fn a_notice_that_an_idle_connection_is_closed_costs_no_trust() {
 }
 
 #[test]
-fn what_follows_in_the_same_piece_ends_the_connection() {
+fn bytes_that_follow_an_answer_in_the_same_piece_end_the_connection() {
     on_core(async {
         let followed: &'static str = format!("{OK}{STOLEN}").leak();
         let peers = Backends::default();
@@ -156,7 +156,7 @@ fn a_connection_whose_answer_had_two_framings_is_closed() {
 }
 
 #[test]
-fn resting_connections_give_way_at_the_limit() {
+fn resting_connections_are_closed_at_the_limit() {
     on_core(async {
         let mut config = hasty();
         config.backend.connections_max = 1;

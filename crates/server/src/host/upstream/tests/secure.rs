@@ -1,4 +1,4 @@
-//! HTTPS: a certificate that is trusted, one that is not, one of somebody else.
+//! HTTPS: a trusted certificate, an untrusted one, and one with another name.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::*;
 
-/// A backend that speaks TLS with a certificate for this name; its URL and the certificate's file.
+/// A backend with TLS and a certificate for this name. Returns its URL and the certificate's file.
 async fn secure(name: &str) -> (String, tempfile::NamedTempFile) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([name.to_owned()]).expect("a certificate");
@@ -48,7 +48,7 @@ fn trusting(file: &tempfile::NamedTempFile) -> Config {
 }
 
 #[test]
-fn a_trusted_backend_is_spoken_to() {
+fn a_trusted_backend_gets_requests() {
     on_core(async {
         let (url, certificate) = secure("localhost").await;
         let backend = at(&[url], &trusting(&certificate));
@@ -60,7 +60,7 @@ fn a_trusted_backend_is_spoken_to() {
 }
 
 #[test]
-fn nobody_else_is() {
+fn backends_with_other_certificates_get_no_requests() {
     on_core(async {
         let (url, _) = secure("localhost").await;
         let (_, others) = secure("localhost").await;

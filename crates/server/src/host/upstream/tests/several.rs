@@ -1,10 +1,10 @@
-//! Several backends: turns, a dead one, one that fails in a row, health checks.
+//! Several backends: round robin, dead ones, ejection after failures, health checks.
 
 use std::cell::RefCell;
 
 use super::*;
 
-/// A backend that answers with its name, `asked` times so far.
+/// A backend that answers with its name and counts the requests in `asked`.
 async fn named(name: &'static str, asked: &Rc<Cell<usize>>) -> String {
     let asked = Rc::clone(asked);
     listening(move |mut stream, _| {
@@ -24,14 +24,14 @@ async fn named(name: &'static str, asked: &Rc<Cell<usize>>) -> String {
     .await
 }
 
-/// A URL where nobody listens.
-async fn nobody() -> String {
+/// A URL where no server listens.
+async fn unused_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     format!("http://{}", listener.local_addr().expect("bound"))
 }
 
 #[test]
-fn they_take_turns() {
+fn backends_get_requests_in_turn() {
     on_core(async {
         let (one, other) = (Rc::default(), Rc::default());
         let urls = [named("one", &one).await, named("other", &other).await];
@@ -44,22 +44,22 @@ fn they_take_turns() {
 }
 
 #[test]
-fn a_dead_one_costs_no_request() {
+fn no_request_fails_because_of_a_dead_backend() {
     on_core(async {
         let alive = Rc::default();
-        let urls = [nobody().await, named("alive", &alive).await];
+        let urls = [unused_url().await, named("alive", &alive).await];
         let backend = at(&urls, &hasty());
         for _ in 0..10 {
             assert_eq!(get(&backend).await, Ok((200, "alive".into())));
         }
         assert_eq!(alive.get(), 10);
-        assert!(!backend.0.targets[0].health.is_well(), "it is left out now");
+        assert!(!backend.0.targets[0].health.is_well(), "it is ejected now");
         assert!(backend.0.targets[1].health.is_well());
     });
 }
 
 #[test]
-fn a_full_one_costs_no_request() {
+fn no_request_fails_because_of_a_full_backend() {
     on_core(async {
         let (asked, alive) = (Rc::new(Cell::new(0)), Rc::default());
         let seen = Rc::clone(&asked);
@@ -83,7 +83,7 @@ fn a_full_one_costs_no_request() {
         for _ in 0..4 {
             assert_eq!(get(&backend).await, Ok((200, "alive".into())));
         }
-        assert!(backend.0.targets[0].health.is_well(), "that it is full is no failure of its own");
+        assert!(backend.0.targets[0].health.is_well(), "a full pool is no failure of the backend");
         held.abort();
     });
 }
@@ -108,15 +108,15 @@ fn a_request_that_was_written_is_not_tried_again() {
         }
         let failed = outcomes.iter().filter(|outcome| **outcome == "backend-unreachable").count();
         assert_eq!(failed, resets.get(), "each reached the client, none was sent twice");
-        assert_eq!(resets.get(), 3, "three failures in a row take it out");
+        assert_eq!(resets.get(), 3, "three failures in a row eject it");
         assert_eq!(alive.get(), 9);
     });
 }
 
 #[test]
-fn with_all_of_them_out_one_is_asked_all_the_same() {
+fn if_all_are_ejected_one_is_tried_anyway() {
     on_core(async {
-        let backend = at(&[nobody().await, nobody().await], &hasty());
+        let backend = at(&[unused_url().await, unused_url().await], &hasty());
         for _ in 0..10 {
             assert_eq!(get(&backend).await, Err("backend-unreachable"));
         }
@@ -168,7 +168,7 @@ fn a_health_check_decides_who_gets_requests() {
         for _ in 0..6 {
             get(&backend).await.expect("an answer");
         }
-        assert_eq!(asked.get(), 0, "the ill one got none");
+        assert_eq!(asked.get(), 0, "the unhealthy one got none");
         status.replace("204 No Content");
         well(true).await;
         for _ in 0..6 {
@@ -179,7 +179,7 @@ fn a_health_check_decides_who_gets_requests() {
 }
 
 #[test]
-fn a_clients_broken_body_is_not_held_against_the_backend() {
+fn a_clients_broken_body_does_not_count_as_a_failure_of_the_backend() {
     on_core(async {
         let alive = Rc::default();
         let backend = at(&[named("alive", &alive).await], &hasty());

@@ -1,4 +1,4 @@
-//! Bodies on the way, in both directions.
+//! Streaming of bodies in both directions.
 
 use tokio::sync::Notify;
 
@@ -41,7 +41,7 @@ fn a_client_that_stalls_in_its_body() {
     });
 }
 
-/// A backend that says each of these only once it is told to go on, but for the first.
+/// A backend that sends the first step at once, and each further one when the test notifies it.
 async fn in_steps<const N: usize>(steps: [&'static str; N]) -> (Backend, Rc<Notify>) {
     let next = Rc::new(Notify::new());
     let go_on = Rc::clone(&next);
@@ -102,7 +102,7 @@ fn a_body_goes_through_and_a_length_stays() {
 }
 
 #[test]
-fn a_slow_reader_holds_the_backend_back() {
+fn a_slow_reader_slows_the_backend_down() {
     on_core(async {
         const WHOLE: usize = 64 << 20;
         let sent = Rc::new(Cell::new(0));
@@ -136,7 +136,7 @@ fn a_slow_reader_holds_the_backend_back() {
 }
 
 #[test]
-fn whoever_watches_learns_the_end_once() {
+fn the_end_of_a_watched_body_is_reported_once() {
     on_core(async {
         let ends = Rc::new(std::cell::RefCell::new(Vec::new()));
         let watch = |body| {
@@ -152,7 +152,7 @@ fn whoever_watches_learns_the_end_once() {
     });
 }
 
-/// What is to be kept is waited for only so long; then it is passed on as any other.
+/// The gateway waits for an answer to be stored only for a bounded time; then it is streamed.
 #[test]
 fn an_answer_that_takes_too_long_is_passed_on_unfinished() {
     on_core(async {
