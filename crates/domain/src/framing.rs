@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fragment_ends_the_connection_s_requests() {
+    fn after_a_fragment_no_head_is_accepted() {
         let first = "GET /a%23b?c HTTP/1.1\r\nReferer: /#top\r\n\r\n";
         for line in ["GET /a#b HTTP/1.1", "GET /# HTTP/1.1", "GET /a?b#c HTTP/1.1", "#"] {
             for piece in PIECES {

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// The greatest length of an id's text.
 pub const ID_CHARS_MAX: usize = 40;
 
-/// Text that is no id of the wanted kind.
+/// Text that is not an id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of the form {prefix}<32 hex digits>, nor a UUID")]
 pub struct MalformedId {

@@ -22,7 +22,7 @@ pub struct InvoiceLine {
     pub unit_amount_micros: MicroDollars,
     /// What all of it costs, exactly.
     pub amount_micros: MicroDollars,
-    /// The same in whole cents, as it is billed.
+    /// The amount that is billed, in whole cents.
     pub amount_cents: u64,
 }
 

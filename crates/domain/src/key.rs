@@ -167,7 +167,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&[u8], MalformedKey> {
     Ok(token)
 }
 
-/// A key as the directory keeps it.
+/// A key's record in the directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
     /// Its id.

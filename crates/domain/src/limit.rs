@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_passes_more_than_twice_the_limit(
+        fn no_window_allows_more_than_twice_the_limit(
             requests in 1_u32..500,
             gaps in prop::collection::vec(0_i64..500, 1..400),
         ) {

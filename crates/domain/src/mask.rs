@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_every_form_are_masked_and_their_shown_prefixes_are_not() {
+    fn keys_of_every_form_are_masked_but_not_the_prefixes_that_are_shown() {
         let key = ApiKeySecret::mint([7; 32]);
         let echoed = format!("backend said: \"{}\" is unknown", key.expose());
         assert_eq!(masked(&echoed, &[]), "backend said: \"dlk_***\" is unknown");

@@ -9,7 +9,7 @@ use crate::purchases::{PurchasedSubscription, Purchases};
 use crate::quota::{QuotaOverride, QuotaPatch, explicit};
 use crate::time::Timestamp;
 
-/// An organization as the directory keeps it.
+/// An organization's record in the directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Organization {
     /// Its id.

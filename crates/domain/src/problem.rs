@@ -324,7 +324,7 @@ impl From<&Fault> for Problem {
             FaultKind::Conflict => Self::new(
                 StatusCode::CONFLICT,
                 code,
-                "Conflict with stored data",
+                "The resource's state does not allow this",
                 "The resource exists already, or another request changed it meanwhile. Read it \
                  again before you repeat the request.",
             ),

@@ -27,7 +27,7 @@ pub enum MalformedPath {
     /// A character that parsers disagree about: `\`, `;`, a control or a non-ASCII character.
     #[error("the path has a character that is not allowed there unencoded")]
     Character,
-    /// A percent sign without two hex digits, or bytes that are no UTF-8.
+    /// A percent sign without two hex digits, or bytes that are not UTF-8.
     #[error("the path's percent-encoding is broken")]
     Encoding,
     /// An encoded slash, backslash, semicolon, percent sign or control character.

@@ -71,7 +71,7 @@ fn owned(members: &[(&str, u64, u64)]) -> Vec<Member> {
 fn read(headers: &HeaderMap, name: &str, parameters: [&str; 2]) -> Vec<Member> {
     let list: List = Parser::new(headers[name].as_bytes())
         .parse()
-        .unwrap_or_else(|error| panic!("{name} is no list: {error}: {:?}", headers[name]));
+        .unwrap_or_else(|error| panic!("{name} is not a list: {error}: {:?}", headers[name]));
     let member = |entry: &ListEntry| {
         let ListEntry::Item(item) = entry else { panic!("{name}: an inner list") };
         let BareItem::String(text) = &item.bare_item else { panic!("{name}: no string") };

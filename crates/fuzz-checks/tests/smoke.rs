@@ -75,7 +75,7 @@ fn every_check_has_a_target_and_every_target_a_check() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("fuzz/Cargo.toml");
     for (name, _) in ALL {
-        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is no [[bin]]");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not a [[bin]]");
         let target = root.join("fuzz_targets").join(format!("{name}.rs"));
         let text = fs::read_to_string(&target).expect("a target");
         assert!(text.contains(&format!("{name}::check")), "{}", target.display());

@@ -163,7 +163,7 @@ mod text {
     /// The greatest number of an entry: stores keep it in 63 bits.
     const SEQ_MAX: u64 = i64::MAX.unsigned_abs();
 
-    /// Text that is no head of the form `SEQ:HASH`.
+    /// Text that is not a head of the form `SEQ:HASH`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
     #[error("not SEQ:HASH (a number below 2^63, a colon, 64 hex digits)")]
     pub struct MalformedHead;

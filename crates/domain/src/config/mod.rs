@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_name_is_refused() {
+    fn lists_of_header_names_accept_nothing_else() {
         for list in ["[filter]\nuntrusted_headers", "[idempotency]\nignored_headers"] {
             let found = mistakes(&format!("{list} = [\"x-*\", \"*\", \"a b\"]\n"));
             assert_eq!(found.len(), 2, "{found:?}");

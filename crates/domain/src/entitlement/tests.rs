@@ -41,7 +41,7 @@ fn contract(status: Status) -> Contract {
     }
 }
 
-/// A subscription that was created so many days ago.
+/// A subscription that was created this many days ago.
 fn sold(id: &str, plan: &str, status: Status, days_ago: u32) -> PurchasedSubscription {
     let created = now().minus(DAY * days_ago);
     PurchasedSubscription {
