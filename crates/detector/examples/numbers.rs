@@ -8,7 +8,7 @@
 //! It prints for each quiet shape how many series had a finding. For each change of a shape it
 //! prints how often a finding overlaps the change, and how many findings do not. Only the seed
 //! changes the numbers.
-#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 #[path = "../tests/shapes/mod.rs"]
 mod shapes;

@@ -69,7 +69,7 @@ struct Open {
     route: Arc<Route>,
     ip: IpAddr,
     verified_at_micros: AtomicI64,
-    over: AtomicBool,
+    must_end: AtomicBool,
     ended: Event,
 }
 
@@ -94,11 +94,11 @@ enum Verdict {
     /// The store did not answer.
     Unknown,
     /// The stream has to end, for this reason.
-    Over(&'static str),
+    MustEnd(&'static str),
 }
 
 /// A future that is ready when the stream of this call has to end.
-pub(crate) fn over<P: Platform>(
+pub(crate) fn must_end<P: Platform>(
     gateway: &Gateway<P>,
     call: &Rc<Call>,
 ) -> impl Future<Output = ()> + 'static + use<P> {
@@ -108,7 +108,7 @@ pub(crate) fn over<P: Platform>(
             return registration.open.ended().await;
         }
         let interval = gateway.shared.stream_check();
-        while !registration.open.over.load(Ordering::Acquire) {
+        while !registration.open.must_end.load(Ordering::Acquire) {
             gateway.background.wait(interval / EDGE_POLLS).await;
             let now = gateway.clock.now();
             if gateway.shared.schedule.is_due(Job::Streams, interval, now) {
@@ -128,7 +128,7 @@ impl Registration {
             route: Arc::clone(&call.route),
             ip: call.ip,
             verified_at_micros: AtomicI64::new(call.at.micros()),
-            over: AtomicBool::new(false),
+            must_end: AtomicBool::new(false),
             ended: Event::new(),
         });
         let mut registered = gateway.shared.streams.registered();
@@ -154,7 +154,7 @@ impl Streams {
     /// The streams that do not have to end yet.
     fn open(&self) -> Vec<Arc<Open>> {
         let registered = self.registered();
-        let open = registered.open.values().filter(|open| !open.over.load(Ordering::Acquire));
+        let open = registered.open.values().filter(|open| !open.must_end.load(Ordering::Acquire));
         open.cloned().collect()
     }
 }
@@ -163,7 +163,7 @@ impl Open {
     async fn ended(&self) {
         loop {
             let ended = self.ended.listen();
-            if self.over.load(Ordering::Acquire) {
+            if self.must_end.load(Ordering::Acquire) {
                 return;
             }
             ended.await;
@@ -195,15 +195,15 @@ impl<P: Platform> Gateway<P> {
         let state = self.ask_about(&open).await;
         let now = self.clock.now();
         for stream in open {
-            match self.judge(&stream, &state, now) {
+            match self.check(&stream, &state, now) {
                 Verdict::Verified => {
                     stream.verified_at_micros.store(now.micros(), Ordering::Relaxed);
                 }
                 Verdict::Unknown => {}
-                Verdict::Over(reason) => {
+                Verdict::MustEnd(reason) => {
                     let row = stream.audit(now, reason);
                     self.shared.audit.push(stream.organization, row);
-                    stream.over.store(true, Ordering::Release);
+                    stream.must_end.store(true, Ordering::Release);
                     stream.ended.notify(usize::MAX);
                 }
             }
@@ -227,7 +227,7 @@ impl<P: Platform> Gateway<P> {
         DirectoryState { keys, organizations }
     }
 
-    fn judge(&self, stream: &Open, state: &DirectoryState, now: Timestamp) -> Verdict {
+    fn check(&self, stream: &Open, state: &DirectoryState, now: Timestamp) -> Verdict {
         let (key, organization) =
             (state.keys.get(&stream.key), state.organizations.get(&stream.organization));
         let verdict = match (key, organization) {
@@ -235,7 +235,7 @@ impl<P: Platform> Gateway<P> {
                 let config = &self.shared.config;
                 match refusal(stream, key.as_ref(), organization.as_ref(), config, now) {
                     None => Verdict::Verified,
-                    Some(code) => Verdict::Over(code),
+                    Some(code) => Verdict::MustEnd(code),
                 }
             }
             _ => Verdict::Unknown,
@@ -243,7 +243,7 @@ impl<P: Platform> Gateway<P> {
         let verified = Timestamp::from_micros(stream.verified_at_micros.load(Ordering::Relaxed));
         let stale_max = Duration::from_secs(self.shared.config.keys.max_stale_secs);
         match verdict {
-            Verdict::Unknown if now.since(verified) > stale_max => Verdict::Over(UNVERIFIED),
+            Verdict::Unknown if now.since(verified) > stale_max => Verdict::MustEnd(UNVERIFIED),
             verdict => verdict,
         }
     }

@@ -331,10 +331,10 @@ pub trait Upstream: 'static {
         buffers: &Arc<Buffers>,
     ) -> Collected<Self::ResponseBody>;
     /// Ends an endless body (a stream of events, or a WebSocket in place of a body) as soon as the
-    /// future that `over` makes is ready. Other bodies stay as they are, and `over` is not called.
+    /// future that `until` makes is ready. Other bodies stay unchanged, and `until` is not called.
     fn ended_by<F: Future<Output = ()> + 'static>(
         body: Self::ResponseBody,
-        over: impl FnOnce() -> F,
+        until: impl FnOnce() -> F,
     ) -> Self::ResponseBody;
     /// A body that calls `ended` once when it ends.
     fn watch(body: Self::ResponseBody, ended: Box<dyn FnOnce(BodyEnd)>) -> Self::ResponseBody;

@@ -55,6 +55,6 @@ pub(crate) async fn forward<P: Platform>(
         write_upgrade(response.headers_mut());
     }
     let response =
-        response.map(|body| P::Upstream::ended_by(body, || streams::over(gateway, call)));
+        response.map(|body| P::Upstream::ended_by(body, || streams::must_end(gateway, call)));
     Ok(Answered { admitted, response })
 }
