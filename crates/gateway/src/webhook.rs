@@ -72,7 +72,7 @@ pub(crate) async fn answer<P: Platform>(gateway: &Gateway<P>, arrival: Arrival<P
     }
 }
 
-/// Deliveries under way from addresses that have failed too often.
+/// The deliveries in progress from addresses with too many failures.
 #[derive(Debug, Default)]
 pub(crate) struct Unverified(AtomicUsize);
 

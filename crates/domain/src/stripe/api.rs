@@ -1,8 +1,8 @@
-//! Calls of Stripe's API, as plain requests and answers: form-encoded, at a pinned version.
+//! Calls of Stripe's API as plain requests and answers: form-encoded, at a pinned version. The
+//! hosts send them.
 //!
-//! Whoever sends them is a host's business. A call that changes something carries an
-//! `Idempotency-Key` (`idempotency.rs`), so that repeating it after a lost answer changes nothing
-//! more.
+//! A call that changes something carries an `Idempotency-Key` (`idempotency.rs`), so that repeating
+//! it after a lost answer has no second effect.
 //! <https://docs.stripe.com/api>
 
 use std::fmt;
@@ -16,34 +16,34 @@ use super::idempotency::{self, Series};
 use super::meter::{Answer, Outcome, backoff};
 use crate::mask::masked_forms;
 
-/// The API version whose shapes are asked for. Reading knows older and newer ones, too.
+/// The API version of our calls. Reading also accepts the shapes of older and newer versions.
 pub const API_VERSION: &str = "2025-08-27.basil";
-/// Where the API is.
+/// The base URL of the API.
 pub const API_BASE: &str = "https://api.stripe.com";
 const KEY_CHARS_MAX: usize = 255;
 
-/// Where Stripe is, and the secret key to it.
+/// The base URL of Stripe's API, and the secret key.
 #[derive(Clone)]
 pub struct Access {
     base: String,
     authorization: HeaderValue,
 }
 
-/// Text that is no way to Stripe's API. The message never repeats it.
+/// A malformed secret key or base URL. The message never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedAccess {
-    /// It is no secret key.
-    #[error("no secret key; Stripe's begin with sk_ or rk_")]
+    /// The text is not a secret key.
+    #[error("not a secret key; Stripe's secret keys begin with sk_ or rk_")]
     Key,
-    /// It is a key that may be shown to anybody.
-    #[error("that is a publishable key; the secret one begins with sk_ or rk_")]
+    /// The text is a publishable key.
+    #[error("that is a publishable key; secret keys begin with sk_ or rk_")]
     Publishable,
-    /// It is no base URL.
-    #[error("no base URL; https://api.stripe.com would be right")]
+    /// The text is not a base URL.
+    #[error("not a base URL such as https://api.stripe.com")]
     Base,
 }
 
-/// One call.
+/// One call to Stripe's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     method: Method,
@@ -52,31 +52,31 @@ pub struct Call {
     scope: String,
 }
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// No answer came: whether the call had its effect is unknown.
     #[error("Stripe cannot be reached: {0}")]
     Unanswered(String),
-    /// Stripe has too much to do, or is out of order.
+    /// Stripe is overloaded or fails.
     #[error("Stripe answers {status}: {message}")]
     Transient {
         /// The status.
         status: u16,
         /// Stripe's message.
         message: String,
-        /// How long it asks us to wait.
+        /// The wait that Stripe asks for.
         after: Option<Duration>,
-        /// Whether it may be asked again at all.
+        /// Whether Stripe allows a repetition.
         again: bool,
     },
-    /// Our key is refused.
+    /// Stripe refuses our secret key.
     #[error("Stripe refuses ENV_STRIPE_SECRET_KEY: {0}")]
     KeyRefused(String),
-    /// There is no such object.
+    /// The object does not exist.
     #[error("Stripe knows no such object: {0}")]
     Missing(String),
-    /// The call is wrong, and will be the next time.
+    /// The call is refused, and would be refused again.
     #[error("Stripe refuses the call with {status}: {message}")]
     Refused {
         /// The status.
@@ -84,13 +84,13 @@ pub enum ApiError {
         /// Stripe's message.
         message: String,
     },
-    /// The answer is no JSON, or not what was asked for.
+    /// The answer is not JSON, or lacks what was requested.
     #[error("Stripe's answer cannot be read: {0}")]
     Unreadable(String),
 }
 
 impl Access {
-    /// Reads a secret key, and where the API is.
+    /// Reads a secret key and the base URL of the API.
     ///
     /// # Errors
     /// [`MalformedAccess`] says what is wrong.
@@ -117,7 +117,7 @@ impl Access {
     /// The request of a call, with its idempotency key of this series.
     ///
     /// # Errors
-    /// [`ApiError::Refused`] when its path or a value cannot be sent, which none of ours is.
+    /// [`ApiError::Refused`] if the path or a value cannot be sent; our own always can.
     pub fn request(&self, call: &Call, series: Series) -> Result<Request<Bytes>, ApiError> {
         let form =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
@@ -149,30 +149,32 @@ impl fmt::Debug for Access {
 }
 
 impl Call {
-    /// Asks for an object or a list.
+    /// A call that reads an object or a list.
     pub fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), fields: Vec::new(), scope: String::new() }
     }
 
-    /// Makes or changes something. The same call, repeated, does so once; see [`Self::scoped`].
+    /// A call that creates or changes something. A repeated call has one effect; see
+    /// [`Self::scoped`].
     pub fn post(path: impl Into<String>) -> Self {
         Self { method: Method::POST, path: path.into(), fields: Vec::new(), scope: String::new() }
     }
 
-    /// What tells this call from another one that says the same: it has its effect, too.
+    /// Distinguishes this call from another one with the same fields, so that both have their
+    /// effect.
     #[must_use]
     pub fn scoped(self, scope: impl Into<String>) -> Self {
         Self { scope: scope.into(), ..self }
     }
 
-    /// With a field, in Stripe's notation (`metadata[organization]`).
+    /// Adds a field, in Stripe's notation (`metadata[organization]`).
     #[must_use]
     pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.fields.push((name.into(), value.into()));
         self
     }
 
-    /// With a field, if there is a value.
+    /// Adds a field if there is a value.
     #[must_use]
     pub fn maybe(self, name: &str, value: Option<impl Into<String>>) -> Self {
         match value {
@@ -191,7 +193,7 @@ impl Call {
         &self.fields
     }
 
-    /// The idempotency key; a call that only asks has none.
+    /// The idempotency key; a call that only reads has none.
     #[must_use]
     pub fn idempotency_key(&self, series: Series) -> Option<String> {
         (self.method != Method::GET).then(|| idempotency::key(self, &self.scope, series))
@@ -199,8 +201,8 @@ impl Call {
 }
 
 impl ApiError {
-    /// How long to wait before the call is made once more, the `attempts`-th of them having failed
-    /// so; `None` when it is not to be. `random` spreads the waits.
+    /// The wait before the call is repeated after `attempts` failed attempts; `None` if it must not
+    /// be repeated. `random` spreads the waits.
     #[must_use]
     pub fn again_after(&self, attempts: u32, random: u64) -> Option<Duration> {
         match self {
@@ -217,10 +219,10 @@ impl ApiError {
     }
 }
 
-/// What an answer brings.
+/// Reads the object or list of an answer.
 ///
 /// # Errors
-/// [`ApiError`] says why it brings nothing.
+/// [`ApiError`] if the answer is not a success.
 pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
     let status = answer.status().as_u16();
     let body = serde_json::from_slice::<Value>(answer.body());
@@ -228,13 +230,13 @@ pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
         return body.map_err(|error| ApiError::Unreadable(error.to_string()));
     }
     let said = body.unwrap_or_default();
-    // It may repeat what it was sent.
+    // Stripe's message may repeat a secret that was sent.
     let message = masked_forms(said["error"]["message"].as_str().unwrap_or("no message"));
     Err(match outcome(answer) {
         Outcome::KeyRefused => ApiError::KeyRefused(message),
         Outcome::Retry { after } => ApiError::Transient { status, message, after, again: true },
         Outcome::Reconcile => ApiError::Transient { status, message, after: None, again: false },
-        // A parameter that names nothing is answered with 400, a path that does so with 404.
+        // Stripe answers 400 if a parameter names a missing object, 404 if the path does.
         _ if status == 404 || said["error"]["code"] == "resource_missing" => {
             ApiError::Missing(message)
         }
@@ -242,7 +244,7 @@ pub fn read(answer: &Response<Bytes>) -> Result<Value, ApiError> {
     })
 }
 
-/// Whether Stripe repeats what it answered to the idempotency key before.
+/// Whether the answer repeats Stripe's earlier answer to the same idempotency key.
 #[must_use]
 pub fn is_replayed(answer: &Response<Bytes>) -> bool {
     header_text(answer.headers(), "idempotent-replayed") == Some("true")
@@ -264,10 +266,10 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The rows of a list, and the id to go on after if there are more.
+/// The rows of a list, and the id after which the next page begins, if there is one.
 ///
 /// # Errors
-/// [`ApiError::Unreadable`] when it is no list.
+/// [`ApiError::Unreadable`] if the answer is not a list.
 pub fn page(mut answer: Value) -> Result<(Vec<Value>, Option<String>), ApiError> {
     let Value::Array(rows) = answer["data"].take() else {
         return Err(ApiError::Unreadable("a list without data".to_owned()));
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart() {
+    fn answers_are_distinguished() {
         let of = |status: u16, body: &str| {
             let answer = Response::builder().status(status).header("retry-after", "3");
             read(&answer.body(Bytes::copy_from_slice(body.as_bytes())).expect("an answer"))
@@ -329,8 +331,8 @@ mod tests {
         assert_eq!(of(401, message), Err(ApiError::KeyRefused("m".into())));
         assert_eq!(of(404, message), Err(ApiError::Missing("m".into())));
         assert_eq!(of(400, message), Err(ApiError::Refused { status: 400, message: "m".into() }));
-        let nobody = r#"{"error":{"code":"resource_missing","message":"m","param":"customer"}}"#;
-        assert_eq!(of(400, nobody), Err(ApiError::Missing("m".into())), "a list of nobody's");
+        let missing = r#"{"error":{"code":"resource_missing","message":"m","param":"customer"}}"#;
+        assert_eq!(of(400, missing), Err(ApiError::Missing("m".into())), "of a missing customer");
         let after = Some(Duration::from_secs(3));
         assert_eq!(
             of(429, message),
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_say_where_to_go_on() {
+    fn lists_name_the_next_page() {
         let list = |more: bool| serde_json::json!({ "data": [{ "id": "a" }, { "id": "b" }], "has_more": more });
         assert_eq!(page(list(true)).expect("a list").1.as_deref(), Some("b"));
         assert_eq!(page(list(false)).expect("a list").1, None);

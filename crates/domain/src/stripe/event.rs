@@ -28,7 +28,7 @@ pub struct Event {
     pub created: Timestamp,
     /// Whether it concerns real money; `None` if the event does not say.
     pub livemode: Option<bool>,
-    /// The API version that it is rendered at.
+    /// The API version of its shape.
     pub api_version: Option<String>,
     /// The connected account that it happened in.
     pub account: Option<String>,

@@ -11,7 +11,7 @@ use crate::id::OrganizationId;
 use crate::purchases::Purchases;
 use crate::time::Timestamp;
 
-/// What is known of a customer.
+/// What a store knows about a customer.
 #[derive(Debug, Clone, Default)]
 pub struct CustomerFile {
     /// How many commits there were for the customer.

@@ -39,7 +39,7 @@ const CUSTOMERS_AT_ONCE: usize = 4;
 /// How often processing is attempted when other commits for the same customer come first.
 const CONFLICTS_MAX: usize = 8;
 
-/// What became of a customer's events.
+/// The result of processing a customer's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Processed {
     /// Their effect is committed.

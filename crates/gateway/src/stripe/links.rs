@@ -15,19 +15,19 @@ pub(crate) struct Checkout<'a> {
     pub(crate) price: &'a str,
     /// The price that usage is billed by, if it is a separate one.
     pub(crate) metered_price: Option<&'a str>,
-    /// Where the browser goes afterwards.
+    /// The page to return to after the purchase.
     pub(crate) success_url: &'a str,
-    /// Where it goes when the customer changes their mind.
+    /// The page to return to if the customer cancels.
     pub(crate) cancel_url: &'a str,
     /// Distinguishes this checkout from another one with the same parameters.
     pub(crate) scope: &'a str,
 }
 
-/// A Checkout Session that was made.
+/// A Checkout Session that was created.
 pub(crate) struct Session {
     /// Its id.
     pub(crate) id: String,
-    /// Where the browser goes.
+    /// Stripe's page to send the browser to.
     pub(crate) url: String,
     /// The customer that it is for.
     pub(crate) customer: String,

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::gateway::Gateway;
 use crate::ports::{Clock, EventInbox, Platform};
 
-/// What a customer is to the organization that its events name.
+/// How a customer relates to the organization that its events name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
     /// The organization's own customer, or the organization has none yet.

@@ -163,7 +163,7 @@ impl<P: Platform> Gateway<P> {
         let (identifier, id) = (&report.sealed.identifier, organization.id);
         tracing::warn!(
             organization = %id, identifier, units,
-            "reported overage exceeds the overage due, telling Stripe a negative quantity"
+            "reported overage exceeds the overage due; reporting a negative quantity"
         );
         let details = json!({
             "units": units,

@@ -140,7 +140,7 @@ impl<S: SimStore> World<'_, S> {
     }
 
     fn network_goes_on(&mut self) {
-        for Attempt { number, what, fate } in self.network.turn() {
+        for Attempt { number, what, fate } in self.network.round() {
             let arrivals = match fate {
                 Fate::Answered | Fate::AnswerLost => 1,
                 Fate::Doubled => 2,

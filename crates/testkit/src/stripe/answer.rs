@@ -1,4 +1,5 @@
-//! From a request to an answer: who asks, what goes wrong, what was answered before.
+//! Answers a request: checks the key, injects faults, and repeats earlier answers by idempotency
+//! key.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::{Fault, SECRET_KEY, State, routes};
 
-/// How long an idempotency key is remembered.
+/// How long an idempotency key is kept.
 const KEY_LIFE: Duration = Duration::from_secs(86_400);
 
-/// What was answered under an idempotency key.
+/// The answer that was given under an idempotency key.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     at: Timestamp,
@@ -92,8 +93,8 @@ pub(super) fn answer(state: &mut State, request: &Request<Bytes>) -> Option<Resp
     }
 }
 
-/// Does what is asked for, or tells what was answered before under the same idempotency key. A
-/// failure after the effect is what was answered, too.
+/// Executes a request, or repeats the earlier answer under the same idempotency key. If a fault
+/// came after the effect, the failure is kept as the answer.
 fn once(
     state: &mut State,
     request: &Request<Bytes>,
@@ -102,7 +103,7 @@ fn once(
 ) -> Result<(StatusCode, Value, bool), Refused> {
     let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok());
     if request.method() == Method::POST && key.is_none() {
-        return Err(Refused::bad("the double wants an Idempotency-Key with every POST".into()));
+        return Err(Refused::bad("the double requires an Idempotency-Key with every POST".into()));
     }
     let key = key.map(|key| format!("{} {key}", request.uri().path()));
     if let Some(kept) = key.as_ref().and_then(|key| state.answered.get(key))
@@ -119,13 +120,13 @@ fn once(
         Ok(body) => (StatusCode::OK, body),
         Err(refused) => (refused.status, refused.body()),
     };
-    let told = match fault {
+    let answered = match fault {
         Some(Fault::After(status)) => StatusCode::from_u16(status).unwrap_or(status_500()),
         _ => status,
     };
     if let Some(key) = key {
         let sent = request.body().clone();
-        state.answered.insert(key, Kept { at: now, sent, status: told, body: body.clone() });
+        state.answered.insert(key, Kept { at: now, sent, status: answered, body: body.clone() });
     }
     Ok((status, body, false))
 }

@@ -1,5 +1,5 @@
-//! The double as deliverer: what happens in its lives goes to every endpoint, as the
-//! [`Network`](super::Network) has it.
+//! Delivers the events of the double's lives to every endpoint, through a
+//! [`Network`](super::Network).
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{Endpoint, Fate, Outcome, State, StripeDouble};
 
-/// Attempts of one turn.
+/// The most attempts in one round.
 pub(super) const AT_ONCE: usize = 8;
-/// An endpoint that refuses a delivery so often will not take it.
+/// After so many refused attempts the test fails: the endpoint will never accept the delivery.
 const ATTEMPTS_MAX: u32 = 64;
 
 /// An event on its way to an endpoint.
@@ -20,41 +20,41 @@ pub(super) struct Notice {
     event: Value,
 }
 
-/// What became of the attempts so far.
+/// Counts of the attempts so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deliveries {
-    /// Attempts, by what the way did to them.
+    /// Attempts, by what the network did to them.
     pub fates: BTreeMap<Fate, u64>,
     /// Answers that came back, by status.
     pub answers: BTreeMap<u16, u64>,
-    /// Attempts that would have been answered, had anybody been there.
+    /// Attempts that arrived at no server, although the network would have returned an answer.
     pub unanswered: u64,
 }
 
 impl StripeDouble {
-    /// What happens from now on is delivered there, too.
+    /// Adds an endpoint, to which later events are delivered.
     pub fn add_endpoint(&self, endpoint: Endpoint) {
         self.state().endpoints.push(endpoint);
     }
 
-    /// How many deliveries were taken.
+    /// How many deliveries were accepted.
     #[must_use]
     pub fn taken(&self) -> u64 {
         let answers = &self.state().deliveries.answers;
         answers.range(200..300).map(|(_, count)| count).sum()
     }
 
-    /// One turn of deliveries, at once; whether some are still under way.
+    /// Makes one round of concurrent deliveries; returns whether some are still in transit.
     ///
     /// # Panics
-    /// When an endpoint refuses one again and again.
+    /// If an endpoint refuses a delivery [`ATTEMPTS_MAX`] times.
     pub fn deliver(&self) -> bool {
         let (attempts, endpoints, now) = {
             let mut state = self.state();
             let now = (state.clock)();
-            (state.network.turn(), state.endpoints.clone(), now)
+            (state.network.round(), state.endpoints.clone(), now)
         };
-        // Whoever takes a delivery may ask the double: it is not held meanwhile.
+        // Do not hold the double's lock: the receiver of a delivery may call the double.
         thread::scope(|scope| {
             for attempt in attempts {
                 let Notice { endpoint, event } = attempt.what;
@@ -70,7 +70,7 @@ impl StripeDouble {
         attempts.is_some()
     }
 
-    /// What became of the attempts so far.
+    /// Counts of the attempts so far.
     #[must_use]
     pub fn deliveries(&self) -> Deliveries {
         let state = self.state();
@@ -79,11 +79,11 @@ impl StripeDouble {
 }
 
 impl State {
-    /// What happened in a customer's life since it was told last is under way to every endpoint.
-    pub(super) fn tell(&mut self, customer: &str) {
+    /// Sends a customer's new events to every endpoint.
+    pub(super) fn send_new_events(&mut self, customer: &str) {
         let Some(life) = self.lives.get(customer) else { return };
-        let told = self.told.insert(customer.to_owned(), life.events().len()).unwrap_or(0);
-        for place in told..life.events().len() {
+        let sent = self.sent.insert(customer.to_owned(), life.events().len()).unwrap_or(0);
+        for place in sent..life.events().len() {
             for (endpoint, of) in self.endpoints.iter().enumerate() {
                 if let Some(event) = life.event_at(place, of.api_version) {
                     self.network.carry(Notice { endpoint, event });
@@ -140,7 +140,7 @@ mod tests {
         })
     }
 
-    /// Each event's signatures in the order in which they came; the first time it is refused.
+    /// An endpoint that notes each event's signatures in order, and refuses each event once.
     type Came = BTreeMap<String, Vec<String>>;
 
     fn endpoint(clock: &VirtualClock, came: &Arc<Mutex<Came>>) -> Serving {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_comes_again_and_is_signed_anew() {
+    fn a_refused_delivery_is_repeated_with_a_new_signature() {
         let (clock, came) = (VirtualClock::at(now()), Arc::<Mutex<Came>>::default());
         let serving = endpoint(&clock, &came);
         let double = StripeDouble::new(3, {
@@ -180,15 +180,15 @@ mod tests {
         double.put(&life);
         double.put(&life);
         while double.deliver() {
-            // A signature of an attempt before would be too old.
+            // The signature of an earlier attempt would be too old.
             clock.advance(Duration::from_secs(3_600));
         }
         let came = came.lock().expect("no panic holds it");
-        let told: BTreeSet<&str> =
+        let sent: BTreeSet<&str> =
             life.events().iter().filter_map(|event| event["id"].as_str()).collect();
-        assert_eq!(came.keys().map(String::as_str).collect::<BTreeSet<_>>(), told);
+        assert_eq!(came.keys().map(String::as_str).collect::<BTreeSet<_>>(), sent);
         assert!(came.values().all(|signatures| signatures.len() > 1), "{came:?}");
-        assert_eq!(double.taken(), told.len() as u64, "{:?}", double.deliveries());
+        assert_eq!(double.taken(), sent.len() as u64, "{:?}", double.deliveries());
         let answers = double.deliveries().answers;
         assert_eq!(answers.keys().collect::<Vec<_>>(), [&200, &500], "{answers:?}");
     }

@@ -1,5 +1,5 @@
-//! A webhook endpoint, and how an attempt at a delivery comes to it: over a connection of its own,
-//! which may break anywhere.
+//! A webhook endpoint. Each attempt at a delivery has its own connection, which may break at any
+//! point.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -13,26 +13,26 @@ use serde_json::Value;
 
 use super::Fate;
 
-/// As long as Stripe waits for an answer.
+/// How long the double waits for an answer, like Stripe.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// What a status line begins with.
+/// The beginning of a status line.
 const VERSION: &[u8] = b"HTTP/1.1 ";
 
-/// Where events are delivered to.
+/// An endpoint to which events are delivered.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Host and port.
     pub address: String,
     /// The path.
     pub path: String,
-    /// What deliveries are signed with: several while one is being rotated.
+    /// The secrets that sign deliveries: several during a rotation.
     pub secrets: Vec<String>,
-    /// The version that its events are rendered at.
+    /// The API version of its events.
     pub api_version: ApiShape,
 }
 
 impl Endpoint {
-    /// One attempt, signed at `now`: the status of the answer, if one came back.
+    /// Makes one attempt, signed at `now`; returns the status of the answer, if one came back.
     pub(super) fn attempt(&self, event: &Value, now: Timestamp, fate: Fate) -> Option<u16> {
         let body = event.to_string();
         let head = format!(
@@ -47,7 +47,7 @@ impl Endpoint {
         );
         let whole = head + &body;
         let answered = || self.send(&whole).and_then(read);
-        // An attempt that fails is one without an answer.
+        // An attempt that fails has no answer.
         match fate {
             Fate::Answered => answered().ok(),
             Fate::Doubled => thread::scope(|scope| {
@@ -80,7 +80,7 @@ impl Endpoint {
     }
 }
 
-/// The status; a head that came counts, whatever becomes of the rest.
+/// Reads the status. It counts once the head has arrived, whatever happens to the rest.
 fn read(mut stream: TcpStream) -> io::Result<u16> {
     let mut line = [0; VERSION.len() + 3];
     stream.read_exact(&mut line)?;

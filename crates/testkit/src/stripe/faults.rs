@@ -1,21 +1,21 @@
-//! How the double fails: before it did what was asked for, or after.
+//! The double's faults: before the effect of a call, or after it.
 
 use driftlock_domain::stripe::sample::Entropy;
 
-/// What goes wrong with one call.
+/// The fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// This status, and nothing was done.
+    /// This status, and the call had no effect.
     Before(u16),
-    /// It was done, and the answer is this status.
+    /// The call had its effect, and the answer is this status.
     After(u16),
-    /// The connection breaks, and nothing was done.
+    /// The connection breaks, and the call had no effect.
     BreakBefore,
-    /// It was done, and the connection breaks.
+    /// The call had its effect, and the connection breaks.
     BreakAfter,
 }
 
-/// Which calls fail, by a seed.
+/// Chooses by a seed which calls fail.
 #[derive(Debug, Clone)]
 pub struct Faults {
     entropy: Entropy,
@@ -24,13 +24,13 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Nothing goes wrong.
+    /// No call fails.
     #[must_use]
     pub fn none() -> Self {
         Self::of(0, 0, Vec::new())
     }
 
-    /// So many of 1,000 calls fail in one of these ways.
+    /// `per_mille` of 1,000 calls fail in one of these ways.
     #[must_use]
     pub fn of(seed: u64, per_mille: usize, kinds: Vec<Fault>) -> Self {
         Self { entropy: Entropy::new(seed), per_mille, kinds }

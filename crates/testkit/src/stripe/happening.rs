@@ -1,4 +1,4 @@
-//! What happens in a life, by chance; and what it has come to.
+//! Random events in a life, and the billing state that they must lead to.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 /// The longest time between two deeds, in seconds.
 pub const PAUSE_SECS_MAX: u32 = 3_000_000;
 
-/// Lets time pass, mostly none: several things happen in one second.
+/// Lets time pass, mostly none, so that several things happen in one second.
 pub fn time_passes(life: &mut Life, deeds: &mut Entropy) {
     let secs = match deeds.below(4) {
         0 | 1 => 0,
@@ -24,7 +24,7 @@ pub fn time_passes(life: &mut Life, deeds: &mut Entropy) {
     life.wait(Duration::from_secs(secs as u64));
 }
 
-/// One deed of the customer, of its bank or of Stripe.
+/// Makes one random event: by the customer, its bank or Stripe.
 pub fn something_happens(life: &mut Life, deeds: &mut Entropy) {
     let (standard, growth) = (life.params().price.clone(), life.params().upgrade.clone());
     match deeds.below(18) {
@@ -55,10 +55,10 @@ pub fn something_happens(life: &mut Life, deeds: &mut Entropy) {
     }
 }
 
-/// What follows from Stripe's own objects.
+/// The true billing state, from Stripe's own objects.
 ///
 /// # Panics
-/// When a life buys what no plan is for.
+/// If a life has a price that buys no plan.
 #[must_use]
 pub fn truth(life: &Life, grace: Duration) -> BillingState {
     let prices = PriceMap::default();

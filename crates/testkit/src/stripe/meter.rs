@@ -1,4 +1,5 @@
-//! The meter: identifiers are unique for 24 hours, times lie near now, sums are told by minutes.
+//! The double's meter: identifiers are unique for 24 hours, times must lie near now, and sums cover
+//! whole minutes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,14 +17,14 @@ const PAST_MAX: Duration = Duration::from_secs(35 * 86_400);
 const FUTURE_MAX: Duration = Duration::from_secs(300);
 const IDENTIFIER_CHARS_MAX: usize = 100;
 
-/// A meter event that was taken.
+/// An accepted meter event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeterEvent {
     /// Its identifier.
     pub identifier: String,
-    /// Whose.
+    /// The customer.
     pub customer: String,
-    /// Units; negative where they are taken back.
+    /// Units; negative in a correction.
     pub value: i64,
     /// Its time.
     pub timestamp: Timestamp,

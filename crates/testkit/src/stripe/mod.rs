@@ -1,10 +1,10 @@
-//! A double of Stripe, since its servers cannot be had: customers, subscriptions, invoices and meters
-//! in the shapes that Stripe publishes, with its rules for identifiers and idempotency keys, and the
-//! ways in which it fails, chosen by a seed.
+//! A double of Stripe for tests: customers, subscriptions, invoices and meters in the shapes that
+//! Stripe publishes, with its rules for identifiers and idempotency keys. A seed chooses its
+//! faults.
 //!
-//! Lives ([`Life`]) happen to it; what they come to is the truth that a gateway is held against.
-//! It answers requests as values; [`serve`] puts it on a socket. What happens it delivers to its
-//! endpoints, over a network that loses, doubles, delays and reorders.
+//! The double contains lives ([`Life`]); their final state is the truth that a gateway is compared
+//! with. It answers requests as values; [`serve`] puts it on a socket. It delivers events to its
+//! endpoints over a network that loses, doubles, delays and reorders them.
 
 mod answer;
 mod deliver;
@@ -36,10 +36,10 @@ pub use serve::{Served, serve};
 
 /// The event name of its only meter.
 pub const METER_EVENT_NAME: &str = "driftlock_units";
-/// The secret key that it takes.
+/// The secret key that it accepts.
 pub const SECRET_KEY: &str = "sk_test_of_the_double";
 
-/// The double; clones are the same one.
+/// The double; clones share one state.
 #[derive(Clone)]
 pub struct StripeDouble(Arc<Mutex<State>>);
 
@@ -47,7 +47,7 @@ struct State {
     clock: Box<dyn Fn() -> Timestamp + Send>,
     entropy: Entropy,
     lives: BTreeMap<String, Life>,
-    /// Customers that were made by a call: the organization that each names.
+    /// Customers that a call created, with the organization that each names.
     customers: BTreeMap<String, String>,
     charges: HashMap<String, String>,
     /// Thin events as they are fetched, by id.
@@ -60,12 +60,12 @@ struct State {
     endpoints: Vec<Endpoint>,
     network: Network<deliver::Notice>,
     /// How many events of each life were given to the network.
-    told: BTreeMap<String, usize>,
+    sent: BTreeMap<String, usize>,
     deliveries: Deliveries,
 }
 
 impl StripeDouble {
-    /// A double to which nothing has happened, by this clock.
+    /// An empty double with this clock.
     pub fn new(seed: u64, clock: impl Fn() -> Timestamp + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(State {
             clock: Box::new(clock),
@@ -81,35 +81,35 @@ impl StripeDouble {
             calls: Vec::new(),
             endpoints: Vec::new(),
             network: Network::new(seed, deliver::AT_ONCE),
-            told: BTreeMap::new(),
+            sent: BTreeMap::new(),
             deliveries: Deliveries::default(),
         })))
     }
 
-    /// From now on it knows this customer, as the life has come; its endpoints are told of what is new.
+    /// Sets a customer to the present state of its life, and sends its new events to the endpoints.
     pub fn put(&self, life: &Life) {
         let mut state = self.state();
         state.lives.insert(life.customer().to_owned(), life.clone());
-        state.tell(life.customer());
+        state.send_new_events(life.customer());
     }
 
-    /// A charge of a customer, as a dispute names it.
+    /// Adds a charge of a customer, which a dispute names.
     pub fn put_charge(&self, charge: &str, customer: &str) {
         self.state().charges.insert(charge.to_owned(), customer.to_owned());
     }
 
-    /// A thin event, with the data that it is fetched with.
+    /// Adds a thin event with its data, to be fetched.
     pub fn put_event(&self, fetched: Value) {
         let id = fetched["id"].as_str().unwrap_or_default().to_owned();
         self.state().fetchable.insert(id, fetched);
     }
 
-    /// How it fails from now on.
+    /// Sets the faults of later calls.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// When it is away altogether.
+    /// Sets the time in which it answers nothing.
     pub fn set_outage(&self, outage: Option<Period>) {
         self.state().outage = outage;
     }
@@ -120,19 +120,19 @@ impl StripeDouble {
         self.state().calls.clone()
     }
 
-    /// Customers that were made by calls.
+    /// Customers that calls created.
     #[must_use]
     pub fn customers(&self) -> Vec<String> {
         self.state().customers.keys().cloned().collect()
     }
 
-    /// Every meter event that it took.
+    /// Every accepted meter event.
     #[must_use]
     pub fn meter_events(&self) -> Vec<MeterEvent> {
         self.state().meter.events().to_vec()
     }
 
-    /// The sum of a customer's meter events whose time lies in a period.
+    /// The sum of a customer's meter events in a period.
     #[must_use]
     pub fn metered(&self, customer: &str, period: Period) -> i64 {
         self.state().meter.sum(customer, period)

@@ -1,36 +1,38 @@
-//! The way from Stripe to an endpoint, as it is documented: at least once, in any order, late.
+//! The network from Stripe to an endpoint, as Stripe documents it: at least once, in any order,
+//! late.
 //!
-//! Time is counted in turns. When a delivery is tried and what becomes of each attempt follow from the
-//! seed; whoever carries the attempts, in process or over HTTP, reports the answers. What got no 2xx
-//! comes again, and is let through at last, since Stripe gives up only after days.
+//! Time is counted in rounds. The seed decides when a delivery is attempted and what happens to
+//! each attempt. The caller makes the attempts, in process or over HTTP, and reports the outcomes.
+//! A delivery without a 2xx is repeated and arrives in the end, since Stripe gives up only after
+//! days.
 
 use std::collections::BTreeMap;
 
 use driftlock_domain::stripe::sample::{Entropy, shuffle};
 
-/// Turns that pass before a delivery is tried first: fewer than this.
+/// A delivery is first attempted within this many rounds.
 const DELAY_TURNS: usize = 4;
-/// After so many attempts in vain nothing is in the way any more.
+/// After so many failed attempts the network disturbs a delivery no more.
 const FAULTS_MAX: u32 = 6;
 
-/// What the way does to an attempt.
+/// What the network does to an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It arrives, and its answer comes back.
     Answered,
     /// It arrives twice at once, and both answers come back.
     Doubled,
-    /// It arrives, and its answer is lost on the way back.
+    /// It arrives, and its answer is lost.
     AnswerLost,
-    /// All of it is sent; the connection ends before the answer.
+    /// All of it arrives; the connection ends before the answer.
     HungUp,
-    /// The connection ends in the midst of it.
+    /// The connection ends while it is sent.
     CutShort,
     /// Nothing of it arrives.
     Lost,
 }
 
-/// Deliveries under way.
+/// Deliveries in transit.
 #[derive(Debug)]
 pub struct Network<T> {
     entropy: Entropy,
@@ -56,18 +58,18 @@ pub struct Attempt<T> {
     pub number: u64,
     /// What is delivered.
     pub what: T,
-    /// What becomes of it.
+    /// What the network does to it.
     pub fate: Fate,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// A 2xx came back.
     Taken,
-    /// Another answer did, or the way lost it.
+    /// Another answer came back, or the network lost it.
     Untaken,
-    /// Nobody was there.
+    /// No server answered at the address.
     Away,
 }
 
@@ -77,7 +79,7 @@ impl Fate {
 }
 
 impl<T: Clone> Network<T> {
-    /// One in which nothing is under way, and a turn has at most so many attempts.
+    /// A network without deliveries, with at most `at_once` attempts in a round.
     #[must_use]
     pub fn new(seed: u64, at_once: usize) -> Self {
         Self {
@@ -90,15 +92,16 @@ impl<T: Clone> Network<T> {
         }
     }
 
-    /// Something is to be delivered.
+    /// Adds a delivery.
     pub fn carry(&mut self, what: T) {
         let due = self.turn + self.entropy.below(DELAY_TURNS);
         self.made += 1;
         self.under_way.push(Delivery { number: self.made, what, due, attempts: 0 });
     }
 
-    /// The next turn: some of what is due, in another order. Each attempt is to be reported.
-    pub fn turn(&mut self) -> Vec<Attempt<T>> {
+    /// The attempts of the next round: some of those that are due, in another order. The caller
+    /// reports the outcome of each.
+    pub fn round(&mut self) -> Vec<Attempt<T>> {
         self.turn += 1;
         let is_due = |place: &usize| self.under_way[*place].due <= self.turn;
         let mut due: Vec<usize> = (0..self.under_way.len()).filter(is_due).collect();
@@ -107,7 +110,7 @@ impl<T: Clone> Network<T> {
         due.into_iter().map(|place| self.attempt(place)).collect()
     }
 
-    /// What became of an attempt.
+    /// Notes the outcome of an attempt.
     pub fn report(&mut self, number: u64, outcome: Outcome) {
         let found = self.under_way.iter().position(|delivery| delivery.number == number);
         let Some(place) = found else { return };
@@ -122,7 +125,7 @@ impl<T: Clone> Network<T> {
         }
     }
 
-    /// How often what is under way was tried already, at most; `None` when nothing is.
+    /// The most attempts that any delivery in transit had; `None` if there is none.
     #[must_use]
     pub fn attempts(&self) -> Option<u32> {
         self.under_way.iter().map(|delivery| delivery.attempts).max()
@@ -137,7 +140,7 @@ impl<T: Clone> Network<T> {
     fn attempt(&mut self, place: usize) -> Attempt<T> {
         let delivery = &mut self.under_way[place];
         delivery.attempts += 1;
-        // Of two attempts one or so goes well.
+        // About one of two attempts succeeds.
         let fate = Fate::BAD.get(self.entropy.below(2 * Fate::BAD.len())).copied();
         let fate = fate.filter(|_| delivery.attempts <= FAULTS_MAX).unwrap_or(Fate::Answered);
         *self.fates.entry(fate).or_default() += 1;
@@ -149,13 +152,13 @@ impl<T: Clone> Network<T> {
 mod tests {
     use super::*;
 
-    /// What arrives of 100 deliveries, in order.
+    /// The arrivals of 100 deliveries, in order.
     fn arrivals(seed: u64) -> Vec<u8> {
         let mut network = Network::new(seed, 5);
         (0..100).for_each(|what| network.carry(what));
         let mut arrived = Vec::new();
         while network.attempts().is_some() {
-            for attempt in network.turn() {
+            for attempt in network.round() {
                 let (times, outcome) = match attempt.fate {
                     Fate::Answered => (1, Outcome::Taken),
                     Fate::Doubled => (2, Outcome::Taken),
@@ -167,7 +170,7 @@ mod tests {
                 network.report(attempt.number, outcome);
             }
         }
-        assert_eq!(network.fates().len(), 6, "every fate there is: {:?}", network.fates());
+        assert_eq!(network.fates().len(), 6, "every fate: {:?}", network.fates());
         arrived
     }
 
@@ -179,7 +182,7 @@ mod tests {
         each.sort_unstable();
         each.dedup();
         assert_eq!(each, (0..100).collect::<Vec<u8>>());
-        assert_eq!(arrived, arrivals(1), "a seed decides it");
+        assert_eq!(arrived, arrivals(1), "the seed decides");
         assert_ne!(arrived, arrivals(2));
     }
 }

@@ -1,4 +1,4 @@
-//! What the double can be asked.
+//! The double's routes.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::answer::{Refused, fields, list};
 use super::{State, meter};
 
-/// The page that a list begins with has so many rows at most.
+/// The most rows of a page.
 const PAGE_MAX: usize = 100;
 
 pub(super) fn route(
@@ -60,7 +60,7 @@ pub(super) fn route(
     }
 }
 
-/// The shapes of the version that is asked for.
+/// The shapes of the requested API version.
 fn shape(request: &Request<Bytes>) -> ApiShape {
     let version = request.headers().get("stripe-version").and_then(|value| value.to_str().ok());
     match version {
@@ -70,7 +70,7 @@ fn shape(request: &Request<Bytes>) -> ApiShape {
     }
 }
 
-/// A customer that something can be done with: one that was deleted can only be looked at.
+/// Checks that a customer exists and was not deleted: a deleted one can only be read.
 fn known(state: &State, customer: &str) -> Result<(), Refused> {
     let is_known = state.lives.contains_key(customer) || state.customers.contains_key(customer);
     let is_usable = is_known && !is_deleted(state, customer);
@@ -82,7 +82,7 @@ fn is_deleted(state: &State, customer: &str) -> bool {
     events.iter().any(|event| event["type"] == "customer.deleted")
 }
 
-/// `GET /v1/customers/{id}`: Stripe goes on telling of one that was deleted.
+/// `GET /v1/customers/{id}`: Stripe also returns a deleted customer.
 fn customer_object(state: &State, id: &str, now: Timestamp) -> Result<Value, Refused> {
     if is_deleted(state, id) {
         return Ok(json!({ "id": id, "object": "customer", "deleted": true }));
@@ -113,7 +113,7 @@ fn lives<'a>(
     own.filter(move |(id, _)| customer.is_none_or(|wanted| wanted == *id)).map(|(_, life)| life)
 }
 
-/// A page of rows, the newest first, after the one that is named.
+/// A page of rows, the newest first, after the row that `starting_after` names.
 fn page(path: &str, rows: Vec<Value>, query: &HashMap<String, String>) -> Result<Value, Refused> {
     let limit = query.get("limit").map_or(Ok(10), |text| text.parse::<usize>());
     let limit = limit.ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
@@ -160,7 +160,7 @@ fn checkout(
         return Err(Refused::bad("the double knows mode `subscription`".into()));
     }
     let price = field("line_items[0][price]")?;
-    // As Stripe does: usage is billed by what was used, so that a metered price has no quantity.
+    // Stripe refuses a quantity for a metered price, which is billed by usage.
     if is_metered(price) && form.contains_key("line_items[0][quantity]") {
         let why = "Quantity should not be specified where usage_type is `metered`.";
         return Err(Refused::bad(why.to_owned()));
@@ -186,7 +186,7 @@ fn checkout(
     Ok(session)
 }
 
-/// Every price is known; one that says so is metered.
+/// A price with any id exists; one whose id says so is metered.
 fn price(id: &str) -> Value {
     let usage_type = if is_metered(id) { "metered" } else { "licensed" };
     json!({
@@ -229,7 +229,7 @@ fn preview(state: &State, form: &HashMap<String, String>) -> Result<Value, Refus
     let all = state.lives.values().flat_map(|life| life.subscriptions());
     let subscription = all.into_iter().find(|found| found.id == *id);
     let subscription = subscription.ok_or_else(|| Refused::unknown("subscription", id))?;
-    // A sum below nothing is billed as nothing.
+    // A negative sum is billed as 0.
     let units = state.meter.sum(&subscription.customer, subscription.period);
     let units = u64::try_from(units).unwrap_or(0);
     let overage = i64::try_from(units.saturating_sub(250_000)).unwrap_or(i64::MAX);

@@ -1,25 +1,26 @@
-//! The double on a socket of this machine.
+//! Serves the double on a local socket.
 
 use std::net::SocketAddr;
 
 use super::StripeDouble;
 use crate::serving::{Serving, status};
 
-/// A double that listens until this is dropped.
+/// A server of the double; it stops when this is dropped.
 #[derive(Debug)]
 pub struct Served {
-    /// Where.
+    /// Its address.
     pub address: SocketAddr,
     _serving: Serving,
 }
 
-/// Puts a double on a free port of this machine.
+/// Serves a double on a free local port.
 ///
 /// # Panics
-/// When there is none.
+/// If there is no free port.
 #[must_use]
 pub fn serve(double: StripeDouble) -> Served {
-    // Unanswered, the server says 500: as good as a broken connection.
+    // If the double gives no answer, the server sends 500, which has the same effect as a broken
+    // connection.
     let serving =
         Serving::start(move |request| double.answer(&request).unwrap_or_else(|| status(500)));
     Served { address: serving.address(), _serving: serving }

@@ -8,12 +8,12 @@ pub(super) fn join(places: &[usize], starts: &[(u32, usize)], links: &[Vec<u32>]
     let first = first_best(starts.iter().map(|(score, _)| *score));
     let (start, continues) = starts[first];
     let mut left: Vec<usize> = (0..places.len()).filter(|at| *at != first).collect();
-    let mut path = go_on(first, &mut left, links);
+    let mut path = follow_links(first, &mut left, links);
     while !left.is_empty() {
         if !round_trip(&mut path, &mut left, start, starts, links) {
             let last = path[path.len() - 1];
             let next = left.remove(first_best(left.iter().map(|to| links[last][*to])));
-            path.extend(go_on(next, &mut left, links));
+            path.extend(follow_links(next, &mut left, links));
         }
     }
     let linked: u32 = path.windows(2).map(|pair| links[pair[0]][pair[1]]).sum();
@@ -25,7 +25,7 @@ pub(super) fn join(places: &[usize], starts: &[(u32, usize)], links: &[Vec<u32>]
 }
 
 /// Follows strong links from one event as far as possible.
-fn go_on(first: usize, left: &mut Vec<usize>, links: &[Vec<u32>]) -> Vec<usize> {
+fn follow_links(first: usize, left: &mut Vec<usize>, links: &[Vec<u32>]) -> Vec<usize> {
     let mut path = vec![first];
     let mut last = first;
     while let Some(found) = left.iter().position(|to| links[last][*to] == STRONG) {
@@ -51,7 +51,7 @@ fn round_trip(
         let candidates: Vec<usize> = left.iter().copied().filter(|to| begins(*to)).collect();
         for first in candidates {
             let mut rest: Vec<usize> = left.iter().copied().filter(|to| *to != first).collect();
-            let trip = go_on(first, &mut rest, links);
+            let trip = follow_links(first, &mut rest, links);
             if links[trip[trip.len() - 1]][path[at]] == STRONG {
                 path.splice(at..at, trip);
                 *left = rest;

@@ -1,16 +1,16 @@
-//! Taking back usage that was reported to Stripe and is no overage any more.
+//! Corrections: they take back reported overage that is not overage any more.
 //!
 //! In `overage` mode the units beyond the included ones are reported as they are used. When more
-//! units are included later in the same period (an upgrade), Stripe has reports of overage that is
-//! none any more, and would bill it. The rule: the difference is reported as a meter event of
-//! negative quantity, in the same period, at once. Stripe adds it up with the others ("You can also
-//! fix incorrectly recorded usage data by recording negative quantities",
+//! units are included later in the same period (an upgrade), Stripe would bill overage that is not
+//! due any more. The rule: the difference is reported at once as a meter event of negative
+//! quantity, in the same period. Stripe adds it up with the others ("You can also fix incorrectly
+//! recorded usage data by recording negative quantities",
 //! <https://docs.stripe.com/billing/subscriptions/usage-based/meters/configure>).
 //!
 //! A correction is a report like any other: its identifier, value and time never change, it is sent
-//! until it is acknowledged, and what follows counts from what is reported with it. Cancelling the
-//! meter events instead would be possible for 24 hours only, and only as a whole. A period that
-//! ended is never corrected: it is billed by the terms that it had.
+//! until it is acknowledged, and later values take it into account. Cancelling the meter events
+//! instead would be possible for 24 hours only, and only for whole events. A period that ended is
+//! never corrected: it is billed by the terms that it had.
 
 use super::delivery::Attempts;
 use super::event::stamp;
@@ -20,17 +20,17 @@ use crate::id::OrganizationId;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// Stands where a report has its bucket's hour: a correction is of no hour.
+/// Stands in place of the bucket's hour in a correction, which belongs to no hour.
 pub const CORRECTION_HOUR: i64 = -1;
 
-/// Sums over the reports of the period in force.
+/// Sums over the reports of the current period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReportTotals {
     /// The units of the sealed buckets.
     pub units: u64,
-    /// The values of all reports but dead ones, which Stripe does not have.
+    /// The values of all reports except dead ones, which Stripe does not have.
     pub value: i64,
-    /// How many of them are corrections.
+    /// How many reports are corrections.
     pub corrections: u32,
 }
 
@@ -44,8 +44,8 @@ impl SealRule {
 }
 
 impl Report {
-    /// The report that takes back what was reported beyond the overage of the period in force, if
-    /// there is anything to take back.
+    /// The report that takes back what was reported beyond the overage of the current period, if
+    /// anything was.
     #[must_use]
     pub fn correction(
         organization: OrganizationId,

@@ -1,4 +1,4 @@
-//! When a sealed row is sent, sent again, or never again.
+//! Decides when a report is sent, repeated, compared with Stripe's sums, or given up.
 
 use std::time::Duration;
 
@@ -7,15 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::outcome::Outcome;
 use crate::time::Timestamp;
 
-/// How long a repeated identifier is known to Stripe (24 h), less what clocks and calls may take.
+/// How long Stripe recognizes a repeated identifier (24 h), less a margin for clocks and calls.
 const IDENTIFIER_LIFE: Duration = Duration::from_secs(24 * 3_600 - 600);
-/// How far the clocks of two attempts may differ: less than what [`IDENTIFIER_LIFE`] leaves of a
-/// day.
+/// How far the clocks of two attempts may differ: less than the margin in [`IDENTIFIER_LIFE`].
 const SKEW_MAX: Duration = Duration::from_secs(300);
 const BACKOFF_FIRST: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// What was tried so far with one row. The host stores it, committed, *before* each attempt.
+/// The attempts at one report so far. The host commits this *before* each attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attempts {
     /// How often it was sent.
@@ -24,32 +23,32 @@ pub struct Attempts {
     pub first_at: Option<Timestamp>,
 }
 
-/// What may be done with an unacknowledged row.
+/// What may be done with an unacknowledged report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Send it: a repetition would be recognized.
+    /// Send it: Stripe recognizes a repetition.
     Send,
     /// Compare it with Stripe's sums: a repetition might count twice.
     Reconcile,
 }
 
-/// What becomes of a row after an attempt.
+/// What happens to a report after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
     /// Stripe has it.
     Done,
-    /// It is looked at again at this time; [`Attempts::step`] then says how.
+    /// It is retried at this time; [`Attempts::step`] then says how.
     RetryAt(Timestamp),
     /// It is compared with Stripe's sums.
     Reconcile,
-    /// The sums do not tell, yet: it is compared again later.
+    /// The sums do not show yet whether Stripe has it: it is compared again later.
     Unclear {
-        /// What they say.
+        /// What the sums show.
         message: String,
     },
     /// Stripe does not have it: it is sent as if for the first time.
     Resend,
-    /// A person has to look at it.
+    /// It is dead until an operator retries it.
     DeadLetter {
         /// Stripe's code.
         code: Option<String>,
@@ -59,24 +58,24 @@ pub enum Next {
 }
 
 impl Attempts {
-    /// What may be done with the row now.
+    /// What may be done with the report now.
     #[must_use]
     pub fn step(&self, now: Timestamp) -> Step {
         match self.first_at {
             Some(first) if now >= first.plus(IDENTIFIER_LIFE) => Step::Reconcile,
-            // The clock was ahead then, or is behind now: how old the identifier is, is unknown.
+            // The clock was ahead then or is behind now: the identifier's age is unknown.
             Some(first) if first > now.plus(SKEW_MAX) => Step::Reconcile,
             Some(_) | None => Step::Send,
         }
     }
 
-    /// These, and one more at `now`.
+    /// These attempts and one more at `now`.
     #[must_use]
     pub fn and_one(self, now: Timestamp) -> Self {
         Self { count: self.count.saturating_add(1), first_at: self.first_at.or(Some(now)) }
     }
 
-    /// What becomes of the row after the last attempt's outcome; `random` spreads the retries.
+    /// What happens to the report after the last attempt's outcome; `random` spreads the retries.
     #[must_use]
     pub fn next(&self, outcome: Outcome, now: Timestamp, random: u64) -> Next {
         match outcome {
@@ -92,8 +91,8 @@ impl Attempts {
     }
 }
 
-/// The wait after so many attempts: doubled each time up to a quarter of an hour, and between half
-/// of that and all of it, as `random` decides.
+/// The wait after `attempts` attempts: it doubles each time up to a quarter of an hour. `random`
+/// chooses between half of that and all of it.
 #[must_use]
 pub fn backoff(attempts: u32, random: u64) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);

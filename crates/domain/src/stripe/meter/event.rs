@@ -1,4 +1,4 @@
-//! One meter event: the form that is posted, and a time that Stripe takes.
+//! One meter event: the form that is posted, and a time that Stripe accepts.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::seal::{Sealed, end};
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// How far back Stripe takes a meter event.
+/// How far in the past a meter event's time may lie.
 const PAST_MAX: Duration = Duration::from_secs(35 * 86_400);
-/// How far ahead.
+/// How far in the future a meter event's time may lie.
 const FUTURE_MAX: Duration = Duration::from_secs(5 * 60);
-/// What the way to Stripe, and a clock that is not quite ours, may take of either.
+/// A margin in both directions for the time of the call and for clocks that differ.
 const MARGIN: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,17 +19,17 @@ const SECOND: Duration = Duration::from_secs(1);
 pub struct MeterEvent<'a> {
     /// The meter's event name.
     pub event_name: &'a str,
-    /// Whose usage it is, `cus_…`.
+    /// The customer who used the units, `cus_…`.
     pub customer: &'a str,
-    /// What is told.
+    /// The sealed bucket.
     pub sealed: &'a Sealed,
 }
 
-/// There is no time within the period that Stripe takes.
+/// Stripe accepts no time within the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Untimely {
     /// The period ended more than 35 days ago.
-    #[error("the period ended more than 35 days ago: Stripe takes no usage for it any more")]
+    #[error("the period ended more than 35 days ago: Stripe accepts no usage for it any more")]
     TooLate,
     /// The period has not begun.
     #[error("the period has not begun")]
@@ -50,12 +50,12 @@ impl MeterEvent<'_> {
     }
 }
 
-/// The time that a bucket is stamped with: its last whole second, moved into the billing period,
-/// into the subscription's `service` (Stripe puts nothing on a bill that is stamped after a
-/// subscription ended, be it in the middle of an hour), and into what Stripe takes at `now`.
+/// The time of a bucket's meter event: the bucket's last whole second, moved into the billing
+/// period, into the subscription's `service`, and into the times that Stripe accepts at `now`.
+/// Stripe bills no meter event with a time after the subscription's end, even within an hour.
 ///
 /// # Errors
-/// [`Untimely`] when period, service and what Stripe takes have no second in common.
+/// [`Untimely`] if the period, the service and the accepted times have no second in common.
 pub fn timestamp(
     hour: Timestamp,
     period: Period,
@@ -65,7 +65,7 @@ pub fn timestamp(
     stamp(second_before(end(hour, period)), period, service, now)
 }
 
-/// A whole second, moved likewise.
+/// Moves a whole second in the same way.
 pub(super) fn stamp(
     second: Timestamp,
     period: Period,

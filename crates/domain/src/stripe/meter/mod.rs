@@ -1,10 +1,10 @@
-//! What Stripe is told of usage, and what its answers mean.
+//! Meter reports: which usage is reported to Stripe, and what Stripe's answers mean.
 //!
-//! A bucket is *sealed* once nothing can be added to it; from then on its identifier, value and
-//! time never change, so that sending it again is sending the same. Stripe keeps identifiers for
-//! only 24 h: until then a repetition is answered with "already exists", which means delivered;
-//! later it would count twice, so the row is compared with Stripe's own sums instead. What is
-//! left to the hosts: the outbox, the clock, the calls (one at a time per customer and meter).
+//! A bucket is *sealed* once nothing can be added to it. From then on its identifier, value and
+//! time never change, so that each repetition sends the same. Stripe keeps identifiers for only 24
+//! h. Within that time it answers a repetition with "already exists", which means delivered. Later
+//! a repetition would count twice, so the report is compared with Stripe's own sums instead. The
+//! hosts provide the outbox, the clock and the calls (one at a time per customer and meter).
 
 mod correction;
 mod delivery;

@@ -1,4 +1,4 @@
-//! What an answer to a meter event means for its row.
+//! What Stripe's answer to a meter event means for the report.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 /// The longest wait that an answer may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-/// Characters of Stripe's message that are kept.
+/// The most characters of Stripe's message that are stored.
 const MESSAGE_CHARS_MAX: usize = 500;
 
-/// An answer, as far as it matters.
+/// The relevant parts of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The HTTP status.
@@ -22,23 +22,23 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
-/// What it means.
+/// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Stripe has it.
     Delivered,
-    /// Stripe has had it since an earlier attempt: as good as delivered.
+    /// Stripe has it from an earlier attempt, which counts as delivered.
     Duplicate,
-    /// To be sent again, not before this long.
+    /// It must be sent again, after a wait.
     Retry {
-        /// What the answer asks for.
+        /// The wait that the answer asks for.
         after: Option<Duration>,
     },
-    /// Our key is refused: nothing was taken, and nothing will be until an operator sees to it.
+    /// Our secret key is refused: Stripe accepts no report until an operator changes that.
     KeyRefused,
-    /// Whether Stripe took it is unknown, and it forbids another attempt: compare the sums.
+    /// Whether Stripe has it is unknown and Stripe forbids another attempt: compare the sums.
     Reconcile,
-    /// It will never be taken as it is.
+    /// Stripe will never accept it as it is.
     Permanent {
         /// Stripe's code.
         code: Option<String>,
@@ -48,13 +48,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What no answer at all means: the call timed out or the connection broke.
+    /// The outcome if there is no answer: the call timed out or the connection broke.
     #[must_use]
     pub const fn unanswered() -> Self {
         Self::Retry { after: None }
     }
 
-    /// What an answer means.
+    /// The outcome of an answer.
     #[must_use]
     pub fn of(answer: Answer<'_>) -> Self {
         let error = || {
@@ -79,7 +79,7 @@ impl Outcome {
     }
 }
 
-/// "An event already exists with identifier …".
+/// Recognizes "An event already exists with identifier …".
 fn is_duplicate(message: &str) -> bool {
     let message = message.to_lowercase();
     message.contains("already exists") && message.contains("identifier")

@@ -1,8 +1,8 @@
-//! Comparing rows of unknown outcome with Stripe's own sums (meter event summaries).
+//! Compares reports of unknown outcome with Stripe's own sums (meter event summaries).
 //!
-//! A summary tells one sum per customer, meter and window. A row is called delivered or missing
-//! only when no other explanation of that sum exists; else it stays unclear, for a person or for a
-//! later summary, since Stripe takes events in with a delay.
+//! A summary is one sum per customer, meter and window. A report is delivered or missing only if
+//! that sum has no other explanation. Else it stays unclear until a later summary or an operator
+//! decides, since Stripe includes meter events with a delay.
 
 use std::time::Duration;
 
@@ -11,14 +11,13 @@ use crate::period::Period;
 use crate::time::Timestamp;
 use crate::usage::BUCKET_SECS;
 
-/// How long Stripe's sums may lag behind what it acknowledged: it takes meter events in
-/// asynchronously.
+/// How long Stripe's sums may lag behind its acknowledgements: it adds meter events asynchronously.
 pub const SUMMARY_LAG: Duration = Duration::from_secs(3_600);
 
-/// Rows of unknown outcome in one window whose every combination is tried.
+/// Up to this many reports of unknown outcome in one window, every combination is tried.
 pub const UNCERTAIN_MAX: usize = 16;
 
-/// What the sums say of one row.
+/// What the sums show about one report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Stripe has it.
@@ -30,15 +29,15 @@ pub enum Found {
     Unclear,
 }
 
-/// The hour that a row's meter event falls in: what to ask a summary for.
+/// The window of the summary to fetch: the hour that contains the meter event's time.
 #[must_use]
 pub fn summary_window(sealed: &Sealed) -> Period {
     let start: Timestamp = sealed.timestamp.floor_to(BUCKET_SECS);
     Period { start, end: start.plus(Duration::from_secs(BUCKET_SECS.unsigned_abs())) }
 }
 
-/// What Stripe's sum over a window says of the rows of unknown outcome in it, given the sum of
-/// those that were acknowledged; all in units.
+/// What Stripe's sum over a window shows about each report of unknown outcome in it. `acknowledged`
+/// is the sum of the acknowledged reports. All values are in units.
 #[must_use]
 pub fn reconcile(acknowledged: i64, uncertain: &[i64], summary: i64) -> Vec<Found> {
     let rest = i128::from(summary) - i128::from(acknowledged);
@@ -62,9 +61,9 @@ pub fn reconcile(acknowledged: i64, uncertain: &[i64], summary: i64) -> Vec<Foun
     (0..uncertain.len()).map(found).collect()
 }
 
-/// Units by which Stripe's sum lies beyond what the reports of the same window explain; negative
-/// when it misses some. What was acknowledged within [`SUMMARY_LAG`] may be in the sum or not, and
-/// so may what is of unknown outcome.
+/// By how many units Stripe's sum exceeds what the reports of the same window explain; negative if
+/// Stripe misses some. A report of unknown outcome, or acknowledged within [`SUMMARY_LAG`], may be
+/// in the sum or not.
 #[must_use]
 pub fn drift(summary: i64, reports: &[Report], now: Timestamp) -> i128 {
     let (mut least, mut most) = (0_i128, 0_i128);
@@ -76,7 +75,7 @@ pub fn drift(summary: i64, reports: &[Report], now: Timestamp) -> i128 {
             ReportState::Pending | ReportState::Reconcile => false,
             ReportState::Dead => continue,
         };
-        // What is uncertain is in the sum or not; a correction has a negative value.
+        // An uncertain report is in the sum or not; a correction has a negative value.
         most += if is_certain { value } else { value.max(0) };
         least += if is_certain { value } else { value.min(0) };
     }
@@ -84,8 +83,8 @@ pub fn drift(summary: i64, reports: &[Report], now: Timestamp) -> i128 {
     if summary < least { summary - least } else { (summary - most).max(0) }
 }
 
-/// The part of a window whose reports are as a rule older than [`SUMMARY_LAG`], so that what
-/// differs there is not the lag; `None` when there is none.
+/// The part of a window whose reports are normally older than [`SUMMARY_LAG`], so that the lag
+/// cannot cause a difference there; `None` if there is no such part.
 #[must_use]
 pub fn settled_part(window: Period, now: Timestamp) -> Option<Period> {
     let end: Timestamp = now.minus(SUMMARY_LAG * 2).floor_to(60).min(window.end);
@@ -95,7 +94,7 @@ pub fn settled_part(window: Period, now: Timestamp) -> Option<Period> {
 fn all_or_nothing(uncertain: &[i64], rest: i128) -> Found {
     let all: i128 = uncertain.iter().map(|value| i128::from(*value)).sum();
     match rest {
-        // Values of both signs may add up to nothing although they are there.
+        // Values of both signs may add up to 0 although Stripe has them.
         0 if uncertain.iter().any(|value| *value < 0) => Found::Unclear,
         0 => Found::Missing,
         rest if rest == all => Found::Delivered,
@@ -186,7 +185,7 @@ mod tests {
     fn a_correction_on_its_way_is_in_the_sum_or_not() {
         let now = Timestamp::from_secs(1_800_100_000);
         let ago = |secs| Some(now.minus(Duration::from_secs(secs)));
-        let told = report(3, ReportState::Done, ago(7_200));
+        let done = report(3, ReportState::Done, ago(7_200));
         for (correction, wanted) in [
             (report(-3, ReportState::Done, ago(7_200)), [(0, 0), (3, 3), (-1, -1)]),
             (report(-3, ReportState::Done, ago(60)), [(0, 0), (3, 0), (4, 1)]),
@@ -194,7 +193,7 @@ mod tests {
             (report(-3, ReportState::Pending, None), [(3, 0), (0, -3), (4, 1)]),
         ] {
             for (summary, drift) in wanted {
-                let reports = [told.clone(), correction.clone()];
+                let reports = [done.clone(), correction.clone()];
                 assert_eq!(super::drift(summary, &reports, now), drift, "{summary} {correction:?}");
             }
         }

@@ -1,4 +1,4 @@
-//! Reports: sealed buckets on their way to Stripe, as a store keeps them.
+//! Meter reports: sealed buckets and corrections in the outbox.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,23 +9,23 @@ use crate::id::OrganizationId;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// How an organization's buckets are sealed.
+/// The rule for sealing an organization's buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealRule {
-    /// What Stripe is told.
+    /// Which units are reported.
     pub mode: ReportMode,
-    /// Units included in a period: what is beyond them is overage.
+    /// Units included in a period; units beyond them are overage.
     pub included: u64,
-    /// When the subscription serves: only its own periods' usage is told.
+    /// The time of the subscription's service: only usage of periods within it is reported.
     pub service: Period,
-    /// The period that `included` is in force in, while the subscription is live: what was reported
-    /// in it under other terms is corrected. Other periods are billed by the terms that they had.
+    /// The period in which `included` applies, while the subscription is live: reports made in it
+    /// under other terms are corrected. Other periods are billed by the terms that they had.
     pub in_force: Option<Period>,
 }
 
 impl SealRule {
-    /// Whether a bucket is on the subscription's bill. One of a period that began before is of a
-    /// time when nobody paid for units.
+    /// Whether a bucket is on the subscription's bill. A bucket of a period that began before the
+    /// service is not: no subscription was paid for then.
     #[must_use]
     pub fn bills(&self, bucket: &Bucket) -> bool {
         let first = bucket.hour.max(bucket.period.start);
@@ -33,36 +33,36 @@ impl SealRule {
     }
 }
 
-/// How far a report came.
+/// The state of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportState {
-    /// It is to be sent.
+    /// It will be sent.
     Pending,
     /// Whether Stripe has it is unknown: it is compared with Stripe's sums.
     Reconcile,
-    /// Stripe has it, or there was nothing to tell.
+    /// Stripe has it, or there was nothing to report.
     Done,
-    /// A person has to look at it.
+    /// It is not sent until an operator retries it.
     Dead,
 }
 
-/// A report.
+/// A meter report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Whose usage it is.
+    /// The organization that used the units.
     pub organization: OrganizationId,
-    /// What is told.
+    /// The meter event.
     pub sealed: Sealed,
-    /// The units that it stands for.
+    /// The counted units that it covers.
     pub units: u64,
-    /// How far it came.
+    /// Its state.
     pub state: ReportState,
-    /// What was tried.
+    /// The attempts so far.
     pub attempts: Attempts,
     /// When Stripe acknowledged it.
     pub done_at: Option<Timestamp>,
-    /// What is wrong with it, or why nothing of it is told.
+    /// What is wrong with it, or why it reports nothing.
     pub error: Option<String>,
 }
 
@@ -71,23 +71,23 @@ pub struct Report {
 pub struct PeriodSums {
     /// The period.
     pub period: Period,
-    /// Settled: what the usage API shows.
+    /// Settled units, as the usage API shows them.
     pub settled: u64,
-    /// Of these in sealed buckets.
+    /// Settled units in sealed buckets.
     pub sealed: u64,
-    /// Of these in buckets that are still to be sealed.
+    /// Settled units in buckets that are not sealed yet.
     pub open: u64,
-    /// Values of sealed buckets that Stripe acknowledged.
+    /// Values of reports that Stripe acknowledged.
     pub acknowledged: i64,
-    /// Values of sealed buckets that are still to be told, or of unknown outcome.
+    /// Values of reports that are not sent yet, or of unknown outcome.
     pub outstanding: i64,
-    /// Values of those that a person has to look at.
+    /// Values of dead reports.
     pub dead: i64,
 }
 
 impl Report {
-    /// A bucket's report, as it is entered; one that Stripe takes no time for any more is dead from
-    /// the beginning, and one of no units is done, as is one that is on no bill.
+    /// A bucket's report, as it is entered in the outbox. If Stripe accepts no time for it any
+    /// more, it is dead from the beginning. If its value is 0 or it is on no bill, it is done.
     #[must_use]
     pub fn of(bucket: &Bucket, rule: SealRule, before: Reported, now: Timestamp) -> Self {
         if !rule.bills(bucket) {
@@ -117,7 +117,7 @@ impl Report {
         }
     }
 
-    /// Units that are counted and on no bill: closed, with nothing to be told.
+    /// The report of units that are on no bill: done, with nothing to report.
     fn unbilled(bucket: &Bucket) -> Self {
         Self {
             organization: bucket.organization,
@@ -134,14 +134,15 @@ impl Report {
         }
     }
 
-    /// Whether Stripe acknowledged it so recently that its sums may not show it.
+    /// Whether Stripe acknowledged it so recently that Stripe's sums may not include it.
     #[must_use]
     pub fn is_recent(&self, now: Timestamp) -> bool {
         self.done_at.is_some_and(|at| now < at.plus(SUMMARY_LAG))
     }
 
-    /// The same with one more attempt, to be entered before it is made; or to be compared, if its
-    /// first one is too long ago for Stripe to recognize a repetition.
+    /// The report with one more attempt, to be committed before that attempt is made. If the first
+    /// attempt is too old for Stripe to recognize a repetition, the report is to be compared
+    /// instead.
     #[must_use]
     pub fn attempted(self, now: Timestamp) -> Self {
         match self.attempts.step(now) {
@@ -152,7 +153,7 @@ impl Report {
 }
 
 impl ReportState {
-    /// Its name in a store.
+    /// The state's name in stores and in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -164,7 +165,7 @@ impl ReportState {
     }
 }
 
-/// No report is in such a state.
+/// A text that is not the name of a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is none of pending, reconcile, done, dead")]
 pub struct UnknownState(String);

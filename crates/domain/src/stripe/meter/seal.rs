@@ -1,4 +1,4 @@
-//! Sealing: which buckets are done growing, and what of them Stripe is to be told.
+//! Sealing: which buckets are complete, and how many units of them are reported.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::period::Period;
 use crate::time::Timestamp;
 use crate::usage::BUCKET_SECS;
 
-/// How long after its end a bucket is sealed: settlements that were under way have committed, and
-/// those whose outcome is unknown are resolved.
+/// How long after its end a bucket is sealed. By then settlements in progress have committed, and
+/// settlements of unknown outcome are resolved.
 const SEAL_DELAY: Duration = Duration::from_secs(30);
 
-/// What Stripe is told: never both, or units would be billed twice.
+/// Which units are reported to Stripe. Never both, or units would be billed twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportMode {
@@ -29,7 +29,7 @@ pub enum ReportMode {
 /// One hour of one organization's usage within one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
-    /// Who pays.
+    /// The organization that used the units.
     pub organization: OrganizationId,
     /// The period that it counts in.
     pub period: Period,
@@ -41,39 +41,39 @@ pub struct Bucket {
     pub units: u64,
 }
 
-/// What was sealed before in the same period, in whatever order.
+/// Sums over what was sealed before in the same period, in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reported {
     /// The units of the sealed buckets.
     pub units: u64,
-    /// The values that they were sealed with, and those of corrections.
+    /// The values of their reports and of corrections.
     pub value: i64,
 }
 
-/// A bucket as it will be told, for good.
+/// The meter event of a sealed bucket; it never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     /// The meter event's `identifier`; at most 100 characters.
     pub identifier: String,
-    /// Its value, in units; negative where it takes back what Stripe was told too much of.
+    /// Its value, in units; negative if it corrects overage that was reported in excess.
     pub value: i64,
     /// Its time, within the period.
     pub timestamp: Timestamp,
 }
 
-/// Whether a bucket has done growing: its hour is over, or its period is.
+/// Whether a bucket is complete: its hour or its period is over, and [`SEAL_DELAY`] has passed.
 #[must_use]
 pub fn is_due(hour: Timestamp, period: Period, now: Timestamp) -> bool {
     now >= end(hour, period).plus(SEAL_DELAY)
 }
 
-/// Seals a bucket. In `overage` mode its value is what the overage of everything sealed so far
-/// exceeds what was reported, so that the values of a period add up to its overage exactly,
-/// whatever the order. Where `included` was raised below what was reported, a correction takes the
-/// rest back ([`super::correction`]).
+/// Seals a bucket. In `overage` mode its value is the overage of everything sealed so far minus
+/// what was reported, but not below 0. So the values of a period add up to its overage exactly,
+/// whatever the order. If `included` was raised so that too much was reported, a correction takes
+/// back the excess ([`super::correction`]).
 ///
 /// # Errors
-/// [`Untimely`] when Stripe takes no time within the period any more.
+/// [`Untimely`] if Stripe accepts no time within the period any more.
 pub fn seal(
     bucket: &Bucket,
     rule: SealRule,
@@ -86,7 +86,7 @@ pub fn seal(
 }
 
 impl ReportMode {
-    /// What is told of a bucket, in units; see [`seal`].
+    /// The value of a bucket's report, in units; see [`seal`].
     #[must_use]
     pub(super) fn value(self, bucket: &Bucket, before: Reported, included: u64) -> i64 {
         match self {
@@ -104,13 +104,13 @@ pub(super) fn overage(units: u64, included: u64) -> i64 {
     quantity(units.saturating_sub(included))
 }
 
-/// Units as a meter event's value. Nothing that is counted here comes near 2^63.
+/// Units as a meter event's value. Real counts are far below 2^63.
 fn quantity(units: u64) -> i64 {
     i64::try_from(units).unwrap_or(i64::MAX)
 }
 
 impl Bucket {
-    /// What makes it unique at Stripe: organization, period, hour and part, and nothing else.
+    /// Its unique identifier at Stripe, made from organization, period, hour and part only.
     #[must_use]
     pub fn identifier(&self) -> String {
         format!(
@@ -124,7 +124,7 @@ impl Bucket {
     }
 }
 
-/// The organization whose bucket an identifier is of; `None` for one that is not ours.
+/// The organization in a report's identifier; `None` if the identifier is not ours.
 #[must_use]
 pub fn organization_of(identifier: &str) -> Option<OrganizationId> {
     let name = identifier.strip_prefix("dl-")?.split('-').next()?;
@@ -132,21 +132,21 @@ pub fn organization_of(identifier: &str) -> Option<OrganizationId> {
     Some(OrganizationId::from_bytes(bytes))
 }
 
-/// What comes after all identifiers of an organization's buckets, and before the next one's.
+/// A text that sorts after all identifiers of an organization and before those of the next one.
 #[must_use]
 pub fn identifiers_end(organization: OrganizationId) -> String {
     format!("dl-{}-~", hex::encode(organization.as_bytes()))
 }
 
 impl Sealed {
-    /// Whether Stripe is to be told at all; nothing is told of no overage.
+    /// Whether it is sent at all: a value of 0 is not.
     #[must_use]
     pub const fn is_to_be_sent(&self) -> bool {
         self.value != 0
     }
 }
 
-/// The first instant after a bucket.
+/// The end of a bucket: the first instant after it.
 pub(super) fn end(hour: Timestamp, period: Period) -> Timestamp {
     let width = Duration::from_secs(BUCKET_SECS.unsigned_abs());
     hour.plus(width).min(period.end)

@@ -1,25 +1,25 @@
 //! A Checkout Session: it only *links* an organization to a customer and a subscription.
 //!
-//! There is no period to be read off it, and in `payment` and `setup` mode no subscription.
+//! It has no billing period, and in `payment` and `setup` mode no subscription.
 
 use serde_json::Value;
 
 use super::{path, reference, text};
 
-/// What a Checkout Session says.
+/// The members of a Checkout Session that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckoutSession {
     /// `cs_…`.
     pub id: Option<String>,
     /// What it was for.
     pub mode: Option<CheckoutMode>,
-    /// What we called the buyer: an organization's id.
+    /// `client_reference_id`, which we set to the organization's id.
     pub client_reference_id: Option<String>,
-    /// `metadata.organization`, which says the same.
+    /// `metadata.organization`, which we set to the same id.
     pub organization: Option<String>,
-    /// The customer that it was completed as.
+    /// The customer that completed it.
     pub customer: Option<String>,
-    /// The subscription that it made.
+    /// The subscription that it created.
     pub subscription: Option<String>,
 }
 

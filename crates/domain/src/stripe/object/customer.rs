@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::{MissingMember, id, path};
 
-/// What a customer object says.
+/// The members of a customer object that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Customer {
     /// `cus_…`.
     pub id: String,
-    /// Whether only its id is left (`deleted: true`, as Stripe answers when it is fetched).
+    /// Whether it was deleted (`deleted: true`, as Stripe answers when it is fetched).
     pub deleted: bool,
     /// `metadata.organization`, as we set it.
     pub organization: Option<String>,

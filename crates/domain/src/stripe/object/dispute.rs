@@ -4,22 +4,22 @@ use serde_json::Value;
 
 use super::{MissingMember, field, id, reference, text};
 
-/// What a dispute object says.
+/// The members of a dispute object that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispute {
     /// `dp_…` or `du_…`.
     pub id: String,
-    /// The disputed charge, `ch_…`; look it up to learn the customer.
+    /// The disputed charge, `ch_…`; the charge names the customer.
     pub charge: Option<String>,
     /// The payment that the charge was made for.
     pub payment_intent: Option<String>,
-    /// The customer, where the charge is expanded or the dispute names it.
+    /// The customer, if the charge is expanded or the dispute names it.
     pub customer: Option<String>,
     /// `fraudulent`, ….
     pub reason: Option<String>,
     /// `needs_response`, ….
     pub status: Option<String>,
-    /// What is disputed, in the currency's smallest unit (cents).
+    /// The disputed amount, in the currency's smallest unit (cents).
     pub amount: i64,
 }
 

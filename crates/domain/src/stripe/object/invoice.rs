@@ -1,4 +1,4 @@
-//! An invoice, whichever version rendered it.
+//! An invoice, in the shape of any API version.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,24 +6,24 @@ use serde_json::Value;
 use super::{expandable, field, list, path, reference, text, unix};
 use crate::time::Timestamp;
 
-/// What an invoice object says. An upcoming one has no id yet.
+/// The members of an invoice object that matter here. An upcoming invoice has no id yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invoice {
     /// `in_…`.
     pub id: Option<String>,
     /// The subscription that it is for.
     pub subscription: Option<String>,
-    /// Who is to pay it.
+    /// The customer that pays it, `cus_…`.
     pub customer: Option<String>,
-    /// Its status; `None` before 2019, when `paid` and `closed` told.
+    /// Its status; `None` for an unpaid invoice from before 2019, when there was no `status`.
     pub status: Option<InvoiceStatus>,
-    /// The number that people quote.
+    /// The invoice number shown to people.
     pub number: Option<String>,
-    /// What is due, in the currency's smallest unit (cents).
+    /// The amount due, in the currency's smallest unit (cents).
     pub amount_due: i64,
-    /// What was paid, in the currency's smallest unit.
+    /// The amount paid, in the currency's smallest unit.
     pub amount_paid: i64,
-    /// What is left to pay, in the currency's smallest unit.
+    /// The amount left to pay, in the currency's smallest unit.
     pub amount_remaining: i64,
     /// The total after discounts and tax, in the currency's smallest unit.
     pub total: i64,
@@ -31,21 +31,21 @@ pub struct Invoice {
     pub currency: Option<String>,
     /// Where the customer can see and pay it.
     pub hosted_invoice_url: Option<String>,
-    /// The first instant of what it covers.
+    /// The start of the time that it covers.
     pub period_start: Option<Timestamp>,
-    /// The end of what it covers.
+    /// The end of the time that it covers.
     pub period_end: Option<Timestamp>,
     /// How often collecting was tried.
     pub attempt_count: u64,
-    /// When it was made.
+    /// When it was created.
     pub created: Option<Timestamp>,
-    /// When an invoice that is sent to the customer is to be paid.
+    /// When it is due, if it is sent to the customer.
     pub due_date: Option<Timestamp>,
     /// How it is collected.
     pub collection: Option<Collection>,
-    /// When it is tried next.
+    /// When collecting is tried next.
     pub next_payment_attempt: Option<Timestamp>,
-    /// Why it was made: `subscription_create`, `subscription_cycle`, ….
+    /// Why it was created: `subscription_create`, `subscription_cycle`, ….
     pub billing_reason: Option<String>,
     /// The prices of its lines, in order, each once.
     pub prices: Vec<String>,
@@ -67,13 +67,13 @@ pub enum Collection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceStatus {
-    /// Not final.
+    /// A draft, not final.
     Draft,
-    /// To be paid.
+    /// Final and to be paid.
     Open,
-    /// Given up on; can still be paid.
+    /// Not expected to be paid; can still be paid.
     Uncollectible,
-    /// Nobody has to pay it.
+    /// Void: it need not be paid.
     Void,
     /// Paid.
     Paid,
@@ -125,8 +125,8 @@ impl Invoice {
 }
 
 impl InvoiceStatus {
-    /// Whether it is to be paid. A draft is not yet; one that is paid, void or uncollectible no
-    /// longer.
+    /// Whether it is to be paid. A draft is not open yet; a paid, void or uncollectible invoice is
+    /// not open any more.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         match self {
@@ -135,7 +135,7 @@ impl InvoiceStatus {
         }
     }
 
-    /// How far an invoice has come: it never goes back to a lower rank.
+    /// The progress of an invoice: it never goes back to a lower rank.
     #[must_use]
     pub const fn rank(&self) -> u8 {
         match self {
@@ -149,7 +149,7 @@ impl InvoiceStatus {
     }
 }
 
-/// Before 2019 there was no `status`; `paid` said it.
+/// Before 2019 there was no `status`; `paid` stated whether the invoice was paid.
 fn status(object: &Value) -> Option<InvoiceStatus> {
     match text(object, "status") {
         Some("draft") => Some(InvoiceStatus::Draft),
@@ -165,7 +165,7 @@ fn status(object: &Value) -> Option<InvoiceStatus> {
     }
 }
 
-/// Before 2018-05 it was called `billing`.
+/// Before 2018-05 the member was called `billing`.
 fn collection(object: &Value) -> Option<Collection> {
     match text(object, "collection_method").or_else(|| text(object, "billing"))? {
         "charge_automatically" => Some(Collection::ChargeAutomatically),

@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::{field, list_of, path, text, unix_or_text};
 use crate::time::Timestamp;
 
-/// The most samples of an error that are kept.
+/// The most samples of an error that are read.
 const SAMPLES_MAX: usize = 100;
 
-/// What an error report says.
+/// The members of an error report that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeterErrorReport {
     /// The meter, `mtr_…`.
@@ -17,7 +17,7 @@ pub struct MeterErrorReport {
     pub summary: Option<String>,
     /// The start of the window that it covers.
     pub validation_start: Option<Timestamp>,
-    /// The end of it.
+    /// The end of the window that it covers.
     pub validation_end: Option<Timestamp>,
     /// How many meter events were invalid.
     pub error_count: u64,
@@ -32,9 +32,9 @@ pub struct MeterError {
     pub code: String,
     /// How many meter events had it.
     pub count: u64,
-    /// Identifiers of some of them, where Stripe tells.
+    /// Identifiers of some of them, if Stripe names any.
     pub identifiers: Vec<String>,
-    /// What was wrong with the first, for people.
+    /// The first sample's message, for people.
     pub message: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl MeterErrorReport {
         }
     }
 
-    /// Whether it tells anything: a thin event as it is delivered has no data.
+    /// Whether it has details: a thin event as it is delivered has no data.
     #[must_use]
     pub const fn has_details(&self) -> bool {
         !self.errors.is_empty() || self.summary.is_some()

@@ -1,7 +1,7 @@
-//! Stripe's objects, read out of JSON: the new path first, then the old.
+//! Reads Stripe's objects from JSON: each member at its new path first, then at the old one.
 //!
-//! Every accessor is total: what is missing or of another type is `None`. A reference may be an id
-//! or, where it was expanded, the object itself.
+//! Accessors never fail: a member that is missing or of another type is `None`. A reference is an
+//! id or, if it was expanded, the object itself.
 
 mod checkout;
 mod customer;
@@ -24,22 +24,22 @@ pub use subject::Subject;
 pub(super) use subscription::status;
 pub use subscription::{Item, Subscription};
 
-/// An object that lacks what nothing can be done without.
+/// An object without a required member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {object} has no `{member}`")]
 pub struct MissingMember {
-    /// What kind of object it is.
+    /// The kind of object.
     pub object: &'static str,
-    /// What it lacks.
+    /// The missing member.
     pub member: &'static str,
 }
 
-/// A member that is there and not `null`.
+/// A member that exists and is not `null`.
 pub(super) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     value.get(name).filter(|found| !found.is_null())
 }
 
-/// A member some levels down.
+/// A nested member.
 pub(super) fn path<'a>(value: &'a Value, names: &[&str]) -> Option<&'a Value> {
     names.iter().try_fold(value, |value, name| field(value, name))
 }
@@ -59,7 +59,7 @@ pub(super) fn reference<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     field(value, name).and_then(expandable)
 }
 
-/// A time in whole Unix seconds, within what has a text form.
+/// A time in whole Unix seconds, in the range that has a text form.
 pub(super) fn unix(value: &Value, name: &str) -> Option<Timestamp> {
     let secs = field(value, name)?.as_i64()?;
     (0..=Timestamp::MAX.secs()).contains(&secs).then(|| Timestamp::from_secs(secs))
@@ -83,7 +83,7 @@ pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     path(value, &[name, "data"]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Puts former values back: members of objects one by one, everything else whole.
+/// Puts former values back: objects member by member, everything else as a whole.
 pub(super) fn overlay(target: &mut Value, previous: &Value) {
     match (target, previous) {
         (Value::Object(target), Value::Object(previous)) => {
@@ -95,7 +95,7 @@ pub(super) fn overlay(target: &mut Value, previous: &Value) {
     }
 }
 
-/// Whether every former value stands in `state`; absent and `null` are the same.
+/// Whether `state` has every former value; absent and `null` are the same.
 pub(super) fn covers(state: &Value, previous: &Value) -> bool {
     match (state, previous) {
         (Value::Object(state), Value::Object(previous)) => previous

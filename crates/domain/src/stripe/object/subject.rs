@@ -1,4 +1,4 @@
-//! What an event is about: which object is to be claimed, fetched or linked.
+//! What an event is about: which object is processed, fetched or linked.
 
 use super::{CheckoutSession, Customer, Dispute, Invoice, MeterErrorReport, Subscription, text};
 use crate::stripe::event::{Event, EventForm, EventKind};
@@ -18,9 +18,9 @@ pub enum Subject {
     Dispute(Dispute),
     /// Meter events that were found invalid.
     MeterErrors(MeterErrorReport),
-    /// Its type is handled, but its object lacks what nothing can be done without.
+    /// Its type is handled, but its object lacks a required member.
     Unreadable(super::MissingMember),
-    /// Nothing that is handled.
+    /// Its type is not handled.
     Nothing,
 }
 
@@ -63,7 +63,7 @@ impl Subject {
         }
     }
 
-    /// The subscription that is to be claimed before the event is processed.
+    /// The subscription that the event is about, if it names one.
     #[must_use]
     pub fn subscription(&self) -> Option<&str> {
         match self {
@@ -78,7 +78,7 @@ impl Subject {
         }
     }
 
-    /// The customer, where the event names it.
+    /// The customer, if the event names it.
     #[must_use]
     pub fn customer(&self) -> Option<&str> {
         match self {
@@ -91,7 +91,7 @@ impl Subject {
         }
     }
 
-    /// The organization that the object names (`client_reference_id` or metadata we set), unread.
+    /// The organization that the object names (`client_reference_id` or our metadata), not parsed.
     #[must_use]
     pub fn organization(&self) -> Option<&str> {
         match self {

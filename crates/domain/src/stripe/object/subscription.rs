@@ -1,4 +1,4 @@
-//! A subscription, whichever version rendered it.
+//! A subscription, in the shape of any API version.
 
 use std::collections::BTreeSet;
 
@@ -9,32 +9,33 @@ use crate::organization::SubscriptionStatus;
 use crate::period::Period;
 use crate::time::Timestamp;
 
-/// What a subscription object says; equal for equal facts, whatever version it was rendered at.
+/// The members of a subscription object that matter here. Objects of different API versions with
+/// the same content are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// `sub_…`.
     pub id: String,
     /// `cus_…`.
     pub customer: Option<String>,
-    /// Its status; `None` when the object does not say (no version omits it).
+    /// Its status; `None` if the object has none, which no API version does.
     pub status: Option<SubscriptionStatus>,
-    /// What is bought, in order of item id.
+    /// Its items, in order of id.
     pub items: Vec<Item>,
-    /// When it is to end: `cancel_at`, or the period's end under `cancel_at_period_end`.
+    /// When it is scheduled to end: `cancel_at`, or the period's end with `cancel_at_period_end`.
     pub cancel_at: Option<Timestamp>,
-    /// When somebody asked to end it.
+    /// When its cancellation was requested.
     pub canceled_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// When its trial ends or ended.
     pub trial_end: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     pub created: Option<Timestamp>,
     /// The instant that its billing periods are counted from (`billing_cycle_anchor`).
     pub anchor: Option<Timestamp>,
     /// Its last invoice, `in_…`.
     pub latest_invoice: Option<String>,
-    /// `metadata.organization`, as Checkout was told.
+    /// `metadata.organization`, as our checkout set it.
     pub organization: Option<String>,
     /// Whether collection is paused while the status stays (`pause_collection`).
     pub collection_paused: bool,
@@ -42,18 +43,18 @@ pub struct Subscription {
     pub livemode: Option<bool>,
 }
 
-/// One thing that a subscription buys.
+/// One item of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Item {
-    /// `si_…`; empty when the object does not say.
+    /// `si_…`; empty if the object has none.
     pub id: String,
     /// `price_…`, or a legacy plan's id.
     pub price: Option<String>,
     /// Its billing period.
     pub period: Option<Period>,
-    /// How many; a metered price has none.
+    /// The quantity; a metered price has none.
     pub quantity: Option<u64>,
-    /// Months between two bills; `None` for days and weeks, or when the object does not say.
+    /// Months between two bills; `None` for days and weeks, or if the object does not say.
     pub interval_months: Option<u32>,
 }
 
@@ -77,7 +78,7 @@ impl Subscription {
         if items.is_empty()
             && let Some(price) = price(object)
         {
-            // Before subscriptions had items there was one plan.
+            // Subscriptions had a single plan before they had items.
             items.push(Item {
                 id: String::new(),
                 price: Some(price),
@@ -115,7 +116,7 @@ impl Subscription {
     }
 }
 
-/// The status of Stripe's text.
+/// Parses Stripe's status.
 #[must_use]
 pub(crate) fn status(text: &str) -> SubscriptionStatus {
     match text {
@@ -141,7 +142,7 @@ fn item(value: &Value, whole: Option<Period>) -> Item {
     }
 }
 
-/// Prices say it in `recurring`, the older plans themselves.
+/// The interval is in a price's `recurring`, or in the older plan itself.
 fn interval_months(value: &Value) -> Option<u32> {
     let recurring = path(value, &["price", "recurring"]).or_else(|| field(value, "plan"))?;
     let count = field(recurring, "interval_count").and_then(Value::as_u64).unwrap_or(1);
@@ -153,7 +154,7 @@ fn interval_months(value: &Value) -> Option<u32> {
     u32::try_from(months).ok()
 }
 
-/// Both names were in use side by side; before 2020 there were only plans.
+/// The price's id. For a time objects had both names; before 2020 there were only plans.
 fn price(value: &Value) -> Option<String> {
     reference(value, "price").or_else(|| reference(value, "plan")).map(str::to_owned)
 }

@@ -1,8 +1,8 @@
-//! What the network does to deliveries: another order, and some of them twice.
+//! What a network does to deliveries: it reorders them and repeats some.
 
 use super::Entropy;
 
-/// Another order, which follows from the seed (Fisher and Yates).
+/// Shuffles the items in an order derived from the seed (Fisher-Yates).
 pub fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut entropy = Entropy::new(seed);
     for last in (1..items.len()).rev() {
@@ -10,7 +10,7 @@ pub fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
-/// About every third item once more, at a later place; which and where follow from the seed.
+/// Repeats about every third item at a later place; the seed decides which and where.
 #[must_use]
 pub fn duplicate<T: Clone>(items: Vec<T>, seed: u64) -> Vec<T> {
     let mut entropy = Entropy::new(seed);

@@ -1,10 +1,10 @@
-//! Numbers and ids that follow from a seed (SplitMix64): never for secrets.
+//! Numbers and ids derived from a seed (SplitMix64). Never use them for secrets.
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Characters after an id's prefix, as Stripe's have.
+/// How many characters follow an id's prefix, as in Stripe's ids.
 const ID_CHARS: usize = 24;
 
-/// A stream of numbers that follows from its seed.
+/// A stream of numbers derived from a seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entropy(u64);
 
@@ -15,12 +15,12 @@ impl Entropy {
         Self(seed)
     }
 
-    /// The stream of a seed and words: that of other words has nothing to do with it.
+    /// The stream of a seed and words; other words give an unrelated stream.
     #[must_use]
     pub fn of(seed: u64, words: &[&str]) -> Self {
         let mut stream = Self::new(seed);
         for word in words {
-            // FNV-1a; each word begins where the ones before it led.
+            // FNV-1a, chained over the words.
             let mut hash = stream.number() ^ 0xcbf2_9ce4_8422_2325;
             for byte in word.bytes() {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -39,7 +39,7 @@ impl Entropy {
         mixed ^ (mixed >> 31)
     }
 
-    /// A place in a list of this length; 0 for an empty one.
+    /// An index into a list of this length; 0 for an empty one.
     pub fn below(&mut self, length: usize) -> usize {
         let bound = u64::try_from(length).unwrap_or(u64::MAX).max(1);
         usize::try_from(self.number() % bound).unwrap_or(0)

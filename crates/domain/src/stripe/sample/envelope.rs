@@ -1,4 +1,4 @@
-//! The envelopes of events, and what a change replaced.
+//! The envelopes of sample events, and their `previous_attributes`.
 
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,7 @@ pub fn snapshot(
     })
 }
 
-/// A thin event as it is delivered: it names its object, and has no data.
+/// A thin event as it is delivered: it names its object and has no data.
 #[must_use]
 pub fn thin(
     id: &str,
@@ -68,8 +68,8 @@ pub fn fetched(thin: &Value, data: Value) -> Value {
     event
 }
 
-/// `previous_attributes`: of each member that changed the former value, of objects only the
-/// members that changed; `None` when nothing did.
+/// `previous_attributes`: the former value of each member that changed; nested objects have only
+/// their changed members. `None` if nothing changed.
 #[must_use]
 pub fn difference(before: &Value, after: &Value) -> Option<Value> {
     let (Value::Object(before), Value::Object(after)) = (before, after) else {

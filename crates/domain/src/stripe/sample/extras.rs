@@ -1,4 +1,4 @@
-//! The objects that are neither a subscription nor an invoice.
+//! Sample objects that are neither a subscription nor an invoice.
 
 use serde_json::{Value, json};
 

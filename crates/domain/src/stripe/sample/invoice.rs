@@ -1,4 +1,4 @@
-//! An invoice of a subscription, rendered in the shape of any version.
+//! A sample invoice of a subscription, in the shape of any API version.
 
 use serde_json::{Value, json};
 
@@ -7,26 +7,26 @@ use crate::period::Period;
 use crate::stripe::object::overlay;
 use crate::time::Timestamp;
 
-/// What a sample invoice holds. Amounts are in cents.
+/// The content of a sample invoice. Amounts are in cents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleInvoice {
     /// `in_…`.
     pub id: String,
     /// `il_…`.
     pub line: String,
-    /// What it is for; price and customer are this subscription's.
+    /// The subscription that it bills; price and customer are this subscription's.
     pub subscription: SampleSubscription,
     /// Stripe's text for its status.
     pub status: String,
-    /// The number that people quote.
+    /// The invoice number shown to people.
     pub number: String,
-    /// What is to be paid.
+    /// The amount to pay.
     pub total: i64,
     /// How often collecting was tried.
     pub attempt_count: u64,
-    /// When it was made, and became final.
+    /// When it was created and finalized.
     pub created: Timestamp,
-    /// What it covers.
+    /// The period that it covers.
     pub period: Period,
     /// `subscription_create`, `subscription_cycle` or `subscription_update`.
     pub reason: String,
@@ -37,7 +37,7 @@ pub struct SampleInvoice {
 }
 
 impl SampleInvoice {
-    /// The object as this version shows it.
+    /// The object in this version's shape.
     #[must_use]
     pub fn render(&self, shape: ApiShape) -> Value {
         let of = &self.subscription;
@@ -105,7 +105,7 @@ impl SampleInvoice {
         let details = json!({ "metadata": of.metadata() });
         if shape.has_new_paths() {
             object["automatic_tax"]["provider"] = Value::Null;
-            // Still published, and empty: what is true is in `parent`.
+            // These members still exist and are empty: `parent` has the content.
             object["subscription"] = Value::Null;
             object["parent"] = json!({
                 "quote_details": null,

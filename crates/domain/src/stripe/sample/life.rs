@@ -1,4 +1,5 @@
-//! One customer's life at Stripe: what is done to it makes events, and it knows the truth.
+//! A simulated life cycle of one Stripe customer: its methods make events, and it knows the true
+//! state.
 //!
 //! Several things may happen in one second: the time moves only by [`Life::wait`].
 
@@ -24,14 +25,14 @@ const PERIOD_DAYS: u64 = 30;
 pub struct SamplePrice {
     /// `price_…`.
     pub id: String,
-    /// What it costs per period, in cents.
+    /// Its amount per period, in cents.
     pub cents: i64,
 }
 
-/// What a life depends on.
+/// The parameters of a life cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifeParams {
-    /// What ids follow from: the n-th event of a type has the same id in every life of a seed.
+    /// The seed of the ids: the n-th event of a type has the same id in every life with this seed.
     pub seed: u64,
     /// The API version that the endpoint is set to.
     pub shape: ApiShape,
@@ -39,11 +40,11 @@ pub struct LifeParams {
     pub livemode: bool,
     /// The organization's id, `org_…`.
     pub organization: String,
-    /// The customer, `cus_…`; made from the seed when there is none yet.
+    /// The customer, `cus_…`; if absent, its id is derived from the seed.
     pub customer: Option<String>,
-    /// What is bought first.
+    /// The price that is bought first.
     pub price: SamplePrice,
-    /// What an upgrade buys.
+    /// The price that an upgrade changes to.
     pub upgrade: SamplePrice,
     /// When it begins.
     pub start: Timestamp,
@@ -54,24 +55,24 @@ pub struct LifeParams {
 pub enum Start {
     /// Paid at once.
     Paid,
-    /// With the first payment outstanding.
+    /// The first payment is outstanding.
     Unpaid,
-    /// With a trial of as many days.
+    /// A trial of so many days.
     Trial(u32),
 }
 
-/// One customer's life at Stripe.
+/// A simulated life cycle of one Stripe customer.
 #[derive(Debug, Clone)]
 pub struct Life {
     params: LifeParams,
-    /// How many ids of each label were made.
+    /// How many ids were made for each label.
     made: BTreeMap<String, u32>,
     now: Timestamp,
     customer: String,
     subscriptions: Vec<SampleSubscription>,
     invoices: Vec<SampleInvoice>,
     events: Vec<Value>,
-    /// What each of them tells of.
+    /// The content of each event.
     contents: Vec<Content>,
 }
 
@@ -79,12 +80,12 @@ impl Life {
     /// A life in which nothing has happened.
     #[must_use]
     pub fn new(params: LifeParams) -> Self {
-        Self::going_on(params, Vec::new(), Vec::new())
+        Self::continuing(params, Vec::new(), Vec::new())
     }
 
-    /// A life that goes on from what is known of it already.
+    /// A life that continues from known subscriptions and open invoices.
     #[must_use]
-    pub fn going_on(
+    pub fn continuing(
         params: LifeParams,
         subscriptions: Vec<SampleSubscription>,
         invoices: Vec<SampleInvoice>,
@@ -132,13 +133,13 @@ impl Life {
         &self.customer
     }
 
-    /// What it depends on.
+    /// Its parameters.
     #[must_use]
     pub const fn params(&self) -> &LifeParams {
         &self.params
     }
 
-    /// The present.
+    /// Its present time.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
@@ -149,12 +150,12 @@ impl Life {
         self.now = self.now.plus(time);
     }
 
-    /// From now on the endpoint is set to another version.
+    /// Sets the endpoint to another API version from now on.
     pub const fn set_shape(&mut self, shape: ApiShape) {
         self.params.shape = shape;
     }
 
-    /// The next id of this label: the same seed makes the same one, whatever else happened.
+    /// The next id for this label: it depends only on the seed and on earlier ids for the label.
     fn id(&mut self, prefix: &str, label: &str) -> String {
         let count = self.made.entry(label.to_owned()).or_default();
         *count += 1;
@@ -169,7 +170,7 @@ impl Life {
         self.contents.push(contents);
     }
 
-    /// Changes the subscription at a place, and tells of it when something did change.
+    /// Changes the subscription at an index, and makes an event if something changed.
     fn update(&mut self, place: usize, change: impl FnOnce(&mut SampleSubscription)) {
         let before = self.subscriptions[place].clone();
         change(&mut self.subscriptions[place]);
@@ -179,28 +180,28 @@ impl Life {
         }
     }
 
-    /// The subscription's state in an event that does not say what changed.
-    fn tell(&mut self, place: usize, kind: &EventKind) {
+    /// Makes an event with the subscription's state that does not say what changed.
+    fn emit_subscription(&mut self, place: usize, kind: &EventKind) {
         self.emit(kind, Content::subscription(self.subscriptions[place].clone()));
     }
 
-    fn tell_invoice(&mut self, place: usize, kind: &EventKind) {
+    fn emit_invoice(&mut self, place: usize, kind: &EventKind) {
         self.emit(kind, Content::invoice(self.invoices[place].clone()));
     }
 
-    /// Whether its last subscription lives.
+    /// Whether its last subscription is live.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.live().is_some()
     }
 
-    /// Whether its live subscription buys this.
+    /// Whether its live subscription has this price.
     #[must_use]
     pub fn buys(&self, price: &SamplePrice) -> bool {
         self.live().is_some_and(|place| self.subscriptions[place].price.id == price.id)
     }
 
-    /// The place of the last subscription, while it lives.
+    /// The index of the last subscription, if it is live.
     fn live(&self) -> Option<usize> {
         let last = self.subscriptions.len().checked_sub(1)?;
         (self.subscriptions[last].ended_at.is_none()).then_some(last)

@@ -1,9 +1,9 @@
-//! Complete sample events, made by code: every handled type, in the shapes of three API versions.
+//! Makes complete sample events of every handled type, in the shapes of three API versions.
 //!
-//! A [`Life`] is one customer's life at Stripe; what is done to it makes the events that Stripe
-//! would send, `previous_attributes` included, and it knows the truth that they must come to. The
-//! tests, the Stripe double and `driftlock stripe trigger` share it. Ids and amounts follow from
-//! the seed, the time is an argument: the same arguments make the same events.
+//! A [`Life`] simulates one Stripe customer. Its methods make the events that Stripe would send,
+//! including `previous_attributes`, and it knows the true state that the events must lead to. The
+//! tests, the Stripe double and `driftlock stripe trigger` share it. Ids and amounts are derived
+//! from the seed and the time is an argument, so the same arguments make the same events.
 
 mod delivery;
 mod entropy;
@@ -30,7 +30,7 @@ pub use scenario::{Scenario, UnknownScenario, event};
 pub use signature::{SIGNATURE_CASES, SignatureCase, SignedDelivery};
 pub use subscription::SampleSubscription;
 
-/// The API version that an endpoint is set to: what its events look like.
+/// The API version of an endpoint, which decides the shape of its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ApiShape {
     /// 2024-06-20: the period on the subscription, `subscription` on the invoice.
@@ -41,13 +41,13 @@ pub enum ApiShape {
     Basil,
 }
 
-/// Text that names no API version whose shapes are known here.
+/// A text that names no supported API version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no such shape; known are 2024-06-20, 2025-01-27.acacia and 2025-08-27.basil")]
 pub struct UnknownShape;
 
 impl ApiShape {
-    /// All of them, oldest first.
+    /// All supported versions, oldest first.
     pub const ALL: [Self; 3] = [Self::Y2024, Self::Acacia, Self::Basil];
 
     /// The version's name.
@@ -60,7 +60,7 @@ impl ApiShape {
         }
     }
 
-    /// Whether it has the paths of 2025-03-31.basil.
+    /// Whether its objects have the paths of 2025-03-31.basil.
     #[must_use]
     pub const fn has_new_paths(self) -> bool {
         matches!(self, Self::Basil)

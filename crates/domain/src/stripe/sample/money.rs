@@ -35,7 +35,7 @@ pub(super) fn price(price: &SamplePrice, livemode: bool) -> Value {
     })
 }
 
-/// The same as a plan, which older versions show beside it.
+/// The price as a plan, which older API versions have in addition.
 pub(super) fn plan(price: &SamplePrice, livemode: bool) -> Value {
     json!({
         "id": price.id,

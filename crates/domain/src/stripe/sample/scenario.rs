@@ -1,4 +1,4 @@
-//! Whole lives for trying things out, and single events of every handled type.
+//! Whole life cycles for trying out billing, and single events of every handled type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,26 +12,26 @@ use crate::stripe::event::EventKind;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A life worth trying out.
+/// A life cycle to try out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
     /// Checkout, a subscription, its first payment.
     Signup,
     /// A renewal that fails twice and is then paid.
     PaymentFailure,
-    /// Another price in the middle of a period.
+    /// A change to another price in the middle of a period.
     Upgrade,
-    /// An end that is scheduled, and then comes.
+    /// A scheduled end that then happens.
     Cancel,
 }
 
-/// Text that names no scenario.
+/// A text that names no scenario.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no such scenario; there are signup, payment-failure, upgrade and cancel")]
 pub struct UnknownScenario;
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios.
     pub const ALL: [Self; 4] = [Self::Signup, Self::PaymentFailure, Self::Upgrade, Self::Cancel];
 
     /// Its name.
@@ -45,7 +45,7 @@ impl Scenario {
         }
     }
 
-    /// The life it tells; each begins with a sign-up.
+    /// The scenario's life; each begins with a sign-up.
     #[must_use]
     pub fn life(self, params: LifeParams) -> Life {
         let (price, upgrade) = (params.price.clone(), params.upgrade.clone());
@@ -76,10 +76,10 @@ impl Scenario {
         life
     }
 
-    /// The same with a life that is under way: all of it now, since what was known is of the past.
-    /// Without a live subscription it begins with another sign-up.
+    /// Continues an existing life with this scenario. All its events happen now, since the earlier
+    /// ones lie in the past. Without a live subscription it begins with another sign-up.
     #[must_use]
-    pub fn go_on(self, mut life: Life) -> Life {
+    pub fn continue_life(self, mut life: Life) -> Life {
         if self == Self::Signup || !life.is_live() {
             life.subscribe(&life.params().price.clone(), Start::Paid);
             life.checkout();
@@ -102,9 +102,8 @@ impl Scenario {
     }
 }
 
-/// A complete sample event of one handled type, the last thing that happens in this life; a new
-/// subscription begins where the one there is gives no occasion for it. `None` for a type that is
-/// not handled.
+/// A complete sample event of one handled type: the last event of this life. If the present
+/// subscription cannot have such an event, a new one begins. `None` if the type is not handled.
 #[must_use]
 pub fn event(kind: &EventKind, mut life: Life) -> Option<Value> {
     if !kind.is_handled() {
@@ -132,9 +131,9 @@ pub fn event(kind: &EventKind, mut life: Life) -> Option<Value> {
     life.into_events().into_iter().rev().find(wanted)
 }
 
-/// Does what such an event tells of, unless it is told of already.
+/// Does what makes such an event, unless the life has such an event already.
 fn act(kind: &EventKind, life: &mut Life) {
-    let told = |life: &Life| life.events().iter().any(|event| event["type"] == kind.as_str());
+    let has_one = |life: &Life| life.events().iter().any(|event| event["type"] == kind.as_str());
     match kind {
         EventKind::CheckoutCompleted => life.checkout(),
         EventKind::SubscriptionUpdated => {
@@ -160,7 +159,7 @@ fn act(kind: &EventKind, life: &mut Life) {
         | EventKind::InvoicePaid
         | EventKind::InvoicePaymentSucceeded
         | EventKind::InvoicePaymentFailed
-            if told(life) => {}
+            if has_one(life) => {}
         EventKind::InvoiceCreated | EventKind::InvoiceFinalized => life.bill(),
         EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => {
             life.bill();

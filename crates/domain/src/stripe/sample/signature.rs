@@ -1,28 +1,28 @@
-//! Signature headers that have to be accepted or refused, one of each kind: the project's own
-//! cases, which the tests of every host are held against.
+//! Signature headers that must be accepted or refused, one of each kind. The tests of every host
+//! use these cases.
 //!
-//! They are made for any secret, time and body, since over HTTP the present is the gateway's. That
-//! what is made is right is shown by headers that were computed elsewhere
-//! (`tests/signature_cases.rs`).
+//! The headers are made for any secret, time and body, since over HTTP the gateway's own clock
+//! counts. `tests/signature_cases.rs` compares them with headers that were computed by another
+//! program.
 
 use crate::stripe::signature::{SignatureError, digest, sign, sign_with};
 
-/// A delivery as it is to be made, and what must become of it.
+/// A kind of delivery, and whether it must be accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct SignatureCase {
-    /// What is special about it.
+    /// The name of the case: what is special about it.
     pub name: &'static str,
     /// How many seconds ago it was signed.
     pub age_secs: i64,
-    /// What is to become of it where the former secret is in force, too.
+    /// The expected result while the former secret is valid, too.
     pub verdict: Result<(), SignatureError>,
-    /// Whether it takes the former secret to accept it.
+    /// Whether only the former secret makes it acceptable.
     pub takes_former: bool,
     header: fn(&Signer<'_>) -> String,
     arrives: fn(&str) -> String,
 }
 
-/// What a header is made of.
+/// The parts that a header is made from.
 #[derive(Debug)]
 struct Signer<'a> {
     secret: &'a str,
@@ -41,8 +41,8 @@ pub struct SignedDelivery {
 }
 
 impl SignatureCase {
-    /// Makes its delivery at `now` (Unix seconds), of a body that begins with a brace and holds
-    /// some character beyond ASCII, by the secret in force and the one before it.
+    /// Makes the delivery at `now` (Unix seconds) with the current and the former secret. The body
+    /// must begin with a brace and contain a character beyond ASCII.
     #[must_use]
     pub fn make(&self, secret: &str, former: &str, now: i64, body: &str) -> SignedDelivery {
         let signer = Signer { secret, former, time: now - self.age_secs, body };
@@ -59,18 +59,18 @@ impl Signer<'_> {
         self.by(self.secret)
     }
 
-    /// The signature where the time is this text.
+    /// The signature with this text as time.
     fn over(&self, secret: &str, time: &str) -> String {
         digest(secret, time.as_bytes(), self.body.as_bytes())
     }
 
-    /// A header whose time is this text, and was signed as it stands.
+    /// A header with this text as time, which is also the signed time.
     fn at(&self, time: &str) -> String {
         format!("t={time},v1={}", self.over(self.secret, time))
     }
 }
 
-/// As Stripe makes it.
+/// The header as Stripe makes it.
 fn plain(signer: &Signer<'_>) -> String {
     sign(signer.secret, signer.time, signer.body.as_bytes())
 }
@@ -82,9 +82,9 @@ const NO_SIGNATURE: Result<(), SignatureError> = Err(SignatureError::NoSignature
 const OUTSIDE: Result<(), SignatureError> = Err(SignatureError::OutsideTolerance);
 const MISMATCH: Result<(), SignatureError> = Err(SignatureError::Mismatch);
 
-/// All of them.
+/// All cases.
 pub const SIGNATURE_CASES: &[SignatureCase] = &[
-    // As it should be, and what does no harm.
+    // Correct headers, with harmless additions.
     case("plain", ACCEPTED, plain),
     case("the order of its elements is free", ACCEPTED, |s| format!("v1={},t={}", s.v1(), s.time)),
     case("a v0 beside it", ACCEPTED, |s| format!("{},v0={}", plain(s), s.by(STRANGER))),
@@ -115,7 +115,7 @@ pub const SIGNATURE_CASES: &[SignatureCase] = &[
     case("by the secret and a line break", MISMATCH, |s| {
         format!("t={},v1={}", s.time, s.by(&format!("{}\n", s.secret)))
     }),
-    // Signatures that are none.
+    // Headers without a usable signature.
     case("only a v0, and that right", NO_SIGNATURE, |s| format!("t={},v0={}", s.time, s.v1())),
     case("a right v0 beside a wrong v1", MISMATCH, |s| {
         format!("t={},v1={},v0={}", s.time, s.by(STRANGER), s.v1())
@@ -131,7 +131,7 @@ pub const SIGNATURE_CASES: &[SignatureCase] = &[
     case("a space after the comma", NO_SIGNATURE, |s| format!("t={}, v1={}", s.time, s.v1())),
     case("a space before the digits", NO_SIGNATURE, |s| format!("t={},v1= {}", s.time, s.v1())),
     case("a v1 of zeros", MISMATCH, |s| format!("t={},v1={}", s.time, "0".repeat(64))),
-    // Times that are none, or not one.
+    // Headers without exactly one valid time.
     case("nothing", NO_TIME, |_| String::new()),
     case("only commas", NO_TIME, |_| ",,".to_owned()),
     case("no header of ours", NO_TIME, |_| "Bearer of a token".to_owned()),
@@ -148,7 +148,7 @@ pub const SIGNATURE_CASES: &[SignatureCase] = &[
     case("a time with a fraction", NO_TIME, |s| s.at(&format!("{}.0", s.time))),
     case("a time before 1970", NO_TIME, |s| s.at("-5")),
     case("a time beyond numbers", NO_TIME, |s| s.at("99999999999999999999")),
-    // Skew, both ways.
+    // Clock skew in both directions.
     aged("of some minutes ago", ACCEPTED, 240),
     aged("of some minutes to come", ACCEPTED, -240),
     aged("five minutes old", ACCEPTED, 300),
@@ -157,7 +157,7 @@ pub const SIGNATURE_CASES: &[SignatureCase] = &[
     aged("a second too early", OUTSIDE, -301),
     aged("an hour old", OUTSIDE, 3_600),
     aged("an hour early", OUTSIDE, -3_600),
-    // Bodies that were signed otherwise.
+    // Bodies that differ from the signed body.
     altered("a space behind the body", |body| format!("{body} ")),
     altered("a line break behind the body", |body| format!("{body}\n")),
     altered("a byte order mark before the body", |body| format!("\u{feff}{body}")),

@@ -1,4 +1,4 @@
-//! A subscription, rendered in the shape of any version.
+//! A sample subscription, in the shape of any API version.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::period::Period;
 use crate::stripe::object::overlay;
 use crate::time::Timestamp;
 
-/// What a sample subscription holds.
+/// The content of a sample subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleSubscription {
     /// `sub_…`.
@@ -18,17 +18,17 @@ pub struct SampleSubscription {
     pub customer: String,
     /// `metadata.organization`.
     pub organization: Option<String>,
-    /// What it buys.
+    /// The price that it has.
     pub price: SamplePrice,
     /// Stripe's text for its status.
     pub status: String,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
     /// Its billing period.
     pub period: Period,
     /// Whether it ends with the period.
     pub cancel_at_period_end: bool,
-    /// When somebody asked to end it.
+    /// When its cancellation was requested.
     pub canceled_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
@@ -41,7 +41,7 @@ pub struct SampleSubscription {
 }
 
 impl SampleSubscription {
-    /// The object as this version shows it.
+    /// The object in this version's shape.
     #[must_use]
     pub fn render(&self, shape: ApiShape) -> Value {
         let cancel_at = self.cancel_at_period_end.then(|| self.period.end.secs());
@@ -127,7 +127,7 @@ impl SampleSubscription {
     }
 }
 
-/// What a sample does not use; a real one has it.
+/// Members that a real subscription has and a sample does not use.
 fn unused() -> Value {
     json!({
         "application": null,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::ApiShape;
 
-/// Of an invoice over so many cents.
+/// The members of an invoice over so many cents.
 pub(super) fn of_invoice(shape: ApiShape, total: i64) -> Value {
     let mut members = json!({
         "account_tax_ids": null,
@@ -59,7 +59,7 @@ pub(super) fn of_invoice(shape: ApiShape, total: i64) -> Value {
     members
 }
 
-/// Of a line of it.
+/// The members of an invoice line.
 pub(super) fn of_line(shape: ApiShape, total: i64) -> Value {
     let mut members = json!({ "discount_amounts": [], "discounts": [] });
     if shape != ApiShape::Y2024 {
@@ -78,7 +78,7 @@ pub(super) fn of_line(shape: ApiShape, total: i64) -> Value {
     members
 }
 
-/// Of a Checkout Session.
+/// The members of a Checkout Session.
 pub(super) fn of_session() -> Value {
     json!({
         "adaptive_pricing": { "enabled": false },

@@ -8,7 +8,7 @@ use crate::stripe::sample::{ApiShape, Life, Start};
 
 const GRACE: Duration = Duration::from_secs(7 * 86_400);
 
-/// The standing after a life, as `stripe::transition`'s tests want it too.
+/// The billing state after a life; the tests of `stripe::transition` use it, too.
 pub(in crate::stripe) fn billing_state(life: &Life) -> BillingState {
     let states: Vec<SubscriptionState> = life
         .subscriptions()
@@ -20,7 +20,7 @@ pub(in crate::stripe) fn billing_state(life: &Life) -> BillingState {
         .collect();
     let events = parse(life.events());
     let invoices: Vec<_> = invoices::fold(&events).into_values().collect();
-    let told = |wanted: EventKind| events.iter().any(|event| event.kind == wanted);
+    let has = |wanted: EventKind| events.iter().any(|event| event.kind == wanted);
     let notices: Vec<String> = events
         .iter()
         .filter(|event| event.kind == EventKind::TrialWillEnd)
@@ -32,7 +32,7 @@ pub(in crate::stripe) fn billing_state(life: &Life) -> BillingState {
         invoices: &invoices,
         trial_notices: &notices,
         disputes: &disputes,
-        customer_deleted: told(EventKind::CustomerDeleted),
+        customer_deleted: has(EventKind::CustomerDeleted),
         proven_live: lived(&events, &Fetched::default(), |_| true) == Lived::Proven,
         grace: GRACE,
     })
@@ -50,7 +50,7 @@ fn wait(life: &mut Life, secs: u64) {
 }
 
 #[test]
-fn an_old_ones_end_does_not_end_a_new_one() {
+fn the_end_of_an_old_subscription_does_not_end_a_new_one() {
     let mut life = life(Start::Paid);
     life.cancel();
     wait(&mut life, 10);
@@ -73,7 +73,7 @@ fn an_old_ones_end_does_not_end_a_new_one() {
 }
 
 #[test]
-fn a_first_payment_that_never_came_does_not_displace_a_paid_one() {
+fn a_subscription_without_first_payment_does_not_displace_a_paid_one() {
     let mut life = life(Start::Paid);
     wait(&mut life, 10);
     let growth = life.params().upgrade.clone();
@@ -84,7 +84,7 @@ fn a_first_payment_that_never_came_does_not_displace_a_paid_one() {
 }
 
 #[test]
-fn without_any_there_is_nothing_and_after_the_last_there_is_its_end() {
+fn without_subscription_the_state_is_empty_and_an_ended_one_stays_visible() {
     let nothing = Life::new(params(1, ApiShape::Basil));
     assert_eq!(billing_state(&nothing), BillingState::default());
     let mut life = life(Start::Paid);
@@ -123,7 +123,7 @@ fn past_due_has_grace_even_before_the_failure_is_known() {
 }
 
 #[test]
-fn another_subscriptions_debt_does_not_count() {
+fn an_unpaid_invoice_of_another_subscription_does_not_count() {
     let mut life = life(Start::Paid);
     life.renew();
     life.fail();
@@ -158,8 +158,8 @@ fn a_second_live_subscription_is_named() {
 }
 
 #[test]
-fn a_service_goes_on_with_the_next_subscription_unless_there_is_a_gap() {
-    for (gap, goes_on) in [(60, true), (2 * 86_400, false)] {
+fn a_service_continues_with_the_next_subscription_unless_there_is_a_gap() {
+    for (gap, continues) in [(60, true), (2 * 86_400, false)] {
         let mut life = life(Start::Paid);
         let began = life.now();
         wait(&mut life, 5 * 86_400);
@@ -176,6 +176,6 @@ fn a_service_goes_on_with_the_next_subscription_unless_there_is_a_gap() {
             .map(|state| state.expect("a plan"))
             .collect();
         let start = current(&states).expect("there is one").service_start(&states);
-        assert_eq!(start, Some(if goes_on { began } else { again }), "{gap} s");
+        assert_eq!(start, Some(if continues { began } else { again }), "{gap} s");
     }
 }

@@ -37,7 +37,7 @@ fn applied(events: &[Event]) -> Result<Applied, Unlinked> {
 }
 
 #[test]
-fn any_order_and_repetition_come_to_the_same_commit() {
+fn any_order_and_repetition_lead_to_the_same_commit() {
     for scenario in Scenario::ALL {
         let events = events(scenario, "price_standard");
         let once = applied(&events).expect("linked");
@@ -74,7 +74,7 @@ fn an_unknown_price_is_a_dead_letter_that_names_it() {
 }
 
 #[test]
-fn a_customer_whom_nobody_linked_waits() {
+fn a_customer_without_a_link_waits() {
     let mut events = events(Scenario::Signup, "price_standard");
     for event in &mut events {
         let text = event.object.to_string().replace(ORGANIZATION, "");
@@ -136,7 +136,7 @@ fn a_move_to_an_unmapped_price_leaves_the_plan_and_the_status_still_counts() {
         assert_eq!(applied(&other).as_ref(), Ok(&now), "seed {seed}");
     }
 
-    // Step by step, nothing recovers that did not.
+    // No intermediate step reports a recovery that did not happen.
     let prices = PriceMap::default();
     let rules = Rules { prices: &prices, grace: DAY * 7 };
     let mut billing_state = applied(&events[..moved]).expect("linked").billing_state;
@@ -160,7 +160,7 @@ fn a_move_to_an_unmapped_price_leaves_the_plan_and_the_status_still_counts() {
 }
 
 #[test]
-fn what_was_fetched_with_an_unmapped_price_counts_but_for_its_plan() {
+fn a_fetched_subscription_with_an_unmapped_price_counts_except_for_its_plan() {
     let life = life_moved_to("price_mystery");
     let read = |event: &serde_json::Value| Event::from_value(event.clone()).expect("an event");
     let signup = life
@@ -188,7 +188,7 @@ fn what_was_fetched_with_an_unmapped_price_counts_but_for_its_plan() {
 }
 
 #[test]
-fn only_what_was_never_live_leaves_the_own_plan_alone() {
+fn only_subscriptions_that_were_never_live_leave_the_own_plan_in_force() {
     let life = |start| {
         let mut life = Life::new(crate::stripe::sample::tests::params(5, ApiShape::Basil));
         let price = life.params().price.clone();

@@ -33,7 +33,7 @@ fn applied(before: &BillingState, events: &[Event]) -> Applied {
 }
 
 #[test]
-fn whoever_cleared_a_dispute_is_told_whatever_comes_first() {
+fn a_dispute_cleared_by_hand_names_the_operator_in_any_order_of_events() {
     let life = disputed();
     let mut events = parse(life.events());
     let opened = events.last().expect("the dispute").clone();
@@ -58,7 +58,7 @@ fn whoever_cleared_a_dispute_is_told_whatever_comes_first() {
 }
 
 #[test]
-fn what_stripe_said_of_its_end_counts_before_that() {
+fn stripes_own_closing_event_counts_instead_of_a_clearing() {
     let mut life = disputed();
     let opened = parse(life.events()).pop().expect("the dispute");
     life.close_dispute();
@@ -72,7 +72,7 @@ fn what_stripe_said_of_its_end_counts_before_that() {
 }
 
 #[test]
-fn an_event_without_a_dispute_is_none() {
+fn an_event_without_a_dispute_makes_no_clearing() {
     let mut nothing = parse(disputed().events()).pop().expect("an event");
     nothing.object = Value::Null;
     assert_eq!(clearing().delivery(&nothing, "cus_1", Timestamp::default()), None);

@@ -44,7 +44,7 @@ fn old_events_have_a_string_for_request() {
 }
 
 #[test]
-fn a_byte_order_mark_is_passed_over() {
+fn a_byte_order_mark_is_ignored() {
     let mut body = BYTE_ORDER_MARK.to_vec();
     body.extend(whole().to_string().into_bytes());
     assert!(Event::parse(&body).is_ok());

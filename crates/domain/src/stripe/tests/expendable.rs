@@ -9,7 +9,7 @@ use crate::stripe::sample::{ApiShape, Life, Start, shuffle};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What follows from events after `known` was committed: only committed events go.
+/// The result of events after `known` was committed: only committed events are deleted.
 fn applied_after(known: &[Event], events: &[Event]) -> Applied {
     let proven_live = lived(known, &Fetched::default(), |_| true) == Lived::Proven;
     let billing_state = BillingState { proven_live, ..BillingState::default() };
@@ -24,7 +24,7 @@ fn applied_after(known: &[Event], events: &[Event]) -> Applied {
     apply(customer, rules).expect("linked")
 }
 
-/// Each with what it told, an hour after the other.
+/// A life of these deeds, one an hour.
 fn life(deeds: &[fn(&mut Life)]) -> Life {
     let mut life = Life::new(params(9, ApiShape::Basil));
     let price = life.params().price.clone();
@@ -41,7 +41,7 @@ fn upgrade(life: &mut Life) {
     life.change_price(&price);
 }
 
-/// Types of what is left when everything is old.
+/// The types of the events that are kept when all are old.
 fn left(life: &Life) -> Vec<String> {
     let events = parse(life.events());
     let gone = expendable(&events, &PriceMap::default(), life.now().plus(HOUR));
@@ -52,13 +52,13 @@ fn left(life: &Life) -> Vec<String> {
 }
 
 #[test]
-fn what_is_left_stands_in_for_the_rest() {
+fn the_kept_events_lead_to_the_same_state() {
     let (paid, updated) = ("invoice.paid", "customer.subscription.updated");
     let course = life(&[upgrade, Life::renew, Life::fail, Life::pay]);
     let kinds = left(&course);
     assert!(kinds.len() < course.events().len() / 2, "{kinds:?}");
     assert_eq!(kinds.iter().filter(|kind| *kind == updated).count(), 1, "{kinds:?}");
-    // The first failure is told by the failed payment alone.
+    // Only the failed payment's event shows the first failure.
     assert_eq!(kinds.iter().filter(|kind| *kind == "invoice.payment_failed").count(), 1);
     assert_eq!(kinds.iter().filter(|kind| *kind == paid).count(), 2, "one an invoice: {kinds:?}");
     let ended = left(&life(&[upgrade, Life::cancel]));
@@ -75,8 +75,8 @@ fn what_is_left_stands_in_for_the_rest() {
 }
 
 #[test]
-fn what_an_order_within_a_second_hangs_on_is_left() {
-    // There and back within a second: which came last is told by the state before.
+fn events_that_decide_the_order_within_a_second_are_kept() {
+    // A change and its reversal within a second: the state before shows which came last.
     let mut own = life(&[]);
     own.wait(HOUR);
     upgrade(&mut own);
@@ -88,7 +88,7 @@ fn what_an_order_within_a_second_hangs_on_is_left() {
 }
 
 #[test]
-fn nothing_that_may_still_have_company_stands_in() {
+fn a_second_that_may_still_get_events_does_not_replace_earlier_ones() {
     let own = life(&[upgrade, Life::renew]);
     let events = parse(own.events());
     let last = events.iter().map(|event| event.created).max().expect("some");
@@ -110,7 +110,8 @@ fn a_plan_without_a_price_keeps_the_event_that_bought_it() {
     assert!(kinds.iter().filter(|kind| *kind == "customer.subscription.updated").count() >= 3);
 }
 
-/// What is left, with any of the rest delivered once more, in any order, and what comes later.
+/// Checks the kept events alone, with deleted events delivered again in any order, and with later
+/// events.
 pub(in crate::stripe) fn check(
     early: &[Event],
     late: &[Event],
@@ -139,7 +140,7 @@ pub(in crate::stripe) fn check(
     shuffle(&mut left, seed);
     same(&left, &all, "delivered once more")?;
     let repeated = expendable(&left, &prices, before);
-    same(&rest(&left, &repeated), &all, "and forgotten again")?;
+    same(&rest(&left, &repeated), &all, "and deleted again")?;
     all.extend_from_slice(late);
     left.extend_from_slice(late);
     shuffle(&mut left, seed);

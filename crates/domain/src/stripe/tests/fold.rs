@@ -45,8 +45,7 @@ fn events_of_one_second_are_ordered_by_what_they_replaced() {
     life.change_price(&growth);
     let happened = parse(life.events());
     let of_it = |event: &&Event| event.kind.is_subscription();
-    // The first change and the last say the same: which of them came first only their ids could
-    // tell.
+    // The first and the last change have the same content, so that only their ids differ.
     let what = |event: &Event| format!("{:?}", Event { id: String::new(), ..event.clone() });
     let wanted: Vec<String> = happened.iter().filter(of_it).map(what).collect();
     for seed in 0..20 {
@@ -67,7 +66,7 @@ fn an_open_end_of_one_second_is_decided_by_what_the_next_continues() {
     life.change_price(&standard);
     life.wait(Duration::from_secs(1));
     life.change_price(&growth);
-    // What was before that second is lost, so that it may have ended with either price.
+    // The events before that second are lost, so that it may have ended with either price.
     let events: Vec<Event> = parse(life.events()).split_off(life.events().len() - 3);
     let happened: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
     let found: Vec<&str> = order(&events).into_iter().map(|event| event.id.as_str()).collect();
@@ -105,7 +104,7 @@ fn two_events_about_one_change_are_one_change() {
 }
 
 #[test]
-fn an_ended_subscription_never_lives_again() {
+fn an_ended_subscription_is_never_revived() {
     let mut life = life();
     life.cancel();
     let updated = |event: &&serde_json::Value| event["data"]["object"]["object"] == "subscription";

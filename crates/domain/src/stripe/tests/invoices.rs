@@ -68,10 +68,10 @@ fn an_invoice_that_is_sent_is_unpaid_from_its_due_date_on() {
         event["data"]["object"]["collection_method"] = "send_invoice".into();
         event["data"]["object"]["due_date"] = life.now().plus(DAY * 30).secs().into();
     };
-    let mut told = life.events().to_vec();
-    told.iter_mut().filter(|event| event["data"]["object"]["object"] == "invoice").for_each(sent);
+    let mut events = life.events().to_vec();
+    events.iter_mut().filter(|event| event["data"]["object"]["object"] == "invoice").for_each(sent);
     let due = life.now().plus(DAY * 30);
-    assert_eq!(unpaid_since(fold(&parse(&told)).values()), Some(due), "not the failed attempt");
+    assert_eq!(unpaid_since(fold(&parse(&events)).values()), Some(due), "not the failed attempt");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn paid_and_payment_succeeded_in_any_order_are_one_payment() {
 }
 
 #[test]
-fn a_part_payment_does_not_settle_an_invoice() {
+fn a_partial_payment_leaves_an_invoice_open() {
     let mut life = renewed();
     life.fail();
     life.pay();
@@ -116,7 +116,7 @@ fn a_failure_that_arrives_after_the_payment_changes_nothing() {
 }
 
 #[test]
-fn asking_stripe_joins_with_what_events_told() {
+fn a_fetched_invoice_joins_with_the_state_from_events() {
     let mut life = renewed();
     life.fail();
     let invoice = life.invoices().last().expect("an invoice").clone();
@@ -124,7 +124,7 @@ fn asking_stripe_joins_with_what_events_told() {
     life.wait(DAY);
     let fetched = InvoiceState::from_object(&invoice.render(ApiShape::Y2024), life.now());
     let joined = fetched.expect("an id").join(known.clone());
-    assert_eq!(joined.first_failure_at, known.first_failure_at, "which only the event told");
+    assert_eq!(joined.first_failure_at, known.first_failure_at, "which only the event shows");
     assert_eq!(joined.as_of, life.now());
     assert!(
         InvoiceState::from_object(&serde_json::json!({ "object": "invoice" }), life.now())

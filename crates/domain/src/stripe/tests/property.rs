@@ -1,4 +1,4 @@
-//! Random lives: whatever the order and however often events come, the state is the truth's.
+//! Random lives: events in any order and with any repetition lead to the true state.
 
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: LIVES / 5, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What was lost is not known, but nobody's order of arrival decides what follows from it.
+    /// If events are lost, the result still does not depend on the order of arrival.
     #[test]
     fn with_events_missing_the_order_of_arrival_still_does_not_matter(
         seed: u64,
@@ -179,7 +179,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: LIVES / 5, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Nothing that is kept no longer is missed, and nothing of it has an effect a second time.
+    /// Deleted events are not missed, and have no effect when they are delivered again.
     #[test]
     fn what_is_expendable_is_not_missed_and_changes_nothing_when_it_comes_again(
         seed: u64,
@@ -188,13 +188,13 @@ proptest! {
     ) {
         let part = part.min(deeds.len());
         let mut pause = deeds.clone();
-        // What comes later happened later.
+        // Later events have a later time.
         if let Some((_, secs)) = pause.get_mut(part) {
             *secs += 7_200;
         }
-        let told = live(seed, &pause[..part]).events().len();
+        let so_far = live(seed, &pause[..part]).events().len();
         let events = parse(live(seed, &pause).events());
-        let (early, late) = events.split_at(told);
+        let (early, late) = events.split_at(so_far);
         expendable::tests::check(early, late, seed).map_err(TestCaseError::fail)?;
     }
 }

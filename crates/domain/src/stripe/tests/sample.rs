@@ -50,19 +50,19 @@ fn every_handled_type_has_a_sample_that_reads_in_every_shape() {
 }
 
 #[test]
-fn endpoints_of_other_versions_are_told_the_same() {
+fn endpoints_of_other_versions_get_the_same_events() {
     for scenario in Scenario::ALL {
         for (own, other) in
             [(0, 2), (1, 0), (2, 1)].map(|(a, b)| (ApiShape::ALL[a], ApiShape::ALL[b]))
         {
             let life = scenario.life(params(1, own));
-            let told = |life: &Life, shape| -> Vec<Value> {
+            let rendered = |life: &Life, shape| -> Vec<Value> {
                 let places = 0..life.events().len();
                 places.filter_map(|place| life.event_at(place, shape)).collect()
             };
-            assert_eq!(told(&life, own), life.events(), "{scenario}");
+            assert_eq!(rendered(&life, own), life.events(), "{scenario}");
             let there = scenario.life(params(1, other));
-            assert_eq!(told(&life, other), there.events(), "{scenario} in {other}");
+            assert_eq!(rendered(&life, other), there.events(), "{scenario} in {other}");
         }
     }
     let mut life = Life::new(params(1, ApiShape::Basil));
@@ -83,7 +83,7 @@ fn the_same_arguments_make_the_same_events_and_another_seed_others() {
     assert_eq!("2025-08-27.basil".parse(), Ok(ApiShape::Basil));
 }
 
-/// What a client of the admin API knows of a life that another run began.
+/// The part of a life that a client of the admin API sees.
 fn known(of: &Life) -> Life {
     let (subscriptions, invoices) = (of.subscriptions().to_vec(), of.invoices().to_vec());
     let params = LifeParams {
@@ -91,11 +91,11 @@ fn known(of: &Life) -> Life {
         customer: Some(of.customer().to_owned()),
         ..params(77, ApiShape::Basil)
     };
-    Life::going_on(params, subscriptions, invoices)
+    Life::continuing(params, subscriptions, invoices)
 }
 
 #[test]
-fn every_event_and_scenario_goes_on_from_what_is_there() {
+fn every_event_and_scenario_continues_from_the_present_state() {
     let signup = Scenario::Signup.life(params(1, ApiShape::Basil));
     let before: Vec<_> = signup.events().iter().map(|event| event["id"].clone()).collect();
     for kind in EventKind::HANDLED {
@@ -111,7 +111,7 @@ fn every_event_and_scenario_goes_on_from_what_is_there() {
             assert_eq!(same, !begins, "{kind}");
         }
     }
-    // All of it in the second of the sign-up: what changed tells the order.
+    // All of it in the second of the sign-up: what changed shows the order.
     let ends = [
         (Scenario::PaymentFailure, "active", "price_standard"),
         (Scenario::Upgrade, "active", "price_growth"),
@@ -119,18 +119,19 @@ fn every_event_and_scenario_goes_on_from_what_is_there() {
     ];
     for (scenario, status, price) in ends {
         let mut events = signup.events().to_vec();
-        events.extend(scenario.go_on(known(&signup)).into_events());
+        events.extend(scenario.continue_life(known(&signup)).into_events());
         shuffle(&mut events, 3);
         let id = &signup.subscriptions()[0].id;
-        let state = fold(id, &parse(&events), &PriceMap::default()).expect("a plan").expect("told");
+        let state =
+            fold(id, &parse(&events), &PriceMap::default()).expect("a plan").expect("a state");
         assert_eq!(serde_json::to_value(&state.status).expect("text"), status, "{scenario}");
         assert_eq!(state.price.as_deref(), Some(price), "{scenario}");
         let invoices = invoices::fold(&parse(&events));
         assert!(invoices.values().all(|invoice| invoice.status == InvoiceStatus::Paid));
     }
-    let ended = known(&Scenario::Cancel.go_on(known(&signup)));
-    let again = Scenario::Upgrade.go_on(ended);
-    assert_eq!(again.subscriptions().len(), 2, "an ended one does not live again");
+    let ended = known(&Scenario::Cancel.continue_life(known(&signup)));
+    let again = Scenario::Upgrade.continue_life(ended);
+    assert_eq!(again.subscriptions().len(), 2, "an ended one is not revived");
 }
 
 #[test]

@@ -44,7 +44,11 @@ fn the_last_days_usage_is_stamped_inside_the_period() {
     let first = Bucket { period: next, ..last };
     let sealed = seal(&first, TOTAL, Reported::default(), now.plus(HOUR));
     assert_eq!(sealed.expect("timely").timestamp, at("2026-04-05T10:59:59Z"));
-    assert_ne!(first.identifier(), last.identifier(), "an hour split at the turn is two buckets");
+    assert_ne!(
+        first.identifier(),
+        last.identifier(),
+        "an hour split at the period change is two buckets"
+    );
 }
 
 /// Cancelled at once in the middle of an hour: what was used before is on the last invoice only
@@ -65,7 +69,7 @@ fn usage_before_an_immediate_cancellation_is_stamped_inside_the_service() {
     // A period that begins in the hour of the end, but after it.
     let next = Period { start: at("2026-03-06T10:30:00Z"), end: period().end };
     assert!(!rule.bills(&Bucket { period: next, ..used }), "it begins after the end");
-    // Reported late: still inside the service, or never.
+    // A late report is stamped inside the service, or refused.
     let stamp = |now| timestamp(used.hour, period(), service, now);
     assert!(stamp(end.plus(20 * DAY)).expect("timely") < end);
     assert_eq!(stamp(end.plus(36 * DAY)), Err(Untimely::TooLate));
@@ -135,16 +139,17 @@ fn values(units: &[u64], mode: ReportMode, included: impl Fn(usize) -> u64) -> V
 #[test]
 fn the_worked_examples_overage_is_25_000_units() {
     let units = [100_000, 149_999, 2, 24_999];
-    let told = values(&units, ReportMode::Overage, |_| 250_000);
-    assert_eq!(told, [0, 0, 1, 24_999]);
-    assert_eq!(49_000_000 + told.iter().sum::<i64>() * 3_500, 136_500_000);
+    let reported = values(&units, ReportMode::Overage, |_| 250_000);
+    assert_eq!(reported, [0, 0, 1, 24_999]);
+    assert_eq!(49_000_000 + reported.iter().sum::<i64>() * 3_500, 136_500_000);
     assert_eq!(values(&units, ReportMode::Total, |_| 250_000), [100_000, 149_999, 2, 24_999]);
 }
 
 #[test]
 fn an_upgrade_takes_back_no_report_and_is_made_up_for() {
-    let told = values(&[15, 10, 10], ReportMode::Overage, |place| if place == 0 { 10 } else { 20 });
-    assert_eq!(told, [5, 0, 10], "35 units with 20 included are 15 beyond");
+    let included = |place| if place == 0 { 10 } else { 20 };
+    let reported = values(&[15, 10, 10], ReportMode::Overage, included);
+    assert_eq!(reported, [5, 0, 10], "35 units with 20 included are 15 beyond");
 }
 
 proptest! {
@@ -157,10 +162,10 @@ proptest! {
         let mut units = units;
         crate::stripe::sample::shuffle(&mut units, seed);
         let total: u64 = units.iter().sum();
-        let told = |mode| values(&units, mode, |_| included).iter().sum::<i64>();
+        let reported = |mode| values(&units, mode, |_| included).iter().sum::<i64>();
         let signed = |units: u64| i64::try_from(units).expect("small");
-        prop_assert_eq!(told(ReportMode::Overage), signed(total.saturating_sub(included)));
-        prop_assert_eq!(told(ReportMode::Total), signed(total));
+        prop_assert_eq!(reported(ReportMode::Overage), signed(total.saturating_sub(included)));
+        prop_assert_eq!(reported(ReportMode::Total), signed(total));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The cases beside headers that were computed elsewhere (by Python's `hmac`), for one secret, time
-//! and body.
+//! Compares the cases with headers that were computed by Python's `hmac`, for one secret, time and
+//! body.
 
 use super::*;
 use crate::stripe::signature::{Secrets, verify};

@@ -4,7 +4,7 @@ use super::*;
 use crate::stripe::account::tests::{billing_state, life};
 use crate::stripe::sample::{Life, Start};
 
-/// What `deed` changes, by the actions of the audit log.
+/// The changes that `deed` causes, as actions of the audit log.
 fn changes(life: &mut Life, deed: impl FnOnce(&mut Life)) -> Vec<&'static str> {
     let before = billing_state(life);
     deed(life);
@@ -12,7 +12,7 @@ fn changes(life: &mut Life, deed: impl FnOnce(&mut Life)) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_life_is_told_step_by_step() {
+fn each_step_of_a_life_is_one_change() {
     let mut own = life(Start::Paid);
     let growth = own.params().upgrade.clone();
     let first = transitions(&BillingState::default(), &billing_state(&own));
@@ -53,7 +53,7 @@ fn trials_first_payments_and_giving_up_have_names() {
 }
 
 #[test]
-fn nothing_changed_is_nothing_told_and_details_are_the_members() {
+fn an_unchanged_state_has_no_changes_and_details_are_the_members() {
     let billing_state = billing_state(&life(Start::Paid));
     assert_eq!(transitions(&billing_state, &billing_state), []);
     let change =
@@ -65,7 +65,7 @@ fn nothing_changed_is_nothing_told_and_details_are_the_members() {
 }
 
 #[test]
-fn each_dispute_is_told_and_so_is_its_end() {
+fn each_dispute_is_a_change_and_so_is_its_end() {
     let mut own = life(Start::Paid);
     let alerts = |before: &BillingState, life: &Life| -> Vec<(AlertKind, String)> {
         transitions(before, &billing_state(life))

@@ -157,7 +157,7 @@ impl Trigger {
                 vec![event]
             }
             (None, Some(scenario)) => match known {
-                Some(life) => scenario.go_on(life).into_events(),
+                Some(life) => scenario.continue_life(life).into_events(),
                 None => {
                     if scenario != Scenario::Signup {
                         params.start = now.minus(LIFE);

@@ -1,12 +1,12 @@
-//! Invoices and payments. What cannot happen now does nothing.
+//! Invoices and payments of a life. A method does nothing if its event cannot happen now.
 
 use super::Life;
 use crate::stripe::event::EventKind;
 use crate::stripe::sample::SampleInvoice;
 
 impl Life {
-    /// A new period begins (at the end of the last one, or now if that is later); its invoice is
-    /// made, and is still to be paid. A scheduled end ends it instead.
+    /// Begins a new period, at the end of the last one or now if that is later, with an open
+    /// invoice. If an end is scheduled, the subscription ends instead.
     pub fn renew(&mut self) {
         let Some(place) = self.live() else { return };
         let subscription = &self.subscriptions[place];
@@ -29,8 +29,7 @@ impl Life {
         });
     }
 
-    /// An invoice in the middle of a period, which is still to be paid; with one that waits for its
-    /// payment already, none.
+    /// Makes an open invoice in the middle of a period, unless there is an open one already.
     pub fn bill(&mut self) {
         let Some(place) = self.live() else { return };
         if self.open_invoice().is_some() {
@@ -40,7 +39,7 @@ impl Life {
         self.update(place, |subscription| subscription.latest_invoice = Some(invoice));
     }
 
-    /// The last invoice is paid.
+    /// Pays the last invoice.
     pub fn pay(&mut self) {
         let Some(place) = self.open_invoice() else { return };
         let now = self.now;
@@ -48,21 +47,21 @@ impl Life {
         invoice.status = "paid".to_owned();
         invoice.attempt_count += 1;
         invoice.settled_at = Some(now);
-        self.tell_invoice(place, &EventKind::InvoicePaymentSucceeded);
-        self.tell_invoice(place, &EventKind::InvoicePaid);
+        self.emit_invoice(place, &EventKind::InvoicePaymentSucceeded);
+        self.emit_invoice(place, &EventKind::InvoicePaid);
         if self.open_invoice().is_none() {
             self.settle_status();
         }
     }
 
-    /// Collecting the last invoice fails, for the first time or again.
+    /// Fails to collect the last invoice, for the first time or again.
     pub fn fail(&mut self) {
         let Some(place) = self.open_invoice() else { return };
         let now = self.now;
         let invoice = &mut self.invoices[place];
         invoice.attempt_count += 1;
         invoice.first_failure_at = invoice.first_failure_at.or(Some(now));
-        self.tell_invoice(place, &EventKind::InvoicePaymentFailed);
+        self.emit_invoice(place, &EventKind::InvoicePaymentFailed);
         if let Some(live) = self.live_as("active") {
             self.update(live, |subscription| subscription.status = "past_due".to_owned());
         }
@@ -75,27 +74,27 @@ impl Life {
         }
     }
 
-    /// Nobody has to pay the last invoice.
+    /// Voids the last invoice.
     pub fn void(&mut self) {
         let Some(place) = self.open_invoice() else { return };
         let now = self.now;
         let invoice = &mut self.invoices[place];
         invoice.status = "void".to_owned();
         invoice.settled_at = Some(now);
-        self.tell_invoice(place, &EventKind::InvoiceVoided);
+        self.emit_invoice(place, &EventKind::InvoiceVoided);
         if self.open_invoice().is_none() {
             self.settle_status();
         }
     }
 
-    /// The last invoice is marked uncollectible: nobody expects it to be paid any more.
+    /// Marks the last invoice uncollectible.
     pub fn write_off(&mut self) {
         let Some(place) = self.open_invoice() else { return };
         let now = self.now;
         let invoice = &mut self.invoices[place];
         invoice.status = "uncollectible".to_owned();
         invoice.settled_at = Some(now);
-        self.tell_invoice(place, &EventKind::InvoiceMarkedUncollectible);
+        self.emit_invoice(place, &EventKind::InvoiceMarkedUncollectible);
         if self.open_invoice().is_none()
             && let Some(live) = ["past_due", "unpaid"].into_iter().find_map(|of| self.live_as(of))
         {
@@ -103,7 +102,7 @@ impl Life {
         }
     }
 
-    /// The first invoice of a subscription that its first event tells of.
+    /// The first invoice of a subscription.
     pub(super) fn invoice(&mut self, place: usize, reason: &str) {
         let start = self.subscriptions[place].period.start;
         let id = self.invoice_of(place, reason, start);
@@ -130,9 +129,9 @@ impl Life {
         });
         let place = self.invoices.len() - 1;
         self.invoices[place].status = "draft".to_owned();
-        self.tell_invoice(place, &EventKind::InvoiceCreated);
+        self.emit_invoice(place, &EventKind::InvoiceCreated);
         self.invoices[place].status = "open".to_owned();
-        self.tell_invoice(place, &EventKind::InvoiceFinalized);
+        self.emit_invoice(place, &EventKind::InvoiceFinalized);
         id
     }
 

@@ -1,4 +1,4 @@
-//! What an event tells of, as it was then: an endpoint of any version can be told of it.
+//! The content of an event at its time, from which the event can be rendered in any API version.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub(super) enum Content {
     Invoice(Box<SampleInvoice>),
     /// An object that is the same in every version.
     Object(Value),
-    /// A thin event has no object, and no version.
+    /// A thin event, which has no object and no version.
     Thin,
 }
 
@@ -32,7 +32,7 @@ impl Content {
         Self::Invoice(Box::new(invoice))
     }
 
-    /// The object as this version shows it, and what the change replaced in it.
+    /// The object in this version's shape, and its `previous_attributes`.
     pub(super) fn render(&self, shape: ApiShape) -> (Value, Option<Value>) {
         match self {
             Self::Subscription { before, after } => {
@@ -51,8 +51,8 @@ impl Content {
 }
 
 impl Life {
-    /// The event at a place as an endpoint of this version is told of it; its id and time are the
-    /// same for every endpoint.
+    /// The event at an index in this version's shape; its id and time are the same for every
+    /// endpoint.
     #[must_use]
     pub fn event_at(&self, place: usize, shape: ApiShape) -> Option<Value> {
         let (mut event, contents) = (self.events.get(place)?.clone(), self.contents.get(place)?);

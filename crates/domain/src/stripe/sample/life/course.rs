@@ -1,4 +1,5 @@
-//! The course of subscriptions: begin, change, pause, end. What cannot happen now does nothing.
+//! Subscriptions of a life: begin, change, pause, end. A method does nothing if its event cannot
+//! happen now.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::time::Timestamp;
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Life {
-    /// A Checkout Session is completed: it links organization, customer and last subscription.
+    /// Completes a Checkout Session: it links organization, customer and last subscription.
     pub fn checkout(&mut self) {
         let id = self.id("cs_test_", "checkout");
         let made = self.subscriptions.last().map(|last| last.id.clone());
@@ -30,7 +31,7 @@ impl Life {
         self.emit(&EventKind::CheckoutCompleted, Content::Object(object));
     }
 
-    /// A subscription begins.
+    /// Begins a subscription.
     pub fn subscribe(&mut self, price: &SamplePrice, start: Start) {
         let length = match start {
             Start::Trial(days) => DAY * days,
@@ -62,7 +63,7 @@ impl Life {
         if trial.is_none() {
             self.invoice(place, "subscription_create");
         }
-        self.tell(place, &EventKind::SubscriptionCreated);
+        self.emit_subscription(place, &EventKind::SubscriptionCreated);
         match start {
             Start::Paid => self.pay(),
             Start::Unpaid => self.fail(),
@@ -70,37 +71,37 @@ impl Life {
         }
     }
 
-    /// The live subscription buys another price from now on.
+    /// Changes the live subscription to another price.
     pub fn change_price(&mut self, price: &SamplePrice) {
         if let Some(place) = self.live() {
             self.update(place, |subscription| subscription.price = price.clone());
         }
     }
 
-    /// The trial is about to end.
+    /// Announces the end of the trial.
     pub fn announce_trial_end(&mut self) {
         if let Some(place) = self.live_as("trialing") {
-            self.tell(place, &EventKind::TrialWillEnd);
+            self.emit_subscription(place, &EventKind::TrialWillEnd);
         }
     }
 
-    /// The trial ends without a payment method.
+    /// Pauses the subscription: the trial ended without a payment method.
     pub fn pause(&mut self) {
         if let Some(place) = self.live_as("trialing").or_else(|| self.live_as("active")) {
             self.update(place, |subscription| subscription.status = "paused".to_owned());
-            self.tell(place, &EventKind::SubscriptionPaused);
+            self.emit_subscription(place, &EventKind::SubscriptionPaused);
         }
     }
 
-    /// A paused one goes on.
+    /// Resumes a paused subscription.
     pub fn resume(&mut self) {
         if let Some(place) = self.live_as("paused") {
             self.update(place, |subscription| subscription.status = "active".to_owned());
-            self.tell(place, &EventKind::SubscriptionResumed);
+            self.emit_subscription(place, &EventKind::SubscriptionResumed);
         }
     }
 
-    /// It is to end with its period.
+    /// Schedules the subscription to end with its period.
     pub fn schedule_cancellation(&mut self) {
         let now = self.now;
         if let Some(place) = self.live() {
@@ -111,7 +112,7 @@ impl Life {
         }
     }
 
-    /// It is to go on after all.
+    /// Withdraws the scheduled end.
     pub fn withdraw_cancellation(&mut self) {
         if let Some(place) = self.live() {
             self.update(place, |subscription| {
@@ -121,7 +122,7 @@ impl Life {
         }
     }
 
-    /// It ends now.
+    /// Ends the subscription now.
     pub fn cancel(&mut self) {
         let now = self.now;
         let Some(place) = self.live() else { return };
@@ -137,11 +138,11 @@ impl Life {
             self.update(place, end);
         } else {
             end(subscription);
-            self.tell(place, &EventKind::SubscriptionDeleted);
+            self.emit_subscription(place, &EventKind::SubscriptionDeleted);
         }
     }
 
-    /// The customer is deleted, and the live subscription with it.
+    /// Deletes the customer together with its live subscription.
     pub fn delete_customer(&mut self) {
         self.cancel();
         let (customer, organization) = (self.customer.clone(), self.params.organization.clone());
@@ -150,14 +151,14 @@ impl Life {
         self.emit(&EventKind::CustomerDeleted, Content::Object(object));
     }
 
-    /// A charge is disputed.
+    /// Opens a dispute of a charge.
     pub fn dispute(&mut self) {
         let (id, charge) = (self.id("dp_", "dispute"), self.id("ch_", "charge"));
         let object = extras::dispute(&id, &charge, &self.customer, self.now, self.params.livemode);
         self.emit(&EventKind::DisputeCreated, Content::Object(object));
     }
 
-    /// The last dispute is over.
+    /// Closes the last dispute.
     pub fn close_dispute(&mut self) {
         let disputed = |event: &&Value| event["type"] == EventKind::DisputeCreated.as_str();
         let Some(opened) = self.events.iter().rev().find(disputed) else { return };
@@ -166,8 +167,8 @@ impl Life {
         self.emit(&EventKind::DisputeClosed, Content::Object(object));
     }
 
-    /// Meter events are found invalid: the event names their meter, and what is wrong with them is
-    /// fetched ([`super::super::fetched`]).
+    /// Reports invalid meter events by a thin event that names their meter; its details are fetched
+    /// ([`super::super::fetched`]).
     pub fn report_meter_errors(&mut self) {
         let kind = EventKind::MeterErrorReport;
         let (id, meter) = (self.id("evt_test_", kind.as_str()), self.id("mtr_test_", "meter"));

@@ -37,7 +37,7 @@ pub(super) fn life(api: &Api, params: &LifeParams) -> Result<Option<Life>> {
         params.start = params.start.max(live.created).max(latest.unwrap_or(live.created));
         subscriptions.push(live);
     }
-    Ok(Some(Life::going_on(params, subscriptions, open)))
+    Ok(Some(Life::continuing(params, subscriptions, open)))
 }
 
 /// The current subscription, unless it ended.
