@@ -234,8 +234,8 @@ fn belongs(
                 && (relation == Relation::Beside || file.organization.is_some() || !is_named) =>
         {
             Err(format!(
-                "organization {} is customer {other} already; set its stripe_customer_id if this \
-                 is the right one",
+                "organization {} has Stripe customer {other} already; if {customer} is the right \
+                 one, set the organization's stripe_customer_id to it",
                 organization.id
             ))
         }

@@ -87,8 +87,8 @@ impl<P: Platform> Gateway<P> {
         };
         if !self.has_stripe() {
             return Err(Lookup::NotPossible(format!(
-                "the dispute names only charge {charge}; set ENV_STRIPE_SECRET_KEY, by which its \
-                 customer can be looked up, and replay the event"
+                "the dispute names only charge {charge}; to look up its customer, set \
+                 ENV_STRIPE_SECRET_KEY and replay the event"
             )));
         }
         let charge = self.stripe(&Call::get(format!("/v1/charges/{charge}"))).await?;

@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The refusal of a checkout for an organization with a live subscription.
 const SECOND_CHECKOUT: &str =
-    "a second one would be paid for beside it. The portal changes its plan.";
+    "a second one would be billed in addition. The portal changes its plan.";
 
 struct World {
     folder: tempfile::TempDir,

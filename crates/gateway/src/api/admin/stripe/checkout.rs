@@ -44,7 +44,7 @@ pub(in super::super) async fn checkout<P: Platform>(
     let organization = call.organization(id).await?;
     if let Some(live) = live(&organization, call.at) {
         return Err(Failure::conflict(format!(
-            "Subscription {} is live: a second one would be paid for beside it. The portal changes \
+            "Subscription {} is live: a second one would be billed in addition. The portal changes \
              its plan.",
             live.id
         )));
