@@ -191,7 +191,7 @@ fn a_comparison_repairs_what_was_missed_and_tells_what_it_cannot() {
         });
         // No event arrived; the gateway reconciles once an hour, the first time now.
         eventually("its own comparison is over", || {
-            gateway.log().contains("as Stripe has it").then_some(())
+            gateway.log().contains("reconciliation with Stripe found").then_some(())
         });
         double.put(&life);
         let (ok, found) = reconcile(gateway);

@@ -293,7 +293,9 @@ impl World {
     /// refused.
     fn compared(&self) {
         let log = || std::fs::read_to_string(self.folder.path().join("serve.log"));
-        self.until("compared", || log().is_ok_and(|log| log.contains("as Stripe has it")));
+        self.until("compared", || {
+            log().is_ok_and(|log| log.contains("reconciliation with Stripe found"))
+        });
     }
 
     /// Reports usage to Stripe now; otherwise the gateway does so once a minute.
