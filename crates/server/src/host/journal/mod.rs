@@ -32,7 +32,8 @@ use super::platform::NativeStore;
 
 /// After how long a store that was unreachable is asked again for a lease.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
-/// Organizations without a cap that are remembered; others are refused while the store is away.
+/// Organizations without a cap that are remembered; requests of others are refused during an
+/// outage.
 const REMEMBERED_MAX: usize = 1 << 16;
 
 /// A store's ledger, with or without a journal. Clones share it.

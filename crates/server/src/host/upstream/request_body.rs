@@ -297,7 +297,7 @@ impl Body for RequestBody {
 
 impl fmt::Display for BrokenBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client's body broke off")
+        f.write_str("the client's body was cut off")
     }
 }
 
