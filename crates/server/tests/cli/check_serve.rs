@@ -105,7 +105,7 @@ fn texts() -> Vec<Case> {
             "/api/{b}",
         ),
         text("[[routes]]\nmethod = \"GTE\"\npath = \"/api/a\"\n", "GTE"),
-        text("[[routes]]\nmethod = \"GET\"\npath = \"/admin/a\"\n", "starts with /api/"),
+        text("[[routes]]\nmethod = \"GET\"\npath = \"/admin/a\"\n", "does not start with /api/"),
     ]
 }
 
