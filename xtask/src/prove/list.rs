@@ -1,15 +1,24 @@
 //! Which proofs there are.
 
+/// How a proof's test and the gateway that it starts are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// As the ordinary tests: for what is right or wrong.
+    Debug,
+    /// Optimized: for times and memory.
+    Release,
+}
+
 /// A measurement that `cargo xtask prove` runs.
 pub(crate) struct Proof {
     /// What it is called: the argument of `cargo xtask prove`, and the name of its record.
     pub(crate) name: &'static str,
     /// What holds if it passes, in one sentence.
     pub(crate) claim: &'static str,
-    /// The package that has the test.
-    pub(crate) package: &'static str,
-    /// The integration test.
+    /// The integration test; of those with the same name in several packages, `filter` chooses.
     pub(crate) test: &'static str,
+    /// How it is built.
+    pub(crate) build: Build,
     /// Names of tests in it, or parts of them; all of them where it is empty.
     pub(crate) filter: &'static [&'static str],
     /// Environment variables that make the test as large as a proof has to be.
@@ -27,8 +36,8 @@ pub(crate) const PROOFS: &[Proof] = &[
         name: "crashes",
         claim: "Through 20 kill -9 in each durability mode under 64 clients, every acknowledged unit \
                 is in the ledger exactly once, and the cap is used up exactly.",
-        package: "driftlock-e2e",
         test: "crash",
+        build: Build::Release,
         filter: &[],
         settings: &[("DRIFTLOCK_CRASHES", "20")],
         programs: &[],
@@ -44,8 +53,8 @@ pub(crate) const PROOFS: &[Proof] = &[
         claim: "On a fleet with PostgreSQL, a revoked key is refused by the other nodes within a \
                 second, a crashed node holds units for 2.5 s at most, and an outage makes no request \
                 wait longer than its published bound.",
-        package: "driftlock-e2e",
         test: "fleet",
+        build: Build::Release,
         filter: &["revocation", "rights", "held", "outage"],
         settings: &[("DRIFTLOCK_TIMES", "strict")],
         programs: &[],
@@ -60,8 +69,8 @@ pub(crate) const PROOFS: &[Proof] = &[
         name: "slow-clients",
         claim: "2,000 clients that send and read as slowly as they may do not delay ordinary clients \
                 by more than a second.",
-        package: "driftlock-e2e",
         test: "slow_clients",
+        build: Build::Release,
         filter: &[],
         settings: &[("DRIFTLOCK_TIMES", "strict"), ("DRIFTLOCK_SLOW_CLIENTS", "2000")],
         programs: &[],
@@ -72,8 +81,8 @@ pub(crate) const PROOFS: &[Proof] = &[
         claim: "Among 50,000 answers to four customers by a backend that sends two framings, bodies \
                 behind HEAD, 204 and 304, unrequested answers and truncated ones, no byte of one \
                 answer is in another, and usage is exactly what was delivered.",
-        package: "driftlock-e2e",
         test: "backend_answers",
+        build: Build::Debug,
         filter: &[],
         settings: &[("DRIFTLOCK_BACKEND_ANSWERS", "50000")],
         programs: &[],
@@ -87,8 +96,8 @@ pub(crate) const PROOFS: &[Proof] = &[
         name: "stripe-lives",
         claim: "2,000 random histories of customers at Stripe, delivered in five orders each, with \
                 duplicates, losses and restarts, end in Stripe's own state.",
-        package: "driftlock-testkit",
         test: "stripe_lives",
+        build: Build::Debug,
         filter: &[],
         settings: &[("DRIFTLOCK_LIVES", "2000")],
         programs: &[],
@@ -102,8 +111,8 @@ pub(crate) const PROOFS: &[Proof] = &[
         name: "clients",
         claim: "Java's HttpClient and curl --http2 call with their defaults, and Python's http.client \
                 reads every denial of an upload.",
-        package: "driftlock-e2e",
         test: "clients",
+        build: Build::Debug,
         filter: &[],
         settings: &[],
         programs: &[
@@ -117,8 +126,8 @@ pub(crate) const PROOFS: &[Proof] = &[
         name: "denials",
         claim: "64 clients that send head and body apart, at their quota, read all of 20,000 denials, \
                 and no connection is reset.",
-        package: "driftlock-e2e",
         test: "denials",
+        build: Build::Debug,
         filter: &[],
         settings: &[("DRIFTLOCK_CLIENTS", "64"), ("DRIFTLOCK_DENIALS", "20000")],
         programs: &[],
@@ -128,9 +137,9 @@ pub(crate) const PROOFS: &[Proof] = &[
         name: "memory",
         claim: "With 2,000 half-sent deliveries, bodies under Idempotency-Keys or heads, the process \
                 takes no more memory than the budget above what it had, and gives it back.",
-        package: "driftlock-e2e",
         test: "memory",
-        filter: &[],
+        build: Build::Release,
+        filter: &["halves_of_requests"],
         settings: &[("DRIFTLOCK_HALVES", "2000"), ("DRIFTLOCK_BUDGET_BYTES", "268435456")],
         programs: &[],
         guards: &[
@@ -145,9 +154,9 @@ pub(crate) const PROOFS: &[Proof] = &[
         claim: "2,000 random histories of customers with one to three subscriptions, invoices in every \
                 end, contracts and deletions, delivered in any order with duplicates, are decided as a \
                 second reading of the table \"Who may call\" says, over SQLite and over memory.",
-        package: "driftlock-sqlite",
         test: "may_call",
-        filter: &[],
+        build: Build::Debug,
+        filter: &["whatever_the_store"],
         settings: &[("DRIFTLOCK_HISTORIES", "2000")],
         programs: &[],
         guards: &[

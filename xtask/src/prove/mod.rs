@@ -20,7 +20,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Workspace, on_path, output};
-use list::{PROOFS, Proof};
+use list::{Build, PROOFS, Proof};
 use record::Record;
 
 /// The seed of a proof's random choices unless `--seed` gives another.
@@ -104,7 +104,11 @@ pub(crate) fn run(workspace: &Workspace, name: &str, seed: u64) -> Result<()> {
 /// Runs the proof's test and collects its figures; everything it prints is passed on as it comes.
 fn measure(workspace: &Workspace, proof: &Proof, seed: u64) -> Result<Vec<(String, String)>> {
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--release", "--package", proof.package, "--test", proof.test]);
+    // With the features of the whole workspace, so that what the ordinary tests built serves here.
+    cargo.args(["test", "--workspace", "--test", proof.test]);
+    if proof.build == Build::Release {
+        cargo.arg("--release");
+    }
     cargo.args(["--", "--nocapture", "--test-threads=1"]);
     cargo.args(proof.filter);
     cargo.envs(proof.settings.iter().copied()).env("DRIFTLOCK_SEED", seed.to_string());
