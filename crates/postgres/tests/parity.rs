@@ -8,7 +8,8 @@ use driftlock_postgres::{DatabaseUrl, migrate};
 use driftlock_testkit::postgres::Cluster;
 
 /// Tables that only the embedded store or Workers need, and why PostgreSQL does not.
-const NOT_HERE: [(&str, &str); 3] = [
+const NOT_HERE: [(&str, &str); 4] = [
+    ("store_owner", "the process that owns the file; a PostgreSQL is shared"),
     ("revoked_keys", "of an object, which admits without asking the directory"),
     ("meta", "the file's node; here each process is a node"),
     (
