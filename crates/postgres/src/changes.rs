@@ -29,7 +29,10 @@ pub(crate) async fn watch(url: DatabaseUrl, database: Database, on_change: OnCha
             Ok(()) => is_away = false,
             Err(error) => {
                 if !std::mem::replace(&mut is_away, true) {
-                    tracing::warn!(cause = error.fault().cause, "changes cannot be read, and wait");
+                    tracing::warn!(
+                        error = error.fault().cause,
+                        "could not read changes; will retry"
+                    );
                 }
             }
         }

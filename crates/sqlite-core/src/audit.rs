@@ -52,7 +52,7 @@ impl LedgerCache {
     }
 
     /// Removes the oldest of an organization's entries that are older than `before`, at most
-    /// [`PRUNED_MAX`], and writes the checkpoint. Returns the number of removed entries.
+    /// 5,000 at once, and writes the checkpoint. Returns the number of removed entries.
     ///
     /// # Errors
     /// When the database fails.

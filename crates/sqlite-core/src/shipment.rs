@@ -121,7 +121,7 @@ pub fn next(
 }
 
 /// Removes receipts of requests that were admitted before an instant, the oldest first, at most
-/// [`REMOVED_MAX`]. Returns whether there may be more. Sums stay. If there is a mirror, only
+/// 1,000 at once. Returns whether there may be more. Sums stay. If there is a mirror, only
 /// mirrored receipts are removed.
 ///
 /// # Errors

@@ -13,8 +13,8 @@ use driftlock_domain::usage::{BUCKET_SECS, Grouping, UsageBucket, UsageSummary};
 use crate::period::SETTLED_WITHIN;
 use crate::sql::{Row, Sql, Value};
 
-/// The ids of an hour's settlements were made at most this long after the hour's beginning. More
-/// than an hour: after a clock was set back, commit times stay ahead of the clock, ids do not.
+/// The ids of an hour's settlements were made at most this long after the hour's beginning. It is
+/// more than an hour, since an id is ahead of its commit if the clock is set back in between.
 const MADE_WITHIN: Duration = Duration::from_secs(2 * 3_600);
 
 /// The usage of the period that contains `at`; `None` if there is none. If several periods contain
