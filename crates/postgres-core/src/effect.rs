@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_may_be_called_again_and_so_may_what_counts_once() {
+    fn functions_that_read_or_count_once_may_be_called_again() {
         let found = functions();
         assert!(found.len() > 50, "the files were read: {}", found.len());
         for (name, only_reads) in &found {

@@ -201,7 +201,7 @@ fn existing_tables_are_adopted_with_their_rows() {
 }
 
 #[test]
-fn what_cannot_be_adopted_is_named_before_anything_changes() {
+fn tables_that_cannot_be_adopted_are_named_before_anything_changes() {
     let cluster = Cluster::start();
     let database = cluster.database(None);
     cluster.sql(

@@ -50,7 +50,7 @@ fn links_to_a_file_lead_to_one_owner() {
 }
 
 #[test]
-fn what_is_no_database_is_left_alone() {
+fn a_file_that_is_no_database_is_not_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
     let text = "this is no database, but somebody's notes\n".repeat(100);

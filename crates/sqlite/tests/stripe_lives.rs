@@ -6,7 +6,7 @@ use driftlock_sqlite::{Options, SqliteStore};
 use driftlock_testkit::sim::{Asking, Course, EventContent, live};
 
 #[test]
-fn any_order_with_restarts_comes_to_stripes_state() {
+fn any_order_with_restarts_results_in_stripes_state() {
     let lives = std::env::var("DRIFTLOCK_LIVES").ok().and_then(|text| text.parse().ok());
     let lives: u64 = lives.unwrap_or(15);
     for seed in 0..lives {

@@ -115,7 +115,7 @@ fn a_million_units_reach_stripe_exactly() {
 /// invoices have a default finalization grace period of 1 hour" (docs.stripe.com, "Configure an
 /// invoice finalization grace period").
 #[test]
-fn the_last_bucket_goes_out_before_the_invoice_is_final() {
+fn the_last_bucket_is_sent_before_the_invoice_is_final() {
     let directory = tempfile::tempdir().expect("a directory");
     let store =
         SqliteStore::open(&directory.path().join("a.db"), Options::default()).expect("opened");

@@ -108,7 +108,7 @@ fn two_nodes_on_one_ledger_settle_exactly_the_cap_once_their_leases_are_back() {
 }
 
 #[test]
-fn a_denial_consumes_nothing_and_a_lapsed_hold_comes_back() {
+fn a_denial_consumes_nothing_and_an_expired_hold_is_freed() {
     let store = MemoryStore::new(Sharing::Whole);
     let clock = VirtualClock::at(now());
     let cells = LocalCells::new(store, clock.clone(), node(1));

@@ -120,7 +120,7 @@ fn one_organization_s_lease_that_fails_stops_no_other_s() {
 }
 
 #[test]
-fn what_is_voided_can_be_used_again_at_once() {
+fn voided_units_can_be_used_again_at_once() {
     let store = MemoryStore::new(Sharing::Whole);
     let ledger = Failing { store, manner: Rc::default() };
     let cells = LocalCells::new(ledger.clone(), VirtualClock::at(now()), node(1));

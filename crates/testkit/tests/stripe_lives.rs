@@ -40,14 +40,14 @@ fn repaired(name: &str, lives: u64, askings: &[Asking], content: EventContent) -
 }
 
 #[test]
-fn any_order_with_restarts_comes_to_stripes_state() {
+fn any_order_with_restarts_results_in_stripes_state() {
     let (repaired, _) =
         repaired("ordered", lives(150), &[Asking::Offline, Asking::Online], EventContent::Whole);
     assert_eq!(repaired, 0, "created and previous_attributes determine the order of all of these");
 }
 
 #[test]
-fn what_nothing_orders_is_counted_and_repaired() {
+fn events_without_an_order_are_repaired_by_a_reconciliation() {
     // Each run that is not right is repaired, or it fails.
     let some = lives(150) / 3;
     let (repaired, runs) =

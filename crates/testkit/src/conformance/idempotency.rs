@@ -85,7 +85,7 @@ pub(super) async fn an_answer_is_kept_for_24_hours(store: impl Store) {
     assert_eq!(store.purge_kept(after).await, Ok(1));
 }
 
-pub(super) async fn that_an_answer_was_not_kept_is_kept(store: impl Store) {
+pub(super) async fn a_record_without_an_answer_is_kept(store: impl Store) {
     let organization = organization_id(1);
     assert_eq!(claim(&store, usage(now(), 1), now()).await, Claimed::Own);
     let (one, settled) = claimed(&store, 1).await;

@@ -79,7 +79,7 @@ pub(super) async fn a_cap_is_never_exceeded(store: impl Store) {
     assert_eq!(units(&store, now()).await, 10);
 }
 
-pub(super) async fn what_is_voided_no_longer_counts(store: impl Store) {
+pub(super) async fn a_voided_settlement_no_longer_counts(store: impl Store) {
     lease(&store, Some(1), 0, 1).await;
     let one = settlement(1, 1);
     settle(&store, one.clone(), now()).await;
@@ -93,7 +93,7 @@ pub(super) async fn what_is_voided_no_longer_counts(store: impl Store) {
     assert!(matches!(next, Settled::Committed { .. }), "its unit is there again");
 }
 
-pub(super) async fn what_is_voided_before_it_is_settled_is_refused(store: impl Store) {
+pub(super) async fn a_settlement_voided_before_it_arrives_is_refused(store: impl Store) {
     lease(&store, Some(1), 0, 1).await;
     let late = settlement(1, 1);
     store.void(late.organization, late.usage).await.expect("it may be on its way");
@@ -239,7 +239,7 @@ pub(super) async fn a_period_is_shown_before_the_ledger_changes_to_it(store: imp
     );
 }
 
-pub(super) async fn a_period_learned_late_takes_over_its_units(store: impl Store) {
+pub(super) async fn a_late_period_takes_over_its_units(store: impl Store) {
     lease(&store, None, 0, 1).await;
     let before = now();
     settle(&store, settlement(1, 1), before).await;

@@ -150,7 +150,7 @@ impl History {
             was_live: false,
         });
         self.becomes(place, status);
-        self.tells(place, "customer.subscription.created");
+        self.add_event(place, "customer.subscription.created");
         if status != "trialing" {
             self.is_billed(place);
         }
@@ -168,7 +168,7 @@ impl History {
             first_failure: None,
             attempts: 0,
         });
-        self.tells_invoice(number, "invoice.finalized");
+        self.add_invoice_event(number, "invoice.finalized");
     }
 
     fn becomes(&mut self, place: usize, status: &'static str) {
@@ -190,25 +190,25 @@ impl History {
             (7, _) if ["active", "trialing", "past_due"].contains(&status) => self.renews(place),
             (8, _) if status == "trialing" => {
                 self.becomes(place, "paused");
-                self.tells(place, "customer.subscription.paused");
+                self.add_event(place, "customer.subscription.paused");
             }
             (8, _) if status == "paused" => {
                 self.becomes(place, "active");
-                self.tells(place, "customer.subscription.resumed");
+                self.add_event(place, "customer.subscription.resumed");
             }
             (9, _) if status == "past_due" => {
                 self.becomes(place, "unpaid");
-                self.tells(place, "customer.subscription.updated");
+                self.add_event(place, "customer.subscription.updated");
             }
             (10, _) => {
                 let end = self.sold[place].period.end;
                 self.sold[place].cancel_at = [Some(end), None][random.below(2)];
-                self.tells(place, "customer.subscription.updated");
+                self.add_event(place, "customer.subscription.updated");
             }
             (11, _) => {
                 self.sold[place].price = ["price_standard", "price_growth"][random.below(2)];
                 self.sold[place].quantity = [1, 2, 0][random.below(3)];
-                self.tells(place, "customer.subscription.updated");
+                self.add_event(place, "customer.subscription.updated");
             }
             (12, _) if random.below(2) == 0 => self.ends(place),
             _ => {}
@@ -222,7 +222,7 @@ impl History {
 
     fn settles(&mut self, place: usize, open: usize, status: &'static str, kind: &str) {
         self.billed[open].status = status;
-        self.tells_invoice(open, kind);
+        self.add_invoice_event(open, kind);
         let waits = match self.sold[place].status {
             "incomplete" => status == "paid",
             "past_due" | "unpaid" => true,
@@ -230,7 +230,7 @@ impl History {
         };
         if waits && !(0..self.billed.len()).any(|at| self.is_open(at, place)) {
             self.becomes(place, "active");
-            self.tells(place, "customer.subscription.updated");
+            self.add_event(place, "customer.subscription.updated");
         }
     }
 
@@ -243,12 +243,12 @@ impl History {
             self.billed[open].attempts += 1;
             let first = self.billed[open].first_failure.unwrap_or(self.now);
             self.billed[open].first_failure = Some(first);
-            self.tells_invoice(open, "invoice.payment_failed");
+            self.add_invoice_event(open, "invoice.payment_failed");
         }
         // Sometimes Stripe still says `active`.
         if self.sold[place].status == "active" && random.below(3) != 0 {
             self.becomes(place, "past_due");
-            self.tells(place, "customer.subscription.updated");
+            self.add_event(place, "customer.subscription.updated");
         }
     }
 
@@ -265,7 +265,7 @@ impl History {
             self.becomes(place, "active");
         }
         self.is_billed(place);
-        self.tells(place, "customer.subscription.updated");
+        self.add_event(place, "customer.subscription.updated");
     }
 
     fn ends(&mut self, place: usize) {
@@ -273,7 +273,7 @@ impl History {
         self.sold[place].ended_at = Some(self.now);
         self.becomes(place, if expires { "incomplete_expired" } else { "canceled" });
         let kind = if expires { "updated" } else { "deleted" };
-        self.tells(place, &format!("customer.subscription.{kind}"));
+        self.add_event(place, &format!("customer.subscription.{kind}"));
     }
 
     fn contract(&mut self, random: &mut Entropy) {
@@ -309,12 +309,12 @@ impl History {
         self.emits("customer.deleted", &object);
     }
 
-    fn tells(&mut self, place: usize, kind: &str) {
+    fn add_event(&mut self, place: usize, kind: &str) {
         let object = objects::subscription(self, place);
         self.emits(kind, &object);
     }
 
-    fn tells_invoice(&mut self, number: usize, kind: &str) {
+    fn add_invoice_event(&mut self, number: usize, kind: &str) {
         let object = objects::invoice(self, number);
         self.emits(kind, &object);
     }

@@ -136,10 +136,10 @@ impl<S: SimStore> World<'_, S> {
         let events = self.life.events();
         events[self.sent..].iter().for_each(|event| self.network.carry(event.clone()));
         self.sent = events.len();
-        self.network_goes_on();
+        self.network_delivers_a_round();
     }
 
-    fn network_goes_on(&mut self) {
+    fn network_delivers_a_round(&mut self) {
         for Attempt { number, what, fate } in self.network.round() {
             let arrivals = match fate {
                 Fate::Answered | Fate::AnswerLost => 1,
@@ -183,7 +183,7 @@ impl<S: SimStore> World<'_, S> {
     fn everything_arrives(&mut self) {
         self.network_delivers();
         while self.network.attempts().is_some() {
-            self.network_goes_on();
+            self.network_delivers_a_round();
         }
         self.all_is_processed();
     }
