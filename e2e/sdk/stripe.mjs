@@ -1,5 +1,6 @@
 // Stripe's own SDK on both sides of a signature: `sign` makes headers that the gateway verifies,
-// `verify` verifies headers that the gateway's tools made. Reads JSON from stdin, writes JSON to stdout.
+// `verify` verifies headers that the gateway's tools made. Reads JSON from stdin, writes JSON to
+// stdout.
 
 import Stripe from "stripe";
 import { readFileSync } from "node:fs";

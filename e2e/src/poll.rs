@@ -2,8 +2,8 @@
 //!
 //! No test may fail because the machine is slow. So a test asserts that something happens at all,
 //! within
-//! [`DEADLINE`], and [`within`] compares the time taken with the published bound only where a proof asks
-//! for it (`cargo xtask prove times`, on a machine with nothing else to do).
+//! [`DEADLINE`], and [`within`] compares the time taken with the published bound only where a proof
+//! asks for it (`cargo xtask prove times`, on a machine with nothing else to do).
 
 use std::time::{Duration, Instant};
 

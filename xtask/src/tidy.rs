@@ -7,6 +7,7 @@ mod conflict;
 mod documents;
 mod domain;
 mod source;
+mod words;
 
 use std::fs;
 
@@ -45,6 +46,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     }
     breaches.extend(domain::breaches(workspace)?);
     breaches.extend(documents::breaches(workspace)?);
+    breaches.extend(words::breaches(workspace)?);
 
     println!("{}", sizes::summary(&sizes));
     breaches.iter().for_each(|breach| println!("tidy: {breach}"));

@@ -50,8 +50,8 @@ impl FleetRedis {
     /// an answer.
     ///
     /// # Errors
-    /// [`Refused`]: wrong credentials, a user who may not run the script, a node of a cluster without
-    /// a proxy, a server that is too old.
+    /// [`Refused`]: wrong credentials, a user who may not run the script, a node of a cluster
+    /// without a proxy, a server that is too old.
     pub async fn open(url: RedisUrl, answer_max: Duration) -> Result<Self, Refused> {
         let status = Status::new(url.clone());
         let server = match connect::connect(&url, answer_max).await {

@@ -1,5 +1,5 @@
-// Functions that replace many calls between Rust and the runtime by one. Headers are passed as lines, name
-// and value alternately; neither contains a line break (RFC 9110, section 5.5).
+// Functions that replace many calls between Rust and the runtime by one. Headers are passed as
+// lines, name and value alternately; neither contains a line break (RFC 9110, section 5.5).
 
 /** @param {Headers} headers */
 export function lines(headers) {

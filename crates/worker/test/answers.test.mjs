@@ -1,5 +1,5 @@
-// Malformed answers of backends: only complete answers are charged, and an answer that cannot be passed on
-// becomes a problem document.
+// Malformed answers of backends: only complete answers are charged, and an answer that cannot be
+// passed on becomes a problem document.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";

@@ -1,5 +1,5 @@
-// The cron, fired as the platform fires it: it reports every customer's usage to Stripe and finishes what
-// requests left unfinished. Only the cron does either.
+// The cron, fired as the platform fires it: it reports every customer's usage to Stripe and
+// finishes what requests left unfinished. Only the cron does either.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,5 +1,5 @@
-// Half-sent requests: an isolate's memory grows by its budget at most, requests are denied by their heads,
-// and a denial reaches its client while the client still sends.
+// Half-sent requests: an isolate's memory grows by its budget at most, requests are denied by their
+// heads, and a denial reaches its client while the client still sends.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { cp, mkdtemp, rename, rm, writeFile } from "node:fs/promises";

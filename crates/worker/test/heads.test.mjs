@@ -1,5 +1,5 @@
-// Unusual heads: bytes beyond ASCII pass unchanged, a target that is too long is a 414, and an isolate that
-// cannot reach its directory answers with a problem document.
+// Unusual heads: bytes beyond ASCII pass unchanged, a target that is too long is a 414, and an
+// isolate that cannot reach its directory answers with a problem document.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";

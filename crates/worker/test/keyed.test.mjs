@@ -1,5 +1,5 @@
-// Requests with an Idempotency-Key of every method through the Worker, the headers that pass, and the
-// spellings of paths.
+// Requests with an Idempotency-Key of every method through the Worker, the headers that pass, and
+// the spellings of paths.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { appendFile, cp, mkdtemp, rm } from "node:fs/promises";

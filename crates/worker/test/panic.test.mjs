@@ -1,5 +1,5 @@
-// A panic inside an organization's object: the caller gets 500 instead of waiting for the platform's
-// timeout, the next request works, and no settled usage is lost.
+// A panic inside an organization's object: the caller gets 500 instead of waiting for the
+// platform's timeout, the next request works, and no settled usage is lost.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,5 +1,6 @@
-// A key that one isolate revoked is refused in another one at once, although that one caches the key: the
-// organization's object refuses it. With D1 and with a Supabase project, on metered and on free routes.
+// A key that one isolate revoked is refused in another one at once, although that one caches the
+// key: the organization's object refuses it. With D1 and with a Supabase project, on metered and on
+// free routes.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

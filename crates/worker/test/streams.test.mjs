@@ -1,5 +1,5 @@
-// Event streams and WebSockets end at the edge when their key is revoked. All foreign Workers share one
-// client address; if one zone fails often, other zones and valid keys are not affected.
+// Event streams and WebSockets end at the edge when their key is revoked. All foreign Workers share
+// one client address; if one zone fails often, other zones and valid keys are not affected.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { appendFile, cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";

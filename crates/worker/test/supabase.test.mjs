@@ -75,8 +75,9 @@ test("the black-box suite passes on workerd with a Supabase project", async () =
     const [row] = await rows(project, `organizations?select=name,ledger&id=eq.${id}`);
     assert.deepEqual(row, { name: "Edge", ledger: { kind: "objects" } });
     const { body: own } = await admin(worker.url, "POST", `/organizations/${id}/keys`, { name: "a" });
-    // Subrequests: the object to admit, the backend, the object to settle, and one of the project if
-    // the key is not cached. Background writes, such as when a key was used, are not counted here.
+    // Subrequests: the object to admit, the backend, the object to settle, and one of the project
+    // if the key is not cached. Background writes, such as when a key was used, are not counted
+    // here.
     const looks = async () =>
       (await requests(project)).filter((path) =>
         /\/driftlock_(caller|key|key_by_hash|organization)$/.test(path),
@@ -91,8 +92,8 @@ test("the black-box suite passes on workerd with a Supabase project", async () =
     console.log(`subrequests of a metered request: ${3 + cold} cold, ${3 + warm / 2} warm`);
     assert.deepEqual([cold, warm], [1, 0]);
 
-    // Native nodes meter an organization that they created until it is handed over, so that nothing is
-    // counted twice.
+    // Native nodes meter an organization that they created until it is handed over, so that nothing
+    // is counted twice.
     const other = "11111111-1111-4111-8111-111111111111";
     const insert = await fetch(`${project.url}/rest/v1/organizations`, {
       method: "POST",
@@ -109,7 +110,8 @@ test("the black-box suite passes on workerd with a Supabase project", async () =
     assert.deepEqual(handed.body.ledger, { kind: "objects" });
     assert.equal((await detect(worker.url, key.key)).status, 200);
 
-    // A key revoked in the database: this isolate is not notified, so its cached record must expire.
+    // A key revoked in the database: this isolate is not notified, so its cached record must
+    // expire.
     const { body: other_key } = await admin(worker.url, "POST", `/organizations/${id}/keys`, {
       name: "b",
     });

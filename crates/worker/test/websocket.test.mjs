@@ -1,4 +1,5 @@
-// A WebSocket through the Worker: the handshake is a request like any other, then messages pass through.
+// A WebSocket through the Worker: the handshake is a request like any other, then messages pass
+// through.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { appendFile, cp, mkdtemp, rm } from "node:fs/promises";
@@ -81,7 +82,8 @@ test("a WebSocket passes, and is charged once", async () => {
     const units = async () => (await admin("GET", `/organizations/${organization.id}/usage`)).units;
 
     assert.equal((await open(worker.url, "/api/v1/live", "dlk_unknown")).status, 401);
-    // A route without WebSockets gets an ordinary request, and this backend answers handshakes only.
+    // A route without WebSockets gets an ordinary request, and this backend answers handshakes
+    // only.
     assert.equal((await open(worker.url, "/api/v1/anomalies", key)).status, 426);
     assert.equal(echo.heads.length, 0, "no handshake reached the backend");
     assert.equal((await open(worker.url, "/api/v1/live?no", key)).status, 403);

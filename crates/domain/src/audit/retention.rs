@@ -207,8 +207,8 @@ mod tests {
         assert!(verdict(pruned.checkpoint, &rest, Some(pruned.checkpoint)).ok);
     }
 
-    /// The attack: entries that are too young are deleted, and an entry is appended that states their
-    /// removal.
+    /// The attack: entries that are too young are deleted, and an entry is appended that states
+    /// their removal.
     #[test]
     fn a_forged_removal_is_found_even_against_an_earlier_head() {
         let (_, entries) = chain(ORGANIZATION);

@@ -21,8 +21,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use super::activity::Activity;
 use super::socket::Socket;
 
-/// The greatest piece that is read at once, in bytes. The library's buffer doubles when a read fills it:
-/// so it stays below 16 KiB for each connection, however much its client sends.
+/// The greatest piece that is read at once, in bytes. The library's buffer doubles when a read
+/// fills it: so it stays below 16 KiB for each connection, however much its client sends.
 const READ_MAX: u64 = (16 << 10) - 1;
 
 /// Who answers what could not be read.

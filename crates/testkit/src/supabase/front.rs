@@ -1,5 +1,5 @@
-//! A double of the gateway in front of a Supabase project's PostgREST: it checks paths and API keys.
-//! <https://supabase.com/docs/guides/api/api-keys>
+//! A double of the gateway in front of a Supabase project's PostgREST: it checks paths and API
+//! keys. <https://supabase.com/docs/guides/api/api-keys>
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,5 @@
-// A Supabase project's data plane: real PostgreSQL and PostgREST, started by a program of the tests.
+// A Supabase project's data plane: real PostgreSQL and PostgREST, started by a program of the
+// tests.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";

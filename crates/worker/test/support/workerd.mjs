@@ -1,5 +1,5 @@
-// The Worker in workerd, run by Miniflare, in front of the reference backend: everything on free ports and
-// in a temporary folder.
+// The Worker in workerd, run by Miniflare, in front of the reference backend: everything on free
+// ports and in a temporary folder.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";

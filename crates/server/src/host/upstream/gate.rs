@@ -1,11 +1,11 @@
-//! The waker of a backend connection that is polled by whoever uses it, rather than by a task of
-//! its own.
+//! The waker of a backend connection. The request that uses a connection polls it; there is no task
+//! for it.
 //!
 //! Parts of one connection (its dispatcher, the response's channel, a timer) wake each other while
-//! they are polled one after the other; passed on, each such wake would run the whole request once
-//! more for nothing. The gate is shut while the connection is driven, and notes that somebody
-//! knocked. Invariant: a wake is passed on to the task that drove the connection last, or it is
-//! noted and handled by the driver; none is lost.
+//! they are polled one after the other. If each such wake were passed on, the whole request would
+//! run once more for nothing. So the gate is shut while the connection is driven, and it notes a
+//! wake that arrives meanwhile. Invariant: a wake is passed on to the task that drove the connection
+//! last, or it is noted and handled by the driver; none is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

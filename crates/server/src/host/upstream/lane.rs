@@ -1,8 +1,8 @@
 //! One connection to the backend, driven by the request that uses it.
 //!
-//! It has no task of its own: whoever sends a request or reads a response polls it, so that a
-//! request costs no wake-ups between tasks. It belongs to one exchange at a time. Invariant: an
-//! exchange that does not come to its end drops the connection, which closes it.
+//! The connection has no task: the request that sends or reads polls it, so that a request costs no
+//! wake-ups between tasks. It belongs to one exchange at a time. Invariant: an exchange that does
+//! not come to its end drops the connection, which closes it.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -143,7 +143,8 @@ impl Lane {
         }
     }
 
-    /// The connection's bytes, once an exchange has changed its protocol, and what of them was read.
+    /// The connection's bytes, once an exchange has changed its protocol, and what of them was
+    /// read.
     pub(super) fn into_switched(mut self) -> Option<Switched> {
         self.step();
         let permit = self.permit.filter(|_| self.ended)?;
@@ -182,8 +183,8 @@ impl Lane {
         self.look()
     }
 
-    /// Looks whether anything came since its last answer ended: in the HTTP library if that was woken,
-    /// and in any case in the socket, since the library learns of new bytes only later.
+    /// Looks whether anything came since its last answer ended: in the HTTP library if that was
+    /// woken, and in any case in the socket, since the library learns of new bytes only later.
     pub(super) fn look(&mut self) -> Found {
         let mut unread = self.socket.unread();
         // Only of a plain connection do the bytes in the socket say what they are.
