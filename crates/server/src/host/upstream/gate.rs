@@ -4,8 +4,8 @@
 //! Parts of one connection (its dispatcher, the response's channel, a timer) wake each other while
 //! they are polled one after the other. If each such wake were passed on, the whole request would
 //! run once more for nothing. So the gate is shut while the connection is driven, and it notes a
-//! wake that arrives meanwhile. Invariant: a wake is passed on to the task that drove the connection
-//! last, or it is noted and handled by the driver; none is lost.
+//! wake that arrives meanwhile. Invariant: a wake is passed on to the task that drove the
+//! connection last, or it is noted and handled by the driver; none is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
