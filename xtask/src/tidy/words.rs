@@ -79,7 +79,7 @@ fn wide(name: &str, ending: &str, text: &str) -> Vec<String> {
     };
     let is_wide = |line: &&str| line.chars().count() > WIDTH_MAX;
     let is_comment = |line: &&str| line.trim_start().starts_with(mark);
-    let can_break = |line: &&str| line.trim_start().split_whitespace().count() > 2;
+    let can_break = |line: &&str| line.split_whitespace().count() > 2;
     let lines = text.lines().enumerate();
     lines
         .filter(|(_, line)| is_wide(line) && is_comment(line) && can_break(line))
