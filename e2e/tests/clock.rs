@@ -146,7 +146,7 @@ fn a_system_clock_that_was_years_ahead_at_the_start_is_left_once_it_is_corrected
 
     shift.set(700 * DAY_SECS);
     let gateway = shift.gateway(&backend.url, &database);
-    assert!(gateway.log().contains("does not fit the store's last commit"), "{}", gateway.log());
+    assert!(gateway.log().contains("contradicts the store's last commit"), "{}", gateway.log());
     shift.set(0);
     eventually("the gateway begins anew", || {
         gateway.log().contains("restarting inside the process").then_some(())
