@@ -66,7 +66,9 @@ pub(crate) fn run(workspace: &Workspace, name: &str, seed: u64) -> Result<()> {
         let names: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();
         bail!("there is no proof {name:?}; there are: {}", names.join(", "));
     };
-    let changed = output(workspace.command("git").args(["status", "--porcelain"]))?;
+    // The records of other proofs may wait to be committed.
+    let status = ["status", "--porcelain", "--", ".", ":!proofs"];
+    let changed = output(workspace.command("git").args(status))?;
     if !changed.is_empty() {
         bail!(
             "commit or stash these changes first, so that the record names what was measured:\n{changed}"
