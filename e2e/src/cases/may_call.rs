@@ -16,9 +16,13 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A customer life of this organization that began `ago`, without events yet.
 fn begun(organization: &Organization<'_>, ago: Duration) -> Life {
+    Life::new(life::params(&organization.id, seed(organization), ago))
+}
+
+/// Another one for each organization.
+fn seed(organization: &Organization<'_>) -> u64 {
     let digits = organization.id.bytes().rev().take(8);
-    let seed = digits.fold(0, |seed, digit| seed << 8 | u64::from(digit));
-    Life::new(life::params(&organization.id, seed, ago))
+    digits.fold(0, |seed, digit| seed << 8 | u64::from(digit))
 }
 
 /// Delivers events, and waits until all are processed.
@@ -133,6 +137,21 @@ pub(super) fn an_upgrade_in_progress_refuses_nothing(target: &Target) {
     }
     assert_eq!(decided(&organization).0, "growth");
     assert_eq!(shown(&organization)["plan"], "developer", "its own plan is unchanged");
+}
+
+/// Stripe's clock is ahead of the gateway's: the period begins in a minute, and counts already.
+pub(super) fn a_period_that_begins_ahead_shows_what_is_counted(target: &Target) {
+    let organization = Organization::new(target);
+    let key = organization.key();
+    let mut params = life::params(&organization.id, seed(&organization), Duration::ZERO);
+    params.start = now().plus(Duration::from_secs(60));
+    let mut life = Life::new(params);
+    let standard = life.params().price.clone();
+    life.subscribe(&standard, Start::Paid);
+    deliver(target, life.events());
+    key.detect().expect(200);
+    let usage = organization.usage();
+    assert_eq!((&usage["units"], &usage["included"]), (&json!(1), &json!(250_000)), "{usage}");
 }
 
 pub(super) fn a_contract_counts_before_a_checkout(target: &Target) {

@@ -129,6 +129,7 @@ pub const CASES: &[Case] = cases! {
     Together may_call::an_abandoned_checkout_leaves_the_free_plan_alone;
     Together may_call::what_an_operator_set_is_not_undone_by_an_event;
     Together may_call::an_upgrade_in_progress_refuses_nothing;
+    Together may_call::a_period_that_begins_ahead_shows_what_is_counted;
     Together may_call::a_contract_counts_before_a_checkout;
     Together may_call::an_uncollectible_invoice_ends_its_dunning;
     Together may_call::an_invoice_that_is_sent_has_grace_from_its_due_date;
