@@ -41,7 +41,7 @@ struct Cli {
 enum Task {
     /// Everything CI checks: format, lints, tidy, tests, wasm, the Worker, dependencies
     Test(TestArgs),
-    /// The project's own rules: file sizes, purity of `domain`, paths ARCHITECTURE.md names
+    /// The project's own rules: file sizes, purity of `domain`, what documents name, plain words
     Tidy,
     /// Check that the shared crates compile to wasm
     Wasm,
